@@ -1,0 +1,50 @@
+# make demo    train a small translator on built-in data and use it   (a minute or two, needs no network after the install)
+# make test    every test                    make check   ruff and mypy
+# make bench   compare with the reference    make clean   remove what make made (runs/ stays)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TEST_READY := $(VENV)/.ready-test
+DEMO_READY := $(VENV)/.ready-demo
+SENTENCE := I ate an apple
+
+.DEFAULT_GOAL := help
+.PHONY: demo test check bench clean help
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: $(DEMO_READY)
+	$(BIN)/formers train translation --run runs/demo --fresh
+	$(BIN)/formers translate runs/demo "$(SENTENCE)"
+	$(BIN)/formers evaluate runs/demo
+	$(BIN)/formers inspect runs/demo attention "$(SENTENCE)"
+	$(BIN)/formers inspect runs/demo curve
+
+test: $(TEST_READY)
+	$(BIN)/python -m pytest
+
+check: $(TEST_READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(TEST_READY)
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find formers tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "formers needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a venv (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+$(DEMO_READY): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[parquet,metrics,sentencepiece]"
+	@touch $@
+
+$(TEST_READY): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[test,check]"
+	@touch $@ $(DEMO_READY)

@@ -1,0 +1,1 @@
+"""The shared parts: every model of the library is made of these."""

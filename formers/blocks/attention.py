@@ -1,0 +1,148 @@
+"""Attention: average the values by how well their keys match each query (Vaswani et al. 2017, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from formers.blocks.mask import Resolved
+from formers.blocks.norm import make_norm
+
+if TYPE_CHECKING:
+    from formers.blocks.cache import LayerCache
+
+
+def attend(
+    q: Float[Tensor, "batch heads queries head_dim"],
+    k: Float[Tensor, "batch kv_heads keys head_dim"],
+    v: Float[Tensor, "batch kv_heads keys value_dim"],
+    mask: Resolved = None,
+    *,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads queries value_dim"]:
+    """softmax(q k^T * scale + mask) v for all queries at once; scale is 1 / sqrt(head_dim) unless given.
+
+    Fewer key heads than query heads are shared by groups of neighbouring query heads (grouped-query attention).
+    """
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] > 1:
+        # PyTorch's CPU kernel is about three times slower in bf16 than in fp32, forward and backward (measured, 2.13)
+        with torch.autocast("cpu", enabled=False):
+            return attend(q.float(), k.float(), v.float(), mask, scale=scale, dropout=dropout).to(q.dtype)
+    causal = isinstance(mask, str)
+    if isinstance(mask, Tensor) and mask.dtype != q.dtype:
+        mask = mask.to(q.dtype)
+    return F.scaled_dot_product_attention(
+        q, k, v, None if causal else mask, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
+def attention_weights(q: Tensor, k: Tensor, mask: Resolved = None, *, scale: float | None = None) -> Tensor:
+    """The softmax weights that `attend` averages with, (batch, heads, queries, keys): the same formula, step by step."""
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if isinstance(mask, str):
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, -torch.inf)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1)
+
+
+@dataclass
+class Recording:
+    """Attention weights in the order the modules ran: `maps[i]` is (module, (batch, heads, queries, keys))."""
+
+    maps: list[tuple[Attention, Tensor]] = field(default_factory=list)
+
+    def of(self, module: Attention) -> Tensor:
+        """The weights of the last call of `module`, (batch, heads, queries, keys)."""
+        return next(weights for owner, weights in reversed(self.maps) if owner is module)
+
+
+_recording: Recording | None = None
+
+
+@contextmanager
+def recording() -> Iterator[Recording]:
+    """Within the context every `Attention` also notes its weights; outputs stay the same."""
+    global _recording
+    before, _recording = _recording, Recording()
+    try:
+        yield _recording
+    finally:
+        _recording = before
+
+
+class Attention(nn.Module):
+    """Multi-head attention. The caller decides what the keys are, who may look, and what is remembered.
+
+    self: `a(x)`; cross: `a(x, memory)`; positions on queries and keys only: `a(x + p, x + p, x)`.
+    `bias` names the projections that have one: "qkvo" BERT, "qvo" Whisper, "qkv" Qwen2, "" Llama.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        context_dim: int | None = None,
+        bias: str = "qkvo",
+        qk_norm: str | None = None,
+        scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        kv_heads = heads if kv_heads is None else kv_heads
+        if head_dim is None:
+            if dim % heads:
+                raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads}), or give head_dim")
+            head_dim = dim // heads
+        if heads % kv_heads:
+            raise ValueError(f"heads ({heads}) must be a multiple of kv_heads ({kv_heads})")
+        context_dim = dim if context_dim is None else context_dim
+        self.head_dim, self.scale, self.dropout = head_dim, scale, dropout
+        self.q = nn.Linear(dim, heads * head_dim, bias="q" in bias)
+        self.k = nn.Linear(context_dim, kv_heads * head_dim, bias="k" in bias)
+        self.v = nn.Linear(context_dim, kv_heads * head_dim, bias="v" in bias)
+        self.o = nn.Linear(heads * head_dim, dim, bias="o" in bias)
+        self.q_norm = make_norm(qk_norm, head_dim, 1e-6) if qk_norm else nn.Identity()
+        self.k_norm = make_norm(qk_norm, head_dim, 1e-6) if qk_norm else nn.Identity()
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries dim"],
+        key: Float[Tensor, "#batch keys context_dim"] | None = None,
+        value: Float[Tensor, "#batch keys context_dim"] | None = None,
+        *,
+        mask: Resolved = None,
+        rotary: Callable[[Tensor], Tensor] | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "batch queries dim"]:
+        q = self.q_norm(self.split(self.q(query)))
+        if cache is not None and cache.complete:  # an encoder's memory: projected once, then only read
+            k, v = cache.read()
+        else:
+            key = query if key is None else key
+            value = key if value is None else value
+            k, v = self.k_norm(self.split(self.k(key))), self.split(self.v(value))
+            k = k if rotary is None else rotary(k)
+            k, v = (k, v) if cache is None else cache.append(k, v)
+        q = q if rotary is None else rotary(q)
+        if _recording is not None:
+            _recording.maps.append((self, attention_weights(q, k, mask, scale=self.scale).detach()))
+        mixed = attend(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
+        return self.o(mixed.transpose(1, 2).flatten(-2))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(batch, length, heads * head_dim) -> (batch, heads, length, head_dim)."""
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)

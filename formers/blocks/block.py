@@ -1,0 +1,105 @@
+"""One layer of a transformer: residual attention, an optional look at a memory, a residual feed-forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from formers.blocks.attention import Attention
+from formers.blocks.cache import LayerCache
+from formers.blocks.dropout import dropout
+from formers.blocks.feed_forward import FeedForward
+from formers.blocks.mask import Resolved
+from formers.blocks.norm import make_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """Sixteen numbers and names; a seventeenth needs two families and a deletion."""
+
+    dim: int
+    """Width of the residual stream."""
+    layers: int
+    """Number of blocks."""
+    heads: int
+    """Attention heads."""
+    hidden: int
+    """Width inside the feed-forward."""
+    kv_heads: int | None = None
+    """Key and value heads, fewer than `heads` for grouped-query attention."""
+    head_dim: int | None = None
+    """Width of one head; dim / heads unless given."""
+    norm: Literal["layer", "rms"] = "layer"
+    """Normalisation."""
+    norm_eps: float = 1e-5
+    """Added to the variance in the norm."""
+    norm_first: bool = True
+    """Norm before each sublayer (GPT-2 on) instead of after the addition (2017, BERT)."""
+    activation: Literal["relu", "gelu", "gelu_tanh", "gelu_quick", "silu"] = "gelu"
+    """Non-linearity of the feed-forward."""
+    gated: bool = False
+    """Gated feed-forward (SwiGLU, GEGLU)."""
+    bias: str = "qkvo"
+    """The attention projections that have a bias."""
+    feed_forward_bias: bool = True
+    """Biases in the feed-forward."""
+    qk_norm: bool = False
+    """Normalise queries and keys per head."""
+    scale: float | None = None
+    """Factor on the attention scores; 1 / sqrt(head_dim) unless given."""
+    dropout: float = 0.0
+    """Share of each residual branch and of the embeddings set to zero while training."""
+
+
+class Block(nn.Module):
+    """Post-norm: x = norm(x + f(x)) (2017 paper, BERT).   Pre-norm: x = x + f(norm(x)) (GPT-2, Llama, T5)."""
+
+    def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
+        super().__init__()
+        c = config
+        sizes = {"kv_heads": c.kv_heads, "head_dim": c.head_dim, "bias": c.bias, "scale": c.scale,
+                 "qk_norm": c.norm if c.qk_norm else None}
+        self.norm_first, self.dropout = c.norm_first, c.dropout
+        self.attention = Attention(c.dim, c.heads, **sizes)
+        self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
+        self.cross_attention = None
+        if memory_dim is not None:
+            self.cross_attention = Attention(c.dim, c.heads, context_dim=memory_dim, **sizes)
+            self.norm_cross = make_norm(c.norm, c.dim, c.norm_eps)
+        self.feed_forward = FeedForward(
+            c.dim, c.hidden, activation=c.activation, gated=c.gated, bias=c.feed_forward_bias
+        )
+        self.norm_feed_forward = make_norm(c.norm, c.dim, c.norm_eps)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch length dim"],
+        *,
+        mask: Resolved = None,
+        rotary: Callable[[Tensor], Tensor] | None = None,
+        memory: Float[Tensor, "rows keys memory_dim"] | None = None,
+        memory_mask: Resolved = None,
+        cache: tuple[LayerCache, LayerCache | None] | None = None,
+    ) -> Float[Tensor, "batch length dim"]:
+        own, read = cache or (None, None)
+        x = self.residual(x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own))
+        if self.cross_attention is not None:
+            assert memory is not None
+            cross, rows = self.cross_attention, len(memory)
+
+            def look(h: Tensor) -> Tensor:
+                # Several hypotheses of one sentence are neighbouring rows: they read its one memory as more queries.
+                folded = h.reshape(rows, -1, h.shape[-1])
+                return cross(folded, memory, mask=memory_mask, cache=read).view(h.shape)
+
+            x = self.residual(x, self.norm_cross, look)
+        return self.residual(x, self.norm_feed_forward, self.feed_forward)
+
+    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.norm_first:
+            return x + dropout(sublayer(norm(x)), self.dropout, self.training)
+        return norm(x + dropout(sublayer(x), self.dropout, self.training))

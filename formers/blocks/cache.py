@@ -1,0 +1,114 @@
+"""What a decoder remembers between steps: the caller's object, handed to each block, never stored on a module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LayerCache:
+    """Keys and values of one attention, (batch, heads, length, head_dim), in storage made once for `capacity` positions.
+
+    `complete` marks a memory: filled by the first `append`, then only read.
+    """
+
+    def __init__(self, capacity: int = 0, *, memory: bool = False) -> None:
+        self.capacity, self.memory, self.length = capacity, memory, 0
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.memory and self.keys is not None
+
+    def read(self) -> tuple[Tensor, Tensor]:
+        """Everything remembered so far."""
+        assert self.keys is not None and self.values is not None
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember the new positions and give back all of them, old and new."""
+        if self.memory:
+            self.keys, self.values, self.length = keys, values, keys.shape[2]
+            return keys, values
+        end = self.length + keys.shape[2]
+        if end > self.capacity:
+            raise ValueError(f"cache holds {self.capacity} positions, got {end}; ask for more when it is made")
+        if self.keys is None or self.values is None:
+            self.keys = keys.new_empty(*keys.shape[:2], self.capacity, keys.shape[3])
+            self.values = values.new_empty(*values.shape[:2], self.capacity, values.shape[3])
+        self.keys[:, :, self.length : end] = keys
+        self.values[:, :, self.length : end] = values
+        self.length = end
+        return self.read()
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes a copy of row rows[i]; the number of rows may change."""
+        if self.keys is None or self.values is None:
+            return
+        if self.memory:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+            return
+        keys, values = self.read()
+        fresh = self.keys.new_empty(len(rows), *self.keys.shape[1:]), self.values.new_empty(
+            len(rows), *self.values.shape[1:]
+        )
+        torch.index_select(keys, 0, rows, out=fresh[0][:, :, : self.length])
+        torch.index_select(values, 0, rows, out=fresh[1][:, :, : self.length])
+        self.keys, self.values = fresh
+
+
+class Cache:
+    """One pair per layer: what the block itself has seen, and the encoder's memory if there is one.
+
+    `keep` (batch, positions) marks the real ones of all remembered tokens; None means all are.
+    """
+
+    def __init__(self, layers: int, capacity: int, *, memory: Tensor | None = None,
+                 memory_keep: Tensor | None = None) -> None:
+        self.own = [LayerCache(capacity) for _ in range(layers)]
+        self.read = [LayerCache(memory=True) for _ in range(layers)] if memory is not None else None
+        self.memory, self.memory_keep = memory, memory_keep
+        self.keep: Tensor | None = None
+        self.capacity = capacity
+
+    def __getitem__(self, layer: int) -> tuple[LayerCache, LayerCache | None]:
+        return self.own[layer], None if self.read is None else self.read[layer]
+
+    @property
+    def length(self) -> int:
+        """Positions remembered so far."""
+        return self.own[0].length
+
+    def extend_keep(self, keep: Tensor | None, rows: int, new: int, device: torch.device) -> Tensor | None:
+        """Note which of `new` positions are real and give back (batch, all positions), or None if every one is."""
+        if keep is None and self.keep is None:
+            return None
+        past = self.keep
+        if past is None:
+            past = torch.ones(rows, self.length, dtype=torch.bool, device=device)
+        if keep is None:
+            keep = torch.ones(rows, new, dtype=torch.bool, device=device)
+        self.keep = torch.cat([past, keep], 1)
+        return self.keep
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes a copy of row rows[i]: beam search moves hypotheses, finished rows leave."""
+        for layer in self.own:
+            layer.reorder(rows)
+        if self.keep is not None:
+            self.keep = self.keep[rows]
+
+    def reorder_memory(self, rows: Tensor) -> None:
+        """As `reorder`, for the encoder's side."""
+        for layer in self.read or ():
+            layer.reorder(rows)
+        self.memory = None if self.memory is None else self.memory[rows]
+        self.memory_keep = None if self.memory_keep is None else self.memory_keep[rows]
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from `length` on."""
+        for layer in self.own:
+            layer.length = min(layer.length, length)
+        if self.keep is not None:
+            self.keep = self.keep[:, :length]

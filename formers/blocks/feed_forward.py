@@ -1,0 +1,37 @@
+"""The position-wise feed-forward network, plain (max(0, x W1) W2 in the 2017 paper) or gated (Shazeer 2020)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_quick": lambda x: x * (1.702 * x).sigmoid(),  # CLIP's approximation
+    "silu": F.silu,
+}
+
+
+class FeedForward(nn.Module):
+    """dim -> hidden -> dim; gated: down(activation(gate(x)) * up(x)), else down(activation(up(x)))."""
+
+    def __init__(
+        self, dim: int, hidden: int, *, activation: str = "gelu", gated: bool = False, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.up = nn.Linear(dim, hidden, bias=bias)
+        self.gate = nn.Linear(dim, hidden, bias=bias) if gated else None
+        self.down = nn.Linear(hidden, dim, bias=bias)
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        if self.gate is None:
+            inner = self.activation(self.up(x))
+        else:
+            inner = self.activation(self.gate(x)) * self.up(x)
+        return self.down(inner)

@@ -1,0 +1,51 @@
+"""Who may look at whom: a value built once per forward pass and resolved to what attention understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Resolved = Tensor | Literal["causal"] | None
+
+
+@dataclass(frozen=True)
+class Mask:
+    """causal: no look ahead; keep: (batch, keys), True is a real token; bias: added to the scores; window: keys back."""
+
+    causal: bool = False
+    keep: Tensor | None = None
+    bias: Tensor | None = None
+    window: int | None = None
+
+    def resolve(self, queries: int, keys: int, device: torch.device | None = None) -> Resolved:
+        """None (everything), "causal", or an additive float mask that broadcasts to (batch, heads, queries, keys).
+
+        The queries are the last `queries` of the `keys` positions.
+        """
+        causal = self.causal and queries > 1
+        windowed = self.window is not None and keys > self.window
+        if self.keep is None and self.bias is None and not windowed:
+            if not causal:
+                return None
+            if queries == keys:
+                return "causal"
+        allowed = None
+        if causal or windowed:
+            here = torch.arange(keys - queries, keys, device=device)[:, None]
+            there = torch.arange(keys, device=device)[None, :]
+            allowed = there <= here if self.causal else (there - here).abs() < keys
+            if windowed:
+                allowed = allowed & (there > here - self.window) & (there < here + self.window)
+        if self.keep is not None:
+            keep = self.keep[:, None, None, :]
+            allowed = keep if allowed is None else allowed & keep
+        if allowed is None:
+            return self.bias
+        # A row without a single key would make softmax NaN: such a row (only padding) looks at everything instead.
+        allowed = allowed | ~allowed.any(-1, keepdim=True)
+        if self.bias is not None:
+            return self.bias.masked_fill(~allowed, -torch.inf)
+        return torch.zeros(allowed.shape, device=device).masked_fill_(~allowed, -torch.inf)

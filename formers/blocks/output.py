@@ -1,0 +1,83 @@
+"""The output part in training: linear head, softmax and cross-entropy in one, in pieces that fit the processor's cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
+
+
+def cross_entropy(
+    x: Float[Tensor, "tokens dim"],
+    weight: Float[Tensor, "vocab dim"],
+    targets: Int[Tensor, " tokens"],
+    *,
+    bias: Float[Tensor, " vocab"] | None = None,
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Sum over tokens of -log softmax(x weight^T + bias)[target], with label smoothing (Szegedy et al. 2016).
+
+    The logits never exist whole, and their gradient is worked out while they are at hand. Equal to
+    `F.cross_entropy(x @ weight.T + bias, targets, label_smoothing=smoothing, reduction="sum")`.
+    """
+    return _CrossEntropy.apply(x, weight, bias, targets, smoothing)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float) -> Tensor:
+        device = x.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        wants = any(ctx.needs_input_grad[:3])
+        vocab = weight.shape[0]
+        total = torch.zeros((), device=x.device)
+        with torch.autocast(device, enabled=False):
+            rows, head = x.to(low), weight.to(low)
+            gradient_x = torch.empty_like(rows) if wants else None
+            gradient_weight = torch.zeros_like(weight) if wants else None
+            gradient_bias = torch.zeros_like(bias) if wants and bias is not None else None
+            size = max(1, PIECE // vocab)
+            for start in range(0, len(x), size):
+                piece, goal = rows[start : start + size], targets[start : start + size, None]
+                logits = F.linear(piece, head).float()
+                if bias is not None:
+                    logits += bias
+                normaliser = logits.logsumexp(-1, keepdim=True)
+                right = logits.gather(-1, goal)
+                total += ((1 - smoothing) * (normaliser - right)).sum()
+                if smoothing:
+                    total += smoothing * (normaliser - logits.mean(-1, keepdim=True)).sum()
+                if gradient_x is None or gradient_weight is None:
+                    continue
+                delta = logits.sub_(normaliser).exp_()
+                if smoothing:
+                    delta -= smoothing / vocab
+                delta.scatter_add_(-1, goal, torch.full_like(right, smoothing - 1))
+                if gradient_bias is not None:
+                    gradient_bias += delta.sum(0)
+                delta = delta.to(low)
+                gradient_x[start : start + size] = delta @ head
+                if low == weight.dtype:
+                    gradient_weight.addmm_(delta.T, piece)
+                else:
+                    gradient_weight += delta.T @ piece
+        ctx.save_for_backward(gradient_x, gradient_weight, gradient_bias)
+        ctx.kind = x.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        gradient_x, gradient_weight, gradient_bias = ctx.saved_tensors
+        (factor,) = upstream
+        return (
+            gradient_x.to(ctx.kind) * factor,
+            gradient_weight * factor,
+            None if gradient_bias is None else gradient_bias * factor,
+            None,
+            None,
+        )

@@ -1,0 +1,119 @@
+"""Where a token stands: sinusoidal, learned, rotary positions and T5's relative bias."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def sinusoids(length: int, dim: int, *, split: bool = False, base: float = 10000.0) -> Float[Tensor, "length dim"]:
+    """PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos(same); odd `dim` drops the last cosine.
+
+    split: all sines first, then all cosines (Marian's arrangement of the same numbers). Source: Vaswani et al. 2017, 3.5.
+    """
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    angle = position / base ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    sines, cosines = angle.sin(), angle.cos()[:, : dim // 2]
+    if split:
+        return torch.cat([sines, cosines], 1).float()
+    table = torch.empty(length, dim)
+    table[:, 0::2], table[:, 1::2] = sines.float(), cosines.float()
+    return table
+
+
+class Sinusoidal(nn.Module):
+    """Fixed positions, computed for any length; nothing to learn and nothing in a checkpoint."""
+
+    def __init__(self, dim: int, *, split: bool = False) -> None:
+        super().__init__()
+        self.dim, self.split = dim, split
+        self.table: Tensor | None = None  # a plain attribute: derived, so neither parameter nor buffer
+
+    def forward(self, start: int, length: int, like: Tensor) -> Float[Tensor, "length dim"]:
+        end = start + length
+        if self.table is None or len(self.table) < end or self.table.device != like.device:
+            self.table = sinusoids(max(512, 2 * end), self.dim, split=self.split).to(like.device)
+        return self.table[start:end].to(like.dtype)
+
+
+class Learned(nn.Module):
+    """One learned vector per position; `offset` rows come first (BART and RoBERTa count positions from 2)."""
+
+    def __init__(self, length: int, dim: int, *, offset: int = 0) -> None:
+        super().__init__()
+        self.length, self.offset = length, offset
+        self.weight = nn.Parameter(torch.empty(length + offset, dim))
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, start: int, length: int, like: Tensor) -> Float[Tensor, "length dim"]:
+        if start + length > self.length:
+            raise ValueError(f"sequence of {start + length} positions, but this model has learned {self.length}")
+        return self.weight[self.offset + start : self.offset + start + length]
+
+
+class Rotary(nn.Module):
+    """Turns each pair of features by position * frequency (RoFormer, Su et al. 2021), half-split: pairs (i, i + dim/2).
+
+    Norms are kept and q . k depends on the difference of positions only.
+    """
+
+    def __init__(self, head_dim: int, *, base: float = 10000.0) -> None:
+        super().__init__()
+        self.head_dim, self.base = head_dim, base
+
+    def frequencies(self, device: torch.device) -> Float[Tensor, " half"]:
+        """Radians per position of each pair."""
+        exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device) / self.head_dim
+        return self.base**-exponent
+
+    def at(self, start: int, length: int, like: Tensor) -> Turn:
+        """The rotation for positions start .. start + length - 1, computed once and used by every layer."""
+        position = torch.arange(start, start + length, dtype=torch.float32, device=like.device)
+        angle = torch.outer(position, self.frequencies(like.device)).repeat(1, 2)
+        return Turn(angle.cos().to(like.dtype), angle.sin().to(like.dtype))
+
+
+class Turn:
+    """A rotary rotation for a fixed range of positions; call it on (batch, heads, length, head_dim)."""
+
+    def __init__(self, cos: Tensor, sin: Tensor) -> None:
+        self.cos, self.sin = cos, sin
+
+    def __call__(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+
+
+class RelativeBias(nn.Module):
+    """One learned number per head and bucket of distance, added to the scores (T5, Raffel et al. 2020, 2.1).
+
+    Half of the buckets (of each direction, if both are seen) are exact distances, the rest grow logarithmically up to
+    `distance`; everything farther shares the last one.
+    """
+
+    def __init__(self, heads: int, *, buckets: int = 32, distance: int = 128, causal: bool = False) -> None:
+        super().__init__()
+        self.buckets, self.distance, self.causal = buckets, distance, causal
+        self.weight = nn.Parameter(torch.empty(buckets, heads))
+        nn.init.normal_(self.weight, std=0.05)
+
+    def bucket(self, relative: Tensor) -> Tensor:
+        """Bucket numbers of key position minus query position."""
+        buckets = self.buckets if self.causal else self.buckets // 2
+        away = (-relative).clamp(min=0) if self.causal else relative.abs()
+        exact = buckets // 2
+        # fp32 on purpose: the published models were trained with these very roundings
+        scaled = torch.log(away.clamp(min=1).float() / exact) / math.log(self.distance / exact) * (buckets - exact)
+        far = (exact + scaled.long()).clamp(max=buckets - 1)
+        number = torch.where(away < exact, away, far)
+        return number if self.causal else number + buckets * (relative > 0)
+
+    def forward(self, queries: int, keys: int) -> Float[Tensor, "1 heads queries keys"]:
+        device = self.weight.device
+        here = torch.arange(keys - queries, keys, device=device)[:, None]
+        there = torch.arange(keys, device=device)[None, :]
+        return F.embedding(self.bucket(there - here), self.weight).permute(2, 0, 1)[None]

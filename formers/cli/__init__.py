@@ -1,0 +1,132 @@
+"""The command `formers`: one module per verb, imported when that verb is used, so that help comes at once.
+
+Everything wrong with what the user gave is a FormersError: one line on stderr and exit code 2, `--debug` for the trace.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import formers
+from formers.errors import FormersError
+
+# verb -> (its module, whose function of the verb's name is the command; its help in one line)
+VERBS = {
+    "train": ("formers.cli.train", "Train a recipe in a run folder, or go on with a run."),
+    "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
+    "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU, chrF, exact match, sentences per second."),
+    "inspect": ("formers.cli.inspect", "Look inside: attention, positions, parameters, learning curve."),
+    "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
+    "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),
+    "list": ("formers.cli.list", "List recipes, systems, families and built-in data, or the fields of a recipe."),
+}
+DEBUG = "formers.debug"
+INTERRUPTED, NOT_READ = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+
+
+class Verbs(TyperGroup):
+    """Knows the verbs by name and help; the module of one is imported when it is run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Only what the list of verbs shows; `resolve_command` gives the real one."""
+        if cmd_name not in VERBS:
+            return None
+        shown = typer.Typer(add_completion=False)
+        shown.command(cmd_name, help=VERBS[cmd_name][1])(lambda: None)
+        return typer.main.get_command(shown)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in VERBS:
+            return args[0], self.load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def load(self, verb: str) -> Any:
+        """The command of a verb; --debug and --threads are understood before and after it."""
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(verb)(getattr(import_module(VERBS[verb][0]), verb))
+        command = typer.main.get_command(app)
+        for parameter in self.params:
+            if parameter.name in ("debug", "threads"):
+                again = copy.copy(parameter)
+                again.expose_value = False
+                command.params.append(again)
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FormersError as error:
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            else:
+                print(f"formers: error: {_one_line(str(error))}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            print("formers: interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # the reader of a pipe has gone (`| head`): nothing to say, and nothing to flush at the exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(NOT_READ) from error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _set_debug(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.meta[DEBUG] = True  # one dictionary for a command and those under it
+    return value
+
+
+def _set_threads(value: int | None) -> int | None:
+    """Torch reads these when it is imported, which no verb has done yet."""
+    if value is not None:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(value)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(value)
+    return value
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"formers {formers.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="formers", cls=Verbs, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the full trace of an error.")] = False,
+    threads: Annotated[int | None, typer.Option(
+        min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best).")] = None,
+    version: Annotated[bool, typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """The transformer family: train, load, run, look inside.
+
+    A first tour: [bold]formers train translation[/bold], then
+    [bold]formers translate runs/translation "I ate an apple"[/bold].
+    """
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app()

@@ -1,0 +1,54 @@
+"""`formers list`: what there is to choose from, and every field of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from formers.cli.output import note, show, table
+from formers.recipe import Recipe, load_recipe, names
+from formers.registry import SYSTEMS
+
+
+def list(  # the verb's word
+    recipe: Annotated[str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")] = None,
+    set_: Annotated[list[str] | None, typer.Option(  # type: ignore[valid-type]
+        "--set", metavar="SECTION.KEY=VALUE", help="Change a field first.")] = None,
+) -> None:
+    """List recipes, systems, families and built-in data, or the fields of a recipe."""
+    if recipe is not None:
+        show_fields(load_recipe(recipe, set_ or ()))
+    else:
+        show_everything()
+
+
+def show_fields(recipe: Recipe) -> None:
+    """Every field with its value and what it is."""
+    from formers.training.config import field_help
+
+    note(recipe.comment or recipe.name)
+    rows = []
+    for section, values in recipe.sections.items():
+        help_of = field_help(type(values))
+        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()]
+    show(table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows))
+    note(f"Change a field: formers train {recipe.name} --set section.key=value")
+
+
+def show_everything() -> None:
+    """The names that other verbs take."""
+    from formers.data.sources import BUILTIN
+    from formers.pretrained.families import FAMILIES
+
+    show(table("recipes (formers train NAME, formers list NAME)", ["name", "what it does"], names().items()))
+    show(table("systems", ["name", "sections of its recipes"],
+               [(name, ", ".join(system.section_types)) for name, system in SYSTEMS.items()]))
+    show(table("families of published checkpoints (formers translate FOLDER)", ["model_type"],
+               [(name,) for name in FAMILIES]))
+    show(table("built-in data (formers data NAME)", ["name", "columns"],
+               [(name, ", ".join(made.columns)) for name, made in BUILTIN.items()]))
+
+
+def _written(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,1 @@
+"""Data in: sources read rows, batching groups them, order shuffles them."""

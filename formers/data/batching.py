@@ -1,0 +1,60 @@
+"""Which rows go into a batch together, and how sequences of unequal length become one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Ragged:
+    """Many integer sequences in one flat array: a million sentences cost four bytes a token, not an object each."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+        self.lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
+        self.ends = np.cumsum(self.lengths)
+        self.flat = np.empty(int(self.ends[-1]) if len(sequences) else 0, np.int32)
+        for sequence, end in zip(sequences, self.ends, strict=True):
+            self.flat[end - len(sequence) : end] = sequence
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        end = self.ends[row]
+        return self.flat[end - self.lengths[row] : end]
+
+
+def pad(sequences: Sequence[Sequence[int] | NDArray[np.int32]], value: int) -> tuple[Tensor, Tensor | None]:
+    """(rows, longest) filled up with `value` on the right, and which are real; None where no row is shorter."""
+    longest = max(len(s) for s in sequences)
+    tokens = torch.full((len(sequences), longest), value, dtype=torch.int64)
+    keep = torch.zeros(len(sequences), longest, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        tokens[i, : len(sequence)] = torch.as_tensor(np.asarray(sequence, dtype=np.int64))
+        keep[i, : len(sequence)] = True
+    return tokens, None if bool(keep.all()) else keep
+
+
+def bucket(lengths: NDArray[np.int64], tokens: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each batch of one epoch: a pure function of its arguments.
+
+    lengths: (rows, sides). A batch holds rows of similar lengths, at most `tokens` of the longest side, padding
+    included, but at least one row. Rows of equal length mix anew, and batches come in a new order, each epoch.
+    """
+    random = np.random.default_rng([seed, epoch])
+    shuffled = random.permutation(len(lengths))
+    order = shuffled[np.lexsort(lengths[shuffled].T)]  # stable: ties stay shuffled
+    longest = lengths.max(1)[order]
+    batches, start, width = [], 0, 0
+    for end in range(len(order)):
+        width = max(width, int(longest[end]))
+        if end > start and width * (end + 1 - start) > tokens:
+            batches.append(order[start:end])
+            start, width = end, int(longest[end])
+    if start < len(order):
+        batches.append(order[start:])
+    return [batches[i] for i in random.permutation(len(batches))]

@@ -1,0 +1,140 @@
+"""Sentence pairs for training: read, turned into tokens, reported on, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.data.batching import Ragged, bucket, pad
+from formers.data.report import DataReport, LengthReport
+from formers.data.sources import Table, read_table
+from formers.errors import DataError
+
+
+class Encodes(Protocol):
+    """What is needed of a tokenizer."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def unknown_share(self, texts: Sequence[str]) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelData:
+    """Where the sentence pairs come from and how they are batched."""
+
+    train: str = "builtin:phrasebook"
+    """Pairs to learn from: .tsv .csv .jsonl .parquet, two text files "a.en,b.de", hf:owner/name, builtin:phrasebook."""
+    validation: str = ""
+    """Pairs to watch while training; empty: the source's own validation split, or else a part of the training data."""
+    test: str = ""
+    """Pairs to judge with in the end (formers evaluate); empty: the source's own test split, or else `validation`."""
+    source: str = "en"
+    """Column to translate from."""
+    target: str = "de"
+    """Column to translate into."""
+    count: int = 0
+    """How many training pairs to generate (builtin) or to take from the front (0: all there are)."""
+    held_out: int = 1000
+    """Pairs of each generated validation and test set, and most that are set aside of the training data."""
+    vocab: int = 8000
+    """Size of the joint BPE vocabulary that is trained when no tokenizer is given."""
+    tokenizer: str = ""
+    """Folder with a tokenizer to use instead of training one."""
+    tokens_per_batch: int = 4096
+    """Most tokens of the longer side of a batch, padding included."""
+    longest: int = 0
+    """Leave out pairs with more tokens on a side (0: the model's length)."""
+    drop_empty: bool = False
+    """Leave out rows with an empty sentence instead of refusing the file."""
+    seed: int = 1
+    """Seed of the order of the data and of what is generated."""
+
+    def read(self, part: str) -> Table | None:
+        """The table of "train", "validation" or "test"; None where a part was not named and the source has none."""
+        name = {"train": self.train, "validation": self.validation, "test": self.test}[part]
+        if not name and self.train.startswith(("builtin:", "hf:")):
+            name = self.train
+        if not name:
+            return None
+        columns = [self.source, self.target]
+        count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
+        table = read_table(name, columns=columns, text=columns, split=part, seed=self.seed, count=count or None,
+                           drop_empty=self.drop_empty)
+        if part == "train" and self.count and not name.startswith("builtin:"):
+            table = table.select(range(min(self.count, len(table))))
+        return table
+
+    def tables(self) -> tuple[Table, Table]:
+        """Training and validation pairs; without a validation source every k-th training pair is set aside."""
+        train = self.read("train")
+        assert train is not None
+        validation = self.read("validation")
+        if validation is None:
+            aside = max(1, min(self.held_out, len(train) // 20))
+            if len(train) < 2:
+                raise DataError(f"{train.name}: got {len(train)} pair, expected at least 2 to set one aside for "
+                                "validation; give data.validation")
+            rows = np.unique(np.linspace(0, len(train) - 1, aside).astype(int))
+            validation, train = train.select(rows.tolist()), train.select(np.delete(np.arange(len(train)), rows).tolist())
+        return train, validation
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """target starts with the start token; labels are the tokens to say, `real` where they are not padding."""
+
+    source: Tensor
+    source_keep: Tensor | None
+    target: Tensor
+    labels: Tensor
+    real: Tensor | None
+
+
+class PairBatches:
+    """The batches of a table of pairs, and the report on it."""
+
+    def __init__(self, table: Table, tokenizer: Encodes, config: ParallelData, *, length: int, start: int,
+                 filler: int) -> None:
+        self.config, self.start, self.filler = config, start, filler
+        texts = table.columns[config.source], table.columns[config.target]
+        source, target = Ragged(tokenizer.encode(texts[0])), Ragged(tokenizer.encode_target(texts[1]))
+        limit = min(config.longest or length, length)
+        both = np.stack([source.lengths, target.lengths], 1)
+        fits = both.max(1) <= limit
+        if not fits.any():
+            raise DataError(f"{table.name}: all {len(table):,} pairs are longer than {limit} tokens; "
+                            "raise model.length or data.longest")
+        self.rows = np.flatnonzero(fits)
+        self.source, self.target, self.lengths, self.table = source, target, both[self.rows], table
+        self.report = DataReport(
+            len(self.rows),
+            [LengthReport(config.source, source.lengths, tokenizer.unknown_share(texts[0])),
+             LengthReport(config.target, target.lengths, tokenizer.unknown_share(texts[1]))],
+            {f"longer than {limit} tokens on a side (model.length, data.longest)": int((~fits).sum()),
+             "with an empty sentence (data.drop_empty)": table.dropped},
+        )
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Row numbers of every batch."""
+        return bucket(self.lengths, self.config.tokens_per_batch, seed=self.config.seed, epoch=epoch)
+
+    def collate(self, rows: Sequence[int]) -> PairBatch:
+        """The tensors of these rows."""
+        chosen = self.rows[np.asarray(rows)]
+        source, source_keep = pad([self.source[i] for i in chosen], self.filler)
+        labels, real = pad([self.target[i] for i in chosen], self.filler)
+        target = labels.roll(1, 1)
+        target[:, 0] = self.start
+        return PairBatch(source, source_keep, target, labels, real)
+
+    def describe(self, rows: Sequence[int]) -> str:
+        """The first of these rows with its text, and how many more."""
+        first = int(self.rows[rows[0]])
+        text = self.table.columns[self.config.source][first]
+        return f'{self.table.where(first)} ("{text[:60]}") and {len(rows) - 1} more'

@@ -1,0 +1,277 @@
+"""Tokens out of a model: one loop for greedy, sampling and beams.
+
+prompt -> [extend -> filters -> strategy.pick -> finish, reorder the cache] * limit -> hypotheses, sentence by sentence
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from formers.blocks.cache import Cache
+from formers.decoding.filters import Filter
+from formers.decoding.strategies import Picks, Strategy, Turn
+from formers.errors import ConfigError
+
+
+class Decodable(Protocol):
+    """A model that can go on: logits of the next token after `tokens` (rows, new), remembering them in the cache."""
+
+    def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass
+class Hypothesis:
+    """One finished text: neither the prompt nor the stop token is in `tokens`.
+
+    `scores` are the model's own log-probabilities, the stop token's included, and `total` is their sum; `score` is
+    what hypotheses are ranked by; not `finished` means cut off at the limit.
+    """
+
+    tokens: list[int]
+    scores: list[float]
+    total: float
+    score: float
+    finished: bool
+
+
+@dataclass
+class Step:
+    """What one step decided, sentences by their place in the batch.
+
+    `tokens` has one token per sample (None: stopped, now or earlier) and is empty for beams, which decide only at
+    the end; `done` holds the sentences that finished, best first (samples: as drawn).
+    """
+
+    tokens: dict[int, list[int | None]] = field(default_factory=dict)
+    done: dict[int, list[Hypothesis]] = field(default_factory=dict)
+
+
+def generate(
+    model: Decodable,
+    prompt: Tensor,
+    cache: Cache,
+    strategy: Strategy,
+    *,
+    stop: Collection[int],
+    limit: int,
+    filters: Sequence[Filter] = (),
+    keep: Tensor | None = None,
+    pad: int = 0,
+) -> Iterator[Step]:
+    """Go on from `prompt` (sentences, length) for at most `limit` tokens, and tell what every step decided.
+
+    `keep` (sentences, length) marks the real tokens of a prompt padded on the left; `pad` fills rows that have ended.
+    The cache becomes the search's own: afterwards its rows are those that were alive at the end.
+    """
+    if limit < 1:
+        raise ConfigError(f"limit: got {limit}, expected at least 1")
+    if prompt.shape[1] < 1:
+        raise ConfigError("prompt: got no tokens, expected at least a start token")
+    needed = cache.length + prompt.shape[1] + limit - 1
+    if needed > cache.capacity:
+        raise ConfigError(f"cache capacity: got {cache.capacity}, expected at least {needed} (prompt + limit - 1)")
+    return _steps(_Search(model, prompt, cache, strategy, frozenset(stop), limit, filters, keep, pad))
+
+
+def complete(
+    model: Decodable,
+    prompt: Tensor,
+    cache: Cache,
+    strategy: Strategy,
+    *,
+    stop: Collection[int],
+    limit: int,
+    filters: Sequence[Filter] = (),
+    keep: Tensor | None = None,
+    pad: int = 0,
+) -> list[list[Hypothesis]]:
+    """Run `generate` to its end: for every sentence, in order, its hypotheses."""
+    done: dict[int, list[Hypothesis]] = {}
+    for step in generate(
+        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad
+    ):
+        done |= step.done
+    return [done[i] for i in range(len(prompt))]
+
+
+@torch.no_grad()
+def score(
+    model: Decodable, prompt: Tensor, target: Tensor, cache: Cache, *, keep: Tensor | None = None
+) -> Tensor:
+    """The log-probability of every token of `target` (sentences, length), each after the prompt and those before it."""
+    scores, tokens = [], prompt
+    for column in target.split(1, dim=1):
+        logits = model.extend(tokens, cache, keep=keep)
+        scores.append(logits.log_softmax(-1, dtype=torch.float32).gather(1, column))
+        tokens, keep = column, None
+    return torch.cat(scores, 1)
+
+
+class _Candidate(NamedTuple):
+    parent: int
+    token: int
+    score: float
+    total: float
+
+
+@dataclass(slots=True)
+class _Path:
+    """A token and how it was reached: hypotheses that share a beginning share its links."""
+
+    before: _Path | None
+    token: int
+    score: float
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the next step computes: the token to feed, the row to continue, its worth; an ended row has no path."""
+
+    parent: int
+    token: int
+    total: float = -math.inf
+    path: _Path | None = None
+
+
+@dataclass(slots=True)
+class _Sentence:
+    place: int
+    rows: list[_Row]
+    pool: list[tuple[float, Hypothesis]] = field(default_factory=list)
+    done: bool = False
+
+
+class _Search:
+    """The state of one batch: its sentences, their rows, and the tensors of the next step."""
+
+    def __init__(self, model: Decodable, prompt: Tensor, cache: Cache, strategy: Strategy, stop: frozenset[int],
+                 limit: int, filters: Sequence[Filter], keep: Tensor | None, pad: int) -> None:
+        self.model, self.cache, self.strategy, self.stop = model, cache, strategy, stop
+        self.limit, self.filters, self.pad = limit, filters, pad
+        self.tokens, self.keep = prompt, keep
+        self.history = prompt  # kept up only where filters want to see it
+        self.totals = torch.zeros(len(prompt), 1, device=prompt.device)
+        self.sentences = [_Sentence(place, [_Row(0, pad, 0.0)]) for place in range(len(prompt))]
+        self.dice = strategy.dice(len(prompt))
+        self.length = 0
+
+    @torch.no_grad()  # not inference mode: tables that a model makes on first use must stay fit for training
+    def step(self) -> Step:
+        """Compute one token for every row and settle what follows from it."""
+        picks = self.strategy.pick(self.look())
+        self.length += 1
+        last, step = self.length == self.limit, Step()
+        for sentence, candidates in zip(self.sentences, _listed(picks), strict=True):
+            if sentence.done:
+                continue
+            self.advance(sentence, candidates, last)
+            if self.strategy.independent:
+                step.tokens[sentence.place] = [
+                    None if one.token in self.stop or one.total == -math.inf else one.token for one in candidates
+                ]
+            if sentence.done:
+                step.done[sentence.place] = [found for _, found in sentence.pool[: self.strategy.nbest]]
+        if all(sentence.done for sentence in self.sentences):
+            self.sentences = []
+        else:
+            self.prepare()
+        return step
+
+    def look(self) -> Turn:
+        """What the model thinks of every row's next token."""
+        logits = self.model.extend(self.tokens, self.cache, keep=self.keep).float()
+        self.keep = None
+        noise = None if self.dice is None else self.dice.roll(logits.device)
+        restrict = self.restrict if self.filters else None
+        return Turn(logits, logits.log_softmax(-1), self.totals, restrict, noise, len(self.stop))
+
+    def restrict(self, logits: Tensor) -> Tensor:
+        """All filters, one after the other."""
+        for apply in self.filters:
+            logits = apply(logits, self.history)
+        return logits
+
+    def advance(self, sentence: _Sentence, candidates: list[_Candidate], last: bool) -> None:
+        """Finish the candidates that end here and choose `width` rows to go on with.
+
+        Only the first `width` candidates may end; those behind them are there to fill their places.
+        """
+        width, before, rows = self.strategy.width, sentence.rows, list[_Row]()
+        for rank, one in enumerate(candidates):
+            stopped, possible = one.token in self.stop, one.total > -math.inf
+            path = _Path(before[one.parent].path, one.token, one.score)
+            if possible and (stopped or last) and rank < width:
+                self.finish(sentence, path, rank, one.total)
+            if possible and not (stopped or last) and len(rows) < width:
+                rows.append(_Row(one.parent, one.token, one.total, path))
+            elif self.strategy.independent:  # an ended row keeps its place, so that the cache need not move
+                rows.append(_Row(one.parent, self.pad))
+        sentence.rows = rows + [_Row(0, self.pad) for _ in range(width - len(rows))]
+        best = max(row.total for row in sentence.rows)
+        if best == -math.inf and not sentence.pool:  # the filters allow nothing at all: what is there has to do
+            alive = max(before, key=lambda row: row.total)
+            self.finish(sentence, alive.path, 0, alive.total)
+        full = len(sentence.pool) == width
+        sentence.done = best == -math.inf or (
+            full and self.strategy.settled(best, sentence.pool[-1][0], self.length, self.limit)
+        )
+
+    def finish(self, sentence: _Sentence, path: _Path | None, rank: int, total: float) -> None:
+        """Add a hypothesis to the sentence's pool, which keeps the best `width` (samples: in the order drawn)."""
+        tokens, scores = list[int](), list[float]()
+        while path is not None:
+            tokens.append(path.token)
+            scores.append(path.score)
+            path = path.before
+        tokens.reverse()
+        scores.reverse()
+        worth = self.strategy.score(total, max(1, len(tokens)))
+        stopped = bool(tokens) and tokens[-1] in self.stop
+        found = Hypothesis(tokens[:-1] if stopped else tokens, scores, math.fsum(scores), worth, stopped)
+        sentence.pool.append((-rank if self.strategy.independent else worth, found))
+        sentence.pool.sort(key=lambda entry: -entry[0])
+        del sentence.pool[self.strategy.width :]
+
+    def prepare(self) -> None:
+        """Bring tokens, totals and cache in order for the next step; finished sentences leave a quarter at a time."""
+        device, (count, width) = self.tokens.device, self.totals.shape
+        places = [place for place in range(count) if not self.sentences[place].done]
+        if len(places) == count or 4 * (count - len(places)) < count:
+            places = list(range(count))
+        else:
+            self.cache.reorder_memory(torch.tensor(places, device=device))
+            if self.dice is not None:
+                self.dice.keep(places)
+        for sentence in self.sentences:
+            if sentence.done:
+                sentence.rows = [_Row(min(i, width - 1), self.pad) for i in range(self.strategy.width)]
+        parents = [place * width + row.parent for place in places for row in self.sentences[place].rows]
+        self.sentences = [self.sentences[place] for place in places]
+        rows = [row for sentence in self.sentences for row in sentence.rows]
+        if parents != list(range(count * width)):
+            order = torch.tensor(parents, device=device)
+            self.cache.reorder(order)
+            self.history = self.history[order] if self.filters else self.history
+        self.tokens = torch.tensor([[row.token] for row in rows], device=device)
+        self.totals = torch.tensor([row.total for row in rows], dtype=torch.float32, device=device)
+        self.totals = self.totals.view(len(self.sentences), -1)
+        if self.filters:
+            self.history = torch.cat([self.history, self.tokens], 1)
+
+
+def _listed(picks: Picks) -> Iterator[list[_Candidate]]:
+    """The candidates of each sentence as numbers: one transfer for all (doubles hold tokens and floats exactly)."""
+    packed = torch.stack([part.double() for part in (picks.parents, picks.tokens, picks.scores, picks.totals)], -1)
+    for candidates in packed.tolist():
+        yield [_Candidate(int(parent), int(token), score, total) for parent, token, score, total in candidates]
+
+
+def _steps(search: _Search) -> Iterator[Step]:
+    while search.sentences:
+        yield search.step()

@@ -1,0 +1,1 @@
+"""Whole networks made of the shared blocks: tensors in, tensors out."""

@@ -1,0 +1,124 @@
+"""BART (Lewis et al. 2019): `facebook/bart-large`, `-large-cnn`, distilbart. Learned positions from 2, embedding norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained.family import Family
+from formers.pretrained.fields import Fields
+from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
+
+ACTIVATIONS = {
+    "gelu": "gelu", "relu": "relu", "swish": "silu", "silu": "silu", "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "quick_gelu": "gelu_quick",
+}
+SIZES: dict[str, Any] = {
+    "d_model": "encoder.dim decoder.dim",
+    "encoder_layers": "encoder.layers",
+    "decoder_layers": "decoder.layers",
+    "encoder_attention_heads": "encoder.heads",
+    "decoder_attention_heads": "decoder.heads",
+    "encoder_ffn_dim": "encoder.hidden",
+    "decoder_ffn_dim": "decoder.hidden",
+    "dropout": "encoder.dropout decoder.dropout",
+    "activation_function": ("encoder.activation decoder.activation", ACTIVATIONS),
+    "vocab_size": "vocab",
+    "max_position_embeddings": "length",
+    "scale_embedding": "scale_embedding",
+}
+DEFAULTS = {"dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True}
+ALIASES = {"num_hidden_layers": "encoder_layers", "hidden_size": "d_model",
+           "num_attention_heads": "encoder_attention_heads"}
+POST_NORM = {"encoder.norm_first": False, "decoder.norm_first": False, "logit_bias": True}
+# training only, or left over from fairseq
+IGNORED = frozenset("""
+    activation_dropout attention_dropout classif_dropout classifier_dropout encoder_layerdrop decoder_layerdrop init_std
+    extra_pos_embeddings replacing_rate save_step student_decoder_layers student_encoder_layers
+""".split())
+
+LAYERS: list[Row] = [
+    ("model.{side}.layers.{i}.self_attn.q_proj.{p}", "{side}.blocks.{i}.attention.q.{p}"),
+    ("model.{side}.layers.{i}.self_attn.k_proj.{p}", "{side}.blocks.{i}.attention.k.{p}"),
+    ("model.{side}.layers.{i}.self_attn.v_proj.{p}", "{side}.blocks.{i}.attention.v.{p}"),
+    ("model.{side}.layers.{i}.self_attn.out_proj.{p}", "{side}.blocks.{i}.attention.o.{p}"),
+    ("model.{side}.layers.{i}.self_attn_layer_norm.{p}", "{side}.blocks.{i}.norm_attention.{p}"),
+    ("model.decoder.layers.{i}.encoder_attn.q_proj.{p}", "decoder.blocks.{i}.cross_attention.q.{p}"),
+    ("model.decoder.layers.{i}.encoder_attn.k_proj.{p}", "decoder.blocks.{i}.cross_attention.k.{p}"),
+    ("model.decoder.layers.{i}.encoder_attn.v_proj.{p}", "decoder.blocks.{i}.cross_attention.v.{p}"),
+    ("model.decoder.layers.{i}.encoder_attn.out_proj.{p}", "decoder.blocks.{i}.cross_attention.o.{p}"),
+    ("model.decoder.layers.{i}.encoder_attn_layer_norm.{p}", "decoder.blocks.{i}.norm_cross.{p}"),
+    ("model.{side}.layers.{i}.fc1.{p}", "{side}.blocks.{i}.feed_forward.up.{p}"),
+    ("model.{side}.layers.{i}.fc2.{p}", "{side}.blocks.{i}.feed_forward.down.{p}"),
+    ("model.{side}.layers.{i}.final_layer_norm.{p}", "{side}.blocks.{i}.norm_feed_forward.{p}"),
+    Rule(("final_logits_bias",), "logit_bias", ROW, zeros=True),
+]
+SHARED = ("model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
+
+
+def heads(config: TransformerConfig, embedding: str, names: Sequence[str]) -> list[Row]:
+    """Rows of an embedding and of the output head, which is the same tensor when tied."""
+    if config.tied:
+        return [tied(embedding, *names, "lm_head.weight")]
+    # transformers 5 ties nothing at all when the config says that the head is untied
+    return [tied(embedding, *names, every=True), ("lm_head.weight", "head.weight")]
+
+
+def is_tied(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], *names: str) -> bool:
+    """Whether the head is the embedding: as the config says, unless the file holds a head of its own.
+
+    Source: transformers 5 keeps both tensors when both are stored and differ, whatever the config says.
+    """
+    head = tensors.get("lm_head.weight")
+    other = next((tensors[name] for name in names if name in tensors), None)
+    stored_apart = head is not None and other is not None and not close(head, other)
+    return raw["tie_word_embeddings"] and not stored_apart
+
+
+def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {"tied": is_tied(raw, tensors, *SHARED)}
+
+
+def written(config: TransformerConfig) -> dict[str, Any]:
+    return {
+        "tie_word_embeddings": config.tied, "is_encoder_decoder": True,
+        "attention_dropout": 0.0, "activation_dropout": 0.0,
+    }
+
+
+def weights(config: TransformerConfig) -> list[Row]:
+    return [
+        *heads(config, "embedding.weight", SHARED),
+        ("model.encoder.embed_positions.weight", "source_positions.weight"),
+        ("model.decoder.embed_positions.weight", "target_positions.weight"),
+        ("model.encoder.layernorm_embedding.{p}", "source_norm.{p}"),
+        ("model.decoder.layernorm_embedding.{p}", "target_norm.{p}"),
+        *LAYERS,
+        *dropped("model.encoder.version", "model.decoder.version"),
+    ]
+
+
+FAMILY = Family(
+    model_type="bart",
+    model=Transformer,
+    config=Fields(
+        config=TransformerConfig,
+        names=SIZES,
+        fixed={**POST_NORM, "positions": "learned", "position_offset": 2, "embedding_norm": True},
+        defaults=DEFAULTS,
+        aliases=ALIASES,
+        checked={
+            "is_encoder_decoder": True, "add_bias_logits": False, "add_final_layer_norm": False,
+            "normalize_before": False, "normalize_embedding": True, "static_position_embeddings": False,
+        },
+        derived=derived,
+        written=written,
+        ignored=IGNORED,
+    ),
+    weights=weights,
+    prefixes=("+model.",),  # facebook/bart-large is stored without the outer module
+    architectures=("BartForConditionalGeneration",),
+)

@@ -1,0 +1,129 @@
+"""T5 and FLAN-T5 (Raffel et al. 2020; v1.1: Shazeer 2020). Relative bias, RMS norms, no biases, unscaled scores.
+
+v1: relu, tied head on a decoder output scaled by dim ** -0.5. v1.1 and FLAN: gated tanh-GELU, a head of its own, unscaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained.families import bart
+from formers.pretrained.family import Family
+from formers.pretrained.fields import Fields
+from formers.pretrained.mapping import Row, dropped, tied
+
+ACTIVATIONS = bart.ACTIVATIONS
+SHARED = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+
+
+def activation(raw: Mapping[str, Any]) -> str:
+    """Their name of the non-linearity: "gated-gelu" has always meant the tanh approximation."""
+    name = raw["feed_forward_proj"]
+    return "gelu_new" if name == "gated-gelu" else name.split("-")[-1]
+
+
+def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    name = ACTIVATIONS.get(activation(raw))
+    if name is None:
+        raise ValueError(f"feed_forward_proj = {raw['feed_forward_proj']!r} is not computed here")
+    # v1.1 files say so by an untied head; transformers 5 always ties what is not stored apart, and writes the scale
+    says_tied = raw.get("tie_word_embeddings", True)
+    scaled = raw.get("scale_decoder_outputs", says_tied)
+    is_tied = bart.is_tied({"tie_word_embeddings": says_tied}, tensors, *SHARED) or "lm_head.weight" not in tensors
+    return {
+        "encoder.activation": name, "decoder.activation": name,
+        "encoder.gated": is_gated(raw), "decoder.gated": is_gated(raw),
+        "decoder.layers": raw.get("num_decoder_layers", raw["num_layers"]),
+        "head_scale": raw["d_model"] ** -0.5 if scaled else None,
+        "tied": is_tied,
+    }
+
+
+def is_gated(raw: Mapping[str, Any]) -> bool:
+    return raw["feed_forward_proj"].startswith("gated-")
+
+
+def written(config: TransformerConfig) -> dict[str, Any]:
+    name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.encoder.activation)
+    gated = config.encoder.gated
+    return {
+        "num_decoder_layers": config.decoder.layers,
+        "feed_forward_proj": "gated-gelu" if gated and name == "gelu_new" else f"gated-{name}" if gated else name,
+        "is_gated_act": gated,
+        "dense_act_fn": name,
+        "scale_decoder_outputs": config.head_scale is not None,
+        "tie_word_embeddings": config.tied,
+        "is_encoder_decoder": True,
+    }
+
+
+def weights(config: TransformerConfig) -> list[Row]:
+    inner = "DenseReluDense"
+    if config.encoder.gated:
+        up = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")]
+    else:
+        up = [("wi", "up"), ("wo", "down")]
+    return [
+        *([tied("embedding.weight", *SHARED, "lm_head.weight")] if config.tied else
+          [tied("embedding.weight", *SHARED), ("lm_head.weight", "head.weight")]),
+        *[(f"{{side}}.block.{{i}}.layer.0.SelfAttention.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight")
+          for x in "qkvo"],
+        ("{side}.block.{i}.layer.0.layer_norm.weight", "{side}.blocks.{i}.norm_attention.weight"),
+        ("{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{side}.relative.weight"),
+        *[(f"decoder.block.{{i}}.layer.1.EncDecAttention.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
+          for x in "qkvo"],
+        ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
+        *[(f"{side}.block.{{i}}.layer.{layer}.{inner}.{theirs}.weight",
+           f"{side}.blocks.{{i}}.feed_forward.{ours}.weight")
+          for side, layer in (("encoder", 1), ("decoder", 2)) for theirs, ours in up],
+        ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder.blocks.{i}.norm_feed_forward.weight"),
+        ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder.blocks.{i}.norm_feed_forward.weight"),
+        ("{side}.final_layer_norm.weight", "{side}.norm.weight"),
+        # the first published files carry it, and no implementation has ever read it
+        *dropped("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
+    ]
+
+
+FAMILY = Family(
+    model_type="t5",
+    model=Transformer,
+    config=Fields(
+        config=TransformerConfig,
+        names={
+            "d_model": "encoder.dim decoder.dim",
+            "d_kv": "encoder.head_dim decoder.head_dim",
+            "d_ff": "encoder.hidden decoder.hidden",
+            "num_heads": "encoder.heads decoder.heads",
+            "num_layers": "encoder.layers",
+            "vocab_size": "vocab",
+            "n_positions": "length",  # what it was trained with; the relative bias itself has no end
+            "dropout_rate": "encoder.dropout decoder.dropout",
+            "layer_norm_epsilon": "encoder.norm_eps decoder.norm_eps",
+            "relative_attention_num_buckets": "relative_buckets",
+            "relative_attention_max_distance": "relative_distance",
+        },
+        fixed={
+            **{f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in
+               {"norm": "rms", "norm_first": True, "bias": "", "feed_forward_bias": False, "scale": 1.0}.items()},
+            "positions": "relative", "final_norm": True,
+        },
+        defaults={
+            "n_positions": 512, "dropout_rate": 0.1, "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu",
+            "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
+        },
+        aliases={"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers",
+                 "head_dim": "d_kv"},
+        checked={"is_encoder_decoder": True, "dense_act_fn": activation, "is_gated_act": is_gated},
+        derived=derived,
+        reads=("num_decoder_layers", "tie_word_embeddings", "scale_decoder_outputs"),
+        written=written,
+        ignored=frozenset({"initializer_factor", "classifier_dropout"}),
+    ),
+    weights=weights,
+    architectures=("T5ForConditionalGeneration",),
+    generation={"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1},
+)

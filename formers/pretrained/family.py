@@ -1,0 +1,78 @@
+"""A family: which model of ours, and the two maps (config and weights) to somebody's published layout of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from formers.errors import CheckpointError
+from formers.pretrained.fields import Fields, Native
+from formers.pretrained.mapping import Loaded, to_ours, to_theirs
+
+RANDOM = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.nn.init.trunc_normal_, torch.nn.init.normal_,
+          torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_}
+
+
+class WithoutDice(TorchFunctionMode):
+    """Random initialisation is skipped: every parameter is overwritten by the checkpoint, or loading fails."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    model_type: str
+    """The value of "model_type" in config.json."""
+    model: type[nn.Module]
+    config: Fields | Native
+    weights: Sequence[Any] | Callable[[Any], Sequence[Any]]
+    """The table, or a function of our config that gives it."""
+    prefixes: tuple[str, ...] = ()
+    """Changes of prefix that published files need: "+model." before every name, "-bert." taken off."""
+    architectures: tuple[str, ...] = ()
+    """Class names that other libraries look for in config.json."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """Token ids that the family takes for granted where its files are silent."""
+
+    def table(self, config: Any) -> Sequence[Any]:
+        return self.weights(config) if callable(self.weights) else self.weights
+
+    def build(
+        self, raw: Mapping[str, Any], tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None,
+        what: str = "the checkpoint",
+    ) -> tuple[nn.Module, str]:
+        """Our model with these weights, and the prefix change that was needed. Raises CheckpointError."""
+        config = self.config.to_ours(raw, tensors, what=f"config.json of {what}")
+        with WithoutDice():
+            model = self.model(config)
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        loaded: Loaded = to_ours(tensors, self.table(config), shapes, prefixes=self.prefixes, what=what)
+        state = {
+            name: tensor.to(dtype or torch.float32) if tensor.is_floating_point() else tensor
+            for name, tensor in loaded.state.items()
+        }
+        model.load_state_dict(state, assign=True)
+        return model.to(dtype or torch.float32).eval(), loaded.prefix
+
+    def express(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """config.json and tensors of `model` in this layout; None when the way back would not give the same config."""
+        if type(model) is not self.model:
+            return None
+        raw = self.config.to_theirs(model.config)
+        if raw is None:
+            return None
+        raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw}
+        try:
+            tensors = to_theirs(model.state_dict(), self.table(model.config))
+            same = self.config.to_ours(raw, tensors) == model.config
+        except CheckpointError:  # a part that this layout has no name for
+            return None
+        return (raw, tensors) if same else None

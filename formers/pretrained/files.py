@@ -1,0 +1,207 @@
+"""Model folders on disk: reading safetensors and JSON with one clear line per fault, and writing all or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from formers.errors import CheckpointError
+
+CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
+INDEX = WEIGHTS + ".index.json"
+BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
+OWNED = (CONFIG, GENERATION, WEIGHTS, INDEX, "model-*-of-*.safetensors", "tokenizer.json", "tokenizer_config.json",
+         "special_tokens_map.json", "added_tokens.json", "vocab.json", "target_vocab.json", "merges.txt", "source.spm",
+         "target.spm", "spiece.model")
+
+Content = bytes | Callable[[Path], None]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises CheckpointError when the file is missing, unreadable or something else."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}; it is not a model folder") from None
+    except OSError as fault:
+        raise CheckpointError(f"cannot read {path}: {fault.strerror}") from fault
+    except ValueError as fault:
+        raise CheckpointError(f"{path} is not valid JSON ({fault}); get the file again") from fault
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, not an object")
+    return value
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json, and generation_config.json (empty when absent)."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+    generation = folder / GENERATION
+    return read_json(folder / CONFIG), read_json(generation) if generation.exists() else {}
+
+
+def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
+    """Every tensor of a folder, from one file or from the shards that its index names, on the CPU.
+
+    Pickled files are refused unless `allow_bin`, and then read without running code (`weights_only`).
+    Raises CheckpointError for a missing, truncated or corrupted file.
+    """
+    if (folder / INDEX).exists():
+        return read_shards(folder, INDEX, read_safetensors)
+    if (folder / WEIGHTS).exists():
+        return read_safetensors(folder / WEIGHTS)
+    pickled = BIN_INDEX if (folder / BIN_INDEX).exists() else BIN
+    if not (folder / pickled).exists():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}")
+    if not allow_bin:
+        raise CheckpointError(
+            f"{folder} has {pickled} only, a pickle, which can run code; "
+            f"convert it with: formers export {folder} OUT --allow-bin"
+        )
+    return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / BIN)
+
+
+def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all shards; the index must name exactly what they hold."""
+    places = read_json(folder / index).get("weight_map")
+    if not isinstance(places, dict):
+        raise CheckpointError(f"{folder / index} has no weight_map")
+    shards = sorted(set(places.values()))
+    if strange := [name for name in shards if Path(name).name != name]:
+        raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
+    if missing := [name for name in shards if not (folder / name).exists()]:
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} of {len(shards)} shards ({', '.join(missing[:4])}); get them again"
+        )
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        tensors.update(read(folder / name))
+    if lost := sorted(places.keys() - tensors.keys()):
+        raise CheckpointError(f"the shards of {folder} lack {len(lost)} weights of {index}: {', '.join(lost[:4])}")
+    return tensors
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
+    try:
+        return load_file(path)
+    except SafetensorError as fault:
+        size = path.stat().st_size
+        if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
+            raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run git lfs pull") from fault
+        raise CheckpointError(
+            f"{path} ({size:,} bytes) is truncated or corrupted ({fault}); delete it and get it again"
+        ) from fault
+    except OSError as fault:
+        raise CheckpointError(f"cannot read {path}: {fault.strerror or fault}") from fault
+
+
+def read_bin(path: Path) -> dict[str, Tensor]:
+    """The tensors of a PyTorch pickle, without running code."""
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise CheckpointError(f"{path} cannot be read ({reason}); get it again") from fault
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{path} holds more than named tensors, so it is not read")
+    return tensors
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
+    """A writer of these tensors, for `write_folder`."""
+    def write(path: Path) -> None:
+        save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path, {"format": "pt"})
+    return write
+
+
+def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:
+    """Write a folder all or nothing: into a temporary sibling, flushed to the disk, then renamed.
+
+    Model files of an older save are replaced, any other file of the folder is kept. Raises CheckpointError when
+    the disk is full or the place is not writable; then the folder is as it was.
+    """
+    path = Path(path).expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"cannot write the folder {path}: a file of that name exists")
+    fresh: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+        for name, content in files.items():
+            write_file(fresh / name, content)
+        flush(fresh)
+        fresh.chmod(0o777 & ~umask())
+        swap(fresh, path, files)
+        flush(path.parent)
+    except OSError as fault:
+        raise CheckpointError(f"cannot write {path}: {fault.strerror or fault}") from fault
+    except SafetensorError as fault:  # its writer reports a full disk this way
+        raise CheckpointError(f"cannot write {path}: {fault}") from fault
+    finally:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return path
+
+
+def write_file(path: Path, content: Content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+    flush(path)
+
+
+def swap(fresh: Path, path: Path, files: Mapping[str, Content]) -> None:
+    """Put `fresh` where `path` is, with the files of `path` that a save does not own; put back what was on a fault."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    kept = [entry.name for entry in path.iterdir()
+            if entry.name not in files and not any(fnmatch(entry.name, owned) for owned in OWNED)]
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+    path.rename(old / "folder")
+    try:
+        fresh.rename(path)
+    except OSError:
+        (old / "folder").rename(path)
+        old.rmdir()
+        raise
+    for name in kept:
+        if not (path / name).exists():
+            (old / "folder" / name).rename(path / name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, are on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def umask() -> int:
+    """The mask of new files; reading it means setting it, for an instant."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

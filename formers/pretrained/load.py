@@ -1,0 +1,111 @@
+"""Loading and saving a model folder: config.json and weights through the family's table, the tokenizer beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from formers.errors import CheckpointError
+from formers.pretrained.families import families, family
+from formers.pretrained.family import Family
+from formers.pretrained.files import (
+    CONFIG, GENERATION, WEIGHTS, Content, as_json, as_safetensors, read_config, read_weights, write_folder,
+)
+from formers.text.tokenizer import Tokenizer, load_tokenizer
+
+# Token ids that old readers look for in config.json and new ones in generation_config.json
+IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id", "forced_eos_token_id",
+       "forced_bos_token_id")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: nn.Module
+    family: str
+    """Its model_type."""
+    config: dict[str, Any]
+    """config.json with generation_config.json over it."""
+    tokenizer: Tokenizer | None
+    folder: Path
+    prefix: str = ""
+    """The change of prefix that the weight names needed, as in `Family.prefixes`."""
+
+
+def load_model(
+    folder: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None,
+    allow_bin: bool = False,
+) -> Loaded:
+    """A model folder (ours, or a published one) as our model in evaluation mode, fp32 unless `dtype` is given.
+
+    Raises CheckpointError, one line that names the file or lists every weight that does not fit.
+    """
+    folder = Path(folder).expanduser()
+    raw, generation = read_config(folder)
+    if "model_type" not in raw:
+        raise CheckpointError(f"{folder / CONFIG} has no model_type")
+    kind = family(raw["model_type"])
+    model, prefix = kind.build(raw, read_weights(folder, allow_bin=allow_bin), dtype=dtype, what=str(folder))
+    config = {**kind.generation, **{key: value for key, value in raw.items() if value is not None}, **generation}
+    tokenizer = load_tokenizer(folder, config)
+    check_vocabulary(tokenizer, model, folder)
+    return Loaded(model if device is None else model.to(device), kind.model_type, config, tokenizer, folder, prefix)
+
+
+def save_model(
+    folder: str | Path, model: nn.Module, *, tokenizer: Tokenizer | None = None,
+    generation: Mapping[str, Any] | None = None, family: str | None = None, extra: Mapping[str, Content] | None = None,
+) -> Path:
+    """Write a folder that other libraries open too, all or nothing; gives its path.
+
+    The layout is the first family that expresses the model exactly (`family` demands one), else our own.
+    `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files, as bytes
+    or as writers. Raises CheckpointError when no layout fits or the folder cannot be written.
+    """
+    check_vocabulary(tokenizer, model, Path(folder))
+    kind, raw, tensors = express(model, family)
+    generation = {**generation_ids(kind, tokenizer), **(generation or {})}
+    raw.update({key: generation[key] for key in IDS if key in generation})
+    raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation), WEIGHTS: as_safetensors(tensors)}
+    if tokenizer is not None:
+        files.update(tokenizer.files())
+    return write_folder(folder, {**files, **(extra or {})})
+
+
+def express(model: nn.Module, model_type: str | None) -> tuple[Family, dict[str, Any], dict[str, torch.Tensor]]:
+    """The family that a model is written as, with config.json and tensors. Raises CheckpointError when none fits."""
+    for kind in families() if model_type is None else [family(model_type)]:
+        if (found := kind.express(model)) is not None:
+            return kind, *found
+    name = "any layout" if model_type is None else model_type
+    raise CheckpointError(f"this {type(model).__name__} cannot be written as {name}: its config has parts without a name there")
+
+
+def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Token ids for generation_config.json, from the tokenizer, else from the family."""
+    ids = dict(kind.generation)
+    if tokenizer is not None:
+        start = tokenizer.pad if tokenizer.start is None else tokenizer.start
+        known = {"pad_token_id": tokenizer.pad, "eos_token_id": tokenizer.eos, "bos_token_id": tokenizer.bos,
+                 "decoder_start_token_id": start}
+        ids.update({key: value for key, value in known.items() if value is not None})
+    return ids
+
+
+def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path) -> None:
+    """A tokenizer may have fewer ids than the model has rows (rows are often rounded up), never more."""
+    if tokenizer is None:
+        return
+    config = vars(model.config)
+    target = config.get("target_vocab") or config["vocab"]
+    for side, rows, ids in (("", config["vocab"], tokenizer.vocab), ("target ", target, tokenizer.target_vocab)):
+        if ids > rows:
+            raise CheckpointError(
+                f"the {side}vocabulary of {folder} does not match its model: "
+                f"the tokenizer has {ids} ids, the model {rows}"
+            )

@@ -1,0 +1,295 @@
+"""The weight table engine: other people's tensor names <-> ours, from one list of rows that is read in both directions.
+
+    ("model.encoder.layers.{i}.fc1.{p}", "encoder.blocks.{i}.feed_forward.up.{p}")     a row: theirs, ours, perhaps an Op
+    ("h.{i}.attn.c_attn.{p}",            "blocks.{i}.attention.[q,k,v].{p}", TRANSPOSED)
+
+`{name}` is one dotted segment, `{name*}` any number of them; `[q,k,v]` are equal parts along dim 0. Whatever does not
+fit - a weight that no row or two rows match, a wrong shape, a missing parameter - is refused in one error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formers.errors import CheckpointError
+
+SHOWN = 8  # names of one kind that an error shows
+
+
+@dataclass(frozen=True)
+class Op:
+    """What happens to a tensor between their file and our model; `backward` undoes `forward`."""
+
+    name: str
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor], Tensor]
+
+
+def _transpose(x: Tensor) -> Tensor:
+    return x.mT.contiguous() if x.ndim == 2 else x
+
+
+SAME = Op("same", lambda x: x, lambda x: x)
+TRANSPOSED = Op("transposed", _transpose, _transpose)  # GPT-2 keeps (in, out); biases stay as they are
+ROW = Op("row", lambda x: x.reshape(-1), lambda x: x.reshape(1, -1))  # (1, n) <-> (n,)
+POINTWISE = Op("pointwise", lambda x: x.flatten(1), lambda x: x[..., None, None])  # a 1x1 convolution <-> a Linear
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row. `theirs` are names of the same tensor: any one suffices, several must be equal."""
+
+    theirs: tuple[str, ...]
+    ours: str | None  # None: nothing of ours, the tensor is dropped (after a check against `expected`)
+    op: Op = SAME
+    expected: Callable[[Tensor], Tensor] | None = None
+    zeros: bool = False  # absent in some published files, where it means zeros
+    every: bool = False  # write the tensor under every name of theirs, not under the first only
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(compile_pattern(name) for name in self.theirs)
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Our name, or one per part of `[q,k,v]`."""
+        if self.ours is None:
+            return ()
+        parts = re.search(r"\[([^\]]+)\]", self.ours)
+        if parts is None:
+            return (self.ours,)
+        return tuple(self.ours.replace(parts[0], part.strip()) for part in parts[1].split(","))
+
+    @cached_property
+    def target_patterns(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(compile_pattern(name) for name in self.targets)
+
+
+Row = Rule | tuple[str, str] | tuple[str, str, Op]
+
+
+def tied(ours: str, *theirs: str, every: bool = False) -> Rule:
+    """Several of their names for one tensor of ours; `every`: readers of the file want it under each of them."""
+    return Rule(theirs, ours, every=every)
+
+
+def dropped(*theirs: str) -> Iterable[Rule]:
+    """Tensors that carry nothing (a stored mask, a version number)."""
+    return [Rule((name,), None) for name in theirs]
+
+
+def constant(theirs: str, expected: Callable[[Tensor], Tensor]) -> Rule:
+    """A stored tensor that our model computes: it must equal `expected(stored)`, and is not written."""
+    return Rule((theirs,), None, expected=expected)
+
+
+def compile_pattern(name: str) -> re.Pattern[str]:
+    """A name with placeholders as a regular expression; a repeated placeholder must repeat its value."""
+    seen: set[str] = set()
+
+    def group(match: re.Match[str]) -> str:
+        placeholder, many = match[1], match[2]
+        if placeholder in seen:
+            return f"(?P={placeholder})"
+        seen.add(placeholder)
+        return f"(?P<{placeholder}>{'.+' if many else '[^.]+'})"
+
+    pieces = re.split(r"(\{\w+\*?\})", name)
+    return re.compile("".join(
+        re.sub(r"\{(\w+)(\*?)\}", group, piece) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
+    ))
+
+
+def fill(name: str, values: Mapping[str, str]) -> str:
+    """Put values where the placeholders of `name` are."""
+    return re.sub(r"\{(\w+)\*?\}", lambda match: values[match[1]], name)
+
+
+def as_rules(rows: Sequence[Row | Iterable[Rule]]) -> list[Rule]:
+    """Rows of a table, spelled as tuples or rules, as rules."""
+    rules: list[Rule] = []
+    for row in rows:
+        if isinstance(row, Rule):
+            rules.append(row)
+        elif isinstance(row, tuple):
+            theirs, ours, *op = row
+            rules.append(Rule((theirs,), ours, *op))
+        else:
+            rules += row
+    return rules
+
+
+@dataclass
+class Faults:
+    """Everything that does not fit, told at once."""
+
+    kinds: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str) -> None:
+        self.kinds.setdefault(kind, []).append(name)
+
+    def refuse(self, what: str) -> None:
+        """Raise one CheckpointError when anything was added."""
+        if not self.kinds:
+            return
+        told = []
+        for kind, names in self.kinds.items():
+            names.sort()
+            more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            told.append(f"{kind} ({len(names)}): {', '.join(names[:SHOWN])}{more}")
+        raise CheckpointError(f"{what} does not fit: " + "; ".join(told))
+
+
+MISSING, EXTRA = "missing", "not known to this model"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    state: dict[str, Tensor]
+    prefix: str
+    """The declared prefix change that was needed: "+model." put before every name, "-bert." taken off, "" none."""
+
+
+def to_ours(
+    tensors: Mapping[str, Tensor],
+    rows: Sequence[Row | Iterable[Rule]],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    prefixes: Sequence[str] = (),
+    what: str = "the checkpoint",
+) -> Loaded:
+    """Their tensors under our names; `shapes` are those of our model, and then nothing may be missing.
+
+    Raises CheckpointError, one for all faults: unknown and ambiguous weights, missing ones, wrong shapes, unequal ties.
+    """
+    rules, faults = as_rules(rows), Faults()
+    tensors, prefix = rename(tensors, rules, prefixes)
+    state: dict[str, Tensor] = {}
+    found: dict[str, str] = {}  # our name -> the name it came from
+    for name, tensor in tensors.items():
+        hits = [(rule, match) for rule in rules for pattern in rule.patterns if (match := pattern.fullmatch(name))]
+        if len(hits) != 1:
+            faults.add("matched by two rules" if hits else EXTRA, f"+ {name}")
+            continue
+        rule, match = hits[0]
+        if rule.expected is not None and not close(tensor, rule.expected(tensor)):
+            faults.add("stored but computed differently here", name)
+        parts = split(rule.op.forward(tensor), len(rule.targets)) if rule.targets else []
+        if parts is None:
+            faults.add(f"cannot be split into {len(rule.targets)} equal parts", f"{name} {shape_of(tensor)}")
+            found.update({fill(target, match.groupdict()): name for target in rule.targets})
+            continue
+        for target, part in zip(rule.targets, parts, strict=True):
+            ours = fill(target, match.groupdict())
+            if ours in state:
+                if not torch.equal(state[ours], part):
+                    faults.add("tied but different", f"{found[ours]} and {name}")
+                continue
+            state[ours], found[ours] = part, name
+    if shapes is not None:
+        compare(state, shapes, found, rules, faults)
+    faults.refuse(what)
+    return Loaded(state, prefix)
+
+
+def compare(
+    state: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], found: Mapping[str, str], rules: list[Rule],
+    faults: Faults,
+) -> None:
+    """Note parameters that are missing, have another shape or do not exist; fill in those that mean zeros."""
+    for ours, shape in shapes.items():
+        if ours not in found:
+            rule = next((r for r in rules for p in r.target_patterns if p.fullmatch(ours)), None)
+            if rule is not None and rule.zeros:
+                state[ours] = torch.zeros(tuple(shape))
+            else:
+                faults.add(MISSING, f"- {theirs_for(ours, rules)}")
+        elif ours in state and tuple(state[ours].shape) != tuple(shape):
+            faults.add("wrong shape", f"{found[ours]} {shape_of(state[ours])} for {ours} {tuple(shape)}")
+    for ours in state.keys() - shapes.keys():
+        faults.add(EXTRA, f"+ {found[ours]}")
+
+
+def to_theirs(
+    state: Mapping[str, Tensor], rows: Sequence[Row | Iterable[Rule]], *, what: str = "the model"
+) -> dict[str, Tensor]:
+    """Our tensors under their names: the same table read from right to left.
+
+    Raises CheckpointError when a tensor of ours has no row, or when a part of `[q,k,v]` is missing.
+    """
+    rules, faults, tensors = as_rules(rows), Faults(), {}
+    for name in state:
+        hits = [
+            (rule, part, match) for rule in rules for part, pattern in enumerate(rule.target_patterns)
+            if (match := pattern.fullmatch(name))
+        ]
+        if len(hits) != 1:
+            faults.add("matched by two rules" if hits else "has no rule", f"+ {name}")
+            continue
+        rule, part, match = hits[0]
+        if part:  # written with the first part
+            continue
+        names = [fill(target, match.groupdict()) for target in rule.targets]
+        if absent := [each for each in names if each not in state]:
+            faults.add(MISSING, f"- {', '.join(absent)}")
+            continue
+        whole = state[name] if len(names) == 1 else torch.cat([state[each] for each in names])
+        for theirs in rule.theirs if rule.every else rule.theirs[:1]:
+            tensor = rule.op.backward(whole)
+            tensors[fill(theirs, match.groupdict())] = tensor.clone() if rule.every else tensor
+    faults.refuse(what)
+    return tensors
+
+
+def rename(
+    tensors: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str]
+) -> tuple[Mapping[str, Tensor], str]:
+    """The first declared prefix change under which most names are known; none at all when that does as well."""
+    best, best_known, best_prefix = tensors, -1, ""
+    for prefix in ("", *prefixes):
+        if prefix.startswith("+"):
+            names = {name: prefix[1:] + name for name in tensors}
+        else:
+            names = {name: name.removeprefix(prefix[1:]) if prefix else name for name in tensors}
+        known = sum(any(p.fullmatch(new) for rule in rules for p in rule.patterns) for new in names.values())
+        if known > best_known and len(set(names.values())) == len(names):
+            best = {new: tensors[old] for old, new in names.items()}
+            best_known, best_prefix = known, prefix
+    return best, best_prefix
+
+
+def theirs_for(ours: str, rules: list[Rule]) -> str:
+    """What they call a tensor of ours, for the reader of a message."""
+    for rule in rules:
+        for pattern in rule.target_patterns:
+            if match := pattern.fullmatch(ours):
+                return fill(rule.theirs[0], match.groupdict())
+    return ours
+
+
+def split(tensor: Tensor, parts: int) -> list[Tensor] | None:
+    """Equal parts along dim 0, each with its own memory; None when they cannot be equal."""
+    if parts == 1:
+        return [tensor]
+    if tensor.ndim == 0 or tensor.shape[0] % parts:
+        return None
+    return [part.clone() for part in tensor.chunk(parts)]
+
+
+def close(stored: Tensor, expected: Tensor) -> bool:
+    """Equal up to the roundings of the type that the file is stored in."""
+    if stored.shape != expected.shape:
+        return False
+    tolerance = 1e-4 if stored.dtype in (torch.float32, torch.float64) else 1e-2
+    return torch.allclose(stored.float(), expected.float(), atol=tolerance, rtol=0)
+
+
+def shape_of(tensor: Tensor) -> tuple[Any, ...]:
+    return tuple(tensor.shape)

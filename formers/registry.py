@@ -1,0 +1,93 @@
+"""The name tables: which systems there are, what their recipes hold, which system a checkpoint belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from formers.errors import CheckpointError, ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class System:
+    """Where a system's parts are, as "module:name", imported when asked for."""
+
+    section_types: dict[str, str]
+    prepare: str
+    open: str
+
+    def sections(self) -> dict[str, type]:
+        """Recipe section -> the dataclass that it fills."""
+        return {name: _find(place) for name, place in self.section_types.items()}
+
+
+SYSTEMS = {
+    "translation": System(
+        {
+            "model": "formers.models.transformer:TransformerSizes",
+            "data": "formers.data.parallel:ParallelData",
+            "task": "formers.systems.translation:TranslationConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.translation:prepare",
+        open="formers.systems.translation:open_translator",
+    ),
+}
+# Which system serves the checkpoints of a model class.
+SYSTEM_OF_MODEL = {"Transformer": "translation"}
+
+
+def prepare(system: str, *arguments: Any) -> Any:
+    """The task, the batches and the report of a system's recipe."""
+    return _find(SYSTEMS[system].prepare)(*arguments)
+
+
+def load(
+    source: str | Path, *, dtype: str | None = None, device: str | None = None, allow_bin: bool = False,
+    offline: bool | None = None,
+) -> Any:
+    """The system of a run, a folder in the Hugging Face layout, or a hub id `owner/name[@revision]`.
+
+    dtype: "fp32" (default), "bf16" or "fp16". allow_bin: also read pytorch_model.bin (weights only, no code).
+    Raises CheckpointError: no such source, damaged files, unknown keys or weights.
+    """
+    import torch
+
+    from formers.pretrained.load import load_model
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if dtype is not None and dtype not in dtypes:
+        raise ConfigError(f'dtype "{dtype}" is not known{nearest(dtype, dtypes)}')
+    folder = locate(source, allow_bin=allow_bin, offline=offline)
+    loaded = load_model(folder, dtype=dtypes.get(dtype or ""), device=device, allow_bin=allow_bin)
+    return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
+
+
+def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None = None) -> Path:
+    """The model folder that `source` names: a run's best checkpoint, the folder itself, or a hub snapshot."""
+    path = Path(source).expanduser()
+    if (path / "checkpoints").is_dir():
+        from formers.training.run import Run
+
+        run = Run(path)
+        folder = run.best() or run.latest()
+        if folder is None:
+            raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
+        return folder
+    if path.exists():
+        if not path.is_dir():
+            raise CheckpointError(f"{path}: expected a folder (a run, or a model in the Hugging Face layout), got a file")
+        return path
+    parts = str(source).split("@")[0].split("/")
+    if len(parts) == 2 and all(parts) and not str(source).startswith((".", "~")):
+        from formers.pretrained.hub import fetch
+
+        return fetch(str(source), offline=offline, allow_bin=allow_bin)
+    raise CheckpointError(f"{source}: there is no such run or folder, and it is not a hub id (owner/name)")
+
+
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

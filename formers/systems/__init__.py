@@ -1,0 +1,1 @@
+"""What people use: one file per system, its task (loss, evaluation) and its verbs."""

@@ -1,0 +1,123 @@
+"""Tokenizers that are a tokenizer.json: rules run by the `tokenizers` library (BPE, WordPiece, Unigram, byte level)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+
+from formers.errors import CheckpointError
+from formers.text.tokenizer import as_json, read_table, share
+
+KINDS = ("pad", "eos", "bos", "unk")
+
+
+class RuleTokenizer:
+    """The `Tokenizer` contract over `tokenizers.Tokenizer`; one vocabulary for both sides."""
+
+    def __init__(
+        self, rules: tokenizers.Tokenizer, settings: Mapping[str, Any], *, start: int | None = None,
+        ids: Mapping[str, int] | None = None,
+    ) -> None:
+        """settings: tokenizer_config.json ("pad_token": "<pad>" ...); ids: `pad eos bos unk` that it leaves open."""
+        rules.no_padding()
+        rules.no_truncation()
+        self.rules, self.settings, self.start = rules, dict(settings), start
+        known = {kind: rules.token_to_id(str(settings.get(f"{kind}_token") or "")) for kind in KINDS}
+        known = {**(ids or {}), **{kind: number for kind, number in known.items() if number is not None}}
+        self.pad, self.eos, self.bos, self.unk = (known.get(kind) for kind in KINDS)
+        self.byte_level = "ByteLevel" in json.dumps(json.loads(rules.to_str())["decoder"])
+
+    @property
+    def vocab(self) -> int:
+        return max(self.rules.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @property
+    def target_vocab(self) -> int:
+        return self.vocab
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.rules.encode_batch(list(texts))]
+
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.encode(texts)
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        return self.rules.decode(list(ids), skip_special_tokens=skip_special)
+
+    def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
+        names = [self.rules.id_to_token(each) or f"<{each}>" for each in ids]
+        return [self.rules.decoder.decode([name]) for name in names] if self.byte_level else names
+
+    def unknown_share(self, texts: Iterable[str]) -> float:
+        plain = self.rules.encode_batch(list(texts), add_special_tokens=False)
+        return share((encoding.ids for encoding in plain), self.unk)
+
+    def files(self) -> dict[str, bytes]:
+        specials = {f"{kind}_token": self.rules.id_to_token(number) for kind in KINDS
+                    if (number := getattr(self, kind)) is not None}
+        settings = {key: value for key, value in self.settings.items() if key not in ("added_tokens_decoder", "auto_map")}
+        # plain names: any reader builds this tokenizer from tokenizer.json alone
+        settings |= {**specials, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        return {"tokenizer.json": self.rules.to_str(pretty=True).encode(), "tokenizer_config.json": as_json(settings)}
+
+    def save(self, folder: str | Path) -> None:
+        for name, content in self.files().items():
+            (Path(folder) / name).write_bytes(content)
+
+
+def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+    """tokenizer.json of a folder. Raises CheckpointError when it is not one."""
+    path = folder / "tokenizer.json"
+    try:
+        rules = tokenizers.Tokenizer.from_buffer(path.read_bytes())
+    except (ValueError, OSError) as fault:
+        raise CheckpointError(f"{path} is not a tokenizer ({fault}); get the file again") from fault
+    return RuleTokenizer(rules, settings, start=config.get("decoder_start_token_id"), ids=ids_of(config))
+
+
+def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+    """vocab.json and merges.txt: byte-level BPE (GPT-2), with `<s> ... </s>` around a text where these exist (BART)."""
+    vocab = read_table(folder / "vocab.json")
+    merges = read_merges(folder / "merges.txt", vocab)
+    rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
+    space = bool(settings.get("add_prefix_space", False))
+    rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    rules.decoder = decoders.ByteLevel()
+    if "<s>" in vocab and "</s>" in vocab:
+        rules.post_processor = processors.RobertaProcessing(
+            ("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), add_prefix_space=space
+        )
+        defaults = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    else:
+        rules.post_processor = processors.ByteLevel(trim_offsets=False)
+        defaults = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    names = {**defaults, **{key: value for key, value in settings.items() if key in defaults}}
+    rules.add_special_tokens([name for name in dict.fromkeys(names.values()) if name in vocab])
+    if "<mask>" in vocab:  # the space before a mask belongs to the mask
+        rules.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+        names["mask_token"] = "<mask>"
+    return RuleTokenizer(rules, {**settings, **names}, start=config.get("decoder_start_token_id"), ids=ids_of(config))
+
+
+def read_merges(path: Path, vocab: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The pairs of merges.txt. Raises CheckpointError when a line is no pair or its result is not in the vocabulary."""
+    merges = []
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+        if not line.strip() or (number == 1 and line.startswith("#version")):
+            continue
+        pair = tuple(line.split(" "))
+        if len(pair) != 2 or "".join(pair) not in vocab or not set(pair) <= vocab.keys():
+            raise CheckpointError(f"{path} line {number}: {line!r} is not a merge of pieces in vocab.json")
+        merges.append(pair)
+    return merges
+
+
+def ids_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Special ids that a model's config gives; the first one where it lists several."""
+    found = {kind: config.get(f"{kind}_token_id") for kind in KINDS}
+    return {kind: each[0] if isinstance(each, list) else each for kind, each in found.items() if each not in (None, [])}

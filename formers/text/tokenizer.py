@@ -1,0 +1,134 @@
+"""Text <-> ids: one small contract over the `tokenizers` and `sentencepiece` libraries, and joint BPE training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from formers.errors import CheckpointError, ConfigError
+
+EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
+
+
+class Tokenizer(Protocol):
+    """Special ids are None where a vocabulary has no such token; `start` is what a decoder begins with."""
+
+    pad: int | None
+    eos: int | None
+    bos: int | None
+    unk: int | None
+    start: int | None
+
+    @property
+    def vocab(self) -> int:
+        """The highest source id plus one."""
+    @property
+    def target_vocab(self) -> int:
+        """The same of the target side, where that has a vocabulary of its own."""
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids with the special tokens that the model expects around them."""
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same for the target side."""
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """Text of target ids."""
+    def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
+        """A readable name per id, for pictures."""
+    def unknown_share(self, texts: Iterable[str]) -> float:
+        """Share of tokens that are unknown, special tokens aside: 0 when the vocabulary covers the texts."""
+    def files(self) -> dict[str, bytes]:
+        """The files that a model folder needs for this tokenizer."""
+    def save(self, folder: str | Path) -> None:
+        """Write `files` into a folder."""
+
+
+def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of a model folder, None when it has no tokenizer files.
+
+    `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...). Looks for
+    tokenizer.json, source.spm + target.spm + vocab.json (Marian), spiece.model (T5), vocab.json + merges.txt (GPT-2, BART).
+    Raises CheckpointError for a file that is not what its name says.
+    """
+    from formers.text import piece_tokenizer, rule_tokenizer
+
+    folder = Path(folder)
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    settings = read_settings(folder)
+    if "tokenizer.json" in names:
+        return rule_tokenizer.load(folder, settings, config)
+    if {"source.spm", "target.spm", "vocab.json"} <= names:
+        return piece_tokenizer.load_marian(folder, settings, config)
+    if "spiece.model" in names:
+        return piece_tokenizer.load_t5(folder, settings, config)
+    if {"vocab.json", "merges.txt"} <= names:
+        return rule_tokenizer.load_byte_level(folder, settings, config)
+    return None
+
+
+def train_bpe(
+    texts: Iterable[str], vocab: int, specials: Sequence[str] = (EOS, UNK, PAD), *, min_count: int = 2
+) -> Tokenizer:
+    """Joint byte-pair encoding of all `texts` (Sennrich et al. 2016), deterministic; `</s>` ends every encoded text.
+
+    Text is brought to NFC; a space belongs to the word after it; punctuation marks and digits stand alone. The specials
+    take the first ids in the order given; decoders start with `<pad>`, as Marian's do.
+    Raises ConfigError when `vocab` leaves no room or a special is missing.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    from formers.text.rule_tokenizer import RuleTokenizer
+
+    if missing := [name for name in (EOS, UNK, PAD) if name not in specials]:
+        raise ConfigError(f"specials lack {', '.join(missing)}")
+    if vocab <= len(specials):
+        raise ConfigError(f"vocab ({vocab}) must be more than the {len(specials)} special tokens")
+    rules = tokenizers.Tokenizer(models.BPE(unk_token=UNK))
+    rules.normalizer = normalizers.NFC()
+    rules.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(individual_digits=True),
+    ])
+    rules.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False
+    )
+    rules.train_from_iterator(texts, trainer)
+    rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, specials.index(EOS))])
+    return RuleTokenizer(rules, {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}, start=specials.index(PAD))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """special_tokens_map.json and tokenizer_config.json over it, with special tokens as plain strings."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            settings.update(read_table(folder / name))
+    return {
+        key: value["content"] if key.endswith("_token") and isinstance(value, dict) and "content" in value else value
+        for key, value in settings.items()
+    }
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON object of a tokenizer. Raises CheckpointError when it is not one."""
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as fault:
+        raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{path} holds a {type(table).__name__}, not an object")
+    return table
+
+
+def as_json(table: Mapping[str, Any]) -> bytes:
+    return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def share(ids: Iterable[Sequence[int]], unknown: int | None) -> float:
+    """How much of the ids is `unknown`; 0 for no ids at all."""
+    total = missed = 0
+    for row in ids:
+        total += len(row)
+        missed += sum(each == unknown for each in row)
+    return missed / total if total else 0.0

@@ -1,0 +1,55 @@
+"""`formers.train`: a recipe, a run folder, and the events of the training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from formers import registry
+from formers.errors import ConfigError
+from formers.recipe import Recipe, build, load_recipe
+from formers.training.events import Event, Reported
+from formers.training.run import Run
+from formers.training.trainer import train as run_training
+
+
+def train(
+    recipe: str | Path | Recipe, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False
+) -> Iterator[Event]:
+    """Train a recipe in a run folder (default: runs/<recipe name>), yielding what happens.
+
+    The first event reports on the data and the model. A run that was interrupted goes on exactly where it was;
+    `fresh` begins anew. Raises ConfigError where the run folder holds a run of another recipe.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    folder = Path(run) if run is not None else Path("runs") / Path(chosen.name).with_suffix("").as_posix().replace("/", "-")
+    place = Run(folder)
+    if fresh and folder.exists():
+        forget(place)
+    if place.recipe.is_file():
+        check_same(chosen, place)
+    place.save_recipe(chosen.to_toml())
+    begin = chosen.sections["model"].start
+    start = registry.locate(begin) if begin else None
+    task, batches, report = registry.prepare(chosen.system, chosen.sections, folder, start)
+    yield Reported(step=0, lines=report)
+    yield from run_training(task, batches, chosen.sections["train"], place)
+
+
+def check_same(recipe: Recipe, run: Run) -> None:
+    """Refuse to go on with another recipe than the one that the run was begun with."""
+    import tomllib
+
+    before = build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name=recipe.name, where=str(run.recipe))
+    changed = recipe.changes(before)
+    if changed and run.latest() is not None:
+        raise ConfigError(f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
+                          "give the same values, another --run, or --fresh to begin anew")
+
+
+def forget(run: Run) -> None:
+    """Delete a run's own files; a folder that is not a run is left alone."""
+    if any(run.folder.iterdir()) and not run.recipe.is_file():
+        raise ConfigError(f"{run.folder} is not a run folder (it has no recipe.toml); --fresh deletes runs only")
+    shutil.rmtree(run.folder)

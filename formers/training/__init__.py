@@ -1,0 +1,25 @@
+"""How anything is trained: `for event in train(task, batches, TrainConfig(steps=500), Run("runs/mine")): ...`."""
+
+from formers.training.config import TrainConfig, field_help
+from formers.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped, Stopped
+from formers.training.run import Run
+from formers.training.task import Batches, Loss, Task
+from formers.training.trainer import train
+
+__all__ = [
+    "Batches",
+    "Evaluated",
+    "Event",
+    "Finished",
+    "Loss",
+    "Run",
+    "Sampled",
+    "Saved",
+    "Started",
+    "Stepped",
+    "Stopped",
+    "Task",
+    "TrainConfig",
+    "field_help",
+    "train",
+]

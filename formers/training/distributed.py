@@ -1,0 +1,95 @@
+"""Many processes as one: `torchrun` starts them, every micro-batch's rows are dealt out, DDP adds the gradients up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from formers.training.task import Loss, Task
+
+PATIENCE = timedelta(hours=12)  # the others wait while rank 0 evaluates and saves
+
+
+class World:
+    """This process among its peers; alone, everything here is the identity."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes, evaluates and speaks."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[int]) -> tuple[Sequence[int], float]:
+        """This process's rows and their weight; with fewer rows than processes some get a row at weight 0, to keep in step."""
+        if self.size == 1:
+            return rows, 1.0
+        mine = rows[self.rank :: self.size]
+        return (mine, 1.0) if len(mine) else (rows[:1], 0.0)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, everywhere (plain data; the others wait for it)."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def join(device: torch.device) -> World:
+    """The world that `torchrun` made for this process, if it did; joins the process group the first time."""
+    if dist.is_available() and dist.is_initialized():
+        return World(dist.get_rank(), dist.get_world_size())
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World()
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    return World(dist.get_rank(), dist.get_world_size())
+
+
+class LossModule(nn.Module):
+    """The task's model with the task's loss as its forward pass: what DDP has to wrap for its hooks to run."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self._loss = task.loss
+
+    def forward(self, batch: Any) -> tuple[Tensor, int | float | Tensor, dict[str, float | Tensor]]:
+        loss = self._loss(batch)
+        return loss.total, loss.count, dict(loss.parts)
+
+
+class Replicas:
+    """`loss(batch, last)`: the task's loss, whose last backward of a step adds up the gradients of all processes."""
+
+    def __init__(self, task: Task, world: World, unused: bool) -> None:
+        self._task = task
+        self._wrapped: DistributedDataParallel | None = None
+        if world.size > 1:
+            self._wrapped = DistributedDataParallel(
+                LossModule(task), find_unused_parameters=unused, gradient_as_bucket_view=True
+            )
+
+    def sync(self, last: bool) -> AbstractContextManager[Any]:
+        """The context of a micro-batch's forward and backward."""
+        return nullcontext() if last or self._wrapped is None else self._wrapped.no_sync()
+
+    def loss(self, batch: Any) -> Loss:
+        """The loss of one micro-batch, this process's rows."""
+        return self._task.loss(batch) if self._wrapped is None else Loss(*self._wrapped(batch))

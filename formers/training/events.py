@@ -1,0 +1,129 @@
+"""What a training run has to tell, as frozen dataclasses. Consumers print, plot, stream or ignore them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """Before the first step: what is in the data, and how large the model is, line by line."""
+
+    step: int
+    lines: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Training begins or goes on after `step`; `precision` was `decided` by the probe, the recipe, or an earlier start."""
+
+    step: int
+    steps: int
+    resumed: bool
+    device: str
+    processes: int
+    parameters: int
+    trainable: int
+    precision: str
+    decided: str
+    batch_seconds: float | None
+    """Measured seconds of one batch forward and backward, before compilation."""
+    estimate_seconds: float | None
+    """What all the remaining steps should take, evaluation and saving not counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepped:
+    """Every `log_every` steps: means over the targets since the last report."""
+
+    step: int
+    epoch: int
+    loss: float
+    parts: dict[str, float] = field(default_factory=dict)
+    norm: float
+    """Global norm of the last step's mean gradient, before clipping."""
+    rate: float
+    tokens_per_second: float
+    seconds: float
+    """Seconds spent in the steps since the last report."""
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """Scores on the validation data; `best` if no earlier evaluation was better."""
+
+    step: int
+    metrics: dict[str, float]
+    best: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """(input, output) pairs; pictures and sounds are files, named relative to the run folder."""
+
+    step: int
+    samples: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint is complete in `folder`."""
+
+    step: int
+    folder: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """Training ended before its last step: "signal" (can be continued) or "patience"."""
+
+    step: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Training is over. `already`: there was nothing left to do; `message` says what to change to go on."""
+
+    step: int
+    seconds: float
+    """Seconds spent in steps, over all starts of this run."""
+    folder: str | None
+    """The best checkpoint, or the last where nothing was evaluated."""
+    best_step: int | None
+    best_value: float | None
+    peak_memory: int
+    """Most bytes of memory that this process held (and on a GPU: of the GPU's memory, in `peak_device_memory`)."""
+    peak_device_memory: int = 0
+    already: bool = False
+    message: str = ""
+
+
+Event = Reported | Started | Stepped | Evaluated | Sampled | Saved | Stopped | Finished
+KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in Event.__args__}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as a JSON object, its kind under "event"; numbers that JSON does not know (NaN, infinity) become null."""
+    return {"event": type(event).__name__.lower(), **_plain(dataclasses.asdict(event))}
+
+
+def from_json(line: dict[str, Any]) -> Event:
+    """The event of an object that `to_json` made; keys that the event does not have (as "time") are left out."""
+    kind = KINDS[line["event"]]
+    return kind(**{field.name: line[field.name] for field in dataclasses.fields(kind) if field.name in line})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,127 @@
+"""AdamW with decay where it belongs, the one scaling of the gradients, and the running average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from formers.errors import CheckpointError, TrainingError
+
+UNDECAYED = ("norm", "embed", "position", "bias")
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """name -> parameter, of those that learn; a shared one once."""
+    found = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if not found:
+        raise TrainingError(
+            "no weight of this model learns (requires_grad is False everywhere): nothing to train"
+        )
+    return found
+
+
+def decayed(model: nn.Module) -> set[str]:
+    """The names of the weights that decay: matrices and more, but no embeddings, norms, biases or position tables."""
+    tables = {
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    }
+    return {
+        name
+        for name, weight in trainable(model).items()
+        if weight.ndim >= 2
+        and id(weight) not in tables
+        and not any(word.startswith(UNDECAYED) for part in name.split(".") for word in part.split("_"))
+    }
+
+
+def adamw(
+    model: nn.Module,
+    *,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.98),
+    epsilon: float = 1e-8,
+) -> torch.optim.AdamW:
+    """Fused AdamW over what learns (Loshchilov & Hutter 2019); the learning rate is set at every step."""
+    weights, decaying = trainable(model), decayed(model)
+    groups = [
+        {
+            "params": [weight for name, weight in weights.items() if name in decaying],
+            "weight_decay": weight_decay,
+        },
+        {"params": [weight for name, weight in weights.items() if name not in decaying], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(betas), eps=epsilon, fused=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's memory by weight name: `optimizer.<weight>|<what>`."""
+    return {
+        f"optimizer.{name}|{key}": value
+        for name, weight in trainable(model).items()
+        for key, value in optimizer.state.get(weight, {}).items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    weights = trainable(model)
+    for key, value in tensors.items():
+        if not key.startswith("optimizer."):
+            continue
+        name, _, what = key.removeprefix("optimizer.").rpartition("|")
+        if name not in weights:
+            raise CheckpointError(
+                f"the checkpoint has optimizer state of a weight {name} that does not learn in this model"
+            )
+        optimizer.state[weights[name]][what] = value.clone().to(weights[name].device)
+
+
+def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float) -> Tensor:
+    """Multiply summed gradients by `factor` (the mean) and clip their global norm; returns the mean's norm before clipping.
+
+    One pass over the gradients, and nothing is read back from the device.
+    """
+    norm = torch.nn.utils.get_total_norm(gradients) * factor
+    scale = (
+        torch.clamp(clip / (norm + 1e-6), max=1.0) * factor
+        if clip
+        else torch.as_tensor(factor, device=norm.device)
+    )
+    torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+    return norm
+
+
+class Average:
+    """Running average of the weights: after update t, decay = min(`decay`, (1 + t) / (10 + t)), so that it is warm at once."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = trainable(model)
+        self.means = {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights as they are after update number `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(
+            list(self.means.values()), [weight.detach() for weight in self.weights.values()], 1 - decay
+        )
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model has the averaged weights inside, and its own again, bit for bit, afterwards."""
+        own = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        try:
+            self._put(self.means)
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(values[name])

@@ -1,0 +1,57 @@
+"""What the trainer asks of the thing it trains: a `Task` (model, loss, evaluation, saving) and its `Batches` (the data)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss as a SUM over its targets and their number, so that micro-batches and machines add up to the true mean.
+
+    `parts` are further sums (of the same targets) that are reported as means; `parts["tokens"]` is special: what speed
+    is counted in. The same task must give the same names for every batch.
+    """
+
+    total: Tensor
+    count: int | float | Tensor
+    parts: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """Something that can be learned. The trainer sees nothing else of a system."""
+
+    model: nn.Module
+
+    def loss(self, batch: Any) -> Loss:
+        """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores on the task's validation data. Called without gradients, `model` in eval mode, the random state set aside."""
+
+    def sample(self) -> Sequence[tuple[str, str | bytes]]:
+        """(input, output) pairs to look at; bytes are a whole PNG or WAV file. Called as `evaluate` is, if `sample_every`."""
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors (the weights that `model` has now), tokenizer.json into `folder`, which exists."""
+
+    def set_recompute(self) -> None:
+        """Recompute activations in the backward pass. Called once before training, only if `config.recompute`."""
+
+
+class Batches(Protocol):
+    """The training data: a plan that is a pure function of (its seed, epoch), and batches made from row numbers."""
+
+    def epoch(self, epoch: int) -> Sequence[Sequence[int]]:
+        """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever it is asked."""
+
+    def collate(self, rows: Sequence[int]) -> Any:
+        """The batch of these rows. May draw from the global random generators: the trainer seeds them at every step."""
+
+    def describe(self, rows: Sequence[int]) -> str:
+        """These rows in words, for error messages."""

@@ -1,0 +1,324 @@
+"""Training: a generator that improves `task.model` and yields what happened.
+
+State is (step, data position, weights, optimizer, average, best). Everything random is a pure function of
+(seed, step, rank), and the data's order of (seed, epoch): so a run that was killed goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from formers.errors import ConfigError, nearest
+from formers.training import checkpoint
+from formers.training.config import TrainConfig
+from formers.training.distributed import Replicas, World, join
+from formers.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped, Stopped
+from formers.training.interrupt import Interrupt
+from formers.training.optimizer import Average, adamw, trainable
+from formers.training.order import Cursor
+from formers.training.precision import Precision, decide, undisturbed
+from formers.training.run import Run
+from formers.training.seeding import preserved, seed_from
+from formers.training.state import State, fingerprint, improves, restore, tensors_of
+from formers.training.task import Batches, Task
+from formers.training.update import Update, Updater
+
+EVALUATION = -1  # in place of the step: every evaluation draws the same random numbers
+
+
+def train(task: Task, batches: Batches, config: TrainConfig, run: Run) -> Iterator[Event]:
+    """Train `task.model` on `batches` until `config.steps`, going on from the run's last checkpoint if it has one.
+
+    Under `torchrun` every process calls this; only rank 0 writes, evaluates and yields events. The first SIGINT or
+    SIGTERM ends it after the step, saved. Raises TrainingError (nothing to train, a loss that is not finite, a folder
+    that cannot be written), CheckpointError (a checkpoint that cannot be written or read), ConfigError (train.monitor).
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    world = join(next(task.model.parameters()).device)
+    with Interrupt() as interrupt:
+        for event in Training(task, batches, config, run, world).events(interrupt):
+            if world.main:
+                yield event
+
+
+@dataclass
+class Tally:
+    """Sums over the steps since the last report."""
+
+    total: float = 0.0
+    count: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    steps: int = 0
+    last: Update | None = None
+
+    def add(self, update: Update, seconds: float) -> None:
+        """Take in one update."""
+        self.total, self.count, self.last = self.total + update.total, self.count + update.count, update
+        self.seconds, self.steps = self.seconds + seconds, self.steps + 1
+        for name, value in update.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
+
+
+class Training:
+    """One call of `train`, in one process."""
+
+    def __init__(self, task: Task, batches: Batches, config: TrainConfig, run: Run, world: World) -> None:
+        self.task, self.batches, self.config, self.run, self.world = task, batches, config, run, world
+        self.weights = list(trainable(task.model).values())
+        self.device = self.weights[0].device
+        self.optimizer = adamw(
+            task.model, weight_decay=config.weight_decay, betas=config.betas, epsilon=config.epsilon
+        )
+        self.average = Average(task.model, config.average) if config.average else None
+        self.state = State(frozen=fingerprint(task.model))
+        self.tally = Tally()
+
+    def events(self, interrupt: Interrupt) -> Iterator[Event]:
+        """The whole of training, every event recorded in the run folder before it is yielded."""
+        resumed = self.begin()
+        if self.ended():
+            yield self.finished(already=True)
+            return
+        precision = self.prepare()
+        yield self.tell(self.started(resumed, precision))
+        reason = ""
+        while not self.ended() and not reason:
+            stop = self.step(interrupt.raised)
+            if self.due(self.config.log_every):
+                yield self.tell(self.stepped())
+            better = False
+            if self.due(self.config.evaluate_every):
+                evaluated = self.tell(self.evaluate())
+                better = evaluated.best
+                yield evaluated
+            if self.due(self.config.sample_every):
+                yield self.tell(self.sample())
+            reason = "signal" if stop and not self.ended() else ""
+            if better or reason or self.due(self.config.save_every) or self.ended():
+                yield self.tell(self.save())
+        if reason or self.worn_out():
+            yield self.tell(Stopped(step=self.state.step, reason=reason or "patience", message=self.advice()))
+        if not reason:
+            yield self.tell(self.finished())
+
+    def tell(self, event: Event) -> Event:
+        if self.world.main:
+            self.run.record(event)
+        return event
+
+    def due(self, every: int) -> bool:
+        return every > 0 and (self.state.step % every == 0 or self.state.step == self.config.steps)
+
+    def ended(self) -> bool:
+        return self.state.step >= self.config.steps or self.worn_out()
+
+    def worn_out(self) -> bool:
+        return 0 < self.config.patience <= self.state.stale and self.state.step < self.config.steps
+
+    # -- before the first step
+
+    def begin(self) -> bool:
+        """Open the run folder and take up its last checkpoint; gives whether there was one."""
+        if self.world.main:
+            self.run.open(self.config.seed)
+        folder = self.world.broadcast(self.run.latest() if self.world.main else None)
+        if folder is not None:
+            self.state = restore(folder, self.task.model, self.optimizer, self.average)
+            if self.state.best and self.state.best["monitor"] != self.config.monitor:
+                self.state.best, self.state.stale = None, 0
+        if self.world.main:
+            checkpoint.mark_best(self.run.checkpoints, self.state.best)
+            self.run.rewind(self.state.step)
+        self.cursor = Cursor(self.batches, self.state.epoch, self.state.index)
+        return folder is not None
+
+    def prepare(self) -> Precision:
+        """Everything that has to be settled before the first step, on the model as it will be trained."""
+        task, config, world = self.task, self.config, self.world
+        task.model.train()
+        if config.recompute:
+            task.set_recompute()
+        precision = self.decide_precision()
+        self.state.precision = asdict(precision)
+        self.updater = Updater(
+            self.batches,
+            config,
+            weights=self.weights,
+            optimizer=self.optimizer,
+            average=self.average,
+            replicas=Replicas(task, world, unused=world.size > 1 and self.leaves_unused()),
+            precision=precision,
+            world=world,
+        )
+        if config.compile:
+            task.model.compile()
+        return precision
+
+    def decide_precision(self) -> Precision:
+        """The recipe's precision; for "auto" what an earlier start of this run measured, or else a probe now."""
+        wanted, found = self.config.precision, None
+        if self.world.main:
+            found = self.run.decisions().get("precision") or self.state.precision or None
+            mine = found is not None and found["device"] == self.device.type
+            if not (mine and (found["decided"] == "probe" if wanted == "auto" else found["name"] == wanted)):
+                found = asdict(decide(wanted, self.task, self.first_batch, self.device))
+                self.run.decide("precision", found)
+        return Precision(**self.world.broadcast(found))
+
+    def first_batch(self) -> object:
+        seed_from(self.config.seed, self.state.step + 1, self.world.rank)
+        return self.batches.collate(self.world.share(self.cursor.peek())[0])
+
+    def leaves_unused(self) -> bool:
+        """Whether some weight has no part in the first batch on any process: DDP must then look for such at every step."""
+        with undisturbed(self.task.model):
+            self.task.loss(self.first_batch()).total.backward()
+            unused = any(weight.grad is None for weight in self.weights)
+        return self.world.sum(torch.tensor(float(unused), device=self.device)).item() > 0
+
+    def started(self, resumed: bool, precision: Precision) -> Started:
+        seconds = precision.seconds[precision.name]
+        return Started(
+            step=self.state.step,
+            steps=self.config.steps,
+            resumed=resumed,
+            device=str(self.device),
+            processes=self.world.size,
+            parameters=sum(weight.numel() for weight in self.task.model.parameters()),
+            trainable=sum(weight.numel() for weight in self.weights),
+            precision=precision.name,
+            decided=precision.decided,
+            batch_seconds=seconds,
+            estimate_seconds=seconds * (self.config.steps - self.state.step) * self.config.accumulate,
+        )
+
+    # -- one step, and what follows it
+
+    def step(self, stop: bool) -> bool:
+        """One update of the weights; gives whether any process was told to stop."""
+        start = time.perf_counter()
+        state, number = self.state, self.state.step + 1
+        seed_from(self.config.seed, number, self.world.rank)
+        update = self.updater(number, self.cursor.take(self.config.accumulate), stop)
+        state.step, state.epoch, state.index = number, self.cursor.epoch, self.cursor.index
+        seconds = time.perf_counter() - start
+        state.seconds += seconds
+        self.tally.add(update, seconds)
+        return update.stop
+
+    def stepped(self) -> Stepped:
+        tally, self.tally = self.tally, Tally()
+        count = max(tally.count, 1e-12)
+        speed = tally.parts.pop("tokens", tally.count) / tally.seconds
+        return Stepped(
+            step=self.state.step,
+            epoch=self.state.epoch,
+            loss=tally.total / count,
+            parts={name: value / count for name, value in tally.parts.items()},
+            norm=tally.last.norm,
+            rate=tally.last.rate,
+            tokens_per_second=speed,
+            seconds=tally.seconds,
+            remaining_seconds=tally.seconds / tally.steps * (self.config.steps - self.state.step),
+        )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The model as it will be used: averaged weights, eval mode, no gradients; training's random state untouched."""
+        with self.average.applied() if self.average else nullcontext(), preserved(), torch.no_grad():
+            seed_from(self.config.seed, EVALUATION)
+            self.task.model.eval()
+            try:
+                yield
+            finally:
+                self.task.model.train()
+
+    def evaluate(self) -> Evaluated:
+        start, metrics = time.perf_counter(), None
+        if self.world.main:
+            with self.aside():
+                metrics = {name: float(value) for name, value in self.task.evaluate().items()}
+        metrics = self.world.broadcast(metrics)
+        monitor, best = self.config.monitor, self.state.best
+        if metrics and monitor not in metrics:
+            raise ConfigError(
+                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, metrics)}'
+            )
+        better = bool(metrics) and improves(monitor, metrics[monitor], best["value"] if best else None)
+        if better:
+            self.state.best = {"step": self.state.step, "monitor": monitor, "value": metrics[monitor]}
+        self.state.stale = 0 if better else self.state.stale + 1
+        return Evaluated(
+            step=self.state.step, metrics=metrics, best=better, seconds=time.perf_counter() - start
+        )
+
+    def sample(self) -> Sampled:
+        samples = []
+        if self.world.main:
+            with self.aside():
+                samples = self.run.save_samples(self.state.step, self.task.sample())
+        self.world.broadcast(None)
+        return Sampled(step=self.state.step, samples=samples)
+
+    def save(self) -> Saved:
+        start, root, state = time.perf_counter(), self.run.checkpoints, self.state
+        folder = checkpoint.path_of(root, state.step)
+        if self.world.main:
+            tensors = tensors_of(self.task.model, self.optimizer, self.average)
+            if self.average:
+                tensors = {
+                    name: value.detach().clone() if name.startswith("weight.") else value
+                    for name, value in tensors.items()
+                }
+            with self.aside():
+                checkpoint.write(root, state.step, self.task.save, tensors, asdict(state))
+            checkpoint.tidy(root, self.config.keep, state.best)
+        self.world.broadcast(None)
+        return Saved(step=state.step, folder=str(folder), seconds=time.perf_counter() - start)
+
+    # -- the end
+
+    def advice(self) -> str:
+        state = self.state
+        if not self.worn_out():
+            return f"stopped and saved at step {state.step}: the same command goes on from here"
+        best = f" than {state.best['value']:.6g} at step {state.best['step']}" if state.best else ""
+        return f"no better {self.config.monitor}{best} in {state.stale} evaluations: raise train.patience to go on"
+
+    def finished(self, already: bool = False) -> Finished:
+        state, folder = self.state, self.run.best() or self.run.latest()
+        message = ""
+        if already:
+            raise_steps = f"this run is finished at step {state.step}: raise train.steps to go on"
+            message = self.advice() if self.worn_out() else raise_steps
+        return Finished(
+            step=state.step,
+            seconds=state.seconds,
+            folder=str(folder) if folder else None,
+            best_step=state.best["step"] if state.best else None,
+            best_value=state.best["value"] if state.best else None,
+            peak_memory=peak_memory(),
+            peak_device_memory=torch.cuda.max_memory_allocated(self.device)
+            if self.device.type == "cuda"
+            else 0,
+            already=already,
+            message=message,
+        )
+
+
+def peak_memory() -> int:
+    """Most bytes that this process held so far; 0 where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

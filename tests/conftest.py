@@ -1,0 +1,33 @@
+"""Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before the first import of formers: every annotated shape of the blocks and the models is checked on every call.
+install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
+
+import torch  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same random numbers for every test, whatever ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout, which may be missing on another machine."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data sets are not on this machine ({folder})")
+    return folder
