@@ -53,15 +53,12 @@ def load(
     dtype: "fp32" (default), "bf16" or "fp16". allow_bin: also read pytorch_model.bin (weights only, no code).
     Raises CheckpointError: no such source, damaged files, unknown keys or weights.
     """
-    import torch
+    from formers.pretrained.load import DTYPES, load_model
 
-    from formers.pretrained.load import load_model
-
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if dtype is not None and dtype not in dtypes:
-        raise ConfigError(f'dtype "{dtype}" is not known{nearest(dtype, dtypes)}')
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f'dtype "{dtype}" is not known{nearest(dtype, DTYPES)}')
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=dtypes.get(dtype or ""), device=device, allow_bin=allow_bin)
+    loaded = load_model(folder, dtype=DTYPES[dtype or "fp32"], device=device, allow_bin=allow_bin)
     return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
 
 
@@ -80,10 +77,9 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         if not path.is_dir():
             raise CheckpointError(f"{path}: expected a folder (a run, or a model in the Hugging Face layout), got a file")
         return path
-    parts = str(source).split("@")[0].split("/")
-    if len(parts) == 2 and all(parts) and not str(source).startswith((".", "~")):
-        from formers.pretrained.hub import fetch
+    from formers.pretrained.hub import fetch, is_id
 
+    if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)
     raise CheckpointError(f"{source}: there is no such run or folder, and it is not a hub id (owner/name)")
 

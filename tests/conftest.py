@@ -1,11 +1,16 @@
 """Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
 
+import os
 from pathlib import Path
+
+# Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does other
+# things too, tiny models run about 40 times faster.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from jaxtyping import install_import_hook
 
-# Before the first import of formers: every annotated shape of the blocks and the models is checked on every call.
+# Before the first import of formers: every shape of the blocks and the models is checked on every call.
 install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
 import torch  # noqa: E402

@@ -1,6 +1,7 @@
 """The command `formers`: one module per verb, imported when that verb is used, so that help comes at once.
 
-Everything wrong with what the user gave is a FormersError: one line on stderr and exit code 2, `--debug` for the trace.
+Everything wrong with what the user gave is a FormersError: one line on stderr and exit code 2;
+`--debug` shows the trace.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 import formers
-from formers.errors import FormersError
+from formers.errors import FormersError, nearest
 
-# verb -> (its module, whose function of the verb's name is the command; its help in one line)
+# verb -> (its module, whose function `run` is the command; its help in one line)
 VERBS = {
     "train": ("formers.cli.train", "Train a recipe in a run folder, or go on with a run."),
     "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
@@ -26,10 +27,13 @@ VERBS = {
     "inspect": ("formers.cli.inspect", "Look inside: attention, positions, parameters, learning curve."),
     "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
     "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),
-    "list": ("formers.cli.list", "List recipes, systems, families and built-in data, or the fields of a recipe."),
+    "list": (
+        "formers.cli.list",
+        "List what there is: recipes, systems, families, data; or a recipe's fields.",
+    ),
 }
 DEBUG = "formers.debug"
-INTERRUPTED, NOT_READ = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
 class Verbs(TyperGroup):
@@ -47,14 +51,16 @@ class Verbs(TyperGroup):
         return typer.main.get_command(shown)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] in VERBS:
+        if args[0] in VERBS:
             return args[0], self.load(args[0]), args[1:]
-        return super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            ctx.fail(f'there is no verb "{args[0]}"{nearest(args[0], VERBS)}')
+        return None, None, args
 
     def load(self, verb: str) -> Any:
         """The command of a verb; --debug and --threads are understood before and after it."""
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        app.command(verb)(getattr(import_module(VERBS[verb][0]), verb))
+        app.command(verb)(import_module(VERBS[verb][0]).run)
         command = typer.main.get_command(app)
         for parameter in self.params:
             if parameter.name in ("debug", "threads"):
@@ -66,22 +72,25 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except FormersError as error:
-            if ctx.meta.get(DEBUG):
-                traceback.print_exc()
-            else:
-                print(f"formers: error: {_one_line(str(error))}", file=sys.stderr)
-            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             print("formers: interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            # the reader of a pipe has gone (`| head`): nothing to say, and nothing to flush at the exit either
+            # the reader of a pipe has gone (`| head`): nothing to say, and nothing to flush at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(NOT_READ) from error
+            raise typer.Exit(1) from error
+        except (FormersError, OSError) as error:  # OSError: a full disk, a folder that may not be written
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            else:
+                print(f"formers: error: {_one_line(error)}", file=sys.stderr)
+            raise typer.Exit(2) from error
 
 
-def _one_line(text: str) -> str:
+def _one_line(error: FormersError | OSError) -> str:
+    text = (
+        f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    )
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -107,18 +116,31 @@ def _show_version(value: bool) -> None:
 
 
 app = typer.Typer(
-    name="formers", cls=Verbs, add_completion=False, no_args_is_help=True, rich_markup_mode="rich",
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    name="formers",
+    cls=Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the full trace of an error.")] = False,
-    threads: Annotated[int | None, typer.Option(
-        min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best).")] = None,
-    version: Annotated[bool, typer.Option(
-        "--version", callback=_show_version, is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", callback=_set_debug, help="Show the full trace of an error.")
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
 ) -> None:
     """The transformer family: train, load, run, look inside.
 
@@ -129,4 +151,4 @@ def options(
 
 def main() -> None:
     """The entry point of the command."""
-    app()
+    app(prog_name="formers")

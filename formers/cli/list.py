@@ -6,19 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.output import note, show, table
+from formers.cli.options import Change
+from formers.cli.output import note, show_table
 from formers.recipe import Recipe, load_recipe, names
 from formers.registry import SYSTEMS
 
 
-def list(  # the verb's word
-    recipe: Annotated[str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")] = None,
-    set_: Annotated[list[str] | None, typer.Option(  # type: ignore[valid-type]
-        "--set", metavar="SECTION.KEY=VALUE", help="Change a field first.")] = None,
+def run(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")
+    ] = None,
+    change: Change = None,
 ) -> None:
-    """List recipes, systems, families and built-in data, or the fields of a recipe."""
+    """List what there is: recipes, systems, families, data; or a recipe's fields."""
     if recipe is not None:
-        show_fields(load_recipe(recipe, set_ or ()))
+        show_fields(load_recipe(recipe, change or ()))
     else:
         show_everything()
 
@@ -31,8 +33,10 @@ def show_fields(recipe: Recipe) -> None:
     rows = []
     for section, values in recipe.sections.items():
         help_of = field_help(type(values))
-        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()]
-    show(table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows))
+        rows += [
+            (f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()
+        ]
+    show_table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows)
     note(f"Change a field: formers train {recipe.name} --set section.key=value")
 
 
@@ -41,13 +45,22 @@ def show_everything() -> None:
     from formers.data.sources import BUILTIN
     from formers.pretrained.families import FAMILIES
 
-    show(table("recipes (formers train NAME, formers list NAME)", ["name", "what it does"], names().items()))
-    show(table("systems", ["name", "sections of its recipes"],
-               [(name, ", ".join(system.section_types)) for name, system in SYSTEMS.items()]))
-    show(table("families of published checkpoints (formers translate FOLDER)", ["model_type"],
-               [(name,) for name in FAMILIES]))
-    show(table("built-in data (formers data NAME)", ["name", "columns"],
-               [(name, ", ".join(made.columns)) for name, made in BUILTIN.items()]))
+    show_table("recipes (formers train NAME, formers list NAME)", ["name", "what it does"], names().items())
+    show_table(
+        "systems",
+        ["name", "sections of its recipes"],
+        [(name, ", ".join(system.section_types)) for name, system in SYSTEMS.items()],
+    )
+    show_table(
+        "families of published checkpoints (formers translate FOLDER)",
+        ["model_type"],
+        [(name,) for name in FAMILIES],
+    )
+    show_table(
+        "built-in data (formers data NAME)",
+        ["name", "columns"],
+        [(name, ", ".join(made.columns)) for name, made in BUILTIN.items()],
+    )
 
 
 def _written(value: Any) -> str:

@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from formers.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 PIPE_WIDTH = 160  # a file has no width of its own
 
 
 def console() -> Console:
-    """Where to print; made anew each time, because a test or a caller may have put another stdout in place."""
+    """Where to print; made anew each time, because a caller may have put another stdout in place."""
     from rich.console import Console
 
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
-def show(*parts: Any) -> None:
-    """Print tables, and text as it is: a bracket in it is no markup."""
-    place = console()
-    for part in parts:
-        place.print(part, markup=False, soft_wrap=isinstance(part, str))
-
-
-def note(text: str) -> None:
+def note(text: str = "") -> None:
     """Print one line as it is."""
     print(text, flush=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> Table:
-    """A table; the columns named in `right` hold numbers."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
+) -> None:
+    """Print a title and a table; the columns named in `right` hold numbers."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
-    return made
+        made.add_row(*(Text(str(cell)) for cell in row))  # Text: a bracket in a value is no markup
+    place = console()
+    place.print(Text(title, style="bold"), soft_wrap=True)
+    place.print(made)
+    place.print()
 
 
 def duration(seconds: float) -> str:
@@ -60,13 +54,13 @@ def duration(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Bytes for people."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
+    for unit, power in (("GB", 30), ("MB", 20), ("kB", 10)):
+        if count >= 2**power:
+            return f"{count / 2**power:.{1 if count < 10 * 2**power else 0}f} {unit}"
+    return f"{count:.0f} bytes"
 
 
-def writable(path: Path) -> Path:
-    """`path`, checked before long work that ends in writing it."""
-    if path.is_dir():
-        raise ConfigError(f"--out {path}: is a folder, expected a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: the folder {path.parent} does not exist")
-    return path
+def short(text: str, most: int = 100) -> str:
+    """On one line, cut when long: an untrained model can go on for ever."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""What may come next: functions `(logits (rows, vocab), tokens (rows, so far, the prompt included)) -> logits`.
+"""What may come next: functions `(logits (rows, vocab), tokens (rows, so far, with the prompt)) -> logits`.
 
 A filter owns the logits it is given: it may write in them, and what it gives back is what counts.
 """
@@ -17,7 +17,7 @@ Filter = Callable[[Tensor, Tensor], Tensor]
 
 
 def forbid(ids: Collection[int], *, at: int | None = None) -> Filter:
-    """Never these tokens (Marian: its padding); with `at`, only while exactly that many tokens are there (Whisper)."""
+    """Never these tokens (Marian: its padding); with `at`, only when that many tokens are there (Whisper)."""
     banned = sorted(ids)
 
     def apply(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def forbid(ids: Collection[int], *, at: int | None = None) -> Filter:
 
 
 def forced(at: Mapping[int, int]) -> Filter:
-    """When `position` tokens are there, `at[position]` comes next, as a certainty of log-probability 0 (BART, M2M-100)."""
+    """When n tokens are there, `at[n]` comes next, as a certainty of log-probability 0 (BART, M2M-100)."""
 
     def apply(logits: Tensor, tokens: Tensor) -> Tensor:
         if tokens.shape[1] in at:
@@ -68,7 +68,7 @@ def no_repeat_ngram(size: int) -> Filter:
 
 
 def repetition_penalty(penalty: float) -> Filter:
-    """What was said already is worth less: positive values divided, negative ones multiplied (Keskar et al. 2019)."""
+    """What was said is worth less: positive values divided, negative ones multiplied (Keskar et al. 2019)."""
     _positive("repetition_penalty", penalty)
 
     def apply(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def top_p(mass: float) -> Filter:
             return logits
         vocab = logits.shape[-1]
         total = logits.logsumexp(-1, keepdim=True)
-        for count in (min(256, vocab), vocab):  # the head nearly always holds enough: spares sorting a whole vocabulary
+        for count in (min(256, vocab), vocab):  # the head nearly always holds enough: spares a sort of it all
             best = logits.topk(count).values
             before = (best - total).exp().cumsum(-1).roll(1, -1)
             before[:, 0] = 0.0

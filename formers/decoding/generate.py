@@ -1,6 +1,6 @@
 """Tokens out of a model: one loop for greedy, sampling and beams.
 
-prompt -> [extend -> filters -> strategy.pick -> finish, reorder the cache] * limit -> hypotheses, sentence by sentence
+prompt -> [extend -> filters -> strategy.pick -> finish, reorder the cache] * limit -> hypotheses
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from formers.errors import ConfigError
 
 
 class Decodable(Protocol):
-    """A model that can go on: logits of the next token after `tokens` (rows, new), remembering them in the cache."""
+    """A model that can go on.
+
+    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows the last.
+    Rows of one sentence are neighbours, the same number for each: the cache's memory has one row per sentence.
+    """
 
     def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
 
@@ -29,8 +33,8 @@ class Decodable(Protocol):
 class Hypothesis:
     """One finished text: neither the prompt nor the stop token is in `tokens`.
 
-    `scores` are the model's own log-probabilities, the stop token's included, and `total` is their sum; `score` is
-    what hypotheses are ranked by; not `finished` means cut off at the limit.
+    `scores` are the model's own log-probabilities, the stop token's included, and `total` is their sum; `score`
+    is what hypotheses are ranked by; not `finished` means cut off at the limit.
     """
 
     tokens: list[int]
@@ -44,8 +48,8 @@ class Hypothesis:
 class Step:
     """What one step decided, sentences by their place in the batch.
 
-    `tokens` has one token per sample (None: stopped, now or earlier) and is empty for beams, which decide only at
-    the end; `done` holds the sentences that finished, best first (samples: as drawn).
+    `tokens` has one token per sample (None: stopped, now or earlier) and is empty for beams, which decide only
+    at the end; `done` holds the sentences that finished, best first (samples: as drawn).
     """
 
     tokens: dict[int, list[int | None]] = field(default_factory=dict)
@@ -66,16 +70,16 @@ def generate(
 ) -> Iterator[Step]:
     """Go on from `prompt` (sentences, length) for at most `limit` tokens, and tell what every step decided.
 
-    `keep` (sentences, length) marks the real tokens of a prompt padded on the left; `pad` fills rows that have ended.
+    `keep` (sentences, length) marks the real tokens of a prompt padded on the left; `pad` fills ended rows.
     The cache becomes the search's own: afterwards its rows are those that were alive at the end.
     """
     if limit < 1:
         raise ConfigError(f"limit: got {limit}, expected at least 1")
     if prompt.shape[1] < 1:
         raise ConfigError("prompt: got no tokens, expected at least a start token")
-    needed = cache.length + prompt.shape[1] + limit - 1
-    if needed > cache.capacity:
-        raise ConfigError(f"cache capacity: got {cache.capacity}, expected at least {needed} (prompt + limit - 1)")
+    least = cache.length + prompt.shape[1] + limit - 1
+    if cache.capacity < least:
+        raise ConfigError(f"cache capacity: got {cache.capacity}, expected {least} or more (prompt + limit - 1)")
     return _steps(_Search(model, prompt, cache, strategy, frozenset(stop), limit, filters, keep, pad))
 
 
@@ -104,7 +108,7 @@ def complete(
 def score(
     model: Decodable, prompt: Tensor, target: Tensor, cache: Cache, *, keep: Tensor | None = None
 ) -> Tensor:
-    """The log-probability of every token of `target` (sentences, length), each after the prompt and those before it."""
+    """The log-probability of every token of `target` (sentences, length) after the prompt and those before it."""
     scores, tokens = [], prompt
     for column in target.split(1, dim=1):
         logits = model.extend(tokens, cache, keep=keep)
@@ -131,7 +135,7 @@ class _Path:
 
 @dataclass(slots=True)
 class _Row:
-    """What the next step computes: the token to feed, the row to continue, its worth; an ended row has no path."""
+    """What the next step computes: the token to feed, the row to continue, its worth; -inf: it has ended."""
 
     parent: int
     token: int
@@ -150,8 +154,18 @@ class _Sentence:
 class _Search:
     """The state of one batch: its sentences, their rows, and the tensors of the next step."""
 
-    def __init__(self, model: Decodable, prompt: Tensor, cache: Cache, strategy: Strategy, stop: frozenset[int],
-                 limit: int, filters: Sequence[Filter], keep: Tensor | None, pad: int) -> None:
+    def __init__(
+        self,
+        model: Decodable,
+        prompt: Tensor,
+        cache: Cache,
+        strategy: Strategy,
+        stop: frozenset[int],
+        limit: int,
+        filters: Sequence[Filter],
+        keep: Tensor | None,
+        pad: int,
+    ) -> None:
         self.model, self.cache, self.strategy, self.stop = model, cache, strategy, stop
         self.limit, self.filters, self.pad = limit, filters, pad
         self.tokens, self.keep = prompt, keep
@@ -173,7 +187,8 @@ class _Search:
             self.advance(sentence, candidates, last)
             if self.strategy.independent:
                 step.tokens[sentence.place] = [
-                    None if one.token in self.stop or one.total == -math.inf else one.token for one in candidates
+                    one.token if one.total > -math.inf and one.token not in self.stop else None
+                    for one in candidates
                 ]
             if sentence.done:
                 step.done[sentence.place] = [found for _, found in sentence.pool[: self.strategy.nbest]]
@@ -214,7 +229,7 @@ class _Search:
                 rows.append(_Row(one.parent, self.pad))
         sentence.rows = rows + [_Row(0, self.pad) for _ in range(width - len(rows))]
         best = max(row.total for row in sentence.rows)
-        if best == -math.inf and not sentence.pool:  # the filters allow nothing at all: what is there has to do
+        if best == -math.inf and not sentence.pool:  # the filters allow nothing: what is there has to do
             alive = max(before, key=lambda row: row.total)
             self.finish(sentence, alive.path, 0, alive.total)
         full = len(sentence.pool) == width
@@ -223,7 +238,7 @@ class _Search:
         )
 
     def finish(self, sentence: _Sentence, path: _Path | None, rank: int, total: float) -> None:
-        """Add a hypothesis to the sentence's pool, which keeps the best `width` (samples: in the order drawn)."""
+        """Add a hypothesis to the sentence's pool, which keeps the best `width` (samples: in drawn order)."""
         tokens, scores = list[int](), list[float]()
         while path is not None:
             tokens.append(path.token)
@@ -239,7 +254,7 @@ class _Search:
         del sentence.pool[self.strategy.width :]
 
     def prepare(self) -> None:
-        """Bring tokens, totals and cache in order for the next step; finished sentences leave a quarter at a time."""
+        """Bring tokens, totals and cache in order for the next step; the finished leave a quarter at a time."""
         device, (count, width) = self.tokens.device, self.totals.shape
         places = [place for place in range(count) if not self.sentences[place].done]
         if len(places) == count or 4 * (count - len(places)) < count:
@@ -266,10 +281,10 @@ class _Search:
 
 
 def _listed(picks: Picks) -> Iterator[list[_Candidate]]:
-    """The candidates of each sentence as numbers: one transfer for all (doubles hold tokens and floats exactly)."""
-    packed = torch.stack([part.double() for part in (picks.parents, picks.tokens, picks.scores, picks.totals)], -1)
-    for candidates in packed.tolist():
-        yield [_Candidate(int(parent), int(token), score, total) for parent, token, score, total in candidates]
+    """The candidates of each sentence as numbers: one transfer for all (doubles hold both kinds exactly)."""
+    parts = picks.parents, picks.tokens, picks.scores, picks.totals
+    for candidates in torch.stack([part.double() for part in parts], -1).tolist():
+        yield [_Candidate(int(parent), int(token), own, total) for parent, token, own, total in candidates]
 
 
 def _steps(search: _Search) -> Iterator[Step]:

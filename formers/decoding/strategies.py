@@ -16,12 +16,12 @@ from formers.errors import ConfigError
 
 @dataclass
 class Turn:
-    """All that a strategy may look at in one step; width is 1 in the first step, the strategy's own afterwards."""
+    """All that a strategy may look at in one step; width is 1 at first, the strategy's own afterwards."""
 
     logits: Tensor  # (sentences * width, vocab), float32
     log_probs: Tensor  # the same rows, normalised
     totals: Tensor  # (sentences, width) what each hypothesis is worth so far; -inf: ended
-    filter: Callable[[Tensor], Tensor] | None  # all of the caller's filters, which own the tensor they are given
+    filter: Callable[[Tensor], Tensor] | None  # the caller's filters, which own what they are given
     noise: Tensor | None  # (sentences, strategy's width), uniform in [0, 1)
     stops: int  # how many different stop tokens there are
 
@@ -47,7 +47,7 @@ class Strategy(Protocol):
     @property
     def nbest(self) -> int: ...  # hypotheses given back
     @property
-    def independent(self) -> bool: ...  # each row goes its own way: streamed, never ranked against its neighbours
+    def independent(self) -> bool: ...  # rows go their own ways: streamed, never ranked
 
     def pick(self, turn: Turn) -> Picks: ...
     def score(self, total: float, length: int) -> float: ...
@@ -122,7 +122,7 @@ class Sample:
         for apply in self.filters():
             allowed = apply(allowed, allowed)
         reach = allowed.double().softmax(-1).cumsum(-1)  # double: the tail of a large vocabulary must keep its share
-        drawn = turn.noise.view(len(reach), -1) * reach[:, -1:]
+        drawn = turn.noise.reshape(len(reach), -1) * reach[:, -1:]
         tokens = torch.searchsorted(reach, drawn, right=True).clamp_(max=reach.shape[-1] - 1)
         return _independent(turn, allowed, tokens)
 
@@ -209,7 +209,7 @@ class Dice:
         """The next numbers of every sentence."""
         if self.at == self.ahead:
             size = self.ahead, self.samples
-            drawn = [torch.rand(size, generator=generator, dtype=torch.float64) for generator in self.generators]
+            drawn = [torch.rand(size, generator=one, dtype=torch.float64) for one in self.generators]
             self.drawn, self.at = torch.stack(drawn).to(device), 0
         self.at += 1
         return self.drawn[:, self.at - 1]
@@ -221,7 +221,7 @@ class Dice:
 
 
 def _independent(turn: Turn, allowed: Tensor, tokens: Tensor) -> Picks:
-    """Candidate j goes on from row j (in the first step all from the only row); a row with nothing allowed ends."""
+    """Candidate j goes on from row j (at first all from the only row); a row with nothing allowed ends."""
     sentences, width = turn.totals.shape
     scores = turn.log_probs.gather(1, tokens)
     possible = scores.where(allowed.gather(1, tokens) > -math.inf, -math.inf)

@@ -1,4 +1,4 @@
-"""A family: which model of ours, and the two maps (config and weights) to somebody's published layout of it."""
+"""A family: which model of ours, and the two maps (config and weights) to a published layout of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANDOM = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.nn.init.trunc_norma
 
 
 class WithoutDice(TorchFunctionMode):
-    """Random initialisation is skipped: every parameter is overwritten by the checkpoint, or loading fails."""
+    """Skips random initialisation: every parameter comes from the checkpoint, or loading fails."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in RANDOM:
@@ -63,7 +63,7 @@ class Family:
         return model.to(dtype or torch.float32).eval(), loaded.prefix
 
     def express(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """config.json and tensors of `model` in this layout; None when the way back would not give the same config."""
+        """config.json and tensors of `model` in this layout; None when the way back gives another config."""
         if type(model) is not self.model:
             return None
         raw = self.config.to_theirs(model.config)

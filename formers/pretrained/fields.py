@@ -1,4 +1,4 @@
-"""The config map of a family: their config.json <-> our frozen dataclass, and no key that is not understood."""
+"""The config map of a family: their config.json <-> our dataclass, and no key that is not understood."""
 
 from __future__ import annotations
 
@@ -15,32 +15,39 @@ from formers.errors import CheckpointError, nearest
 
 Raw = Mapping[str, Any]
 
-# Keys of any config.json that say nothing about what the network computes: bookkeeping, training, and how to decode.
-GENERATION = frozenset("""
-    assistant_confidence_threshold assistant_early_exit assistant_lookbehind bad_words_ids begin_suppress_tokens
-    bos_token_id cache_implementation decoder_start_token_id diversity_penalty do_sample early_stopping
-    encoder_no_repeat_ngram_size encoder_repetition_penalty eos_token_id epsilon_cutoff eta_cutoff
-    exponential_decay_length_penalty force_bos_token_to_be_generated forced_bos_token_id forced_eos_token_id
-    guidance_scale length_penalty low_memory max_length max_new_tokens max_time min_length min_new_tokens min_p
-    no_repeat_ngram_size num_assistant_tokens num_assistant_tokens_schedule num_beam_groups num_beams
-    num_return_sequences output_logits output_scores pad_token_id penalty_alpha prefix remove_invalid_values
-    renormalize_logits repetition_penalty return_dict_in_generate sep_token_id sequence_bias suppress_tokens
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Keys of any config.json that say nothing about what the network computes.
+GENERATION = words("""
+    assistant_confidence_threshold assistant_early_exit assistant_lookbehind bad_words_ids
+    begin_suppress_tokens bos_token_id cache_implementation decoder_start_token_id diversity_penalty
+    do_sample early_stopping encoder_no_repeat_ngram_size encoder_repetition_penalty eos_token_id
+    epsilon_cutoff eta_cutoff exponential_decay_length_penalty force_bos_token_to_be_generated
+    forced_bos_token_id forced_decoder_ids
+    forced_eos_token_id guidance_scale length_penalty low_memory max_length
+    max_new_tokens max_time min_length min_new_tokens min_p no_repeat_ngram_size num_assistant_tokens
+    num_assistant_tokens_schedule num_beam_groups num_beams num_return_sequences output_logits
+    output_scores pad_token_id penalty_alpha prefix remove_invalid_values renormalize_logits
+    repetition_penalty return_dict_in_generate sep_token_id sequence_bias suppress_tokens
     target_lookbehind temperature top_k top_p typical_p use_cache
-""".split())
-BOOKKEEPING = frozenset("""
+""")
+BOOKKEEPING = words("""
     _attn_implementation_autoset _commit_hash _name_or_path _num_labels add_cross_attention architectures
-    chunk_size_feed_forward cross_attention_hidden_size dtype finetuning_task gradient_checkpointing id2label
-    is_decoder label2id model_type name_or_path num_labels output_attentions output_hidden_states output_past
-    problem_type return_dict task_specific_params tf_legacy_loss tie_encoder_decoder tokenizer_class torch_dtype
-    torchscript transformers_version use_bfloat16 xla_device
-""".split())
+    chunk_size_feed_forward cross_attention_hidden_size dtype finetuning_task gradient_checkpointing
+    id2label is_decoder label2id model_type name_or_path num_labels output_attentions output_hidden_states
+    output_past problem_type return_dict task_specific_params tf_legacy_loss tie_encoder_decoder
+    tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 xla_device
+""")
 # Would change the computation, so they must be empty or off.
 MUST_BE_OFF = ("pruned_heads", "quantization_config", "per_layer_config", "auto_map")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """theirs -> ours. A name in `names` may feed several of our fields ("encoder.dim decoder.dim"), with value pairs."""
+    """theirs -> ours; a key of `names` may feed several fields ("encoder.dim decoder.dim"), with values."""
 
     config: type
     names: Mapping[str, str | tuple[str, Mapping[Any, Any]]]
@@ -61,7 +68,7 @@ class Fields:
     ignored: frozenset[str] = frozenset()
 
     def to_ours(self, raw: Raw, tensors: Mapping[str, Tensor], *, what: str = "config.json") -> Any:
-        """Our config from theirs. Raises CheckpointError for unknown keys and for values that we do not compute."""
+        """Our config from theirs. Raises CheckpointError for unknown keys and values not computed here."""
         raw = {key: value for key, value in raw.items() if value is not None}
         for alias, key in self.aliases.items():
             if alias in raw and raw.setdefault(key, raw[alias]) != raw[alias]:
@@ -75,7 +82,8 @@ class Fields:
                 raise CheckpointError(f"{what} lacks {key}")
             value = raw[key]
             if values is not None and value not in values:
-                raise CheckpointError(f"{what}: {key} = {value!r} is not computed here; known: {list(values)}")
+                known = ", ".join(map(str, values))
+                raise CheckpointError(f"{what}: {key} = {value!r} is not computed here; known: {known}")
             ours.update(dict.fromkeys(paths.split(), value if values is None else values[value]))
         try:
             ours.update(self.derived(raw, tensors))
@@ -99,7 +107,8 @@ class Fields:
             expected = value(raw) if callable(value) else value
             if key in given and given[key] != expected:
                 raise CheckpointError(
-                    f"{what}: {key} = {json.dumps(given[key])}, but this family computes {json.dumps(expected)} only"
+                    f"{what}: {key} = {json.dumps(given[key])}, "
+                    f"but this family computes {json.dumps(expected)} only"
                 )
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
@@ -150,7 +159,7 @@ def look(config: Any, path: str) -> Any:
 
 
 def nest(kind: type, values: Mapping[str, Any]) -> Any:
-    """A dataclass from dotted names: {"encoder.dim": 8, "vocab": 9} -> Config(encoder=StackConfig(dim=8), vocab=9)."""
+    """A dataclass from dotted names: {"encoder.dim": 8, "vocab": 9} -> C(encoder=S(dim=8), vocab=9)."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
         *folders, name = path.split(".")

@@ -1,4 +1,4 @@
-"""Model folders on disk: reading safetensors and JSON with one clear line per fault, and writing all or nothing."""
+"""Model folders on disk: reading with one clear line per fault, and writing all or nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
@@ -23,9 +24,16 @@ CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.sa
 INDEX = WEIGHTS + ".index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
-OWNED = (CONFIG, GENERATION, WEIGHTS, INDEX, "model-*-of-*.safetensors", "tokenizer.json", "tokenizer_config.json",
-         "special_tokens_map.json", "added_tokens.json", "vocab.json", "target_vocab.json", "merges.txt", "source.spm",
-         "target.spm", "spiece.model")
+OWNED = (
+    CONFIG, GENERATION, WEIGHTS, INDEX, "model-*-of-*.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "target_vocab.json", "merges.txt",
+    "source.spm", "target.spm", "spiece.model",
+)
+
+# what an unpickler stumbles into, depending on the byte where a file is broken
+BROKEN_PICKLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, struct.error,
+)
 
 Content = bytes | Callable[[Path], None]
 
@@ -83,14 +91,15 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     if strange := [name for name in shards if Path(name).name != name]:
         raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
     if missing := [name for name in shards if not (folder / name).exists()]:
-        raise CheckpointError(
-            f"{folder} lacks {len(missing)} of {len(shards)} shards ({', '.join(missing[:4])}); get them again"
-        )
+        names = ", ".join(missing[:4])
+        count = f"{len(missing)} of {len(shards)}"
+        raise CheckpointError(f"{folder} lacks {count} shards ({names}); get them again")
     tensors: dict[str, Tensor] = {}
     for name in shards:
         tensors.update(read(folder / name))
     if lost := sorted(places.keys() - tensors.keys()):
-        raise CheckpointError(f"the shards of {folder} lack {len(lost)} weights of {index}: {', '.join(lost[:4])}")
+        names = ", ".join(lost[:4])
+        raise CheckpointError(f"the shards of {folder} lack {len(lost)} weights of {index}: {names}")
     return tensors
 
 
@@ -101,7 +110,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     except SafetensorError as fault:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
-            raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run git lfs pull") from fault
+            raise CheckpointError(f"{path} is a Git LFS pointer, no weights; run git lfs pull") from fault
         raise CheckpointError(
             f"{path} ({size:,} bytes) is truncated or corrupted ({fault}); delete it and get it again"
         ) from fault
@@ -113,7 +122,7 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch pickle, without running code."""
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as fault:
+    except BROKEN_PICKLE as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise CheckpointError(f"{path} cannot be read ({reason}); get it again") from fault
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
@@ -128,15 +137,16 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     """A writer of these tensors, for `write_folder`."""
     def write(path: Path) -> None:
-        save_file({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, path, {"format": "pt"})
+        plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        save_file(plain, path, {"format": "pt"})
     return write
 
 
 def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:
     """Write a folder all or nothing: into a temporary sibling, flushed to the disk, then renamed.
 
-    Model files of an older save are replaced, any other file of the folder is kept. Raises CheckpointError when
-    the disk is full or the place is not writable; then the folder is as it was.
+    Model files of an older save are replaced, any other file of the folder is kept. Raises CheckpointError
+    when the disk is full or the place is not writable; then the folder is as it was.
     """
     path = Path(path).expanduser().resolve()
     if path.exists() and not path.is_dir():
@@ -171,7 +181,7 @@ def write_file(path: Path, content: Content) -> None:
 
 
 def swap(fresh: Path, path: Path, files: Mapping[str, Content]) -> None:
-    """Put `fresh` where `path` is, with the files of `path` that a save does not own; put back what was on a fault."""
+    """Put `fresh` where `path` is, and the files of `path` that a save does not own into it."""
     if not path.exists():
         fresh.rename(path)
         return

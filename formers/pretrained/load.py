@@ -1,4 +1,4 @@
-"""Loading and saving a model folder: config.json and weights through the family's table, the tokenizer beside them."""
+"""Loading and saving a model folder: config and weights through the family's table, the tokenizer too."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from formers.errors import CheckpointError
 from formers.pretrained.families import families, family
 from formers.pretrained.family import Family
+from formers.pretrained.fields import GENERATION as GENERATION_KEYS
 from formers.pretrained.files import (
-    CONFIG, GENERATION, WEIGHTS, Content, as_json, as_safetensors, read_config, read_weights, write_folder,
+    CONFIG,
+    GENERATION,
+    WEIGHTS,
+    Content,
+    as_json,
+    as_safetensors,
+    read_config,
+    read_weights,
+    write_folder,
 )
 from formers.text.tokenizer import Tokenizer, load_tokenizer
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Token ids that old readers look for in config.json and new ones in generation_config.json
 IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id", "forced_eos_token_id",
        "forced_bos_token_id")
@@ -35,12 +45,17 @@ class Loaded:
     prefix: str = ""
     """The change of prefix that the weight names needed, as in `Family.prefixes`."""
 
+    @property
+    def generation(self) -> dict[str, Any]:
+        """Token ids and decoding defaults alone: what `save_model` takes as `generation`."""
+        return {key: value for key, value in self.config.items() if key in GENERATION_KEYS}
+
 
 def load_model(
     folder: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None,
     allow_bin: bool = False,
 ) -> Loaded:
-    """A model folder (ours, or a published one) as our model in evaluation mode, fp32 unless `dtype` is given.
+    """A model folder (ours, or a published one) as our model in evaluation mode, fp32 unless `dtype`.
 
     Raises CheckpointError, one line that names the file or lists every weight that does not fit.
     """
@@ -50,40 +65,46 @@ def load_model(
         raise CheckpointError(f"{folder / CONFIG} has no model_type")
     kind = family(raw["model_type"])
     model, prefix = kind.build(raw, read_weights(folder, allow_bin=allow_bin), dtype=dtype, what=str(folder))
-    config = {**kind.generation, **{key: value for key, value in raw.items() if value is not None}, **generation}
+    given = {key: value for key, value in raw.items() if value is not None}
+    config = {**kind.generation, **given, **generation}
     tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, model, folder)
-    return Loaded(model if device is None else model.to(device), kind.model_type, config, tokenizer, folder, prefix)
+    model = model if device is None else model.to(device)
+    return Loaded(model, kind.model_type, config, tokenizer, folder, prefix)
 
 
 def save_model(
     folder: str | Path, model: nn.Module, *, tokenizer: Tokenizer | None = None,
-    generation: Mapping[str, Any] | None = None, family: str | None = None, extra: Mapping[str, Content] | None = None,
+    generation: Mapping[str, Any] | None = None, family: str | None = None,
+    extra: Mapping[str, Content] | None = None,
 ) -> Path:
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
-    `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files, as bytes
-    or as writers. Raises CheckpointError when no layout fits or the folder cannot be written.
+    `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files,
+    bytes or writers. Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
     kind, raw, tensors = express(model, family)
     generation = {**generation_ids(kind, tokenizer), **(generation or {})}
     raw.update({key: generation[key] for key in IDS if key in generation})
     raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation), WEIGHTS: as_safetensors(tensors)}
+    files: dict[str, Content] = {
+        CONFIG: as_json(raw), GENERATION: as_json(generation), WEIGHTS: as_safetensors(tensors)
+    }
     if tokenizer is not None:
         files.update(tokenizer.files())
     return write_folder(folder, {**files, **(extra or {})})
 
 
-def express(model: nn.Module, model_type: str | None) -> tuple[Family, dict[str, Any], dict[str, torch.Tensor]]:
-    """The family that a model is written as, with config.json and tensors. Raises CheckpointError when none fits."""
+def express(model: nn.Module, model_type: str | None) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
+    """The family that a model is written as, with config and tensors. Raises CheckpointError if none fits."""
     for kind in families() if model_type is None else [family(model_type)]:
         if (found := kind.express(model)) is not None:
             return kind, *found
-    name = "any layout" if model_type is None else model_type
-    raise CheckpointError(f"this {type(model).__name__} cannot be written as {name}: its config has parts without a name there")
+    name = "any known layout" if model_type is None else model_type
+    what = f"this {type(model).__name__} cannot be written as {name}"
+    raise CheckpointError(f"{what}, which has no word for some of its parts")
 
 
 def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:
@@ -102,8 +123,10 @@ def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path
     if tokenizer is None:
         return
     config = vars(model.config)
-    target = config.get("target_vocab") or config["vocab"]
-    for side, rows, ids in (("", config["vocab"], tokenizer.vocab), ("target ", target, tokenizer.target_vocab)):
+    rows = config["vocab"]
+    target_rows = config.get("target_vocab") or rows
+    sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
+    for side, rows, ids in sides:
         if ids > rows:
             raise CheckpointError(
                 f"the {side}vocabulary of {folder} does not match its model: "

@@ -1,10 +1,11 @@
-"""The weight table engine: other people's tensor names <-> ours, from one list of rows that is read in both directions.
+"""The weight table engine: their tensor names <-> ours, one list of rows read in both directions.
 
-    ("model.encoder.layers.{i}.fc1.{p}", "encoder.blocks.{i}.feed_forward.up.{p}")     a row: theirs, ours, perhaps an Op
-    ("h.{i}.attn.c_attn.{p}",            "blocks.{i}.attention.[q,k,v].{p}", TRANSPOSED)
+    theirs                                ours                                          perhaps an Op
+    ("encoder.layers.{i}.fc1.{p}",        "encoder.blocks.{i}.feed_forward.up.{p}")
+    ("h.{i}.attn.c_attn.{p}",             "blocks.{i}.attention.[q,k,v].{p}",           TRANSPOSED)
 
-`{name}` is one dotted segment, `{name*}` any number of them; `[q,k,v]` are equal parts along dim 0. Whatever does not
-fit - a weight that no row or two rows match, a wrong shape, a missing parameter - is refused in one error.
+`{name}` is one dotted segment, `{name*}` any number of them; `[q,k,v]` are equal parts along dim 0. Whatever
+does not fit - a weight that no row or two match, a wrong shape, a missing parameter - is refused at once.
 """
 
 from __future__ import annotations
@@ -36,10 +37,18 @@ def _transpose(x: Tensor) -> Tensor:
     return x.mT.contiguous() if x.ndim == 2 else x
 
 
+def _flatten(x: Tensor) -> Tensor:
+    return x.flatten(1) if x.ndim == 4 else x
+
+
+def _as_convolution(x: Tensor) -> Tensor:
+    return x[..., None, None] if x.ndim == 2 else x
+
+
 SAME = Op("same", lambda x: x, lambda x: x)
 TRANSPOSED = Op("transposed", _transpose, _transpose)  # GPT-2 keeps (in, out); biases stay as they are
+POINTWISE = Op("pointwise", _flatten, _as_convolution)  # a 1x1 convolution <-> a Linear
 ROW = Op("row", lambda x: x.reshape(-1), lambda x: x.reshape(1, -1))  # (1, n) <-> (n,)
-POINTWISE = Op("pointwise", lambda x: x.flatten(1), lambda x: x[..., None, None])  # a 1x1 convolution <-> a Linear
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ Row = Rule | tuple[str, str] | tuple[str, str, Op]
 
 
 def tied(ours: str, *theirs: str, every: bool = False) -> Rule:
-    """Several of their names for one tensor of ours; `every`: readers of the file want it under each of them."""
+    """Several of their names for one tensor of ours; `every`: readers of the file want it under each."""
     return Rule(theirs, ours, every=every)
 
 
@@ -103,7 +112,8 @@ def compile_pattern(name: str) -> re.Pattern[str]:
 
     pieces = re.split(r"(\{\w+\*?\})", name)
     return re.compile("".join(
-        re.sub(r"\{(\w+)(\*?)\}", group, piece) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
+        re.sub(r"\{(\w+)(\*?)\}", group, piece) if i % 2 else re.escape(piece)
+        for i, piece in enumerate(pieces)
     ))
 
 
@@ -154,7 +164,7 @@ MISSING, EXTRA = "missing", "not known to this model"
 class Loaded:
     state: dict[str, Tensor]
     prefix: str
-    """The declared prefix change that was needed: "+model." put before every name, "-bert." taken off, "" none."""
+    """The declared prefix change that was needed: "+model." put before names, "-bert." taken off, "" none."""
 
 
 def to_ours(
@@ -167,14 +177,15 @@ def to_ours(
 ) -> Loaded:
     """Their tensors under our names; `shapes` are those of our model, and then nothing may be missing.
 
-    Raises CheckpointError, one for all faults: unknown and ambiguous weights, missing ones, wrong shapes, unequal ties.
+    Raises one CheckpointError for all faults: unknown, ambiguous or missing weights, shapes, unequal ties.
     """
     rules, faults = as_rules(rows), Faults()
     tensors, prefix = rename(tensors, rules, prefixes)
     state: dict[str, Tensor] = {}
     found: dict[str, str] = {}  # our name -> the name it came from
     for name, tensor in tensors.items():
-        hits = [(rule, match) for rule in rules for pattern in rule.patterns if (match := pattern.fullmatch(name))]
+        hits = [(rule, match) for rule in rules for pattern in rule.patterns
+                if (match := pattern.fullmatch(name))]
         if len(hits) != 1:
             faults.add("matched by two rules" if hits else EXTRA, f"+ {name}")
             continue
@@ -200,8 +211,8 @@ def to_ours(
 
 
 def compare(
-    state: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], found: Mapping[str, str], rules: list[Rule],
-    faults: Faults,
+    state: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], found: Mapping[str, str],
+    rules: list[Rule], faults: Faults,
 ) -> None:
     """Note parameters that are missing, have another shape or do not exist; fill in those that mean zeros."""
     for ours, shape in shapes.items():
@@ -251,14 +262,15 @@ def to_theirs(
 def rename(
     tensors: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str]
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The first declared prefix change under which most names are known; none at all when that does as well."""
+    """The first declared prefix change under which most names are known; none when that does as well."""
     best, best_known, best_prefix = tensors, -1, ""
     for prefix in ("", *prefixes):
         if prefix.startswith("+"):
             names = {name: prefix[1:] + name for name in tensors}
         else:
             names = {name: name.removeprefix(prefix[1:]) if prefix else name for name in tensors}
-        known = sum(any(p.fullmatch(new) for rule in rules for p in rule.patterns) for new in names.values())
+        patterns = [pattern for rule in rules for pattern in rule.patterns]
+        known = sum(any(pattern.fullmatch(new) for pattern in patterns) for new in names.values())
         if known > best_known and len(set(names.values())) == len(names):
             best = {new: tensors[old] for old, new in names.items()}
             best_known, best_prefix = known, prefix

@@ -1,4 +1,4 @@
-"""Tokenizers that are SentencePiece models: Marian's pair with its own vocabulary, and T5's with sentinels at the end."""
+"""Tokenizers that are SentencePiece models: Marian's pair and its vocabulary, T5's with sentinels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from formers.text.tokenizer import EOS, PAD, UNK, as_json, read_table, share
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-# Marian's target language (">>fra<<") at the very beginning; T5's sentinels anywhere, spaces around them not counted.
+# Marian's target language (">>fra<<") at the very beginning; T5's sentinels anywhere, with the spaces around.
 LANGUAGE, SENTINEL = re.compile(r"\A(>>.+?<<)"), re.compile(r"\s*(<extra_id_\d+>)\s*")
 
 
@@ -43,7 +43,8 @@ class PieceTokenizer:
 
     def __init__(self, source: Side, target: Side, *, start: int | None, files: Mapping[str, bytes]) -> None:
         self.source, self.target, self.stored = source, target, dict(files)
-        self.pad, self.eos, self.unk = (target.ids.get(name) for name in (PAD, EOS, UNK))
+        self.eos, self.unk = target.ids.get(EOS), target.ids.get(UNK)
+        self.pad = source.ids.get(PAD)  # of two vocabularies the source's: Marian's configs name that one
         self.bos: int | None = None
         self.start = self.pad if start is None else start
         self.names = {number: piece for piece, number in target.ids.items()}
@@ -64,18 +65,11 @@ class PieceTokenizer:
         return [[*self.target.encode(text), self.target.ids[EOS]] for text in texts]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        text, run = "", []
-        for each in [*map(int, ids), None]:
-            piece = None if each is None else self.names.get(each, UNK)
-            special = piece is None or piece in (PAD, EOS, UNK) or bool(SENTINEL.fullmatch(piece))
-            if not special:
-                run.append(piece)
-                continue
-            text += self.target.model.decode_pieces(run) if run else ""
-            run = []
-            if piece is not None and not skip_special:
-                text += f" {piece} "
-        return re.sub(" +", " ", text).strip() if not skip_special else text.strip()
+        pieces = [self.names.get(int(each), UNK) for each in ids]
+        if not skip_special:
+            return "".join(pieces).replace("▁", " ").strip()
+        plain = [piece for piece in pieces if piece not in (PAD, EOS, UNK) and not SENTINEL.fullmatch(piece)]
+        return self.target.model.decode_pieces(plain).strip() if plain else ""
 
     def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
         names = self.source_names if source else self.names
@@ -93,7 +87,7 @@ class PieceTokenizer:
 
 
 def load_marian(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> PieceTokenizer:
-    """source.spm, target.spm and vocab.json, which numbers the pieces of both (target_vocab.json: of the second)."""
+    """source.spm, target.spm and vocab.json with the ids of both (target_vocab.json: of the second)."""
     names = ["source.spm", "target.spm", "vocab.json"]
     vocab = targets = read_vocabulary(folder / "vocab.json")
     if settings.get("separate_vocabs"):
@@ -107,21 +101,21 @@ def load_marian(folder: Path, settings: Mapping[str, Any], config: Mapping[str, 
 
 
 def load_t5(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> PieceTokenizer:
-    """spiece.model, and after its pieces the sentinels: `<extra_id_0>` has the highest id (100 unless told)."""
+    """spiece.model, and 100 sentinels (unless told) after it, of which `<extra_id_0>` has the highest id."""
     model = read_pieces(folder / "spiece.model")
     size, extra = model.get_piece_size(), int(settings.get("extra_ids", 100))
     ids = {model.id_to_piece(i): i for i in range(size)}
     ids.update({f"<extra_id_{i}>": size + extra - 1 - i for i in range(extra)})
     side = Side(model, ids, model.unk_id(), SENTINEL)
     check_specials(ids, folder / "spiece.model", (EOS, UNK))
-    stored = {"spiece.model": (folder / "spiece.model").read_bytes(),
-              "tokenizer_config.json": as_json({**settings, "tokenizer_class": "T5Tokenizer", "extra_ids": extra})}
+    about = {**settings, "tokenizer_class": "T5Tokenizer", "extra_ids": extra}
+    stored = {"spiece.model": (folder / "spiece.model").read_bytes(), "tokenizer_config.json": as_json(about)}
     return PieceTokenizer(side, side, start=config.get("decoder_start_token_id"), files=stored)
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
     if not path.exists():
-        raise CheckpointError(f"{path.parent} lacks {path.name}, which its tokenizer_config.json (separate_vocabs) asks for")
+        raise CheckpointError(f"{path.parent} lacks {path.name}, which separate_vocabs asks for")
     vocab = read_table(path)
     check_specials(vocab, path, (EOS, UNK, PAD))
     return vocab
@@ -133,7 +127,7 @@ def check_specials(vocab: Mapping[str, int], path: Path, names: Sequence[str]) -
 
 
 def read_pieces(path: Path) -> SentencePieceProcessor:
-    """A SentencePiece model. Raises FormersError without the package, CheckpointError for a file that is none."""
+    """A SentencePiece model. Raises FormersError without the package, CheckpointError for another file."""
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as fault:

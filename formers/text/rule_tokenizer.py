@@ -1,4 +1,4 @@
-"""Tokenizers that are a tokenizer.json: rules run by the `tokenizers` library (BPE, WordPiece, Unigram, byte level)."""
+"""Tokenizers that are a tokenizer.json: rules run by the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RuleTokenizer:
         self, rules: tokenizers.Tokenizer, settings: Mapping[str, Any], *, start: int | None = None,
         ids: Mapping[str, int] | None = None,
     ) -> None:
-        """settings: tokenizer_config.json ("pad_token": "<pad>" ...); ids: `pad eos bos unk` that it leaves open."""
+        """settings: tokenizer_config.json ("pad_token": "<pad>" ...); ids: those that it leaves open."""
         rules.no_padding()
         rules.no_truncation()
         self.rules, self.settings, self.start = rules, dict(settings), start
@@ -60,10 +60,12 @@ class RuleTokenizer:
     def files(self) -> dict[str, bytes]:
         specials = {f"{kind}_token": self.rules.id_to_token(number) for kind in KINDS
                     if (number := getattr(self, kind)) is not None}
-        settings = {key: value for key, value in self.settings.items() if key not in ("added_tokens_decoder", "auto_map")}
-        # plain names: any reader builds this tokenizer from tokenizer.json alone
-        settings |= {**specials, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        return {"tokenizer.json": self.rules.to_str(pretty=True).encode(), "tokenizer_config.json": as_json(settings)}
+        dropped = ("added_tokens_decoder", "auto_map")
+        settings = {key: value for key, value in self.settings.items() if key not in dropped} | specials
+        # any reader builds this tokenizer from tokenizer.json alone
+        settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        rules = self.rules.to_str(pretty=True).encode()
+        return {"tokenizer.json": rules, "tokenizer_config.json": as_json(settings)}
 
     def save(self, folder: str | Path) -> None:
         for name, content in self.files().items():
@@ -81,7 +83,7 @@ def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -
 
 
 def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
-    """vocab.json and merges.txt: byte-level BPE (GPT-2), with `<s> ... </s>` around a text where these exist (BART)."""
+    """vocab.json and merges.txt: byte-level BPE (GPT-2), with `<s> ... </s>` around if these exist (BART)."""
     vocab = read_table(folder / "vocab.json")
     merges = read_merges(folder / "merges.txt", vocab)
     rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
@@ -101,11 +103,12 @@ def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[s
     if "<mask>" in vocab:  # the space before a mask belongs to the mask
         rules.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
         names["mask_token"] = "<mask>"
-    return RuleTokenizer(rules, {**settings, **names}, start=config.get("decoder_start_token_id"), ids=ids_of(config))
+    start = config.get("decoder_start_token_id")
+    return RuleTokenizer(rules, {**settings, **names}, start=start, ids=ids_of(config))
 
 
 def read_merges(path: Path, vocab: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The pairs of merges.txt. Raises CheckpointError when a line is no pair or its result is not in the vocabulary."""
+    """The pairs of merges.txt. Raises CheckpointError when a line is no pair of pieces of the vocabulary."""
     merges = []
     for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
         if not line.strip() or (number == 1 and line.startswith("#version")):
@@ -120,4 +123,5 @@ def read_merges(path: Path, vocab: Mapping[str, int]) -> list[tuple[str, str]]:
 def ids_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Special ids that a model's config gives; the first one where it lists several."""
     found = {kind: config.get(f"{kind}_token_id") for kind in KINDS}
-    return {kind: each[0] if isinstance(each, list) else each for kind, each in found.items() if each not in (None, [])}
+    firsts = {kind: each[0] if isinstance(each, list) and each else each for kind, each in found.items()}
+    return {kind: each for kind, each in firsts.items() if isinstance(each, int)}

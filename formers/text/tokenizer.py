@@ -1,4 +1,4 @@
-"""Text <-> ids: one small contract over the `tokenizers` and `sentencepiece` libraries, and joint BPE training."""
+"""Text <-> ids: one contract over the `tokenizers` and `sentencepiece` libraries, and joint BPE training."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ class Tokenizer(Protocol):
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
     """The tokenizer of a model folder, None when it has no tokenizer files.
 
-    `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...). Looks for
-    tokenizer.json, source.spm + target.spm + vocab.json (Marian), spiece.model (T5), vocab.json + merges.txt (GPT-2, BART).
+    `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
+    Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5),
+    vocab.json and merges.txt (GPT-2, BART).
     Raises CheckpointError for a file that is not what its name says.
     """
     from formers.text import piece_tokenizer, rule_tokenizer
@@ -69,11 +70,11 @@ def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer |
 def train_bpe(
     texts: Iterable[str], vocab: int, specials: Sequence[str] = (EOS, UNK, PAD), *, min_count: int = 2
 ) -> Tokenizer:
-    """Joint byte-pair encoding of all `texts` (Sennrich et al. 2016), deterministic; `</s>` ends every encoded text.
+    """Joint byte-pair encoding of all `texts` (Sennrich et al. 2016); `</s>` ends every encoded text.
 
-    Text is brought to NFC; a space belongs to the word after it; punctuation marks and digits stand alone. The specials
-    take the first ids in the order given; decoders start with `<pad>`, as Marian's do.
-    Raises ConfigError when `vocab` leaves no room or a special is missing.
+    Text is brought to NFC; a space belongs to the word after it; punctuation marks and digits stand alone.
+    The specials take the first ids in the order given; decoders start with `<pad>`, as Marian's do.
+    Deterministic. Raises ConfigError when `vocab` leaves no room or a special is missing.
     """
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -87,15 +88,19 @@ def train_bpe(
     rules = tokenizers.Tokenizer(models.BPE(unk_token=UNK))
     rules.normalizer = normalizers.NFC()
     rules.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.Metaspace(),
+        pre_tokenizers.Punctuation("isolated"),
+        pre_tokenizers.Digits(individual_digits=True),
     ])
     rules.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False
     )
     rules.train_from_iterator(texts, trainer)
-    rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, specials.index(EOS))])
-    return RuleTokenizer(rules, {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}, start=specials.index(PAD))
+    ends = [(EOS, specials.index(EOS))]
+    rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=ends)
+    settings = {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
+    return RuleTokenizer(rules, settings, start=specials.index(PAD))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if (folder / name).exists():
             settings.update(read_table(folder / name))
     return {
-        key: value["content"] if key.endswith("_token") and isinstance(value, dict) and "content" in value else value
+        key: value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
         for key, value in settings.items()
     }
 

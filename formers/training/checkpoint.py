@@ -1,7 +1,7 @@
 """Checkpoints that are there whole or not at all: written beside their place, flushed to disk, then renamed.
 
-A checkpoint folder is what the task saves (a loadable model) plus training.safetensors (the weights as they learn, their
-average is in model.safetensors; the optimizer's memory) and training.json (step, data position, best so far, ...).
+A checkpoint folder is what the task saves (a loadable model, of averaged weights if `average` is on), plus
+training.safetensors (the weights as they learn, the optimizer's memory), training.json (step, position ...).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(
     tensors: Mapping[str, Tensor],
     facts: Mapping[str, Any],
 ) -> Path:
-    """Write the checkpoint `<root>/<step>`; on a full disk or missing permission nothing is left behind but an error."""
+    """Write the checkpoint `<root>/<step>`; a full disk or a missing permission leaves only an error."""
     final, temporary = root / f"{step:06d}", root / f"{TEMPORARY}{step:06d}"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -59,7 +59,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(folder / TENSORS), json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"cannot go on from the checkpoint {folder}: {error}; remove this folder to go on from the one before"
+            f"cannot go on from the checkpoint {folder}: {error}; remove it to go on from the one before"
         ) from error
 
 

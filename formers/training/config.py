@@ -1,10 +1,11 @@
-"""TrainConfig: every number of a training run. The line below each field is its help, in the CLI and in the studio."""
+"""TrainConfig: every number of a training run. The line below a field is its help, in CLI and studio."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import inspect
+import itertools
 import math
 import textwrap
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class TrainConfig:
     epsilon: float = 1e-8
     """AdamW's guard against a division by zero."""
     average: float = 0.0
-    """Decay of the running average of the weights, which is then what is evaluated and saved (0: off; 0.999 is usual)."""
+    """Decay of the running average of the weights, which is then evaluated and saved (0: off)."""
     precision: str = "auto"
     """Number format of the forward pass: fp32, bf16, or auto (bf16 if a short probe finds it faster here)."""
     compile: bool = False
@@ -48,7 +49,7 @@ class TrainConfig:
     evaluate_every: int = 100
     """Steps between evaluations on the validation data, also done after the last step (0: never)."""
     save_every: int = 100
-    """Steps between checkpoints; the last step, a stop and every new best are always saved (0: only those)."""
+    """Steps between checkpoints; the last step, a stop and a new best are always saved (0: only those)."""
     sample_every: int = 0
     """Steps between samples of what the model can do (0: never)."""
     log_every: int = 10
@@ -56,7 +57,7 @@ class TrainConfig:
     keep: int = 2
     """How many of the latest checkpoints to keep, besides the best."""
     monitor: str = "loss"
-    """The validation score that names the best checkpoint; lower is better for losses and errors, else higher."""
+    """The validation score that names the best checkpoint; lower is better for losses and errors."""
     patience: int = 0
     """Stop after this many evaluations without a new best (0: never)."""
     seed: int = 1
@@ -86,11 +87,8 @@ class TrainConfig:
         for name in ("rate", "epsilon"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
         self._check("average", 0 <= self.average < 1, "in [0, 1)")
-        self._check(
-            "betas",
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            "two numbers in [0, 1)",
-        )
+        fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        self._check("betas", fit, "two numbers in [0, 1)")
         self._check(
             "patience", not (self.patience and not self.evaluate_every), "0 where train.evaluate_every is 0"
         )
@@ -101,16 +99,14 @@ class TrainConfig:
 
 
 def field_help(config: type) -> dict[str, str]:
-    """field -> the docstring line below it, read from the source of a dataclass; refuses a field without one."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0].body
+    """field -> the docstring line below it, from the source of a dataclass; each must have one."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    assert isinstance(body, ast.ClassDef)
     found = {}
-    for node, following in zip(body, body[1:], strict=False):
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(following, ast.Expr)
-            and isinstance(following.value, ast.Constant)
-        ):
-            found[node.target.id] = str(following.value.value).strip()
+    for node, below in itertools.pairwise(body.body):
+        match node, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text.strip()
     missing = [field.name for field in dataclasses.fields(config) if field.name not in found]
     assert not missing, f"{config.__name__}: no docstring below {missing}"
     return found

@@ -1,4 +1,4 @@
-"""Many processes as one: `torchrun` starts them, every micro-batch's rows are dealt out, DDP adds the gradients up."""
+"""Many processes as one: `torchrun` starts them, each takes a share of the rows, DDP adds the gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class World:
         return self.rank == 0
 
     def share(self, rows: Sequence[int]) -> tuple[Sequence[int], float]:
-        """This process's rows and their weight; with fewer rows than processes some get a row at weight 0, to keep in step."""
+        """This process's rows and their weight.
+
+        With fewer rows than processes some get a row at weight 0, to keep in step with the others.
+        """
         if self.size == 1:
             return rows, 1.0
         mine = rows[self.rank :: self.size]
@@ -63,7 +66,7 @@ def join(device: torch.device) -> World:
 
 
 class LossModule(nn.Module):
-    """The task's model with the task's loss as its forward pass: what DDP has to wrap for its hooks to run."""
+    """The task's model with the task's loss as its forward pass: what DDP wraps, for its hooks to run."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class LossModule(nn.Module):
 
 
 class Replicas:
-    """`loss(batch, last)`: the task's loss, whose last backward of a step adds up the gradients of all processes."""
+    """The task's loss; the last backward pass of a step adds up the gradients of all processes."""
 
     def __init__(self, task: Task, world: World, unused: bool) -> None:
         self._task = task

@@ -18,7 +18,7 @@ class Reported:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """Training begins or goes on after `step`; `precision` was `decided` by the probe, the recipe, or an earlier start."""
+    """Training begins or goes on after `step`; `precision` was `decided` by the "recipe" or a "probe"."""
 
     step: int
     steps: int
@@ -100,7 +100,7 @@ class Finished:
     best_step: int | None
     best_value: float | None
     peak_memory: int
-    """Most bytes of memory that this process held (and on a GPU: of the GPU's memory, in `peak_device_memory`)."""
+    """Most bytes that this process held; `peak_device_memory` of the GPU's."""
     peak_device_memory: int = 0
     already: bool = False
     message: str = ""
@@ -111,12 +111,12 @@ KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in Event.__args__
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as a JSON object, its kind under "event"; numbers that JSON does not know (NaN, infinity) become null."""
+    """The event as a JSON object, its kind under "event"; NaN and infinity, unknown to JSON, become null."""
     return {"event": type(event).__name__.lower(), **_plain(dataclasses.asdict(event))}
 
 
 def from_json(line: dict[str, Any]) -> Event:
-    """The event of an object that `to_json` made; keys that the event does not have (as "time") are left out."""
+    """The event of an object that `to_json` made; keys that it does not have (as "time") are left out."""
     kind = KINDS[line["event"]]
     return kind(**{field.name: line[field.name] for field in dataclasses.fields(kind) if field.name in line})
 

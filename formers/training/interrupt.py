@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """A context in which the first SIGINT or SIGTERM only sets `raised`; a second SIGINT is a KeyboardInterrupt.
+    """A context in which the first SIGINT or SIGTERM sets `raised`; a second SIGINT is a KeyboardInterrupt.
 
     Signals can only be handled in the main thread: elsewhere it does nothing.
     """
@@ -18,7 +19,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.raised = False
         self._pressed = 0
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""AdamW with decay where it belongs, the one scaling of the gradients, and the running average of the weights."""
+"""AdamW with decay where it belongs, the scaling of the gradients, the running average of the weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def decayed(model: nn.Module) -> set[str]:
-    """The names of the weights that decay: matrices and more, but no embeddings, norms, biases or position tables."""
+    """The names of the weights that decay: matrices, but no embeddings, norms, biases or position tables."""
     tables = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)
     }
@@ -54,7 +54,7 @@ def adamw(
         {"params": [weight for name, weight in weights.items() if name not in decaying], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(betas), eps=epsilon, fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon, fused=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -81,9 +81,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensor
 
 
 def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float) -> Tensor:
-    """Multiply summed gradients by `factor` (the mean) and clip their global norm; returns the mean's norm before clipping.
+    """Multiply summed gradients by `factor` (the mean) and clip their global norm; gives that norm.
 
-    One pass over the gradients, and nothing is read back from the device.
+    The norm is of the mean, before clipping. One pass, and nothing is read back from the device.
     """
     norm = torch.nn.utils.get_total_norm(gradients) * factor
     scale = (
@@ -96,7 +96,7 @@ def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float
 
 
 class Average:
-    """Running average of the weights: after update t, decay = min(`decay`, (1 + t) / (10 + t)), so that it is warm at once."""
+    """Running average of the weights; its decay at update t is min(`decay`, (1 + t) / (10 + t))."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -1,4 +1,4 @@
-"""Where training is in its data: two integers, because the order itself is a pure function of (seed, epoch)."""
+"""Where training is in its data: two integers, because the order is a pure function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ class Cursor:
             self._plan = self.batches.epoch(self.epoch)
             if not len(self._plan):
                 raise TrainingError(
-                    f"the training data gives no batch in epoch {self.epoch}: is it empty, or every row too long?"
+                    f"the data gives no batch in epoch {self.epoch}: is it empty, or is every row too long?"
                 )
         return self._plan

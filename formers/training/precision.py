@@ -21,7 +21,7 @@ LONG = 5.0  # a first batch of so many seconds is its own measurement; a shorter
 
 @dataclass(frozen=True)
 class Precision:
-    """What was decided, by whom ("recipe" or "probe"), and what was measured (seconds per batch, forward and backward)."""
+    """What was decided, by whom ("recipe" or "probe"), the seconds per batch, forward and backward."""
 
     name: str
     decided: str

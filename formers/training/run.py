@@ -101,7 +101,7 @@ class Run:
             checkpoint.replace(self.events, text)
 
     def save_samples(self, step: int, samples: Sequence[tuple[str, str | bytes]]) -> list[tuple[str, str]]:
-        """Write samples/<step>.json, and pictures and sounds (bytes) into samples/<step>/; gives (input, text or file)."""
+        """Write samples/<step>.json, pictures and sounds in samples/<step>/; gives (input, text or file)."""
         shown = []
         for number, (source, result) in enumerate(samples):
             if isinstance(result, bytes):
@@ -157,9 +157,9 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """The git commit of this source, where it is a checkout with git at hand."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--verify", "-q", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of training: numbers (`State`, training.json) and tensors (training.safetensors)."""
+"""What a checkpoint remembers: numbers (`State`, in training.json) and tensors (in training.safetensors)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class State:
     """Evaluations since then."""
     precision: dict[str, Any] = field(default_factory=dict)
     frozen: float = 0.0
-    """Fingerprint of the weights that do not learn: they are not in the checkpoint and have to be the same again."""
+    """Fingerprint of the weights that do not learn: they are not saved and have to be the same again."""
 
 
 def tensors_of(

@@ -1,4 +1,4 @@
-"""What the trainer asks of the thing it trains: a `Task` (model, loss, evaluation, saving) and its `Batches` (the data)."""
+"""What the trainer asks for: a `Task` (model, loss, evaluation, saving) and its `Batches` (the data)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A loss as a SUM over its targets and their number, so that micro-batches and machines add up to the true mean.
+    """A loss as a SUM over its targets, and their number: so batches and machines add up to the true mean.
 
-    `parts` are further sums (of the same targets) that are reported as means; `parts["tokens"]` is special: what speed
+    `parts` are further sums over the same targets, reported as means; `parts["tokens"]` is what speed
     is counted in. The same task must give the same names for every batch.
     """
 
@@ -32,26 +32,29 @@ class Task(Protocol):
         """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
 
     def evaluate(self) -> dict[str, float]:
-        """Scores on the task's validation data. Called without gradients, `model` in eval mode, the random state set aside."""
+        """Scores on the task's validation data.
+
+        Called without gradients, with `model` in eval mode and its averaged weights, if there are any.
+        """
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:
-        """(input, output) pairs to look at; bytes are a whole PNG or WAV file. Called as `evaluate` is, if `sample_every`."""
+        """(input, output) pairs to look at; bytes are a whole PNG or WAV file. Called as `evaluate` is."""
 
     def save(self, folder: Path) -> None:
-        """Write config.json, model.safetensors (the weights that `model` has now), tokenizer.json into `folder`, which exists."""
+        """Write config.json, model.safetensors (the weights of now), tokenizer.json into `folder`."""
 
     def set_recompute(self) -> None:
-        """Recompute activations in the backward pass. Called once before training, only if `config.recompute`."""
+        """Recompute activations in the backward pass. Called before training if `config.recompute`."""
 
 
 class Batches(Protocol):
-    """The training data: a plan that is a pure function of (its seed, epoch), and batches made from row numbers."""
+    """The training data: a plan that is a pure function of (seed, epoch), and batches made of row numbers."""
 
     def epoch(self, epoch: int) -> Sequence[Sequence[int]]:
-        """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever it is asked."""
+        """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
 
     def collate(self, rows: Sequence[int]) -> Any:
-        """The batch of these rows. May draw from the global random generators: the trainer seeds them at every step."""
+        """The batch of these rows. May draw from the global random generators, seeded at every step."""
 
     def describe(self, rows: Sequence[int]) -> str:
         """These rows in words, for error messages."""

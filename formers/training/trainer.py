@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -33,11 +34,12 @@ EVALUATION = -1  # in place of the step: every evaluation draws the same random 
 
 
 def train(task: Task, batches: Batches, config: TrainConfig, run: Run) -> Iterator[Event]:
-    """Train `task.model` on `batches` until `config.steps`, going on from the run's last checkpoint if it has one.
+    """Train `task.model` on `batches` until `config.steps`, from the run's last checkpoint on if it has one.
 
-    Under `torchrun` every process calls this; only rank 0 writes, evaluates and yields events. The first SIGINT or
-    SIGTERM ends it after the step, saved. Raises TrainingError (nothing to train, a loss that is not finite, a folder
-    that cannot be written), CheckpointError (a checkpoint that cannot be written or read), ConfigError (train.monitor).
+    Under `torchrun` every process calls this; only rank 0 writes, evaluates and yields events. The first
+    SIGINT or SIGTERM ends it after the step, saved. Raises TrainingError (nothing to train, loss not
+    finite, a folder that cannot be written), CheckpointError (a checkpoint that cannot be written or read),
+    ConfigError (train.monitor is not a score of the task).
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -96,9 +98,9 @@ class Training:
                 yield self.tell(self.stepped())
             better = False
             if self.due(self.config.evaluate_every):
-                evaluated = self.tell(self.evaluate())
+                evaluated = self.evaluate()
                 better = evaluated.best
-                yield evaluated
+                yield self.tell(evaluated)
             if self.due(self.config.sample_every):
                 yield self.tell(self.sample())
             reason = "signal" if stop and not self.ended() else ""
@@ -163,11 +165,12 @@ class Training:
         return precision
 
     def decide_precision(self) -> Precision:
-        """The recipe's precision; for "auto" what an earlier start of this run measured, or else a probe now."""
-        wanted, found = self.config.precision, None
+        """The recipe's precision; for "auto" what an earlier start measured, or else a probe now."""
+        wanted = self.config.precision
+        found: dict[str, Any] = {}
         if self.world.main:
-            found = self.run.decisions().get("precision") or self.state.precision or None
-            mine = found is not None and found["device"] == self.device.type
+            found = self.run.decisions().get("precision") or self.state.precision
+            mine = bool(found) and found["device"] == self.device.type
             if not (mine and (found["decided"] == "probe" if wanted == "auto" else found["name"] == wanted)):
                 found = asdict(decide(wanted, self.task, self.first_batch, self.device))
                 self.run.decide("precision", found)
@@ -178,7 +181,7 @@ class Training:
         return self.batches.collate(self.world.share(self.cursor.peek())[0])
 
     def leaves_unused(self) -> bool:
-        """Whether some weight has no part in the first batch on any process: DDP must then look for such at every step."""
+        """Whether some weight has no part in the first batch: DDP must then look for such at every step."""
         with undisturbed(self.task.model):
             self.task.loss(self.first_batch()).total.backward()
             unused = any(weight.grad is None for weight in self.weights)
@@ -216,6 +219,7 @@ class Training:
 
     def stepped(self) -> Stepped:
         tally, self.tally = self.tally, Tally()
+        assert tally.last
         count = max(tally.count, 1e-12)
         speed = tally.parts.pop("tokens", tally.count) / tally.seconds
         return Stepped(
@@ -232,7 +236,7 @@ class Training:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """The model as it will be used: averaged weights, eval mode, no gradients; training's random state untouched."""
+        """The model as it will be used: averaged weights, eval mode, no gradients; random states put back."""
         with self.average.applied() if self.average else nullcontext(), preserved(), torch.no_grad():
             seed_from(self.config.seed, EVALUATION)
             self.task.model.eval()
@@ -291,7 +295,7 @@ class Training:
         if not self.worn_out():
             return f"stopped and saved at step {state.step}: the same command goes on from here"
         best = f" than {state.best['value']:.6g} at step {state.best['step']}" if state.best else ""
-        return f"no better {self.config.monitor}{best} in {state.stale} evaluations: raise train.patience to go on"
+        return f"no better {self.config.monitor}{best} in {state.stale} evaluations: raise train.patience"
 
     def finished(self, already: bool = False) -> Finished:
         state, folder = self.state, self.run.best() or self.run.latest()

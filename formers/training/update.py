@@ -1,4 +1,4 @@
-"""One update of the weights: loss sums and gradient sums over micro-batches and processes, one true mean, clip, AdamW."""
+"""One update of the weights: sums over micro-batches and processes, one true mean, clip, AdamW, average."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Updater:
         self.exact = torch.float32 if self.device.type == "mps" else torch.float64
 
     def __call__(self, number: int, taken: list[Rows], stop: bool) -> Update:
-        """One read from the device, before the weights change: a loss that is not finite leaves them as they were."""
+        """One read from the device, before the weights change: one that is not finite leaves them alone."""
         config = self.config
         sums, names, totals = self.gradients(taken, stop)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
@@ -81,8 +81,8 @@ class Updater:
     def gradients(self, taken: list[Rows], stop: bool) -> tuple[Tensor, list[str], list[Tensor]]:
         """Backward through every micro-batch.
 
-        Gives the sums over all processes (losses, counts, stop flags, then each part), the parts' names, and the loss
-        of each own micro-batch.
+        Gives the sums over all processes (losses, counts, stop flags, then each part), the parts' names,
+        and the loss of each own micro-batch.
         """
         totals, counts, parts = [], [], []
         for place, rows in enumerate(taken, start=1):
@@ -96,12 +96,8 @@ class Updater:
             counts.append(loss.count * weight)
             parts.append({name: value * weight for name, value in loss.parts.items()})
         names = sorted(set().union(*parts))
-        columns = [
-            totals,
-            counts,
-            [float(stop)],
-            *([part.get(name, 0.0) for part in parts] for name in names),
-        ]
+        columns: list[Sequence[float | Tensor]] = [totals, counts, [float(stop)]]
+        columns += [[part.get(name, 0.0) for part in parts] for name in names]
         return self.world.sum(torch.stack([self._sum(column) for column in columns])), names, totals
 
     def diagnosis(
@@ -112,8 +108,9 @@ class Updater:
         where = "; ".join(self.batches.describe(rows) for rows in bad or taken)
         what = f"the norm of the gradient is {norm}" if math.isfinite(total) else f"the loss is {total}"
         return (
-            f"step {number}: {what} at learning rate {rate:.3g}, in the batch {where}; the last checkpoint is intact. "
-            "Try a lower train.rate, a longer train.warmup, a lower train.clip or train.precision=fp32, and look at this data"
+            f"step {number}: {what} at learning rate {rate:.3g}, in the batch {where}; "
+            "the last checkpoint is intact. Look at this data, "
+            "or try a lower train.rate, a longer train.warmup, a lower train.clip or train.precision=fp32"
         )
 
     def _sum(self, values: Sequence[float | Tensor]) -> Tensor:

@@ -107,7 +107,8 @@ def randomised(module):
 
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_add_and_norm(norm_first):
-    block, x, memory = randomised(Block(config(norm_first=norm_first), memory_dim=6)), torch.randn(2, 3, 8), torch.randn(2, 4, 6)
+    block = randomised(Block(config(norm_first=norm_first), memory_dim=6))
+    x, memory = torch.randn(2, 3, 8), torch.randn(2, 4, 6)
     parts = [
         (block.norm_attention, block.attention),
         (block.norm_cross, lambda h: block.cross_attention(h, memory)),

@@ -1,4 +1,4 @@
-"""Our search against transformers' `generate`, token for token, on a tiny random Marian run without any cache of ours."""
+"""Our search against transformers' `generate`, token for token, on a tiny random Marian run without a cache."""
 
 import pytest
 import torch
@@ -26,7 +26,8 @@ class Uncached:
         seen, _ = cache.own[0].append(tokens[:, None, :, None], tokens[:, None, :, None])
         width = len(tokens) // len(cache.memory)
         source, mask = cache.memory.repeat_interleave(width, 0), cache.memory_keep.repeat_interleave(width, 0)
-        return self.model(input_ids=source, attention_mask=mask.long(), decoder_input_ids=seen[:, 0, :, 0]).logits[:, -1]
+        found = self.model(input_ids=source, attention_mask=mask.long(), decoder_input_ids=seen[:, 0, :, 0])
+        return found.logits[:, -1]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def batch():
     return source.masked_fill(~keep, PAD), keep
 
 
-@pytest.fixture(scope="module", params=[0, 1, 5, 7])
+@pytest.fixture(scope="module", params=[1, 5])
 def marian(request, batch):
     torch.manual_seed(request.param)
     config = transformers.MarianConfig(
@@ -49,12 +50,13 @@ def marian(request, batch):
     model = transformers.MarianMTModel(config).eval()
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if "norm.weight" in name else 0.0, std=0.5)
-    # the gap between the likeliest token and the stop token along texts that never stop: a bias of a small quantile of
-    # it makes some texts end early, some late, some not at all
+    # the gap between the likeliest token and the stop token along texts that never stop: a bias of a small quantile
+    # of it makes some texts end early, some late, some not at all
     source, keep = batch
     mask = keep.long()
     text = model.generate(
-        input_ids=source, attention_mask=mask, max_new_tokens=LIMIT, do_sample=True, bad_words_ids=[[EOS], [PAD]]
+        input_ids=source, attention_mask=mask, max_new_tokens=LIMIT, do_sample=True,
+        bad_words_ids=[[EOS], [PAD]],
     )
     with torch.no_grad():
         logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=text).logits
@@ -100,14 +102,17 @@ def test_greedy(marian, batch):
 
 
 @pytest.mark.parametrize("early", [False, True, "never"])
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 1.5, -1.0])
+@pytest.mark.parametrize("penalty", [0.6, 1.0, 1.5, -1.0])
 @pytest.mark.parametrize("width", [2, 4, 5])
 def test_beams(marian, batch, width, penalty, early):
-    for nbest in (1, width):
-        agree(
-            marian, batch, Beam(width, penalty, early, nbest), num_beams=width, length_penalty=penalty,
-            early_stopping=early, num_return_sequences=nbest,
-        )  # fmt: skip
+    agree(
+        marian, batch, Beam(width, penalty, early, width), num_beams=width, length_penalty=penalty,
+        early_stopping=early, num_return_sequences=width,
+    )  # fmt: skip
+
+
+def test_the_best_only(marian, batch):
+    agree(marian, batch, Beam(4, 0.6), num_beams=4, length_penalty=0.6)
 
 
 @pytest.mark.parametrize("width", [1, 4])
@@ -120,7 +125,8 @@ def test_beams(marian, batch, width, penalty, early):
         ([no_repeat_ngram(2)], {"no_repeat_ngram_size": 2}),
         ([no_repeat_ngram(1)], {"no_repeat_ngram_size": 1}),
         ([repetition_penalty(1.4)], {"repetition_penalty": 1.4}),
-        ([repetition_penalty(1.2), no_repeat_ngram(3)], {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3}),
+        ([repetition_penalty(1.2), no_repeat_ngram(3)],
+         {"no_repeat_ngram_size": 3, "repetition_penalty": 1.2}),
     ],
     ids=["forbid", "forced", "minimum", "bigram", "unigram", "penalty", "two"],
 )
@@ -133,11 +139,12 @@ def test_filters(marian, batch, filters, settings, width):
 def test_several_stop_tokens(marian, batch, stops):
     model, (source, keep) = Uncached(marian), batch
     found = complete(
-        model, torch.full((5, 1), START), model.begin(source, keep, LIMIT), Beam(3, nbest=3), stop=stops, limit=LIMIT
-    )
+        model, torch.full((5, 1), START), model.begin(source, keep, LIMIT), Beam(3, nbest=3), stop=stops,
+        limit=LIMIT,
+    )  # fmt: skip
     expected = marian.generate(
-        input_ids=source, attention_mask=keep.long(), max_new_tokens=LIMIT, num_beams=3, num_return_sequences=3,
-        do_sample=False, eos_token_id=stops,
+        input_ids=source, attention_mask=keep.long(), max_new_tokens=LIMIT, num_beams=3,
+        num_return_sequences=3, do_sample=False, eos_token_id=stops,
     )[:, 1:].tolist()  # fmt: skip
     for one, row in zip([one for several in found for one in several], expected, strict=True):
         end = next((i for i, token in enumerate(row) if token in stops), len(row))

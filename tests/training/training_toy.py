@@ -1,4 +1,4 @@
-"""The smallest task that has everything: dropout, unequal rows, buffers, an embedding; also a program to be killed."""
+"""The smallest task that has everything (dropout, unequal rows, buffers); also a program to be killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Model(nn.Module):
 
 
 class ToyTask:
-    def __init__(self, dropout: float = 0.0, batch_norm: bool = False, metrics=None, slow: float = 0.0) -> None:
+    def __init__(self, dropout=0.0, batch_norm=False, metrics=None, slow=0.0) -> None:
         torch.manual_seed(0)
         self.model = Model(dropout, batch_norm)
         self.metrics, self.slow, self.seen = metrics, slow, []
@@ -44,7 +44,8 @@ class ToyTask:
         self.calls += 1
         logits = self.model(batch)
         keep = batch[:, 1:] != 0
-        total = F.cross_entropy(logits[:, :-1].transpose(1, 2).float(), batch[:, 1:], reduction="none")[keep].sum()
+        losses = F.cross_entropy(logits[:, :-1].transpose(1, 2).float(), batch[:, 1:], reduction="none")
+        total = losses[keep].sum()
         if self.poison is not None and self.calls > self.poison:
             total = total * float("nan")
         return Loss(total, keep.sum(), {"tokens": keep.sum(), "twice": 2 * total.detach()})

@@ -1,4 +1,4 @@
-"""The families that load and save, by the "model_type" of their config.json; each is one table, read when asked for."""
+"""The families that load and save, by the "model_type" of config.json; one table each, read on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BART (Lewis et al. 2019): `facebook/bart-large`, `-large-cnn`, distilbart. Learned positions from 2, embedding norms."""
+"""BART (Lewis et al. 2019): `facebook/bart-large`, `-large-cnn`, distilbart.
+
+What is particular: positions are learned and counted from 2, and the embeddings are normalised.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields
+from formers.pretrained.fields import Fields, words
 from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
 
 ACTIVATIONS = {
@@ -30,15 +33,18 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": "length",
     "scale_embedding": "scale_embedding",
 }
-DEFAULTS = {"dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True}
+DEFAULTS = {
+    "dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True,
+}
 ALIASES = {"num_hidden_layers": "encoder_layers", "hidden_size": "d_model",
            "num_attention_heads": "encoder_attention_heads"}
 POST_NORM = {"encoder.norm_first": False, "decoder.norm_first": False, "logit_bias": True}
 # training only, or left over from fairseq
-IGNORED = frozenset("""
-    activation_dropout attention_dropout classif_dropout classifier_dropout encoder_layerdrop decoder_layerdrop init_std
-    extra_pos_embeddings replacing_rate save_step student_decoder_layers student_encoder_layers
-""".split())
+IGNORED = words("""
+    activation_dropout attention_dropout classif_dropout classifier_dropout decoder_layerdrop
+    encoder_layerdrop init_std extra_pos_embeddings replacing_rate save_step
+    student_decoder_layers student_encoder_layers
+""")
 
 LAYERS: list[Row] = [
     ("model.{side}.layers.{i}.self_attn.q_proj.{p}", "{side}.blocks.{i}.attention.q.{p}"),
@@ -112,6 +118,7 @@ FAMILY = Family(
         aliases=ALIASES,
         checked={
             "is_encoder_decoder": True, "add_bias_logits": False, "add_final_layer_norm": False,
+            "do_blenderbot_90_layernorm": False,
             "normalize_before": False, "normalize_embedding": True, "static_position_embeddings": False,
         },
         derived=derived,

@@ -1,4 +1,8 @@
-"""Marian (Junczys-Dowmunt et al. 2018): `Helsinki-NLP/opus-mt-*`. The 2017 form with sines and cosines in two halves."""
+"""Marian (Junczys-Dowmunt et al. 2018): `Helsinki-NLP/opus-mt-*`.
+
+What is particular: the 2017 form, but the sines of a position are in the first half of its vector, the
+cosines in the second, and the logits have a bias.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +62,7 @@ FAMILY = Family(
         aliases=bart.ALIASES,
         checked={
             "is_encoder_decoder": True, "add_bias_logits": False, "add_final_layer_norm": False,
+            "do_blenderbot_90_layernorm": False,
             "normalize_before": False, "normalize_embedding": False, "static_position_embeddings": True,
         },
         derived=derived,

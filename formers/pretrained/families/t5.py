@@ -1,6 +1,8 @@
-"""T5 and FLAN-T5 (Raffel et al. 2020; v1.1: Shazeer 2020). Relative bias, RMS norms, no biases, unscaled scores.
+"""T5 and FLAN-T5 (Raffel et al. 2020; v1.1: Shazeer 2020).
 
-v1: relu, tied head on a decoder output scaled by dim ** -0.5. v1.1 and FLAN: gated tanh-GELU, a head of its own, unscaled.
+What is particular: a relative bias per stack, RMS norms, no biases, unscaled scores.
+v1 has relu and a tied head on a decoder output scaled by dim ** -0.5; v1.1 and FLAN have gated tanh-GELU and
+an unscaled head of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from formers.pretrained.fields import Fields
 from formers.pretrained.mapping import Row, dropped, tied
 
 ACTIVATIONS = bart.ACTIVATIONS
+STACK = {"norm": "rms", "norm_first": True, "bias": "", "feed_forward_bias": False, "scale": 1.0}
 SHARED = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 
 
@@ -30,16 +33,18 @@ def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
     name = ACTIVATIONS.get(activation(raw))
     if name is None:
         raise ValueError(f"feed_forward_proj = {raw['feed_forward_proj']!r} is not computed here")
-    # v1.1 files say so by an untied head; transformers 5 always ties what is not stored apart, and writes the scale
+    # published v1.1 files say "unscaled" by an untied head; transformers 5 ties all that is not stored apart,
+    # and writes the scale
     says_tied = raw.get("tie_word_embeddings", True)
     scaled = raw.get("scale_decoder_outputs", says_tied)
-    is_tied = bart.is_tied({"tie_word_embeddings": says_tied}, tensors, *SHARED) or "lm_head.weight" not in tensors
+    said = {"tie_word_embeddings": says_tied}
+    apart = "lm_head.weight" in tensors and not bart.is_tied(said, tensors, *SHARED)
     return {
         "encoder.activation": name, "decoder.activation": name,
         "encoder.gated": is_gated(raw), "decoder.gated": is_gated(raw),
         "decoder.layers": raw.get("num_decoder_layers", raw["num_layers"]),
         "head_scale": raw["d_model"] ** -0.5 if scaled else None,
-        "tied": is_tied,
+        "tied": not apart,
     }
 
 
@@ -50,9 +55,10 @@ def is_gated(raw: Mapping[str, Any]) -> bool:
 def written(config: TransformerConfig) -> dict[str, Any]:
     name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.encoder.activation)
     gated = config.encoder.gated
+    plain = "gelu" if gated and name == "gelu_new" else name  # "gated-gelu" has always meant the tanh one
     return {
         "num_decoder_layers": config.decoder.layers,
-        "feed_forward_proj": "gated-gelu" if gated and name == "gelu_new" else f"gated-{name}" if gated else name,
+        "feed_forward_proj": f"gated-{plain}" if gated else plain,
         "is_gated_act": gated,
         "dense_act_fn": name,
         "scale_decoder_outputs": config.head_scale is not None,
@@ -62,24 +68,23 @@ def written(config: TransformerConfig) -> dict[str, Any]:
 
 
 def weights(config: TransformerConfig) -> list[Row]:
-    inner = "DenseReluDense"
-    if config.encoder.gated:
-        up = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")]
-    else:
-        up = [("wi", "up"), ("wo", "down")]
+    head: list[Row] = [tied("embedding.weight", *SHARED), ("lm_head.weight", "head.weight")]
+    if config.tied:
+        head = [tied("embedding.weight", *SHARED, "lm_head.weight")]
+    inner = [("wi_0", "gate"), ("wi_1", "up")] if config.encoder.gated else [("wi", "up")]
+    own, cross = "layer.0.SelfAttention", "layer.1.EncDecAttention"
     return [
-        *([tied("embedding.weight", *SHARED, "lm_head.weight")] if config.tied else
-          [tied("embedding.weight", *SHARED), ("lm_head.weight", "head.weight")]),
-        *[(f"{{side}}.block.{{i}}.layer.0.SelfAttention.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight")
+        *head,
+        *[(f"{{side}}.block.{{i}}.{own}.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight")
           for x in "qkvo"],
         ("{side}.block.{i}.layer.0.layer_norm.weight", "{side}.blocks.{i}.norm_attention.weight"),
         ("{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{side}.relative.weight"),
-        *[(f"decoder.block.{{i}}.layer.1.EncDecAttention.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
+        *[(f"decoder.block.{{i}}.{cross}.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
           for x in "qkvo"],
         ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
-        *[(f"{side}.block.{{i}}.layer.{layer}.{inner}.{theirs}.weight",
+        *[(f"{side}.block.{{i}}.layer.{layer}.DenseReluDense.{theirs}.weight",
            f"{side}.blocks.{{i}}.feed_forward.{ours}.weight")
-          for side, layer in (("encoder", 1), ("decoder", 2)) for theirs, ours in up],
+          for side, layer in (("encoder", 1), ("decoder", 2)) for theirs, ours in [*inner, ("wo", "down")]],
         ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder.blocks.{i}.norm_feed_forward.weight"),
         ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder.blocks.{i}.norm_feed_forward.weight"),
         ("{side}.final_layer_norm.weight", "{side}.norm.weight"),
@@ -107,16 +112,17 @@ FAMILY = Family(
             "relative_attention_max_distance": "relative_distance",
         },
         fixed={
-            **{f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in
-               {"norm": "rms", "norm_first": True, "bias": "", "feed_forward_bias": False, "scale": 1.0}.items()},
+            **{f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in STACK.items()},
             "positions": "relative", "final_norm": True,
         },
         defaults={
             "n_positions": 512, "dropout_rate": 0.1, "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu",
             "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
         },
-        aliases={"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers",
-                 "head_dim": "d_kv"},
+        aliases={
+            "hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers",
+            "head_dim": "d_kv",
+        },
         checked={"is_encoder_decoder": True, "dense_act_fn": activation, "is_gated_act": is_gated},
         derived=derived,
         reads=("num_decoder_layers", "tie_word_embeddings", "scale_decoder_outputs"),

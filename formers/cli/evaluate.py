@@ -1,0 +1,133 @@
+"""`formers evaluate`: translate a test set, and say how good and how fast that was."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from formers.cli.options import (
+    AllowBin,
+    Beams,
+    Device,
+    Dtype,
+    LengthPenalty,
+    Model,
+    Offline,
+    Source,
+    Target,
+    is_run,
+    open_model,
+    out_file,
+)
+from formers.cli.output import note, short, show_table
+from formers.cli.recipes import named
+from formers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from formers.data.parallel import ParallelData
+    from formers.data.sources import Table
+
+SCORES = {"exact_match": "exact match", "bleu": "BLEU", "chrf": "chrF"}
+
+
+def run(
+    model: Model,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="SOURCE", help="Pairs to translate (default for a run: its test data)."
+        ),
+    ] = None,
+    source: Source = None,
+    target: Target = None,
+    beams: Beams = None,
+    length_penalty: LengthPenalty = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, metavar="N", help="Only the first N pairs.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the translations here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    allow_bin: AllowBin = False,
+    offline: Offline = False,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Measure a model: BLEU, chrF, exact match, sentences per second."""
+    out_file(out)
+    table, config = pairs(model, data, source, target, count)
+    sources, targets = table.columns[config.source], table.columns[config.target]
+    translator = open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
+    begin = time.perf_counter()
+    scores, signatures, found = translator.evaluate(
+        sources, targets, beams=beams, length_penalty=length_penalty
+    )
+    seconds = time.perf_counter() - begin
+    if out is not None:
+        out.write_text("".join(text.replace("\n", " ") + "\n" for text in found), encoding="utf-8")
+    result = {
+        "model": model,
+        "data": table.name,
+        "sentences": len(found),
+        **scores,
+        "signatures": signatures,
+        "sentences_per_second": len(found) / seconds,
+    }
+    if as_json:
+        note(json.dumps(result, ensure_ascii=False))
+        return
+    rows = [
+        (SCORES[name], f"{scores[name]:.2f}", signatures.get(name, "percent of sentences")) for name in SCORES
+    ]
+    rows.append(("speed", f"{len(found) / seconds:.1f}", "sentences per second, scoring included"))
+    show_table(
+        f"{model}: {len(found):,} sentences of {table.name}, {config.source} -> {config.target}",
+        ["score", "value", "signature"],
+        rows,
+        right=["value"],
+    )
+    shown = range(0, len(found), max(1, len(found) // 3))
+    show_table(
+        "examples",
+        ["", "text"],
+        [
+            row
+            for i in list(shown)[:3]
+            for row in (
+                (config.source, sources[i]),
+                ("said", short(found[i])),
+                (config.target, targets[i]),
+                ("", ""),
+            )
+        ][:-1],
+    )
+    if out is not None:
+        note(f"translations: {out}")
+
+
+def pairs(
+    model: str, data: str | None, source: str | None, target: str | None, count: int | None
+) -> tuple[Table, ParallelData]:
+    """The pairs to judge with: SOURCE, or the test data of a run's recipe (else its validation data)."""
+    from formers.data.parallel import ParallelData
+
+    recipe = named(model) if is_run(model) else None
+    config = recipe.sections["data"] if recipe else ParallelData()
+    config = replace(
+        config,
+        source=source or config.source,
+        target=target or config.target,
+        held_out=count or config.held_out,
+    )
+    if data is not None:
+        config = replace(config, test=data)
+    elif recipe is None:
+        raise ConfigError(f"{model} is not a run, so it has no test data of its own: give --data SOURCE")
+    table = config.read("test") or config.read("validation") or config.tables()[1]
+    return table.select(range(min(count or len(table), len(table)))), config

@@ -1,0 +1,78 @@
+"""Model folders from a hub, into its cache: safetensors, JSON and tokenizer files."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from formers.errors import CheckpointError
+
+ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@\s]+)?")
+FILES = ["*.json", "*.safetensors", "*.model", "*.spm", "*.txt", "*.jinja"]
+# folders of the same weights for other frameworks
+SKIPPED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", "README*", "LICENSE*"]
+
+
+def is_id(source: str) -> bool:
+    """Whether `source` is spelled like a hub id: `owner/name` or `owner/name@revision`."""
+    return ID.fullmatch(source) is not None
+
+
+def fetch(
+    id: str, *, revision: str | None = None, offline: bool | None = None, allow_bin: bool = False
+) -> Path:
+    """The local folder of `owner/name` or `owner/name@revision`, downloaded unless the cache has it.
+
+    Follows the environment: HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME, HF_TOKEN.
+    Pickled weights come only with `allow_bin`. Raises CheckpointError when the id or revision does not exist,
+    when it needs a permission, or when neither network nor cache has it.
+    """
+    from huggingface_hub import errors, snapshot_download
+
+    if not is_id(id):
+        raise CheckpointError(f"{id!r} is not a hub id; it must look like owner/name or owner/name@revision")
+    name, _, pinned = id.partition("@")
+    if pinned and revision and pinned != revision:
+        raise CheckpointError(f"{id} names the revision {pinned}, but revision is {revision}")
+    revision = pinned or revision
+    shown = f"{name}@{revision}" if revision else name
+    offline = switch("HF_HUB_OFFLINE") if offline is None else offline
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    # the library's own class where it is not an OSError (httpx), for a connection that breaks on the way
+    broken = (OSError, getattr(errors, "HTTPError", OSError))
+    try:
+        return Path(snapshot_download(
+            name, revision=revision, cache_dir=cache_folder(), endpoint=endpoint, local_files_only=offline,
+            allow_patterns=[*FILES, "*.bin"] if allow_bin else FILES, ignore_patterns=SKIPPED,
+        ))
+    except errors.GatedRepoError as fault:
+        raise CheckpointError(
+            f"{shown} needs a permission: accept its terms at {endpoint}/{name}, and set HF_TOKEN"
+        ) from fault
+    except errors.RepositoryNotFoundError as fault:
+        raise CheckpointError(f"{endpoint} has no model {name}, or it is private (HF_TOKEN)") from fault
+    except errors.RevisionNotFoundError as fault:
+        raise CheckpointError(f"{name} has no revision {revision!r}") from fault
+    except errors.HFValidationError as fault:
+        raise CheckpointError(f"{id!r} is not a hub id: {fault}") from fault
+    except errors.LocalEntryNotFoundError as fault:
+        if offline:
+            raise CheckpointError(
+                f"{shown} is not complete in the cache {cache_folder()}, and offline is set"
+            ) from fault
+        raise CheckpointError(f"{shown} is not in the cache, and {endpoint} cannot be reached") from fault
+    except broken as fault:
+        raise CheckpointError(
+            f"downloading {shown} from {endpoint} broke off: {str(fault).splitlines()[0]}"
+        ) from fault
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept, as the environment says now."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+def switch(name: str) -> bool:
+    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")

@@ -1,0 +1,213 @@
+"""The folder is the architecture: who imports whom, what is allowed nowhere, how large a part may be."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "formers"
+FILES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
+EVERYTHING = None
+BELOW = {"blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}  # of the systems
+
+# Folder -> what of formers it may import besides itself and errors.py, which everyone may import.
+INSIDE = {
+    "blocks": set(),
+    "models": {"blocks"},
+    "decoding": {"blocks"},
+    "diffusion": {"blocks"},
+    "text": set(),
+    "data": {"text"},
+    "metrics": set(),
+    "training": set(),
+    "adapters": set(),
+    "pretrained": {"blocks", "models", "text", "adapters"},
+    # blocks: the loss, and attention maps; pretrained: a system saves its checkpoints; training: `task` only
+    "systems": {*BELOW, "pretrained", "training"},
+    "recipe": {"registry"},
+    "registry": {*BELOW, "pretrained", "training", "systems"},
+    "errors": set(),
+    "train": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
+}  # fmt: skip
+# Folder -> what else it may import besides the standard library.
+OUTSIDE = {
+    "blocks": {"torch", "jaxtyping"},
+    "models": {"torch", "jaxtyping"},
+    "decoding": {"torch", "jaxtyping", "numpy"},
+    "diffusion": {"torch", "jaxtyping", "numpy"},
+    "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
+    "data": {"torch", "numpy", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
+    "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn"},
+    "training": {"torch", "numpy", "safetensors"},
+    "adapters": {"torch", "jaxtyping"},
+    "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece"},
+    "systems": {"torch", "numpy", "jaxtyping", "PIL"},
+    "recipe": set(), "registry": {"torch"}, "errors": set(), "train": set(),
+}  # fmt: skip
+REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
+EMPTY_NAMES = {
+    "utils",
+    "util",
+    "common",
+    "helpers",
+    "helper",
+    "misc",
+    "base",
+    "core",
+    "manager",
+    "handler",
+    "wrapper",
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part(path: Path) -> str:
+    """`blocks` for formers/blocks/mask.py, `recipe` for formers/recipe.py, "" for formers/__init__.py."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return "" if first in ("__init__.py", "__main__.py") else first.removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import of a file, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(path)}:{node.lineno}: relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def nodes(paths, kind) -> Iterator[tuple[str, ast.AST]]:
+    for path in paths:
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, kind):
+                yield f"{name(path)}:{getattr(node, 'lineno', 0)}", node
+
+
+def test_every_part_has_its_rule():
+    assert {part(path) for path in FILES} <= INSIDE.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_who_imports_whom(path):
+    own = part(path)
+    for line, imported in imports(path):
+        where = f"{name(path)}:{line}: imports {imported}"
+        first, *rest = imported.split(".")
+        if first == "formers":
+            allowed = INSIDE[own]
+            if allowed is not EVERYTHING and rest and rest[0] not in {own, "errors"} | allowed:
+                pytest.fail(where)
+            if own in ("decoding", "diffusion") and rest[0] == "blocks":
+                assert rest[1] == "cache", f"{where}, but only cache types are open to it"
+            if own == "systems" and rest[0] == "training":
+                assert rest[1] == "task", f"{where}, but systems see the trainer's protocol only"
+        elif first not in sys.stdlib_module_names:
+            assert first not in REFERENCES, where
+            if own in OUTSIDE:
+                assert first in OUTSIDE[own], where
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_file_has_at_most_400_lines_and_says_what_it_is(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert not text.strip() or ast.get_docstring(TREES[path]), "no docstring"
+
+
+def test_no_name_that_says_nothing():
+    found = [
+        name(p)
+        for p in PACKAGE.rglob("*")
+        if EMPTY_NAMES & set(re.split(r"[_.]", p.name.rstrip("s") + "." + p.name))
+    ]
+    assert not found
+
+
+def test_no_constructor_takes_more_than_twelve_parameters():
+    for where, node in nodes(FILES, ast.FunctionDef):
+        if node.name == "__init__":
+            arguments = node.args
+            count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
+            assert count <= 12, f"{where}: {count} parameters"
+
+
+def test_the_stack_config_has_its_sixteen_fields():
+    import dataclasses
+
+    from formers.blocks.stack import StackConfig
+
+    assert [field.name for field in dataclasses.fields(StackConfig)] == [
+        "dim", "layers", "heads", "hidden", "kv_heads", "head_dim", "norm", "norm_eps", "norm_first",
+        "activation", "gated", "bias", "feed_forward_bias", "qk_norm", "scale", "dropout",
+    ]  # fmt: skip
+
+
+def test_models_inherit_from_module_only():
+    allowed = {"nn.Module", "Protocol", "NamedTuple", "torch.autograd.Function", "torch.nn.Module"}
+    for folder in ("blocks", "models"):
+        for where, node in nodes([p for p in FILES if part(p) == folder], ast.ClassDef):
+            bases = {ast.unparse(base).split("[")[0] for base in node.bases}
+            assert bases <= allowed, f"{where}: {node.name} inherits from {bases - allowed}"
+
+
+def test_nothing_is_caught_that_is_not_named():
+    for where, node in nodes(FILES, ast.ExceptHandler):
+        caught = "" if node.type is None else ast.unparse(node.type)
+        assert caught and not re.search(r"\b(Base)?Exception\b", caught), f"{where}: except {caught}"
+
+
+def test_no_hasattr_and_no_code_from_files():
+    for where, node in nodes(FILES, ast.Call):
+        called = ast.unparse(node.func)
+        assert called not in {"hasattr", "eval", "exec"}, f"{where}: {called}"
+        if called == "torch.load":
+            assert "weights_only=True" in [ast.unparse(k) for k in node.keywords], (
+                f"{where}: torch.load of code"
+            )
+    for path in FILES:
+        for line, imported in imports(path):
+            assert imported.split(".")[0] not in {"dill", "cloudpickle", "marshal"}, f"{name(path)}:{line}"
+            assert not imported.startswith("pickle."), f"{name(path)}:{line}: {imported}"
+    for where, node in nodes(
+        FILES, ast.Attribute
+    ):  # the error of a file that weights_only refuses may be named
+        if isinstance(node.value, ast.Name) and node.value.id == "pickle":
+            assert node.attr == "UnpicklingError", f"{where}: pickle.{node.attr}"
+
+
+def test_every_skip_and_xfail_says_why():
+    for where, node in nodes(TESTS, ast.Call):
+        called = ast.unparse(node.func)
+        if called in {"pytest.skip", "pytest.xfail"}:
+            assert node.args or node.keywords, f"{where}: {called} without a reason"
+        elif called.startswith("pytest.mark.") and called.split(".")[-1] in {"skip", "skipif", "xfail"}:
+            reason = next((k.value for k in node.keywords if k.arg == "reason"), None)
+            assert reason is not None and ast.unparse(reason) not in ("''", "None"), (
+                f"{where}: {called} without a reason"
+            )
+    for where, node in nodes(TESTS, ast.FunctionDef | ast.ClassDef):
+        bare = {ast.unparse(d) for d in node.decorator_list} & {"pytest.mark.skip", "pytest.mark.xfail"}
+        assert not bare, f"{where}: {bare} without a reason"
+
+
+def test_no_path_of_one_machine():
+    machine = re.compile(r"(?<![\w.~])/" + r"(?:work|root|home|Users|opt|mnt|data)/\w")
+    kinds = {".py", ".md", ".toml", ".sh", ".yml", ".yaml", ".html", ".css", ".js", ".json", ".txt"}
+    outside = {".git", ".venv", "venv", "runs", "build", "dist", "node_modules", "__pycache__"}
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if outside & set(parts) or any(p.startswith(".") and p != ".ci" for p in parts) or not path.is_file():
+            continue
+        if path.suffix in kinds or path.name in ("Makefile", "run"):
+            found = machine.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{name(path)}: {found and found.group()}"

@@ -1,0 +1,217 @@
+"""Model folders on disk: one clear line per fault when reading, all or nothing when writing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from formers.errors import CheckpointError
+from formers.pretrained import files
+from formers.pretrained.files import as_safetensors, read_config, read_weights, write_folder
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    save_file(TENSORS, tmp_path / "model" / "model.safetensors")
+    return tmp_path / "model"
+
+
+def same(tensors):
+    assert tensors.keys() == TENSORS.keys()
+    return all(torch.equal(tensors[name], TENSORS[name]) for name in tensors)
+
+
+def shard(folder):
+    (folder / "model.safetensors").unlink()
+    places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    for name, file in places.items():
+        save_file({name: TENSORS[name]}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def test_one_file_and_shards(folder):
+    assert same(read_weights(folder))
+    shard(folder)
+    assert same(read_weights(folder))
+
+
+def test_a_missing_shard(folder):
+    shard(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks 1 of 2 shards \(model-00002-of-00002.safetensors\)"):
+        read_weights(folder)
+
+
+def test_an_index_that_is_wrong(folder):
+    shard(folder)
+    index = folder / "model.safetensors.index.json"
+    places = json.loads(index.read_text())["weight_map"]
+    index.write_text(json.dumps({"weight_map": places | {"c": places["a"]}}))
+    with pytest.raises(CheckpointError, match=r"lack 1 weights of .*: c"):
+        read_weights(folder)
+    index.write_text(json.dumps({"weight_map": places | {"c": "../../secret"}}))
+    with pytest.raises(CheckpointError, match="names a file outside the folder"):
+        read_weights(folder)
+    index.write_text("{}")
+    with pytest.raises(CheckpointError, match="has no weight_map"):
+        read_weights(folder)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-5],
+    lambda data: data[:20],
+    lambda data: b"",
+    lambda data: data[:8] + b"\xff" + data[9:],
+    lambda data: b"\xff" * 8 + data[8:],
+], ids=["truncated", "header-truncated", "empty", "header-damaged", "length-damaged"])
+def test_damaged_weights_name_file_size_and_cure(folder, damage):
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError) as told:
+        read_weights(folder)
+    message = str(told.value)
+    assert str(path) in message and f"({path.stat().st_size:,} bytes)" in message
+    assert "delete it and get it again" in message and "\n" not in message
+
+
+def test_a_git_lfs_pointer(folder):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    (folder / "model.safetensors").write_text(pointer)
+    with pytest.raises(CheckpointError, match="run git lfs pull"):
+        read_weights(folder)
+
+
+def test_pickles_are_refused_unless_allowed(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        read_weights(folder, allow_bin=True)
+    torch.save(TENSORS, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f"formers export {folder} OUT --allow-bin"):
+        read_weights(folder)
+    assert same(read_weights(folder, allow_bin=True))
+    torch.save({"a": TENSORS["a"], "code": Path("x")}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_weights(folder, allow_bin=True)
+    torch.save({"a": 3}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="more than named tensors"):
+        read_weights(folder, allow_bin=True)
+    (folder / "pytorch_model.bin").write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_weights(folder, allow_bin=True)
+
+
+def test_sharded_pickles(folder):
+    (folder / "model.safetensors").unlink()
+    places = {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}
+    for name, file in places.items():
+        torch.save({name: TENSORS[name]}, folder / file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    assert same(read_weights(folder, allow_bin=True))
+    with pytest.raises(CheckpointError, match="--allow-bin"):
+        read_weights(folder)
+
+
+def test_config_faults(folder):
+    with pytest.raises(CheckpointError, match=r"has no config.json; it is not a model folder"):
+        read_config(folder)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_config(folder / "absent")
+    with pytest.raises(CheckpointError, match="is not a folder"):
+        read_config(folder / "model.safetensors")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="is not valid JSON"):
+        read_config(folder)
+    (folder / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match="is not valid JSON"):
+        read_config(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="holds a list, not an object"):
+        read_config(folder)
+    (folder / "config.json").write_text("{}")
+    assert read_config(folder) == ({}, {})
+
+
+def listing(path):
+    return {each.name: each.read_bytes() for each in path.iterdir()}
+
+
+def test_writing_replaces_a_model_and_keeps_other_files(tmp_path):
+    target = tmp_path / "deep" / "model"
+    write_folder(target, {"config.json": b"1", "vocab.json": b"{}", "notes.txt": b"old"})
+    (target / "mine.txt").write_text("mine")
+    (target / "pictures").mkdir()
+    (target / "pictures" / "a.png").write_text("a")
+    assert write_folder(target, {"config.json": b"2", "model.safetensors": as_safetensors(TENSORS)}) == target
+    assert same(read_weights(target))
+    assert {each.name for each in target.iterdir()} == {
+        "config.json", "model.safetensors", "notes.txt", "mine.txt", "pictures"
+    }
+    assert (target / "config.json").read_bytes() == b"2" and (target / "pictures" / "a.png").exists()
+    assert [each.name for each in target.parent.iterdir()] == ["model"]
+
+
+def test_files_in_folders(tmp_path):
+    for content in (b"1", b"2"):
+        write_folder(tmp_path / "m", {"1_Pooling/config.json": content})
+        assert (tmp_path / "m" / "1_Pooling" / "config.json").read_bytes() == content
+
+
+def test_the_mode_of_new_folders_is_the_usual_one(tmp_path):
+    (tmp_path / "plain").mkdir()
+    written = write_folder(tmp_path / "m", {"a": b""})
+    assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES], ids=["disk-full", "no-permission"])
+@pytest.mark.parametrize("when", ["file", "flush", "swap"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch, code, when, exists):
+    target = tmp_path / "model"
+    if exists:
+        write_folder(target, {"config.json": b"old", "mine.txt": b"mine"})
+    before = listing(target) if exists else None
+    rename = Path.rename
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    def fail_on_new(self, to):
+        return fail() if ".new-" in self.name else rename(self, to)
+
+    if when == "swap":
+        monkeypatch.setattr(Path, "rename", fail_on_new)
+    if when == "flush":
+        monkeypatch.setattr(os, "fsync", fail)
+    content = {"config.json": b"new", "model.safetensors": fail if when == "file" else b"w"}
+    with pytest.raises(CheckpointError, match=f"cannot write {target}: {os.strerror(code)}"):
+        write_folder(target, content)
+    monkeypatch.undo()
+    assert [each.name for each in tmp_path.iterdir()] == (["model"] if exists else [])
+    assert not exists or listing(target) == before
+
+
+def test_a_full_disk_as_the_safetensors_writer_tells_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise files.SafetensorError("Error while serializing: IoError(No space left on device)")
+
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        write_folder(tmp_path / "model", {"config.json": b"1", "model.safetensors": as_safetensors(TENSORS)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "model").write_text("a file")
+    with pytest.raises(CheckpointError, match="a file of that name exists"):
+        write_folder(tmp_path / "model", {"a": b""})
+    with pytest.raises(CheckpointError, match="cannot write"):
+        write_folder(tmp_path / "model" / "deeper", {"a": b""})
