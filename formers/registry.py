@@ -39,9 +39,10 @@ SYSTEMS = {
 SYSTEM_OF_MODEL = {"Transformer": "translation"}
 
 
-def prepare(system: str, *arguments: Any) -> Any:
-    """The task, the batches and the report of a system's recipe."""
-    return _find(SYSTEMS[system].prepare)(*arguments)
+def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, Any, list[str]]:
+    """The task, the batches and the lines of the report of a system's recipe, for the run in `folder`."""
+    start = sections["model"].start
+    return _find(SYSTEMS[system].prepare)(sections, folder, locate(start) if start else None)
 
 
 def load(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import torch
 
 from formers import registry
 from formers.errors import ConfigError
 from formers.recipe import Recipe, build, load_recipe
+from formers.training.distributed import join
 from formers.training.events import Event, Reported
 from formers.training.run import Run
 from formers.training.trainer import train as run_training
@@ -24,26 +28,38 @@ def train(
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     folder = Path(run) if run is not None else Path("runs") / Path(chosen.name).with_suffix("").as_posix().replace("/", "-")
-    place = Run(folder)
-    if fresh and folder.exists():
-        forget(place)
-    if place.recipe.is_file():
-        check_same(chosen, place)
-    place.save_recipe(chosen.to_toml())
-    begin = chosen.sections["model"].start
-    start = registry.locate(begin) if begin else None
-    task, batches, report = registry.prepare(chosen.system, chosen.sections, folder, start)
-    yield Reported(step=0, lines=report)
-    yield from run_training(task, batches, chosen.sections["train"], place)
+    world = join(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if world.main:
+        begin(chosen, Run(folder), fresh)
+        prepared = registry.prepare(chosen.system, chosen.sections, folder)
+    world.broadcast(None)  # the others find the run's folder and tokenizer in place
+    if not world.main:
+        prepared = registry.prepare(chosen.system, chosen.sections, folder)
+    task, batches, report = prepared
+    if world.main:
+        reported = Reported(step=0, lines=report)
+        if not Run(folder).events.exists():
+            Run(folder).record(reported)
+        yield reported
+    yield from run_training(task, batches, chosen.sections["train"], Run(folder))
+
+
+def begin(recipe: Recipe, run: Run, fresh: bool) -> None:
+    """Make or check the run's folder."""
+    if fresh and run.folder.exists():
+        forget(run)
+    if run.recipe.is_file():
+        check_same(recipe, run)
+    run.save_recipe(recipe.to_toml())
 
 
 def check_same(recipe: Recipe, run: Run) -> None:
-    """Refuse to go on with another recipe than the one that the run was begun with."""
-    import tomllib
-
+    """Refuse to go on with another recipe than the one that the run's checkpoints were made with."""
     before = build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name=recipe.name, where=str(run.recipe))
     changed = recipe.changes(before)
-    if changed and run.latest() is not None:
+    if changed and run.latest() is None:
+        shutil.rmtree(run.folder / "tokenizer", ignore_errors=True)  # made for other data or sizes
+    elif changed:
         raise ConfigError(f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
                           "give the same values, another --run, or --fresh to begin anew")
 

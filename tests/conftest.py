@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does other
-# things too, tiny models run about 40 times faster.
+# Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does more
+# than this, tiny models run about 40 times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest

@@ -82,33 +82,27 @@ def run(
     if as_json:
         note(json.dumps(result, ensure_ascii=False))
         return
-    rows = [
-        (SCORES[name], f"{scores[name]:.2f}", signatures.get(name, "percent of sentences")) for name in SCORES
-    ]
-    rows.append(("speed", f"{len(found) / seconds:.1f}", "sentences per second, scoring included"))
-    show_table(
-        f"{model}: {len(found):,} sentences of {table.name}, {config.source} -> {config.target}",
-        ["score", "value", "signature"],
-        rows,
-        right=["value"],
-    )
-    shown = range(0, len(found), max(1, len(found) // 3))
-    show_table(
-        "examples",
-        ["", "text"],
-        [
-            row
-            for i in list(shown)[:3]
-            for row in (
-                (config.source, sources[i]),
-                ("said", short(found[i])),
-                (config.target, targets[i]),
-                ("", ""),
-            )
-        ][:-1],
-    )
+    title = f"{model}: {len(found):,} sentences of {table.name}, {config.source} -> {config.target}"
+    speed = f"{len(found) / seconds:.1f}"
+    show_scores(title, scores, signatures, speed)
+    show_examples({config.source: sources, "said": found, config.target: targets})
     if out is not None:
         note(f"translations: {out}")
+
+
+def show_scores(title: str, scores: dict[str, float], signatures: dict[str, str], speed: str) -> None:
+    """The scores, with what makes them comparable."""
+    rows = [(SCORES[name], f"{scores[name]:.2f}", signatures.get(name, "% of sentences")) for name in SCORES]
+    rows.append(("speed", speed, "sentences per second, scoring included"))
+    show_table(title, ["score", "value", "signature"], rows, right=["value"])
+
+
+def show_examples(texts: dict[str, list[str]], count: int = 3) -> None:
+    """A few sentences from all over the data: the source, what the model said, what was expected."""
+    total = len(texts["said"])
+    chosen = list(range(0, total, max(1, total // count)))[:count]
+    rows = [(name, short(lines[i])) for i in chosen for name, lines in [*texts.items(), ("", [""] * total)]]
+    show_table("examples", ["", "text"], rows[:-1])
 
 
 def pairs(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,8 +77,7 @@ def run(
     translator = open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
     translator.needs_tokenizer()
     options: dict[str, Any] = {"beams": beams, "length_penalty": length_penalty, "prefix": prefix}
-
-    def write(target: TextIO) -> None:
+    with nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as target:
         for group in groups:
             if nbest > 1 or scores:
                 found = translator.candidates(group, nbest=nbest, **options)
@@ -86,12 +86,6 @@ def run(
                 lines = translator.translate(group, split=not no_split, **options)
             target.writelines(line + "\n" for line in lines)
             target.flush()
-
-    if out is None:
-        write(sys.stdout)
-    else:
-        with out.open("w", encoding="utf-8") as target:
-            write(target)
 
 
 def lines_of(texts: list[str] | None, file: Path | None) -> Iterable[list[str]]:

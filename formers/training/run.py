@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,17 @@ class Run:
 
     def open(self, seed: int) -> None:
         """Create the folders, remove what an interrupted save left, write environment.json."""
-        try:
+        with self._writing():
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
             checkpoint.clean(self.checkpoints)
             self._write_environment(environment(seed) | {"decisions": self.decisions()})
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def save_recipe(self, text: str) -> None:
         """Write recipe.toml: the resolved recipe, which can be run again."""
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             checkpoint.replace(self.recipe, text)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def latest(self) -> Path | None:
         """The folder of the last checkpoint."""
@@ -74,16 +71,14 @@ class Run:
         """Keep a decision for later starts."""
         facts = json.loads(self.environment.read_text(encoding="utf-8"))
         facts["decisions"][name] = value
-        self._write_environment(facts)
+        with self._writing():
+            self._write_environment(facts)
 
     def record(self, event: Event) -> None:
         """Append the event to events.jsonl, at once visible to whoever tails it."""
         line = to_json(event) | {"time": round(time.time(), 3)}
-        try:
-            with self.events.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with self._writing(), self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def read_events(self) -> Iterator[dict[str, Any]]:
         """The recorded events as JSON objects; a last line that a kill cut short is left out."""
@@ -98,28 +93,36 @@ class Run:
         if self.events.is_file():
             kept = [line for line in self.read_events() if line["step"] <= step]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-            checkpoint.replace(self.events, text)
+            with self._writing():
+                checkpoint.replace(self.events, text)
 
     def save_samples(self, step: int, samples: Sequence[tuple[str, str | bytes]]) -> list[tuple[str, str]]:
         """Write samples/<step>.json, pictures and sounds in samples/<step>/; gives (input, text or file)."""
         shown = []
-        for number, (source, result) in enumerate(samples):
-            if isinstance(result, bytes):
-                path = self.samples / f"{step:06d}" / f"{number:02d}{ENDINGS.get(result[:4], '.bin')}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(result)
-                result = path.relative_to(self.folder).as_posix()
-            shown.append((source, result))
-        checkpoint.replace(
-            self.samples / f"{step:06d}.json", json.dumps(shown, ensure_ascii=False, indent=1) + "\n"
-        )
+        with self._writing():
+            for number, (source, result) in enumerate(samples):
+                if isinstance(result, bytes):
+                    path = self.samples / f"{step:06d}" / f"{number:02d}{ENDINGS.get(result[:4], '.bin')}"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(result)
+                    result = path.relative_to(self.folder).as_posix()
+                shown.append((source, result))
+            checkpoint.replace(
+                self.samples / f"{step:06d}.json", json.dumps(shown, ensure_ascii=False, indent=1) + "\n"
+            )
         return shown
 
     def _write_environment(self, facts: dict[str, Any]) -> None:
         checkpoint.replace(self.environment, json.dumps(facts, indent=1) + "\n")
 
-    def _unwritable(self, error: OSError) -> TrainingError:
-        return TrainingError(f"cannot write into the run folder {self.folder}: {error.strerror or error}")
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk or a missing permission is one clear line."""
+        try:
+            yield
+        except OSError as error:
+            told = error.strerror or error
+            raise TrainingError(f"cannot write into the run folder {self.folder}: {told}") from error
 
 
 def environment(seed: int) -> dict[str, Any]:

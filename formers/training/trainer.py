@@ -137,7 +137,7 @@ class Training:
             if self.state.best and self.state.best["monitor"] != self.config.monitor:
                 self.state.best, self.state.stale = None, 0
         if self.world.main:
-            checkpoint.mark_best(self.run.checkpoints, self.state.best)
+            checkpoint.tidy(self.run.checkpoints, self.config.keep, self.state.best)
             self.run.rewind(self.state.step)
         self.cursor = Cursor(self.batches, self.state.epoch, self.state.index)
         return folder is not None

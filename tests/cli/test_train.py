@@ -171,7 +171,8 @@ def test_plain_shows_each_event_on_a_line(capsys):
     assert len(list(progress.plain(events()))) == 7
     assert capsys.readouterr().out.splitlines() == [
         "examples: 5",
-        "training 20 steps on cpu x 2 in fp32 (recipe), 3 of 7 weights learn, about 1:01:40 without evaluations",
+        "training 20 steps on cpu x 2 in fp32 (recipe), 3 of 7 weights learn, "
+        "about 1:01:40 without evaluations",
         "step 10/20  epoch 0  loss 2.5000  ctc 1.0000  rate 1.00e-03  1,234 tokens/s  1:05 left",
         "step 10/20  validation: loss 2.25, exact match 12 (best)",
         "step 10/20  sample: [red]I ate[/red] -> " + ("Ich aß " * 100)[:99] + "…",

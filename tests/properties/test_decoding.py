@@ -45,10 +45,11 @@ class Toy:
 def real() -> Transformer:
     torch.manual_seed(1)
     stack = StackConfig(dim=16, layers=2, hidden=24, heads=2)
-    model = Transformer(TransformerConfig(encoder=stack, decoder=stack, vocab=VOCAB, final_norm=True, tied=False))
+    model = Transformer(TransformerConfig(encoder=stack, decoder=stack, vocab=VOCAB, tied=False, logit_bias=True))
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.5)
+    model.logit_bias[STOP] = 2.0
     return model.eval()
 
 

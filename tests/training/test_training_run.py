@@ -134,7 +134,7 @@ def test_a_full_disk_as_safetensors_tells_it(tmp_path):
     task = ToyTask()
     task.save = lambda folder: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(CheckpointError, match="cannot save the checkpoint .*File too large"):
+        with pytest.raises(CheckpointError, match=r"cannot save the checkpoint .*File too large"):
             run_all(tmp_path, task, steps=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
