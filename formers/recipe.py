@@ -58,6 +58,12 @@ def names() -> dict[str, str]:
     return found
 
 
+def default_folder(name: str) -> Path:
+    """Where a recipe is trained: runs/translation-multi30k for "translation/multi30k", runs/ and the stem for a file."""
+    path = Path(name)
+    return Path("runs") / (path.stem if path.suffix == ".toml" else name.replace("/", "-"))
+
+
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe ("translation", "translation/multi30k") or a TOML file, with `section.key=value` overrides."""
     path = Path(name)
@@ -90,8 +96,10 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
     for section, values in given.items():
         if section not in kinds or not isinstance(values, dict):
             raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, kinds)}")
-    for key, value in _parse(overrides, kinds):
-        section, field = key
+    for (section, field), value in _parse(overrides, kinds):
+        hints = typing.get_type_hints(kinds[section])
+        if field in hints:
+            _checked(value, hints[field], f"--set {section}.{field}")
         given.setdefault(section, {})[field] = value
     sections = {section: _fill(kind, given.get(section, {}), f"{where}: [{section}]") for section, kind in kinds.items()}
     return Recipe(name, raw["system"], sections, comment)

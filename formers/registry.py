@@ -58,9 +58,20 @@ def load(
 
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f'dtype "{dtype}" is not known{nearest(dtype, DTYPES)}')
+    if device is not None:
+        check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
     loaded = load_model(folder, dtype=DTYPES[dtype or "fp32"], device=device, allow_bin=allow_bin)
     return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have."""
+    import torch
+
+    known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in known and not (name == "cuda" and len(known) > 1):
+        raise ConfigError(f'device "{name}" is not here{nearest(name, known)}')
 
 
 def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None = None) -> Path:

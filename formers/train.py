@@ -11,7 +11,7 @@ import torch
 
 from formers import registry
 from formers.errors import ConfigError
-from formers.recipe import Recipe, build, load_recipe
+from formers.recipe import Recipe, build, default_folder, load_recipe
 from formers.training.distributed import join
 from formers.training.events import Event, Reported
 from formers.training.run import Run
@@ -27,7 +27,7 @@ def train(
     `fresh` begins anew. Raises ConfigError where the run folder holds a run of another recipe.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    folder = Path(run) if run is not None else Path("runs") / Path(chosen.name).with_suffix("").as_posix().replace("/", "-")
+    folder = default_folder(chosen.name) if run is None else Path(run)
     world = join(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if world.main:
         begin(chosen, Run(folder), fresh)

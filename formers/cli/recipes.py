@@ -5,34 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from formers.errors import ConfigError
-from formers.recipe import Recipe, load_recipe, names
+from formers.recipe import Recipe, default_folder, load_recipe, names
 
 
 def named(name: str) -> Recipe | None:
     """The recipe of that name, TOML file or run folder; None where the name means something else."""
     place = Path(name).expanduser()
     if (place / "recipe.toml").is_file():
-        return ready(load_recipe(place / "recipe.toml"))
+        return load_recipe(place / "recipe.toml")
     if name in names() or name.removesuffix("/tiny") in names() or place.suffix == ".toml":
-        return ready(load_recipe(name))
+        return load_recipe(name)
     return None
-
-
-def ready(recipe: Recipe) -> Recipe:
-    """The recipe, if it says what to train on: some leave that to the user."""
-    if not recipe.sections["data"].train:
-        raise ConfigError(
-            f"{recipe.name}: data.train is empty: give --set data.train=... (formers list {recipe.name} "
-            "says what it may be)"
-        )
-    return recipe
 
 
 def chosen(name: str, changes: Sequence[str]) -> Recipe:
     """The recipe to train; a run folder means the recipe that it was begun with."""
     kept = Path(name).expanduser() / "recipe.toml"
-    return ready(load_recipe(kept if kept.is_file() else name, changes))
+    return load_recipe(kept if kept.is_file() else name, changes)
 
 
 def run_folder(name: str) -> Path:
@@ -40,6 +29,4 @@ def run_folder(name: str) -> Path:
     path = Path(name).expanduser()
     if (path / "recipe.toml").is_file():
         return path
-    if path.suffix == ".toml":
-        return path.parent if path.name == "recipe.toml" else Path("runs") / path.stem
-    return Path("runs") / name.replace("/", "-")
+    return path.parent if path.name == "recipe.toml" else default_folder(name)

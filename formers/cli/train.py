@@ -59,7 +59,7 @@ def run(
         drawn = draw_curve(folder)
         if not as_json:
             summary(what, folder, stopped, finished, drawn)
-    if finished is None:
+    if finished is None and not silent:
         raise typer.Exit(INTERRUPTED)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from formers.data.batching import Ragged, bucket, pad
 from formers.data.report import DataReport, LengthReport
 from formers.data.sources import Table, read_table
-from formers.errors import DataError
+from formers.errors import ConfigError, DataError
 
 
 class Encodes(Protocol):
@@ -57,6 +57,8 @@ class ParallelData:
 
     def read(self, part: str) -> Table | None:
         """The table of "train", "validation" or "test"; None where a part was not named and the source has none."""
+        if not self.train:
+            raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=pairs.tsv")
         name = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         if not name and self.train.startswith(("builtin:", "hf:")):
             name = self.train

@@ -22,8 +22,8 @@ from formers.errors import ConfigError
 class Decodable(Protocol):
     """A model that can go on.
 
-    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows the last.
-    Rows of one sentence are neighbours, the same number for each: the cache's memory has one row per sentence.
+    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows.
+    Rows of one sentence are neighbours, equally many for each: the cache's memory has one row per sentence.
     """
 
     def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
@@ -33,7 +33,7 @@ class Decodable(Protocol):
 class Hypothesis:
     """One finished text: neither the prompt nor the stop token is in `tokens`.
 
-    `scores` are the model's own log-probabilities, the stop token's included, and `total` is their sum; `score`
+    `scores` are the model's own log-probabilities, the stop token's included, `total` is their sum; `score`
     is what hypotheses are ranked by; not `finished` means cut off at the limit.
     """
 
@@ -48,7 +48,7 @@ class Hypothesis:
 class Step:
     """What one step decided, sentences by their place in the batch.
 
-    `tokens` has one token per sample (None: stopped, now or earlier) and is empty for beams, which decide only
+    `tokens` has one token per sample (None: stopped, now or before) and is empty for beams, which decide only
     at the end; `done` holds the sentences that finished, best first (samples: as drawn).
     """
 
@@ -79,7 +79,7 @@ def generate(
         raise ConfigError("prompt: got no tokens, expected at least a start token")
     least = cache.length + prompt.shape[1] + limit - 1
     if cache.capacity < least:
-        raise ConfigError(f"cache capacity: got {cache.capacity}, expected {least} or more (prompt + limit - 1)")
+        raise ConfigError(f"cache capacity: got {cache.capacity}, expected {least} (prompt + limit - 1)")
     return _steps(_Search(model, prompt, cache, strategy, frozenset(stop), limit, filters, keep, pad))
 
 
@@ -108,7 +108,7 @@ def complete(
 def score(
     model: Decodable, prompt: Tensor, target: Tensor, cache: Cache, *, keep: Tensor | None = None
 ) -> Tensor:
-    """The log-probability of every token of `target` (sentences, length) after the prompt and those before it."""
+    """The log-probability of each token of `target` (sentences, length) after the prompt and those before."""
     scores, tokens = [], prompt
     for column in target.split(1, dim=1):
         logits = model.extend(tokens, cache, keep=keep)
@@ -254,7 +254,7 @@ class _Search:
         del sentence.pool[self.strategy.width :]
 
     def prepare(self) -> None:
-        """Bring tokens, totals and cache in order for the next step; the finished leave a quarter at a time."""
+        """Tokens, totals and cache of the next step; finished sentences leave a quarter at a time."""
         device, (count, width) = self.tokens.device, self.totals.shape
         places = [place for place in range(count) if not self.sentences[place].done]
         if len(places) == count or 4 * (count - len(places)) < count:

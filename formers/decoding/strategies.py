@@ -80,10 +80,10 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw from the distribution: temperature, then the k likeliest, then the nucleus, then the minimum share.
+    """Draw from the distribution: temperature, then the k likeliest, the nucleus, the minimum share.
 
-    Every sentence has its own generator, so its text does not depend on its batch-mates: `seed` is one number for
-    all of them, a tuple of one each, or None for chance.
+    Every sentence has its own generator, so its text does not depend on its batch-mates: `seed` is one number
+    for all of them, a tuple of one each, or None for chance.
     """
 
     temperature: float = 1.0
@@ -121,7 +121,7 @@ class Sample:
             allowed = turn.filter(allowed)
         for apply in self.filters():
             allowed = apply(allowed, allowed)
-        reach = allowed.double().softmax(-1).cumsum(-1)  # double: the tail of a large vocabulary must keep its share
+        reach = allowed.double().softmax(-1).cumsum(-1)  # double: a long tail keeps its share
         drawn = turn.noise.reshape(len(reach), -1) * reach[:, -1:]
         tokens = torch.searchsorted(reach, drawn, right=True).clamp_(max=reach.shape[-1] - 1)
         return _independent(turn, allowed, tokens)
@@ -135,7 +135,7 @@ class Sample:
     def dice(self, sentences: int) -> Dice:
         """One generator per sentence."""
         if isinstance(self.seed, tuple) and len(self.seed) != sentences:
-            raise ConfigError(f"seed: got {len(self.seed)} numbers for {sentences} sentences, expected one each")
+            raise ConfigError(f"seed: got {len(self.seed)} for {sentences} sentences, expected one each")
         seeds = self.seed if isinstance(self.seed, tuple) else [self.seed] * sentences
         return Dice(list(seeds), self.samples)
 
@@ -144,8 +144,8 @@ class Sample:
 class Beam:
     """Keep the `width` best hypotheses, ranked by sum of log-probabilities / length ** length_penalty.
 
-    `early_stopping`: True ends a sentence once `width` hypotheses are finished; False goes on while the best running
-    one could still win if it ended now; "never" while it could at any length (transformers' conventions).
+    `early_stopping`: True ends a sentence once `width` hypotheses are finished; False goes on while the best
+    running one could still win if it ended now; "never" while it could at any length (transformers' conventions).
     """
 
     width: int = 4
@@ -168,7 +168,7 @@ class Beam:
         vocab = log_probs.shape[-1]
         # enough to keep `width` alive if every hypothesis' likeliest continuations are all of the stop tokens
         wanted = self.width * max(2, 1 + turn.stops)
-        best = log_probs.topk(min(wanted, vocab))  # per row first: spares adding the totals to the whole vocabulary
+        best = log_probs.topk(min(wanted, vocab))  # per row first: spares adding totals to it all
         worth = (best.values.view(sentences, width, -1) + turn.totals[:, :, None]).flatten(1)
         totals, at = worth.topk(min(wanted, worth.shape[1]))
         parents, tokens = at // best.values.shape[1], best.indices.view(sentences, -1).gather(1, at)
@@ -179,7 +179,7 @@ class Beam:
         return total / length**self.length_penalty
 
     def settled(self, best: float, worst: float, length: int, limit: int) -> bool:
-        """Whether no running hypothesis (total `best`) can still displace the worst of `width` finished ones."""
+        """Whether no running hypothesis (`best` at most) can still displace the worst finished one."""
         if self.early_stopping is True:
             return True
         if self.early_stopping == "never" and self.length_penalty > 0:

@@ -101,7 +101,9 @@ class Translator:
         forced = forced[:-1] if forced and forced[-1] in self.settings.stop else forced
         blank = [not t.strip() for t in texts]
         ids = tokenizer.encode([t for t, empty in zip(texts, blank, strict=True) if not empty])
-        self.check_lengths(ids, texts)
+        places = [i for i, empty in enumerate(blank) if not empty]
+        for i, sentence in zip(places, ids, strict=True):
+            self.check_length(sentence, i, texts[i])
         found = iter(self.decode(ids, strategy, forced, limit, tokens_per_batch))
         empty = [Translation("", 0.0, [], [])]
         return [empty if b else [self.describe(h, forced) for h in next(found)] for b in blank]
@@ -141,12 +143,11 @@ class Translator:
                               "or source.spm + target.spm + vocab.json, or spiece.model (the .model itself works)")
         return self.tokenizer
 
-    def check_lengths(self, ids: list[list[int]], texts: Sequence[str]) -> None:
+    def check_length(self, ids: list[int], place: int, text: str) -> None:
         longest = self.model.config.length
-        for i, sentence in enumerate(ids):
-            if len(sentence) > longest:
-                raise DataError(f'text {i + 1} ("{texts[i][:40]}...") has {len(sentence)} tokens, but this model reads '
-                                f"at most {longest}; shorten it, or put full stops where it may be split")
+        if len(ids) > longest:
+            raise DataError(f'sentence {place + 1} ("{text[:40]}...") has {len(ids)} tokens, but this model reads at '
+                            f"most {longest}; shorten it, or put full stops where it may be split")
 
     def evaluate(self, sources: Sequence[str], targets: Sequence[str], *, beams: int | None = None,
                  length_penalty: float | None = None) -> tuple[dict[str, float], dict[str, str], list[str]]:

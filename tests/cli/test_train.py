@@ -73,7 +73,7 @@ FAULTS = [
     (["train", "translation", "--set", "train.steps=many"], "steps: got 'many' (str), expected int"),
     (["train", "translation", "--set", "train.steps=1.5"], "steps: got 1.5 (float), expected int"),
     (["train", "translation", "--set", "train.steps=0"], "train.steps (0) must be at least 1"),
-    (["train", "translation/multi30k"], "data.train is empty: give --set data.train=..."),
+    (["train", "translation/multi30k"], "data.train is empty: say what to learn from"),
     (["train", "translation", "--set", "data.train=builtin:phrasebok"], 'did you mean "phrasebook"?'),
     (["train", "translation", "--set", "data.train=pairs.tsv"], "pairs.tsv: does not exist"),
     (["train", "translation", "--plain", "--json"], "give --plain or --json, not both"),

@@ -1,4 +1,4 @@
-"""What must hold for any model: with a toy, logits a fixed function of the tokens, and with a real Transformer."""
+"""What must hold for any model: shown on a toy (logits by table) and on a real Transformer."""
 
 import math
 
@@ -45,11 +45,14 @@ class Toy:
 def real() -> Transformer:
     torch.manual_seed(1)
     stack = StackConfig(dim=16, layers=2, hidden=24, heads=2)
-    model = Transformer(TransformerConfig(encoder=stack, decoder=stack, vocab=VOCAB, tied=False, logit_bias=True))
+    config = TransformerConfig(
+        encoder=stack, decoder=stack, vocab=VOCAB, tied=False, final_norm=True, logit_bias=True
+    )
+    model = Transformer(config)
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.5)
-    model.logit_bias[STOP] = 2.0
+            torch.nn.init.normal_(parameter, std=0.4)
+    model.logit_bias[STOP] = 2.5
     return model.eval()
 
 
@@ -219,7 +222,8 @@ def test_an_empty_batch_and_nothing_allowed():
         lambda: Sample(temperature=0.0), lambda: Sample(temperature=math.nan), lambda: Sample(top_p=0.0),
         lambda: Sample(top_p=1.1), lambda: Sample(top_k=-1), lambda: Sample(min_p=2.0), lambda: Beam(0),
         lambda: Sample(samples=0), lambda: Beam(2, nbest=3), lambda: Beam(2, nbest=0),
-        lambda: Beam(2, early_stopping="often"), lambda: no_repeat_ngram(0), lambda: run(Toy(), SOURCE, Greedy(), limit=0),
+        lambda: Beam(2, early_stopping="often"), lambda: no_repeat_ngram(0),
+        lambda: run(Toy(), SOURCE, Greedy(), limit=0),
         lambda: run(Toy(), SOURCE, Sample(seed=(1, 2))),
         lambda: complete(Toy(), SOURCE, Toy().begin(SOURCE, capacity=5), Greedy(), stop=[0], limit=4),
     ],

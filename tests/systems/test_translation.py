@@ -108,7 +108,7 @@ def test_without_a_tokenizer_the_model_works_and_the_verbs_say_what_is_missing(t
 
 
 def test_text_longer_than_the_model_names_both_numbers(tokenizer):
-    with pytest.raises(DataError, match=r'text 2 \("I see.*has \d+ tokens.*at most 64'):
+    with pytest.raises(DataError, match=r'sentence 2 \("I see.*has \d+ tokens.*at most 64'):
         untrained(tokenizer).translate(["short", "I see " * 100], split=False)
 
 
@@ -133,3 +133,23 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(pairs, tokenizer):
     (reason, number), *_ = batches.report.dropped.items()
     assert number > 0 and len(batches.rows) + number == 300 and "longer than 12 tokens" in reason
     assert sorted(row for batch in batches.epoch(3) for row in batch) == list(range(len(batches.rows)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"form": "marion"}, r'model.form "marion" is not known; did you mean "marian"'),
+        ({"dim": 128, "heads": 3}, r"model.dim \(128\) must be a multiple of model.heads \(3\)"),
+        ({"form": "modern", "dim": 12, "heads": 4}, r"multiple of 2 \* model.heads"),
+        ({"dropout": 1.0}, r"model.dropout \(1.0\) must be in \[0, 1\)"),
+        ({"heads": 0}, r"model.heads \(0\) must be at least 1"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(change, message):
+    with pytest.raises(ConfigError, match=message):
+        TransformerSizes(**change)
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r'device "gpu" is not here'):
+        formers.load(tmp_path, device="gpu")
