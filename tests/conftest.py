@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before the first import of formers: every shape of the blocks and the models is checked on every call.
@@ -15,6 +16,9 @@ install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
 import torch  # noqa: E402
 
+# A slow machine is no failure: a property test may take its time.
+settings.register_profile("formers", deadline=None)
+settings.load_profile("formers")
 ROOT = Path(__file__).parents[1]
 
 

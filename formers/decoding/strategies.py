@@ -145,7 +145,7 @@ class Beam:
     """Keep the `width` best hypotheses, ranked by sum of log-probabilities / length ** length_penalty.
 
     `early_stopping`: True ends a sentence once `width` hypotheses are finished; False goes on while the best
-    running one could still win if it ended now; "never" while it could at any length (transformers' conventions).
+    running one could still win if it ended now; "never" while it could at any length (as in transformers).
     """
 
     width: int = 4

@@ -48,7 +48,7 @@ OUTSIDE = {
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL"},
-    "recipe": set(), "registry": {"torch"}, "errors": set(), "train": set(),
+    "recipe": set(), "registry": {"torch"}, "errors": set(), "train": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
 EMPTY_NAMES = {

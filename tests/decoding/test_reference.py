@@ -50,8 +50,8 @@ def marian(request, batch):
     model = transformers.MarianMTModel(config).eval()
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if "norm.weight" in name else 0.0, std=0.5)
-    # the gap between the likeliest token and the stop token along texts that never stop: a small quantile of it
-    # as a bias makes some texts end early, some late, some not at all
+    # the gap between the likeliest token and the stop token along texts that never stop: a small quantile
+    # of it as a bias makes some texts end early, some late, some not at all
     source, keep = batch
     mask = keep.long()
     text = model.generate(

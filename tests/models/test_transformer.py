@@ -120,7 +120,7 @@ MODELS = {positions: make(positions) for positions in POSITIONS}
 
 @torch.no_grad()
 @given(positions=st.sampled_from(POSITIONS), cuts=st.sets(st.integers(1, 8)), padded=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cached_equals_uncached_for_any_split(positions, cuts, padded):
     model = MODELS[positions]
     torch.manual_seed(1)

@@ -52,7 +52,7 @@ def real() -> Transformer:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.4)
-    model.logit_bias[STOP] = 2.5
+    model.logit_bias[STOP] = 4.1
     return model.eval()
 
 

@@ -33,7 +33,7 @@ def make(choices=(), seed=0, **arguments):
 
 
 @given(choices=stacks, order=st.permutations(range(6)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_without_positions_an_encoder_does_not_know_the_order(choices, order):
     stack, x = make(choices), torch.randn(2, 6, 16)
     torch.testing.assert_close(stack(x[:, order]), stack(x)[:, order], **CLOSE)
@@ -46,7 +46,7 @@ def test_with_positions_it_does(parts):
 
 
 @given(choices=stacks, t=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_changing_a_token_changes_nothing_before_it(choices, t):
     stack, x = make(choices, causal=True, rotary=Rotary(4)), torch.randn(2, 6, 16)
     changed = x.clone()
@@ -55,7 +55,7 @@ def test_changing_a_token_changes_nothing_before_it(choices, t):
 
 
 @given(choices=stacks, real=st.integers(1, 5), left=st.booleans(), causal=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_padding_changes_nothing(choices, real, left, causal):
     stack, x = make(choices, causal=causal, rotary=Rotary(4)), torch.randn(2, 6, 16)
     where = slice(6 - real, None) if left else slice(real)
@@ -68,7 +68,7 @@ def test_padding_changes_nothing(choices, real, left, causal):
 
 
 @given(choices=stacks)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rows_of_a_batch_do_not_know_of_each_other(choices):
     stack, x = make(choices), torch.randn(3, 5, 16)
     torch.testing.assert_close(stack(x), torch.cat([stack(row[None]) for row in x]), **CLOSE)
