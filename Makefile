@@ -8,8 +8,6 @@ BIN := $(VENV)/bin
 TEST_READY := $(VENV)/.ready-test
 DEMO_READY := $(VENV)/.ready-demo
 SENTENCE := I ate an apple
-# Idle threads sleep instead of spinning: twelve times the speed on a machine that does other things too.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: demo test check bench clean help

@@ -49,8 +49,10 @@ def main() -> None:
         decoding(ours, theirs, batches, options.repeats, beams=1),
         decoding(ours, theirs, batches, options.repeats, beams=4),
     ]
-    print(f"\n{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"{sum(p.numel() for p in ours.model.parameters()):,} parameters, median of {options.repeats} alternating runs")
+    machine = platform.processor() or platform.machine()
+    parameters = sum(p.numel() for p in ours.model.parameters())
+    print(f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+          f"{parameters:,} parameters, median of {options.repeats} alternating runs")
     print(f"{'':34}{'formers':>12}{'transformers':>14}{'ratio':>8}")
     for row in results:
         print(f"{row['what']:34}{row['formers']:12,.0f}{row['transformers']:14,.0f}{row['ratio']:8.2f}x")
@@ -77,7 +79,8 @@ def prepare(options: argparse.Namespace) -> tuple[Translator, PairBatches]:
         ours = Translator(model, tokenizer, Settings(start=tokenizer.pad, stop=(tokenizer.eos,), pad=tokenizer.pad,
                                                      forbidden=(tokenizer.pad,)))
     assert ours.tokenizer is not None
-    return ours, PairBatches(table, ours.tokenizer, data, length=256, start=ours.settings.start, filler=ours.settings.pad)
+    start, filler = ours.settings.start, ours.settings.pad
+    return ours, PairBatches(table, ours.tokenizer, data, length=256, start=start, filler=filler)
 
 
 def training(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repeats: int) -> dict:
@@ -136,9 +139,9 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
         return [h[0].tokens for h in ours.decode(ids, strategy, limit=LIMIT, tokens_per_batch=1 << 20)]
 
     def reference() -> list[list[int]]:
-        out = theirs.generate(input_ids=source, attention_mask=keep, num_beams=beams, do_sample=False, max_new_tokens=LIMIT,
-                              max_length=None, length_penalty=1.0, early_stopping=False, forced_eos_token_id=None,
-                              bad_words_ids=[[pad]])
+        out = theirs.generate(input_ids=source, attention_mask=keep, num_beams=beams, do_sample=False,
+                              max_new_tokens=LIMIT, max_length=None, length_penalty=1.0, early_stopping=False,
+                              forced_eos_token_id=None, bad_words_ids=[[pad]])
         stop = set(ours.settings.stop)
         return [[t for t in row if t != pad and t not in stop] for row in out.tolist()]
 

@@ -9,10 +9,10 @@ __all__ = ["FormersError", "load", "train"]
 
 if TYPE_CHECKING:
     from formers.errors import FormersError
+    from formers.launch import train
     from formers.registry import load
-    from formers.train import train
 
-_PLACES = {"FormersError": "formers.errors", "load": "formers.registry", "train": "formers.train"}
+_PLACES = {"FormersError": "formers.errors", "load": "formers.registry", "train": "formers.launch"}
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,7 @@ def names() -> dict[str, str]:
 
 
 def default_folder(name: str) -> Path:
-    """Where a recipe is trained: runs/translation-multi30k for "translation/multi30k", runs/ and the stem for a file."""
+    """Where a recipe is trained: runs/translation-multi30k for "translation/multi30k", runs/<stem> for a file."""
     path = Path(name)
     return Path("runs") / (path.stem if path.suffix == ".toml" else name.replace("/", "-"))
 
@@ -101,7 +101,9 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
         if field in hints:
             _checked(value, hints[field], f"--set {section}.{field}")
         given.setdefault(section, {})[field] = value
-    sections = {section: _fill(kind, given.get(section, {}), f"{where}: [{section}]") for section, kind in kinds.items()}
+    sections = {
+        section: _fill(kind, given.get(section, {}), f"{where}: [{section}]") for section, kind in kinds.items()
+    }
     return Recipe(name, raw["system"], sections, comment)
 
 

@@ -87,7 +87,9 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         return folder
     if path.exists():
         if not path.is_dir():
-            raise CheckpointError(f"{path}: expected a folder (a run, or a model in the Hugging Face layout), got a file")
+            raise CheckpointError(
+                f"{path}: expected a folder (a run, or a model in the Hugging Face layout), got a file"
+            )
         return path
     from formers.pretrained.hub import fetch, is_id
 

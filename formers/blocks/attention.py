@@ -37,15 +37,14 @@ def attend(
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask, scale=scale, dropout=dropout).to(q.dtype)
     causal = isinstance(mask, str)
-    if isinstance(mask, Tensor) and mask.dtype != q.dtype:
-        mask = mask.to(q.dtype)
+    added = mask.to(q.dtype) if isinstance(mask, Tensor) else None
     return F.scaled_dot_product_attention(
-        q, k, v, None if causal else mask, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, added, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Resolved = None, *, scale: float | None = None) -> Tensor:
-    """The softmax weights that `attend` averages with, (batch, heads, queries, keys): the same formula, step by step."""
+    """The softmax weights that `attend` averages with, (batch, heads, queries, keys): the formula step by step."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if isinstance(mask, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -61,8 +61,8 @@ class Block(nn.Module):
     def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
         super().__init__()
         c = config
-        sizes = {"kv_heads": c.kv_heads, "head_dim": c.head_dim, "bias": c.bias, "scale": c.scale,
-                 "qk_norm": c.norm if c.qk_norm else None}
+        sizes: dict[str, Any] = {"kv_heads": c.kv_heads, "head_dim": c.head_dim, "bias": c.bias, "scale": c.scale,
+                                 "qk_norm": c.norm if c.qk_norm else None}
         self.norm_first, self.dropout = c.norm_first, c.dropout
         self.attention = Attention(c.dim, c.heads, **sizes)
         self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)

@@ -16,6 +16,7 @@ class LayerCache:
         self.capacity, self.memory, self.length = capacity, memory, 0
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
+        self.spare: tuple[Tensor, Tensor] | None = None
 
     @property
     def complete(self) -> bool:
@@ -49,13 +50,16 @@ class LayerCache:
         if self.memory:
             self.keys, self.values = self.keys[rows], self.values[rows]
             return
-        keys, values = self.read()
-        fresh = self.keys.new_empty(len(rows), *self.keys.shape[1:]), self.values.new_empty(
-            len(rows), *self.values.shape[1:]
-        )
-        torch.index_select(keys, 0, rows, out=fresh[0][:, :, : self.length])
-        torch.index_select(values, 0, rows, out=fresh[1][:, :, : self.length])
-        self.keys, self.values = fresh
+        spare = self.spare
+        if spare is None or len(spare[0]) != len(rows):
+            shapes = ((len(rows), *self.keys.shape[1:]), (len(rows), *self.values.shape[1:]))
+            spare = self.keys.new_empty(shapes[0]), self.values.new_empty(shapes[1])
+        old = self.keys, self.values
+        for source, target in zip(old, spare, strict=True):
+            target[:, :, : self.length] = source[rows, :, : self.length]
+        # the two storages take turns: fresh memory at every step of a beam search costs more than the copy
+        self.keys, self.values = spare
+        self.spare = old if len(old[0]) == len(rows) else None
 
 
 class Cache:

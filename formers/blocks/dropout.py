@@ -17,7 +17,7 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, share, training)
-    threshold = round(share * 256)
+    threshold = min(255, round(share * 256))
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     kept = (words.view(torch.uint8)[: x.numel()] >= threshold).view(x.shape)
     return x * (kept * (256 / (256 - threshold))).to(x.dtype)

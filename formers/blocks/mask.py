@@ -13,7 +13,7 @@ Resolved = Tensor | Literal["causal"] | None
 
 @dataclass(frozen=True)
 class Mask:
-    """causal: no look ahead; keep: (batch, keys), True is a real token; bias: added to the scores; window: keys back."""
+    """causal: no look ahead; keep: (batch, keys), True is a real token; bias: added to scores; window: keys back."""
 
     causal: bool = False
     keep: Tensor | None = None
@@ -26,19 +26,19 @@ class Mask:
         The queries are the last `queries` of the `keys` positions.
         """
         causal = self.causal and queries > 1
-        windowed = self.window is not None and keys > self.window
-        if self.keep is None and self.bias is None and not windowed:
+        window = None if self.window is None or keys <= self.window else self.window
+        if self.keep is None and self.bias is None and window is None:
             if not causal:
                 return None
             if queries == keys:
                 return "causal"
         allowed = None
-        if causal or windowed:
+        if causal or window is not None:
             here = torch.arange(keys - queries, keys, device=device)[:, None]
             there = torch.arange(keys, device=device)[None, :]
             allowed = there <= here if self.causal else (there - here).abs() < keys
-            if windowed:
-                allowed = allowed & (there > here - self.window) & (there < here + self.window)
+            if window is not None:
+                allowed = allowed & (there > here - window) & (there < here + window)
         if self.keep is not None:
             keep = self.keep[:, None, None, :]
             allowed = keep if allowed is None else allowed & keep

@@ -1,4 +1,4 @@
-"""The output part in training: linear head, softmax and cross-entropy in one, in pieces that fit the processor's cache."""
+"""The output part in training: linear head, softmax and cross-entropy in one, in pieces that fit the CPU's cache."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 def sinusoids(length: int, dim: int, *, split: bool = False, base: float = 10000.0) -> Float[Tensor, "length dim"]:
     """PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos(same); odd `dim` drops the last cosine.
 
-    split: all sines first, then all cosines (Marian's arrangement of the same numbers). Source: Vaswani et al. 2017, 3.5.
+    split: all sines first, then all cosines (Marian's arrangement of the same numbers).
+    Source: Vaswani et al. 2017, 3.5.
     """
     position = torch.arange(length, dtype=torch.float64)[:, None]
     angle = position / base ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)

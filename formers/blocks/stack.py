@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -54,8 +56,8 @@ class Stack(nn.Module):
         if memory is not None and memory_keep is not None:
             memory_mask = Mask(keep=memory_keep).resolve(1, memory.shape[1], x.device)
         for i, block in enumerate(self.blocks[:until]):
-            shared = {"mask": mask, "rotary": rotary, "memory": memory, "memory_mask": memory_mask,
-                      "cache": None if cache is None else cache[i]}
+            shared: dict[str, Any] = {"mask": mask, "rotary": rotary, "memory": memory, "memory_mask": memory_mask,
+                                      "cache": None if cache is None else cache[i]}
             if self.recompute and self.training:
                 x = checkpoint(block, x, use_reentrant=False, **shared)
             else:

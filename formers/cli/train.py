@@ -68,7 +68,7 @@ def follow(
 ) -> tuple[Stopped | None, Finished | None]:
     """Train, showing every event; gives how it ended."""
     from formers.cli import progress
-    from formers.train import train
+    from formers.launch import train
     from formers.training.events import Finished, Stopped
 
     events = train(recipe, run=folder, fresh=fresh)

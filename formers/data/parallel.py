@@ -83,7 +83,8 @@ class ParallelData:
                 raise DataError(f"{train.name}: got {len(train)} pair, expected at least 2 to set one aside for "
                                 "validation; give data.validation")
             rows = np.unique(np.linspace(0, len(train) - 1, aside).astype(int))
-            validation, train = train.select(rows.tolist()), train.select(np.delete(np.arange(len(train)), rows).tolist())
+            others = np.delete(np.arange(len(train)), rows)
+            validation, train = train.select(rows.tolist()), train.select(others.tolist())
         return train, validation
 
 
@@ -126,7 +127,7 @@ class PairBatches:
         """Row numbers of every batch."""
         return bucket(self.lengths, self.config.tokens_per_batch, seed=self.config.seed, epoch=epoch)
 
-    def collate(self, rows: Sequence[int]) -> PairBatch:
+    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PairBatch:
         """The tensors of these rows."""
         chosen = self.rows[np.asarray(rows)]
         source, source_keep = pad([self.source[i] for i in chosen], self.filler)
@@ -135,7 +136,7 @@ class PairBatches:
         target[:, 0] = self.start
         return PairBatch(source, source_keep, target, labels, real)
 
-    def describe(self, rows: Sequence[int]) -> str:
+    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
         """The first of these rows with its text, and how many more."""
         first = int(self.rows[rows[0]])
         text = self.table.columns[self.config.source][first]

@@ -167,7 +167,7 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None
     ) -> Float[Tensor, "rows vocab"]:
         """Read the next target tokens and give the logits of the token after the last one."""
-        keep = cache.extend_keep(keep, *tokens.shape, device=tokens.device)
+        keep = cache.extend_keep(keep, tokens.shape[0], tokens.shape[1], device=tokens.device)
         assert cache.memory is not None
         return self.logits(self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache)[:, -1])
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from formers.blocks.attention import recording
 from formers.blocks.output import cross_entropy
@@ -78,12 +77,12 @@ class Translator:
         beams: 1 is greedy; None is what the checkpoint asks for. prefix: how every translation must begin.
         split: translate long texts sentence by sentence, keeping what stands between the sentences.
         """
-        single = isinstance(texts, str)
-        spans = [split_spans(t) if split and not prefix else [(t, "")] for t in ([texts] if single else texts)]
+        listed = [texts] if isinstance(texts, str) else texts
+        spans = [split_spans(t) if split and not prefix else [(t, "")] for t in listed]
         flat = [sentence for text in spans for sentence, _ in text]
         found = iter(self.candidates(flat, beams=beams, length_penalty=length_penalty, prefix=prefix, limit=limit))
         out = ["".join(next(found)[0].text + gap for _, gap in text) for text in spans]
-        return out[0] if single else out
+        return out[0] if isinstance(texts, str) else out
 
     def candidates(
         self, texts: Sequence[str], *, beams: int | None = None, length_penalty: float | None = None,
@@ -109,7 +108,7 @@ class Translator:
         return [empty if b else [self.describe(h, forced) for h in next(found)] for b in blank]
 
     def decode(
-        self, ids: list[list[int]], strategy: Strategy, forced: list[int] = (), limit: int | None = None,  # type: ignore[assignment]
+        self, ids: list[list[int]], strategy: Strategy, forced: Sequence[int] = (), limit: int | None = None,
         tokens_per_batch: int = 4096,
     ) -> list[list[Hypothesis]]:
         """Token ids in, hypotheses out, in order; batched by length."""
@@ -267,6 +266,7 @@ def _chunks(order: list[int], lengths: list[int], tokens: int) -> Iterator[list[
 
 def open_translator(loaded: Loaded) -> Translator:
     """The system of a loaded checkpoint."""
+    assert isinstance(loaded.model, Transformer)  # the registry names this opener for families of it only
     return Translator(loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family)
 
 
@@ -275,7 +275,8 @@ def prepare(
 ) -> tuple[TranslationTask, PairBatches, list[str]]:
     """Data, tokenizer, model and task of a recipe, and the lines of the report on them.
 
-    start: the model folder whose weights to begin with. The tokenizer of a run is kept in its folder: going on with a run must not depend on training it again.
+    start: the model folder whose weights to begin with. The tokenizer of a run is kept in its folder:
+    going on with a run must not depend on training it again.
     """
     sizes, data, config, train = (sections[name] for name in ("model", "data", "task", "train"))
     torch.manual_seed(train.seed)

@@ -33,7 +33,7 @@ INSIDE = {
     "recipe": {"registry"},
     "registry": {*BELOW, "pretrained", "training", "systems"},
     "errors": set(),
-    "train": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
+    "launch": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
@@ -48,7 +48,7 @@ OUTSIDE = {
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL"},
-    "recipe": set(), "registry": {"torch"}, "errors": set(), "train": {"torch"},
+    "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
 EMPTY_NAMES = {

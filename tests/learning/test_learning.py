@@ -13,11 +13,12 @@ def test_translation_learns_eight_pairs_by_heart(tmp_path):
              "We see the house.\tWir sehen das Haus.", "Do you read?\tLiest du?", "She drinks tea.\tSie trinkt Tee.",
              "He is tall.\tEr ist groß.", "They go home.\tSie gehen nach Hause.", "It rains.\tEs regnet."]
     examples.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sizes = ["model.dim=64", "model.hidden=128", "model.encoder_layers=1", "model.decoder_layers=1", "model.dropout=0.0"]
+    sizes = ["model.dim=64", "model.hidden=128", "model.encoder_layers=1", "model.decoder_layers=1",
+             "model.dropout=0.0"]
     events = list(formers.train("translation", [
         *sizes, f"data.train={examples}", f"data.validation={examples}", "data.count=0", "data.vocab=200",
-        "task.decoded=0", "task.label_smoothing=0.0", "train.steps=150", "train.rate=0.003", "train.warmup=20", "train.evaluate_every=150",
-        "train.precision=fp32", "train.sample_every=0", "train.save_every=0",
+        "task.decoded=0", "task.label_smoothing=0.0", "train.steps=150", "train.rate=0.003", "train.warmup=20",
+        "train.evaluate_every=150", "train.precision=fp32", "train.sample_every=0", "train.save_every=0",
     ], run=tmp_path / "run"))
     assert isinstance(events[0], Reported) and isinstance(events[-1], Finished)
     assert next(e for e in events if isinstance(e, Evaluated)).metrics["loss"] < 0.05

@@ -86,6 +86,7 @@ def _predicate(clause: Clause) -> tuple[str, str]:
     verb, person = clause.verb, clause.subject.person
     if clause.tense == "modal":
         modal = clause.modal
+        assert modal is not None
         if modal.infinitive:
             return "", f"{third(modal) if person == 3 else modal.english} to {verb.english}"
         return modal.english, verb.english
@@ -116,9 +117,13 @@ def _clause(clause: Clause) -> list[str]:
     not_ = "not" if clause.negative else ""
     if auxiliary == "can" and not_ and not inverted:
         auxiliary, not_ = "cannot", ""
-    words = [clause.time.english] if clause.fronted else []
+    words = []
+    if clause.fronted:
+        assert clause.time is not None
+        words.append(clause.time.english)
     if clause.asked == "what":
-        words.append(clause.object.english[0])
+        assert clause.object is not None
+        words.append(_subject(clause.object))
     elif inverted:
         words.append("" if clause.asked == "whether" else clause.asked)
     subject = _subject(clause.subject)
@@ -151,6 +156,7 @@ def english(sentence: Sentence) -> str:
     words = _clause(sentence.clause)
     if sentence.opinion:
         holder, verb = sentence.holder, sentence.opinion
+        assert holder is not None
         words = [holder.english[0], third(verb) if holder.person == 3 else verb.english, "that", *words]
     text = " ".join(word for word in words if word)
     return text[0].upper() + text[1:] + ("?" if sentence.clause.asked else "." if sentence.stop else "")

@@ -111,6 +111,7 @@ def _verb(clause: Clause) -> tuple[str, list[str]]:
     """(the finite verb, what stands at the end of the clause)."""
     verb, person = clause.verb, clause.subject.person - 1
     if clause.tense == "modal":
+        assert clause.modal is not None
         forms = clause.modal.negative if clause.negative and clause.modal.negative else clause.modal.present
         return forms[person], [verb.german]
     if clause.tense in ("past", "perfect"):
@@ -136,13 +137,13 @@ def _middle(clause: Clause) -> list[str]:
         words.append(clause.time.german)
     if clause.frequency:
         words.append(clause.frequency.german)
-    new = isinstance(thing, Phrase) and not thing.definite
+    new = thing if isinstance(thing, Phrase) and not thing.definite else None
     if clause.negative and not new:  # a new thing says kein instead
         words.append("nicht")
     if clause.place:
         words.append(at(clause.place))
     if new:
-        words.append(_words(thing, case, clause.negative))
+        words.append(_words(new, case, clause.negative))
     if clause.goal:
         words.append(to(clause.goal))
     if clause.quality:
@@ -153,10 +154,12 @@ def _middle(clause: Clause) -> list[str]:
 def _first(clause: Clause) -> str:
     """What a question or a sentence with a time in front begins with, "" for none."""
     if clause.asked == "what":
+        assert clause.object is not None
         return _words(clause.object, clause.verb.case)
     if clause.asked == "where" and clause.verb.goals:
         return "wohin"
     if clause.fronted:
+        assert clause.time is not None
         return clause.time.german
     return QUESTION_WORDS.get(clause.asked, "")
 
@@ -188,6 +191,7 @@ def german(sentence: Sentence) -> str:
     """The German sentence."""
     clause = sentence.clause
     if sentence.opinion:
+        assert sentence.holder is not None
         words = [*_opinion(sentence.holder, sentence.opinion), *_subordinate(clause)]
     else:
         words = _main(clause)

@@ -244,7 +244,8 @@ def _object(random: Random, verb: Verb) -> Pronoun | Noun:
 
 
 def _recipient(random: Random, verb: Verb) -> Pronoun | Noun:
-    return random.choice(verb.recipients if random.random() < 0.6 else lexicon.pronouns)
+    possible: tuple[Pronoun | Noun, ...] = verb.recipients if random.random() < 0.6 else lexicon.pronouns
+    return random.choice(possible)
 
 
 def _tense(random: Random, verb: Verb, asked: str) -> str:
