@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LayerCache:
-    """Keys and values of one attention, (batch, heads, length, head_dim), in storage made once for `capacity` positions.
+    """Keys and values of one attention, (batch, heads, length, head_dim), in storage made for `capacity` positions.
 
     `complete` marks a memory: filled by the first `append`, then only read.
     """

@@ -19,9 +19,9 @@ from typer.core import TyperGroup
 import formers
 from formers.errors import FormersError, nearest
 
-# Idle OpenMP threads sleep instead of spinning. On a machine that does anything else besides, spinning made the small
-# recipe about ten times slower; read when torch is loaded, so it must be said before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where other
+# programs want the cores too. Read when torch is loaded, so it must be said before.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # verb -> (its module, whose function `run` is the command; its help in one line)
 VERBS = {
