@@ -19,8 +19,8 @@ from typer.core import TyperGroup
 import formers
 from formers.errors import FormersError, nearest
 
-# Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where other
-# programs want the cores too. Read when torch is loaded, so it must be said before.
+# Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
+# other programs want the cores too. Read when torch is loaded, so it must be said before.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # verb -> (its module, whose function `run` is the command; its help in one line)
