@@ -18,7 +18,8 @@ def test_translation_learns_eight_pairs_by_heart(tmp_path):
     events = list(formers.train("translation", [
         *sizes, f"data.train={examples}", f"data.validation={examples}", "data.count=0", "data.vocab=200",
         "task.decoded=0", "task.label_smoothing=0.0", "train.steps=150", "train.rate=0.003", "train.warmup=20",
-        "train.evaluate_every=150", "train.precision=fp32", "train.monitor=loss", "train.sample_every=0", "train.save_every=0",
+        "train.evaluate_every=150", "train.precision=fp32",
+        "train.monitor=loss", "train.sample_every=0", "train.save_every=0",
     ], run=tmp_path / "run"))
     assert isinstance(events[0], Reported) and isinstance(events[-1], Finished)
     assert next(e for e in events if isinstance(e, Evaluated)).metrics["loss"] < 0.05

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 SMALL = ["train.threads=1", "train.precision=fp32", "data.count=300", "data.held_out=20", "data.vocab=300",
-         "data.tokens_per_batch=256", "model.dim=32", "model.hidden=64", "task.decoded=0", "train.monitor=loss", "train.warmup=5",
+         "data.tokens_per_batch=256", "model.dim=32", "model.hidden=64", "task.decoded=0",
+         "train.monitor=loss", "train.warmup=5",
          "train.save_every=3", "train.evaluate_every=6", "train.sample_every=0", "train.steps=12", "train.average=0.9",
          # AdamW would blow rounding up where a gradient is zero by nature, as of the keys' biases
          "train.epsilon=0.001"]
