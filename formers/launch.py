@@ -48,20 +48,19 @@ def begin(recipe: Recipe, run: Run, fresh: bool) -> None:
     """Make or check the run's folder."""
     if fresh and run.folder.exists():
         forget(run)
-    if run.recipe.is_file():
-        check_same(recipe, run)
+    changed = changes(recipe, run) if run.recipe.is_file() else []
+    if changed and run.latest() is not None:
+        raise ConfigError(f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
+                          "give the same values, another --run, or --fresh to begin anew")
+    if changed:
+        shutil.rmtree(run.folder / "tokenizer", ignore_errors=True)  # made for other data or sizes
     run.save_recipe(recipe.to_toml())
 
 
-def check_same(recipe: Recipe, run: Run) -> None:
-    """Refuse to go on with another recipe than the one that the run's checkpoints were made with."""
+def changes(recipe: Recipe, run: Run) -> list[str]:
+    """What differs from the recipe that the run was begun with."""
     before = build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name=recipe.name, where=str(run.recipe))
-    changed = recipe.changes(before)
-    if changed and run.latest() is None:
-        shutil.rmtree(run.folder / "tokenizer", ignore_errors=True)  # made for other data or sizes
-    elif changed:
-        raise ConfigError(f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
-                          "give the same values, another --run, or --fresh to begin anew")
+    return recipe.changes(before)
 
 
 def forget(run: Run) -> None:

@@ -16,7 +16,6 @@ class LayerCache:
         self.capacity, self.memory, self.length = capacity, memory, 0
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
-        self.spare: tuple[Tensor, Tensor] | None = None
 
     @property
     def complete(self) -> bool:
@@ -50,16 +49,11 @@ class LayerCache:
         if self.memory:
             self.keys, self.values = self.keys[rows], self.values[rows]
             return
-        spare = self.spare
-        if spare is None or len(spare[0]) != len(rows):
-            shapes = ((len(rows), *self.keys.shape[1:]), (len(rows), *self.values.shape[1:]))
-            spare = self.keys.new_empty(shapes[0]), self.values.new_empty(shapes[1])
-        old = self.keys, self.values
-        for source, target in zip(old, spare, strict=True):
-            target[:, :, : self.length] = source[rows, :, : self.length]
-        # the two storages take turns: fresh memory at every step of a beam search costs more than the copy
-        self.keys, self.values = spare
-        self.spare = old if len(old[0]) == len(rows) else None
+        used = slice(self.length)
+        keys, values = self.keys, self.values
+        self.keys = keys.new_empty(len(rows), *keys.shape[1:])
+        self.values = values.new_empty(len(rows), *values.shape[1:])
+        self.keys[:, :, used], self.values[:, :, used] = keys[rows, :, used], values[rows, :, used]
 
 
 class Cache:
