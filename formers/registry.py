@@ -34,9 +34,19 @@ SYSTEMS = {
         prepare="formers.systems.translation:prepare",
         open="formers.systems.translation:open_translator",
     ),
+    "language": System(
+        {
+            "model": "formers.models.causal:CausalSizes",
+            "data": "formers.data.language:TextData",
+            "task": "formers.systems.language_tasks:LanguageConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.language_tasks:prepare",
+        open="formers.systems.language:open_language",
+    ),
 }
 # Which system serves the checkpoints of a model class.
-SYSTEM_OF_MODEL = {"Transformer": "translation"}
+SYSTEM_OF_MODEL = {"Transformer": "translation", "CausalLM": "language"}
 
 
 def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, Any, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -55,24 +55,33 @@ class StackConfig:
     """Share of each residual branch and of the embeddings set to zero while training."""
 
 
+def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
+    """The attention of a block, over itself or over a memory of that width."""
+    return Attention(
+        c.dim, c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, context_dim=context_dim, bias=c.bias,
+        qk_norm=c.norm if c.qk_norm else None, norm_eps=c.norm_eps, scale=c.scale,
+    )
+
+
+def make_feed_forward(c: StackConfig) -> FeedForward:
+    """The feed-forward of a block."""
+    return FeedForward(c.dim, c.hidden, activation=c.activation, gated=c.gated, bias=c.feed_forward_bias)
+
+
 class Block(nn.Module):
     """Post-norm: x = norm(x + f(x)) (2017 paper, BERT).   Pre-norm: x = x + f(norm(x)) (GPT-2, Llama, T5)."""
 
     def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
         super().__init__()
         c = config
-        sizes: dict[str, Any] = {"kv_heads": c.kv_heads, "head_dim": c.head_dim, "bias": c.bias, "scale": c.scale,
-                                 "qk_norm": c.norm if c.qk_norm else None}
         self.norm_first, self.dropout = c.norm_first, c.dropout
-        self.attention = Attention(c.dim, c.heads, **sizes)
+        self.attention = make_attention(c)
         self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
         self.cross_attention = None
         if memory_dim is not None:
-            self.cross_attention = Attention(c.dim, c.heads, context_dim=memory_dim, **sizes)
+            self.cross_attention = make_attention(c, memory_dim)
             self.norm_cross = make_norm(c.norm, c.dim, c.norm_eps)
-        self.feed_forward = FeedForward(
-            c.dim, c.hidden, activation=c.activation, gated=c.gated, bias=c.feed_forward_bias
-        )
+        self.feed_forward = make_feed_forward(c)
         self.norm_feed_forward = make_norm(c.norm, c.dim, c.norm_eps)
 
     def forward(
@@ -103,3 +112,35 @@ class Block(nn.Module):
         if self.norm_first:
             return x + dropout(sublayer(norm(x)), self.dropout, self.training)
         return norm(x + dropout(sublayer(x), self.dropout, self.training))
+
+
+class SandwichBlock(nn.Module):
+    """x = x + norm(f(norm(x))): a norm before and after every sublayer (Gemma 2 and 3)."""
+
+    def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
+        super().__init__()
+        c = config
+        assert memory_dim is None, "a decoder of this form reads no memory"
+        self.dropout = c.dropout
+        self.attention = make_attention(c)
+        self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
+        self.norm_attended = make_norm(c.norm, c.dim, c.norm_eps)
+        self.feed_forward = make_feed_forward(c)
+        self.norm_feed_forward = make_norm(c.norm, c.dim, c.norm_eps)
+        self.norm_fed = make_norm(c.norm, c.dim, c.norm_eps)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch length dim"],
+        *,
+        mask: Resolved = None,
+        rotary: Callable[[Tensor], Tensor] | None = None,
+        memory: None = None,
+        memory_mask: Resolved = None,
+        cache: tuple[LayerCache, LayerCache | None] | None = None,
+    ) -> Float[Tensor, "batch length dim"]:
+        own = None if cache is None else cache[0]
+        heard = self.attention(self.norm_attention(x), mask=mask, rotary=rotary, cache=own)
+        x = x + dropout(self.norm_attended(heard), self.dropout, self.training)
+        fed = self.feed_forward(self.norm_feed_forward(x))
+        return x + dropout(self.norm_fed(fed), self.dropout, self.training)

@@ -13,12 +13,15 @@ Resolved = Tensor | Literal["causal"] | None
 
 @dataclass(frozen=True)
 class Mask:
-    """causal: no look ahead; keep: (batch, keys), True is a real token; bias: added to scores; window: keys back."""
+    """causal: no look ahead; keep: (batch, keys), True is a real token; bias: added to scores; window: keys back,
+    the query's own included; documents: (batch, length), a number per packed text, which sees itself only.
+    """
 
     causal: bool = False
     keep: Tensor | None = None
     bias: Tensor | None = None
     window: int | None = None
+    documents: Tensor | None = None
 
     def resolve(self, queries: int, keys: int, device: torch.device | None = None) -> Resolved:
         """None (everything), "causal", or an additive float mask that broadcasts to (batch, heads, queries, keys).
@@ -27,7 +30,7 @@ class Mask:
         """
         causal = self.causal and queries > 1
         window = None if self.window is None or keys <= self.window else self.window
-        if self.keep is None and self.bias is None and window is None:
+        if self.keep is None and self.bias is None and window is None and self.documents is None:
             if not causal:
                 return None
             if queries == keys:
@@ -42,6 +45,9 @@ class Mask:
         if self.keep is not None:
             keep = self.keep[:, None, None, :]
             allowed = keep if allowed is None else allowed & keep
+        if self.documents is not None:
+            same = (self.documents[:, :, None] == self.documents[:, None, :])[:, None]
+            allowed = same if allowed is None else allowed & same
         if allowed is None:
             return self.bias
         # A row without a single key would make softmax NaN: such a row (only padding) looks at everything instead.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -34,11 +35,13 @@ class Sinusoidal(nn.Module):
         self.dim, self.split = dim, split
         self.table: Tensor | None = None  # a plain attribute: derived, so neither parameter nor buffer
 
-    def forward(self, start: int, length: int, like: Tensor) -> Float[Tensor, "length dim"]:
+    def forward(
+        self, start: int, length: int, like: Tensor, at: Tensor | None = None
+    ) -> Float[Tensor, "*batch length dim"]:
         end = start + length
         if self.table is None or len(self.table) < end or self.table.device != like.device:
             self.table = sinusoids(max(512, 2 * end), self.dim, split=self.split).to(like.device)
-        return self.table[start:end].to(like.dtype)
+        return (self.table[start:end] if at is None else self.table[at]).to(like.dtype)
 
 
 class Learned(nn.Module):
@@ -50,10 +53,35 @@ class Learned(nn.Module):
         self.weight = nn.Parameter(torch.empty(length + offset, dim))
         nn.init.normal_(self.weight, std=0.02)
 
-    def forward(self, start: int, length: int, like: Tensor) -> Float[Tensor, "length dim"]:
+    def forward(
+        self, start: int, length: int, like: Tensor, at: Tensor | None = None
+    ) -> Float[Tensor, "*batch length dim"]:
+        if at is not None:
+            return F.embedding(at + self.offset, self.weight)
         if start + length > self.length:
             raise ValueError(f"sequence of {start + length} positions, but this model has learned {self.length}")
         return self.weight[self.offset + start : self.offset + start + length]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Slower rotation, for contexts longer than the model was first trained with (`original` positions).
+
+    Wavelengths over original / low are `factor` times as long, those under original / high stay, between them both
+    are mixed (Llama 3.1). `original` None: all are `factor` times as long (linear scaling, Chen et al. 2023).
+    """
+
+    factor: float
+    original: int | None = None
+    low: float = 1.0
+    high: float = 4.0
+
+    def __call__(self, turns: Float[Tensor, " half"]) -> Float[Tensor, " half"]:
+        slow = turns / self.factor
+        if self.original is None:
+            return slow
+        share = (self.original * turns / (2 * math.pi) - self.low) / (self.high - self.low)
+        return slow.lerp(turns, share.clamp(0, 1))
 
 
 class Rotary(nn.Module):
@@ -62,14 +90,15 @@ class Rotary(nn.Module):
     Norms are kept and q . k depends on the difference of positions only.
     """
 
-    def __init__(self, head_dim: int, *, base: float = 10000.0) -> None:
+    def __init__(self, head_dim: int, *, base: float = 10000.0, stretch: Stretch | None = None) -> None:
         super().__init__()
-        self.head_dim, self.base = head_dim, base
+        self.head_dim, self.base, self.stretch = head_dim, base, stretch
 
     def frequencies(self, device: torch.device) -> Float[Tensor, " half"]:
         """Radians per position of each pair."""
         exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device) / self.head_dim
-        return self.base**-exponent
+        turns = self.base**-exponent
+        return turns if self.stretch is None else self.stretch(turns)
 
     def at(self, start: int, length: int, like: Tensor) -> Turn:
         """The rotation for positions start .. start + length - 1, computed once and used by every layer."""

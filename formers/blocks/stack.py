@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -18,7 +19,11 @@ __all__ = ["Stack", "StackConfig"]
 
 
 class Stack(nn.Module):
-    """`causal`: a decoder; `memory_dim`: every block also reads a memory of that width."""
+    """`causal`: a decoder; `memory_dim`: every block also reads a memory of that width.
+
+    `windows`: how far back each layer looks, its own position included (0: as far as there is); layers with a window
+    turn by `local_rotary` where there is one (Gemma 3).
+    """
 
     def __init__(
         self,
@@ -27,13 +32,19 @@ class Stack(nn.Module):
         causal: bool = False,
         memory_dim: int | None = None,
         rotary: Rotary | None = None,
+        local_rotary: Rotary | None = None,
         relative: RelativeBias | None = None,
+        windows: Sequence[int] = (),
         final_norm: bool = True,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
-        self.causal, self.rotary, self.relative = causal, rotary, relative
+        if windows and len(windows) != config.layers:
+            raise ValueError(f"windows: got {len(windows)}, expected one for each of the {config.layers} layers")
+        self.causal, self.rotary, self.local_rotary, self.relative = causal, rotary, local_rotary or rotary, relative
+        self.windows = tuple(windows) or (0,) * config.layers
         self.recompute = False  # gradient checkpointing: activations are computed again in the backward pass
-        self.blocks = nn.ModuleList(Block(config, memory_dim=memory_dim) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(block(config, memory_dim=memory_dim) for _ in range(config.layers))
         self.norm = make_norm(config.norm, config.dim, config.norm_eps) if final_norm else None
 
     def forward(
@@ -43,23 +54,32 @@ class Stack(nn.Module):
         keep: Bool[Tensor, "batch keys"] | None = None,
         memory: Float[Tensor, "rows memory_length memory_dim"] | None = None,
         memory_keep: Bool[Tensor, "rows memory_length"] | None = None,
+        documents: Int[Tensor, "batch length"] | None = None,
         cache: Cache | None = None,
         until: int | None = None,
     ) -> Float[Tensor, "batch length dim"]:
-        """keep covers all keys, remembered ones too. until: stop before this block and skip the final norm."""
+        """keep covers all keys, remembered ones too; documents: as in `Mask`, without a cache.
+
+        until: stop before this block and skip the final norm.
+        """
         new = x.shape[1]
         past = 0 if cache is None else cache.length
         bias = None if self.relative is None else self.relative(new, past + new)
-        mask = Mask(causal=self.causal, keep=keep, bias=bias).resolve(new, past + new, x.device)
-        rotary = None if self.rotary is None else self.rotary.at(past, new, x)
         memory_mask = None
         if memory is not None and memory_keep is not None:
             memory_mask = Mask(keep=memory_keep).resolve(1, memory.shape[1], x.device)
-        for i, block in enumerate(self.blocks[:until]):
-            shared: dict[str, Any] = {"mask": mask, "rotary": rotary, "memory": memory, "memory_mask": memory_mask,
-                                      "cache": None if cache is None else cache[i]}
+        kinds: dict[int, dict[str, Any]] = {}  # what all layers of one window share
+        for window in dict.fromkeys(self.windows):
+            mask = Mask(causal=self.causal, keep=keep, bias=bias, window=window or None, documents=documents)
+            rotary = self.local_rotary if window else self.rotary
+            kinds[window] = {
+                "mask": mask.resolve(new, past + new, x.device), "memory": memory, "memory_mask": memory_mask,
+                "rotary": None if rotary is None else rotary.at(past, new, x),
+            }
+        for i, (block, window) in enumerate(zip(self.blocks[:until], self.windows, strict=False)):
+            layer_cache = None if cache is None else cache[i]
             if self.recompute and self.training:
-                x = checkpoint(block, x, use_reentrant=False, **shared)
+                x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, **kinds[window])
             else:
-                x = block(x, **shared)
+                x = block(x, cache=layer_cache, **kinds[window])
         return x if self.norm is None or until is not None else self.norm(x)

@@ -61,6 +61,9 @@ class PieceTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[*self.source.encode(text), self.source.ids[EOS]] for text in texts]
 
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.source.encode(text) for text in texts]
+
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         return [[*self.target.encode(text), self.target.ids[EOS]] for text in texts]
 
@@ -76,7 +79,7 @@ class PieceTokenizer:
         return [names.get(int(each), f"<{int(each)}>") for each in ids]
 
     def unknown_share(self, texts: Iterable[str]) -> float:
-        return share((self.source.encode(text) for text in texts), self.source.unknown)
+        return share(self.encode_plain(list(texts)), self.source.unknown)
 
     def files(self) -> dict[str, bytes]:
         return dict(self.stored)

@@ -43,6 +43,9 @@ class RuleTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.rules.encode_batch(list(texts))]
 
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.rules.encode_batch(list(texts), add_special_tokens=False)]
+
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         return self.encode(texts)
 
@@ -54,8 +57,7 @@ class RuleTokenizer:
         return [self.rules.decoder.decode([name]) for name in names] if self.byte_level else names
 
     def unknown_share(self, texts: Iterable[str]) -> float:
-        plain = self.rules.encode_batch(list(texts), add_special_tokens=False)
-        return share((encoding.ids for encoding in plain), self.unk)
+        return share(self.encode_plain(list(texts)), self.unk)
 
     def files(self) -> dict[str, bytes]:
         specials = {f"{kind}_token": self.rules.id_to_token(number) for kind in KINDS

@@ -29,6 +29,8 @@ class Tokenizer(Protocol):
         """The same of the target side, where that has a vocabulary of its own."""
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids with the special tokens that the model expects around them."""
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of the text alone; the names of special tokens in it are still read as those tokens."""
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """The same for the target side."""
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:

@@ -1,0 +1,231 @@
+"""The decoder language model: GPT-1 and 2, GPT-Neo, Llama, Mistral, Qwen 2 and 3, Gemma 3 are sizes and parts of it.
+
+    tokens -> embed (+ learned positions) -> causal Stack (+ rotary positions) -> logits of the next token
+
+Papers: Radford et al. 2018 and 2019 (GPT, GPT-2); Touvron et al. 2023 (Llama); Gemma Team 2025 (Gemma 3).
+What is particular:
+  * GPT-1 normalises after the addition, and not at the end.
+  * GPT-Neo does not scale its scores, and every second layer sees 256 positions only.
+  * Gemma 3 has norms on both sides of a sublayer, and another rotary base in its local layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from formers.blocks.block import Block, SandwichBlock
+from formers.blocks.cache import Cache
+from formers.blocks.dropout import dropout
+from formers.blocks.embedding import embed
+from formers.blocks.position import Learned, Rotary, Stretch
+from formers.blocks.stack import Stack, StackConfig
+from formers.errors import ConfigError, nearest
+
+BLOCKS = {"plain": Block, "sandwich": SandwichBlock}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalConfig:
+    stack: StackConfig
+    vocab: int
+    """Tokens."""
+    length: int = 1024
+    """Longest sequence; binding for learned positions, a promise for rotary ones."""
+    positions: Literal["learned", "rotary"] = "rotary"
+    block: Literal["plain", "sandwich"] = "plain"
+    windows: tuple[int, ...] = ()
+    """How far back each layer looks (0: to the beginning); empty: all of them to the beginning."""
+    rotary_base: float = 10000.0
+    rotary_stretch: Stretch | None = None
+    local_rotary_base: float | None = None
+    """Rotary base of the layers with a window, never stretched; None: as the others."""
+    scale_embedding: bool = False
+    """Multiply token embeddings by sqrt(dim) (Gemma)."""
+    final_norm: bool = True
+    tied: bool = True
+    """The output head is the token embedding."""
+
+
+class CausalLM(nn.Module):
+    def __init__(self, config: CausalConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.embedding = nn.Embedding(c.vocab, c.stack.dim)
+        self.positions = Learned(c.length, c.stack.dim) if c.positions == "learned" else None
+        rotary, local = None, None
+        if c.positions == "rotary":
+            size = c.stack.head_dim or c.stack.dim // c.stack.heads
+            rotary = Rotary(size, base=c.rotary_base, stretch=c.rotary_stretch)
+            local = None if c.local_rotary_base is None else Rotary(size, base=c.local_rotary_base)
+        self.stack = Stack(c.stack, causal=True, rotary=rotary, local_rotary=local, windows=c.windows,
+                           final_norm=c.final_norm, block=BLOCKS[c.block])
+        self.head = None if c.tied else nn.Linear(c.stack.dim, c.vocab, bias=False)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Normal with deviation 0.02, zero biases; what is added to the stream is smaller by sqrt(2 layers) (GPT-2)."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                added = name.endswith(("attention.o", "feed_forward.down"))
+                nn.init.normal_(module.weight, std=0.02 * ((2 * self.config.stack.layers) ** -0.5 if added else 1.0))
+                if isinstance(module, nn.Linear) and module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        keep: Bool[Tensor, "batch length"] | None = None,
+        documents: Int[Tensor, "batch length"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch length vocab"]:
+        """Logits of the token after each. keep: True is a real token, padding may be on either side.
+
+        documents: the number of the text that each token belongs to, where several lie in one row.
+        """
+        return self.logits(self.features(tokens, keep=keep, documents=documents, cache=cache))
+
+    def features(
+        self,
+        tokens: Tensor,
+        *,
+        keep: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: Cache | None = None,
+        until: int | None = None,
+    ) -> Float[Tensor, "batch length dim"]:
+        """What the head reads; `until`: what goes into that block instead."""
+        past, new = 0 if cache is None else cache.length, tokens.shape[1]
+        if cache is not None:
+            keep = cache.extend_keep(keep, len(tokens), new, tokens.device)
+        at = None
+        if self.positions is not None and documents is not None:
+            at = _within(documents)
+        elif self.positions is not None and keep is not None:
+            at = (keep.cumsum(1) - 1).clamp(min=0)[:, -new:]
+        scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
+        x = embed(tokens, self.embedding, self.positions, scale=scale, start=past, at=at)
+        x = dropout(x, self.config.stack.dropout, self.training)
+        return self.stack(x, keep=keep, documents=documents, cache=cache, until=until)
+
+    def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        return F.linear(x, self.head_weight)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "vocab dim"]:
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def begin(self, *, capacity: int) -> Cache:
+        """An empty cache for up to `capacity` positions, which `extend` fills."""
+        return Cache(self.config.stack.layers, capacity)
+
+    def extend(
+        self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None
+    ) -> Float[Tensor, "rows vocab"]:
+        """Read the next tokens and give the logits of the token after the last one."""
+        return self.logits(self.features(tokens, keep=keep, cache=cache)[:, -1])
+
+
+def _within(documents: Tensor) -> Tensor:
+    """The position of each token in its document, whose tokens are neighbours."""
+    index = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    fresh = documents != documents.roll(1, 1)
+    fresh[:, 0] = True
+    return index - index.where(fresh, 0).cummax(1).values
+
+
+_GPT = StackConfig(dim=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh")
+_LLAMA = StackConfig(dim=768, layers=12, heads=12, hidden=2048, norm="rms", activation="silu", gated=True, bias="",
+                     feed_forward_bias=False)
+FORMS: dict[str, CausalConfig] = {
+    "gpt": CausalConfig(stack=replace(_GPT, norm_first=False), vocab=40478, length=512, positions="learned",
+                        final_norm=False),
+    "gpt2": CausalConfig(stack=_GPT, vocab=50257, positions="learned"),
+    "llama": CausalConfig(stack=_LLAMA, vocab=32000, length=2048),
+    "qwen2": CausalConfig(stack=replace(_LLAMA, bias="qkv", norm_eps=1e-6), vocab=32000, length=2048),
+    "qwen3": CausalConfig(stack=replace(_LLAMA, qk_norm=True, norm_eps=1e-6), vocab=32000, length=2048),
+}
+# Published sizes by name: form, (layers, dim, heads), vocabulary, length.
+PRESETS: dict[str, tuple[str, tuple[int, int, int], int, int]] = {
+    "gpt": ("gpt", (12, 768, 12), 40478, 512),
+    "gpt2": ("gpt2", (12, 768, 12), 50257, 1024),
+    "gpt2-medium": ("gpt2", (24, 1024, 16), 50257, 1024),
+    "gpt2-large": ("gpt2", (36, 1280, 20), 50257, 1024),
+    "gpt2-xl": ("gpt2", (48, 1600, 25), 50257, 1024),
+    # Brown et al. 2020, table 2.1
+    "gpt3-small": ("gpt2", (12, 768, 12), 50257, 2048),
+    "gpt3-medium": ("gpt2", (24, 1024, 16), 50257, 2048),
+    "gpt3-large": ("gpt2", (24, 1536, 16), 50257, 2048),
+    "gpt3-xl": ("gpt2", (24, 2048, 16), 50257, 2048),
+    "gpt3-2.7b": ("gpt2", (32, 2560, 32), 50257, 2048),
+    "gpt3-6.7b": ("gpt2", (32, 4096, 32), 50257, 2048),
+    "gpt3-13b": ("gpt2", (40, 5120, 40), 50257, 2048),
+    "gpt3-175b": ("gpt2", (96, 12288, 96), 50257, 2048),
+}
+
+
+def preset(name: str) -> CausalConfig:
+    """The config of a published size, such as "gpt2-xl" or "gpt3-175b"."""
+    if name not in PRESETS:
+        raise ConfigError(f'there is no size "{name}"{nearest(name, PRESETS)}')
+    form, (layers, dim, heads), vocab, length = PRESETS[name]
+    stack = replace(FORMS[form].stack, layers=layers, dim=dim, heads=heads, hidden=4 * dim)
+    return replace(FORMS[form], stack=stack, vocab=vocab, length=length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalSizes:
+    """The sizes of a new language model; its form says the rest."""
+
+    start: str = ""
+    """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
+    form: str = "gpt2"
+    """gpt (2018), gpt2, llama, qwen2 or qwen3."""
+    dim: int = 128
+    """Width of the residual stream."""
+    layers: int = 4
+    """Blocks."""
+    heads: int = 4
+    """Attention heads."""
+    kv_heads: int = 0
+    """Key and value heads, fewer for grouped-query attention (0: as many as heads)."""
+    hidden: int = 512
+    """Width inside the feed-forward."""
+    length: int = 256
+    """Most tokens that the model sees at once."""
+    dropout: float = 0.0
+    """Share of each residual branch and of the embeddings set to zero while training."""
+    tied: bool = True
+    """The output head is the token embedding."""
+    bias: bool = True
+    """Biases, where the form has some."""
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ConfigError(f'model.form "{self.form}" is not known{nearest(self.form, FORMS)}')
+        for name in ("dim", "layers", "heads", "hidden", "length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} ({getattr(self, name)}) must be at least 1")
+        pairs = 2 if FORMS[self.form].positions == "rotary" else 1  # rotary turns pairs of features
+        if self.dim % (self.heads * pairs):
+            raise ConfigError(f"model.dim ({self.dim}) must be a multiple of "
+                              f"{'2 * ' if pairs == 2 else ''}model.heads ({self.heads})")
+        if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
+            raise ConfigError(f"model.heads ({self.heads}) must be a multiple of model.kv_heads ({self.kv_heads})")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout ({self.dropout}) must be in [0, 1)")
+
+    def config(self, vocab: int) -> CausalConfig:
+        """The whole config for a vocabulary."""
+        form = FORMS[self.form]
+        sizes: dict[str, Any] = {"dim": self.dim, "layers": self.layers, "heads": self.heads, "hidden": self.hidden,
+                                 "kv_heads": self.kv_heads or None, "dropout": self.dropout}
+        if not self.bias:
+            sizes |= {"bias": "", "feed_forward_bias": False}
+        return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length, tied=self.tied)
