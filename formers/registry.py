@@ -61,17 +61,27 @@ def load(
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, or a hub id `owner/name[@revision]`.
 
-    dtype: "fp32" (default), "bf16" or "fp16". allow_bin: also read pytorch_model.bin (weights only, no code).
+    dtype: "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale
+    for every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
     Raises CheckpointError: no such source, damaged files, unknown keys or weights.
     """
     from formers.pretrained.load import DTYPES, load_model
 
-    if dtype is not None and dtype not in DTYPES:
-        raise ConfigError(f'dtype "{dtype}" is not known{nearest(dtype, DTYPES)}')
+    kind, colon, group = (dtype or "fp32").partition(":")
+    if kind not in (*DTYPES, "int8"):
+        raise ConfigError(f'dtype "{dtype}" is not known{nearest(kind, [*DTYPES, "int8"])}')
+    if colon and (kind != "int8" or not group.isdecimal() or int(group) < 1):
+        raise ConfigError(f'dtype "{dtype}": expected one of {", ".join(DTYPES)}, int8 or int8:GROUP such as int8:64')
+    if kind == "int8" and device not in (None, "cpu"):
+        raise ConfigError(f'dtype "{dtype}" runs on the CPU only, got device "{device}"; try bf16 there')
     if device is not None:
         check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=DTYPES[dtype or "fp32"], device=device, allow_bin=allow_bin)
+    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
+    if kind == "int8":
+        from formers.blocks.weight import quantise
+
+        quantise(loaded.model, group=int(group or 0))
     return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
 
 

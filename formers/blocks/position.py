@@ -103,19 +103,22 @@ class Rotary(nn.Module):
     def at(self, start: int, length: int, like: Tensor) -> Turn:
         """The rotation for positions start .. start + length - 1, computed once and used by every layer."""
         position = torch.arange(start, start + length, dtype=torch.float32, device=like.device)
-        angle = torch.outer(position, self.frequencies(like.device)).repeat(1, 2)
-        return Turn(angle.cos().to(like.dtype), angle.sin().to(like.dtype))
+        angle = torch.outer(position, self.frequencies(like.device))
+        cos, sin = angle.cos(), angle.sin()
+        return Turn(torch.cat([cos, cos], 1).to(like.dtype), torch.cat([-sin, sin], 1).to(like.dtype))
 
 
 class Turn:
-    """A rotary rotation for a fixed range of positions; call it on (batch, heads, length, head_dim)."""
+    """A rotary rotation for a fixed range of positions; call it on (batch, heads, length, head_dim).
+
+    `cos` and `sin` are (length, head_dim): a pair's two places have one cosine, and the sine as -sin and sin.
+    """
 
     def __init__(self, cos: Tensor, sin: Tensor) -> None:
         self.cos, self.sin = cos, sin
 
     def __call__(self, x: Tensor) -> Tensor:
-        first, second = x.chunk(2, -1)
-        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
 
 
 class RelativeBias(nn.Module):

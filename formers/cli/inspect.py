@@ -115,7 +115,7 @@ def positions(network: Transformer, name: str) -> Figure:
             assert network.encoder.rotary is not None
             turn = network.encoder.rotary.at(0, count, like)
             half = turn.cos.shape[1] // 2
-            table = torch.cat([turn.cos[:, :half], turn.sin[:, :half]], 1)
+            table = torch.cat([turn.cos[:, half:], turn.sin[:, half:]], 1)
         else:
             assert network.source_positions is not None
             table = network.source_positions(0, count, like)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from formers.blocks.attention import recording
 from formers.blocks.output import cross_entropy
 from formers.blocks.stack import Stack
+from formers.blocks.weight import packed
 from formers.data.batching import pad
 from formers.data.parallel import PairBatch, PairBatches, ParallelData
 from formers.data.sentences import split_spans
@@ -116,7 +117,7 @@ class Translator:
         self.model.eval()
         done: list[list[Hypothesis]] = [[] for _ in ids]
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        with torch.no_grad():
+        with torch.no_grad(), packed(self.model):
             for chosen in _chunks(order, [len(x) for x in ids], tokens_per_batch // strategy.width):
                 source, keep = pad([ids[i] for i in chosen], self.settings.pad)
                 source, keep = source.to(self.device), None if keep is None else keep.to(self.device)

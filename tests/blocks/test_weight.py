@@ -1,0 +1,134 @@
+"""Weights in another form: the same products, and plain numbers for everyone else."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise
+from formers.models.causal import CausalLM, CausalSizes
+
+SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
+
+
+def model(form="llama", **sizes):
+    torch.manual_seed(3)
+    made = CausalLM(CausalSizes(form=form, **SIZES | sizes).config(101)).eval()
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64, 200])
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_products_are_the_plain_ones(rows, bias):
+    layer, x = nn.Linear(48, 37, bias=bias), torch.randn(rows, 48)
+    with torch.no_grad():
+        expected = layer(x)
+        with packed(layer):
+            assert type(layer.weight) is Weight and isinstance(layer.weight.form, Packed)
+            torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(layer(x[None]), expected[None], atol=1e-5, rtol=1e-5)
+    assert type(layer.weight) is nn.Parameter
+
+
+@pytest.mark.parametrize("form", ["gpt2", "llama"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_packed_model_says_the_same(form, tied):
+    network, tokens = model(form, tied=tied), torch.randint(0, 101, (3, 17))
+    names = [name for name, _ in network.named_parameters()]
+    with torch.no_grad():
+        expected = network(tokens)
+        with packed(network):
+            torch.testing.assert_close(network(tokens), expected, atol=2e-3, rtol=1e-4)
+    assert [name for name, _ in network.named_parameters()] == names
+    assert all(type(weight) is nn.Parameter for _, weight in matrices(network))
+
+
+@pytest.mark.parametrize("change", ["optimizer", "data", "fresh data", "load"])
+def test_a_changed_weight_is_packed_again(change):
+    layer, x = nn.Linear(40, 30), torch.randn(2, 40)
+    with torch.no_grad(), packed(layer):
+        layer(x)
+    new = torch.randn(30, 40)
+    if change == "optimizer":
+        with torch.no_grad():
+            layer.weight.copy_(new)
+    elif change == "data":
+        layer.weight.data.copy_(new)  # leaves no new version
+    elif change == "fresh data":
+        layer.weight.data = new
+    else:
+        layer.load_state_dict({"weight": new, "bias": layer.bias.detach().clone()})
+    with torch.no_grad(), packed(layer):
+        torch.testing.assert_close(layer(x), F.linear(x, new, layer.bias), atol=1e-5, rtol=1e-5)
+
+
+def test_an_unchanged_weight_is_packed_once():
+    layer, x = nn.Linear(40, 30), torch.randn(2, 40)
+    packs = []
+    for _ in range(2):
+        with torch.no_grad(), packed(layer):
+            layer(x)
+            packs.append(layer.weight.form.pack)
+    assert packs[0] is packs[1]
+
+
+def test_nothing_is_packed_where_gradients_are_wanted():
+    layer = nn.Linear(8, 8)
+    with packed(layer):
+        assert type(layer.weight) is nn.Parameter
+        layer(torch.randn(2, 8)).sum().backward()
+    assert layer.weight.grad is not None
+    half = nn.Linear(8, 8).bfloat16()
+    with torch.no_grad(), packed(half):
+        assert type(half.weight) is nn.Parameter
+
+
+def test_contexts_may_overlap_in_any_order():
+    layer, x = nn.Linear(8, 8), torch.randn(2, 8)
+    with torch.no_grad():
+        first, second = packed(layer), packed(layer)
+        first.__enter__(), second.__enter__()
+        first.__exit__(None, None, None)
+        layer(x)
+        second.__exit__(None, None, None)
+    assert type(layer.weight) is nn.Parameter
+
+
+@pytest.mark.parametrize("group", [0, 16])
+@pytest.mark.parametrize("rows", [1, 5, 80])
+def test_int8_products_are_those_of_its_own_numbers(group, rows):
+    weight, x = torch.randn(50, 64), torch.randn(rows, 64)
+    form = Int8(weight, group)
+    assert form.numbers.dtype == torch.int8
+    step = weight.unflatten(1, (-1, group or 64)).abs().amax(2, keepdim=True) / 127
+    assert ((form.dense() - weight).unflatten(1, (-1, group or 64)).abs() <= step / 2 + 1e-6).all()
+    expected = F.linear(x.bfloat16().double(), form.dense().double())
+    found = form.linear(x)
+    assert found.dtype == torch.float32
+    assert ((found - expected).norm() / expected.norm()).item() < 5e-3  # results are rounded to bf16
+    index = torch.tensor([[3, 4], [0, 49]])
+    torch.testing.assert_close(form.rows(index), form.dense()[index])
+
+
+def test_a_quantised_model_is_close_and_a_quarter_as_large():
+    network, tokens = model("gpt2", dim=128, hidden=512), torch.randint(0, 101, (2, 9))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    with torch.no_grad():
+        expected = network(tokens)
+        quantise(network)
+        found = network(tokens)
+    assert ((found - expected).norm() / expected.norm()).item() < 0.03
+    assert network.head_weight is network.embedding.weight and isinstance(network.embedding.weight.form, Int8)
+    assert all(isinstance(weight.form, Int8) for _, weight in matrices(network))
+    state = network.state_dict()
+    assert state["stack.blocks.0.attention.q.weight"].add(0).dtype == torch.float32  # plain numbers for others
+
+
+def test_a_finer_group_is_closer():
+    torch.manual_seed(0)
+    weight = torch.randn(64, 128) * torch.logspace(-2, 0, 128)
+    errors = [(Int8(weight, group).dense() - weight).norm().item() for group in (0, 32, 8)]
+    assert errors[0] > errors[1] > errors[2]
