@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _turns import compare, show
 from transformers import MarianMTModel
 
 import formers
@@ -49,13 +47,8 @@ def main() -> None:
         decoding(ours, theirs, batches, options.repeats, beams=1),
         decoding(ours, theirs, batches, options.repeats, beams=4),
     ]
-    machine = platform.processor() or platform.machine()
-    parameters = sum(p.numel() for p in ours.model.parameters())
-    print(f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"{parameters:,} parameters, median of {options.repeats} alternating runs")
-    print(f"{'':34}{'formers':>12}{'transformers':>14}{'ratio':>8}")
-    for row in results:
-        print(f"{row['what']:34}{row['formers']:12,.0f}{row['transformers']:14,.0f}{row['ratio']:8.2f}x")
+    print(f"\n{sum(p.numel() for p in ours.model.parameters()):,} parameters", end="")
+    show(results, options.repeats)
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
@@ -152,21 +145,6 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     print(f"beams {beams}: {64 - different} of 64 outputs are the same; {sum(map(len, mine))} tokens")
     return compare(f"{'greedy' if beams == 1 else f'beam {beams}'}, 64 sentences, tokens/s", sum(map(len, mine)), own,
                    reference, repeats)
-
-
-def compare(what: str, amount: float, mine: Callable[[], object], other: Callable[[], object], repeats: int) -> dict:
-    """Both warmed up, then in turns; amount per second of each side's median."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for i in range(repeats + 1):
-        for side, function in enumerate((mine, other)):
-            start = time.perf_counter()
-            function()
-            if i:
-                seconds[side].append(time.perf_counter() - start)
-    ratios = [b / a for a, b in zip(*seconds, strict=True)]
-    a, b = (statistics.median(s) for s in seconds)
-    return {"what": what, "formers": amount / a, "transformers": amount / b, "ratio": statistics.median(ratios),
-            "seconds": seconds}
 
 
 if __name__ == "__main__":

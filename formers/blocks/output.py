@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
+PIECE = 1 << 22  # logits that exist at a time, 16 MB in fp32,
+ROWS = 128  # but of this many tokens at least, or the products with a large head are slow (measured)
 
 
 def cross_entropy(
@@ -28,6 +29,13 @@ def cross_entropy(
     return _CrossEntropy.apply(x, weight, bias, targets, smoothing)
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x weight^T. In fp32 on a CPU by oneDNN, which was measured 1.1 to 1.9 times as fast as PyTorch's choice."""
+    if x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return F.linear(x, weight)
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float) -> Tensor:
@@ -41,10 +49,10 @@ class _CrossEntropy(torch.autograd.Function):
             gradient_x = torch.empty_like(rows) if wants else None
             gradient_weight = torch.zeros_like(weight) if wants else None
             gradient_bias = torch.zeros_like(bias) if wants and bias is not None else None
-            size = max(1, PIECE // vocab)
+            size = max(ROWS, PIECE // vocab)
             for start in range(0, len(x), size):
                 piece, goal = rows[start : start + size], targets[start : start + size, None]
-                logits = F.linear(piece, head).float()
+                logits = product(piece, head).float()
                 if bias is not None:
                     logits += bias
                 normaliser = logits.logsumexp(-1, keepdim=True)
@@ -61,7 +69,7 @@ class _CrossEntropy(torch.autograd.Function):
                 if gradient_bias is not None:
                     gradient_bias += delta.sum(0)
                 delta = delta.to(low)
-                gradient_x[start : start + size] = delta @ head
+                gradient_x[start : start + size] = product(delta, head.T)
                 if low == weight.dtype:
                     gradient_weight.addmm_(delta.T, piece)
                 else:

@@ -108,7 +108,7 @@ def test_faults(trained, tmp_path):
     assert "latin.txt, line 2" in fails("translate", run, "--file", "latin.txt")
     if Path("/dev/full").exists():
         assert "No space left" in fails("translate", run, "hi", "--out", "/dev/full")
-    assert "int8" in fails("translate", run, "hi", "--dtype", "int8")
+    assert "int4" in fails("translate", run, "hi", "--dtype", "int4")
 
 
 def test_what_is_not_a_model(trained, tmp_path):
