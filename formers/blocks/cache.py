@@ -42,6 +42,15 @@ class LayerCache:
         self.length = end
         return self.read()
 
+    def reserve(self, capacity: int) -> None:
+        """Storage for `capacity` positions; what is remembered is copied into it."""
+        if self.keys is not None and self.values is not None:
+            keys, values, used = self.keys, self.values, slice(self.length)
+            self.keys = keys.new_empty(*keys.shape[:2], capacity, keys.shape[3])
+            self.values = values.new_empty(*values.shape[:2], capacity, values.shape[3])
+            self.keys[:, :, used], self.values[:, :, used] = keys[:, :, used], values[:, :, used]
+        self.capacity = capacity
+
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes a copy of row rows[i]; the number of rows may change."""
         if self.keys is None or self.values is None:
@@ -103,6 +112,15 @@ class Cache:
             layer.reorder(rows)
         self.memory = None if self.memory is None else self.memory[rows]
         self.memory_keep = None if self.memory_keep is None else self.memory_keep[rows]
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for `capacity` positions, and for half as many again as before, so that a text that grows bit
+        by bit is copied a few times only.
+        """
+        if capacity > self.capacity:
+            self.capacity = max(capacity, self.capacity + self.capacity // 2)
+            for layer in self.own:
+                layer.reserve(self.capacity)
 
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on."""

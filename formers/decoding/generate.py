@@ -6,7 +6,7 @@ prompt -> [extend -> filters -> strategy.pick -> finish, reorder the cache] * li
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -17,6 +17,9 @@ from formers.blocks.cache import Cache
 from formers.decoding.filters import Filter
 from formers.decoding.strategies import Picks, Strategy, Turn
 from formers.errors import ConfigError
+
+Until = Callable[[int, int, int], bool]
+"""(place of the sentence, sample, token it says) -> whether its text ends with that token."""
 
 
 class Decodable(Protocol):
@@ -34,7 +37,7 @@ class Hypothesis:
     """One finished text: neither the prompt nor the stop token is in `tokens`.
 
     `scores` are the model's own log-probabilities, the stop token's included, `total` is their sum; `score`
-    is what hypotheses are ranked by; not `finished` means cut off at the limit.
+    is what hypotheses are ranked by; not `finished` means cut off at the limit, or by `until`.
     """
 
     tokens: list[int]
@@ -63,24 +66,42 @@ def generate(
     strategy: Strategy,
     *,
     stop: Collection[int],
-    limit: int,
+    limit: int | Sequence[int],
     filters: Sequence[Filter] = (),
     keep: Tensor | None = None,
     pad: int = 0,
+    before: Tensor | None = None,
+    until: Until | None = None,
 ) -> Iterator[Step]:
     """Go on from `prompt` (sentences, length) for at most `limit` tokens, and tell what every step decided.
 
-    `keep` (sentences, length) marks the real tokens of a prompt padded on the left; `pad` fills ended rows.
-    The cache becomes the search's own: afterwards its rows are those that were alive at the end.
+    limit: one for all, or one for each sentence. keep: (sentences, length), the real tokens of prompts padded on
+    either side; a sentence's text does not depend on its padding. pad: fills ended rows. before: (sentences, cache
+    length), what the cache has read, where filters should see it. until: asked once for every token of a greedy
+    or sampled text that is no stop token. The cache becomes the search's own: afterwards its rows are those that
+    were alive at the end.
     """
-    if limit < 1:
-        raise ConfigError(f"limit: got {limit}, expected at least 1")
-    if prompt.shape[1] < 1:
+    limits = [limit] * len(prompt) if isinstance(limit, int) else list(limit)
+    if len(limits) != len(prompt):
+        raise ConfigError(f"limit: got {len(limits)} for {len(prompt)} sentences, expected one each")
+    if any(each < 1 for each in limits):
+        raise ConfigError(f"limit: got {min(limits)}, expected at least 1")
+    if prompt.shape[1] < 1 or (keep is not None and not bool(keep.any(1).all())):
         raise ConfigError("prompt: got no tokens, expected at least a start token")
-    least = cache.length + prompt.shape[1] + limit - 1
+    if until is not None and not strategy.independent:
+        raise ConfigError("until: got beams, expected greedy or sampled text, which alone is decided token by token")
+    most = max(limits, default=1)
+    least = cache.length + prompt.shape[1] + most - 1
     if cache.capacity < least:
         raise ConfigError(f"cache capacity: got {cache.capacity}, expected {least} (prompt + limit - 1)")
-    return _steps(_Search(model, prompt, cache, strategy, frozenset(stop), limit, filters, keep, pad))
+    if keep is not None:
+        prompt, keep = pad_left(prompt, keep)
+    assert before is None or keep is None, "padding and tokens read before: filters could not tell them apart"
+    search = _Search(model, prompt, cache, strategy, frozenset(stop), limits, filters, keep, pad)
+    search.until = until
+    if before is not None:
+        search.history = torch.cat([before, prompt], 1)
+    return _steps(search)
 
 
 def complete(
@@ -90,18 +111,27 @@ def complete(
     strategy: Strategy,
     *,
     stop: Collection[int],
-    limit: int,
+    limit: int | Sequence[int],
     filters: Sequence[Filter] = (),
     keep: Tensor | None = None,
     pad: int = 0,
+    until: Until | None = None,
 ) -> list[list[Hypothesis]]:
     """Run `generate` to its end: for every sentence, in order, its hypotheses."""
     done: dict[int, list[Hypothesis]] = {}
     for step in generate(
-        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad
+        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad, until=until
     ):
         done |= step.done
     return [done[i] for i in range(len(prompt))]
+
+
+def pad_left(tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The same rows with what is not real in front; no `keep` where every token is real."""
+    if bool(keep.all()):
+        return tokens, None
+    order = keep.int().argsort(dim=1, stable=True)
+    return tokens.gather(1, order), keep.gather(1, order)
 
 
 @torch.no_grad()
@@ -147,6 +177,8 @@ class _Row:
 class _Sentence:
     place: int
     rows: list[_Row]
+    limit: int
+    padding: int = 0  # columns before its prompt
     pool: list[tuple[float, Hypothesis]] = field(default_factory=list)
     done: bool = False
 
@@ -161,17 +193,21 @@ class _Search:
         cache: Cache,
         strategy: Strategy,
         stop: frozenset[int],
-        limit: int,
+        limits: Sequence[int],
         filters: Sequence[Filter],
         keep: Tensor | None,
         pad: int,
     ) -> None:
         self.model, self.cache, self.strategy, self.stop = model, cache, strategy, stop
-        self.limit, self.filters, self.pad = limit, filters, pad
+        self.filters, self.pad = filters, pad
         self.tokens, self.keep = prompt, keep
+        self.until: Until | None = None
         self.history = prompt  # kept up only where filters want to see it
         self.totals = torch.zeros(len(prompt), 1, device=prompt.device)
-        self.sentences = [_Sentence(place, [_Row(0, pad, 0.0)]) for place in range(len(prompt))]
+        self.padded = keep is not None
+        padding = [0] * len(prompt) if keep is None else (~keep).sum(1).tolist()
+        self.sentences = [_Sentence(place, [_Row(0, pad, 0.0)], limit, front)
+                          for place, (limit, front) in enumerate(zip(limits, padding, strict=True))]
         self.dice = strategy.dice(len(prompt))
         self.length = 0
 
@@ -180,11 +216,11 @@ class _Search:
         """Compute one token for every row and settle what follows from it."""
         picks = self.strategy.pick(self.look())
         self.length += 1
-        last, step = self.length == self.limit, Step()
+        step = Step()
         for sentence, candidates in zip(self.sentences, _listed(picks), strict=True):
             if sentence.done:
                 continue
-            self.advance(sentence, candidates, last)
+            self.advance(sentence, candidates)
             if self.strategy.independent:
                 step.tokens[sentence.place] = [
                     one.token if one.total > -math.inf and one.token not in self.stop else None
@@ -207,23 +243,36 @@ class _Search:
         return Turn(logits, logits.log_softmax(-1), self.totals, restrict, noise, len(self.stop))
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """All filters, one after the other."""
-        for apply in self.filters:
-            logits = apply(logits, self.history)
+        """All filters, one after the other; none sees padding, so rows with more of it are filtered apart."""
+        if not self.padded:
+            for apply in self.filters:
+                logits = apply(logits, self.history)
+            return logits
+        width, alike = len(logits) // len(self.sentences), dict[int, list[int]]()
+        for i, sentence in enumerate(self.sentences):
+            alike.setdefault(sentence.padding, []).extend(range(i * width, (i + 1) * width))
+        for padding, rows in alike.items():
+            some, said = logits[rows], self.history[rows, padding:]
+            for apply in self.filters:
+                some = apply(some, said)
+            logits[rows] = some
         return logits
 
-    def advance(self, sentence: _Sentence, candidates: list[_Candidate], last: bool) -> None:
+    def advance(self, sentence: _Sentence, candidates: list[_Candidate]) -> None:
         """Finish the candidates that end here and choose `width` rows to go on with.
 
         Only the first `width` candidates may end; those behind them are there to fill their places.
         """
         width, before, rows = self.strategy.width, sentence.rows, list[_Row]()
+        last = self.length == sentence.limit
         for rank, one in enumerate(candidates):
-            stopped, possible = one.token in self.stop, one.total > -math.inf
+            ends, possible = last or one.token in self.stop, one.total > -math.inf
             path = _Path(before[one.parent].path, one.token, one.score)
-            if possible and (stopped or last) and rank < width:
+            if self.until is not None and possible and one.token not in self.stop:
+                ends = self.until(sentence.place, rank, one.token) or ends
+            if possible and ends and rank < width:
                 self.finish(sentence, path, rank, one.total)
-            if possible and not (stopped or last) and len(rows) < width:
+            if possible and not ends and len(rows) < width:
                 rows.append(_Row(one.parent, one.token, one.total, path))
             elif self.strategy.independent:  # an ended row keeps its place, so that the cache need not move
                 rows.append(_Row(one.parent, self.pad))
@@ -234,7 +283,7 @@ class _Search:
             self.finish(sentence, alive.path, 0, alive.total)
         full = len(sentence.pool) == width
         sentence.done = best == -math.inf or (
-            full and self.strategy.settled(best, sentence.pool[-1][0], self.length, self.limit)
+            full and self.strategy.settled(best, sentence.pool[-1][0], self.length, sentence.limit)
         )
 
     def finish(self, sentence: _Sentence, path: _Path | None, rank: int, total: float) -> None:
@@ -276,6 +325,8 @@ class _Search:
         self.tokens = torch.tensor([[row.token] for row in rows], device=device)
         self.totals = torch.tensor([row.total for row in rows], dtype=torch.float32, device=device)
         self.totals = self.totals.view(len(self.sentences), -1)
+        if self.padded:  # an ended row's filling is not real: its positions must not run over the model's length
+            self.keep = torch.tensor([[row.total > -math.inf] for row in rows], device=device)
         if self.filters:
             self.history = torch.cat([self.history, self.tokens], 1)
 
