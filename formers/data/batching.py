@@ -39,6 +39,31 @@ def pad(sequences: Sequence[Sequence[int] | NDArray[np.int32]], value: int) -> t
     return tokens, None if bool(keep.all()) else keep
 
 
+def pack(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
+    """Pieces put together in rows of at most `length`: the piece numbers of each row.
+
+    Best fit decreasing: the largest piece first, each into the fullest row that has room for it. No size may be
+    larger than `length`. Deterministic.
+    """
+    rows: list[list[int]] = []
+    room: list[list[int]] = [[] for _ in range(length + 1)]  # free places -> the rows that have so many
+    some = 0  # bit i: a row with i free places exists
+    for piece in np.argsort(-sizes, kind="stable").tolist():
+        size = int(sizes[piece])
+        fitting = some >> size
+        if fitting:
+            free = size + (fitting & -fitting).bit_length() - 1
+            row = room[free].pop()
+            some &= ~(1 << free) if not room[free] else -1
+        else:
+            free, row = length, len(rows)
+            rows.append([])
+        rows[row].append(piece)
+        room[free - size].append(row)
+        some |= 1 << (free - size)
+    return rows
+
+
 def bucket(lengths: NDArray[np.int64], tokens: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Row numbers of each batch of one epoch: a pure function of its arguments.
 

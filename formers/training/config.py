@@ -28,6 +28,8 @@ class TrainConfig:
     """Steps over which the learning rate rises linearly from zero."""
     schedule: str = "cosine"
     """How the learning rate falls after the warm-up: inverse_sqrt, cosine, linear or constant."""
+    final_rate: float = 0.0
+    """Learning rate towards which it falls (constant: does not fall)."""
     accumulate: int = 1
     """Batches whose gradients are added up before one update."""
     clip: float = 1.0
@@ -86,6 +88,7 @@ class TrainConfig:
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("rate", "epsilon"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
+        self._check("final_rate", 0 <= self.final_rate <= self.rate, f"in [0, train.rate = {self.rate}]")
         self._check("average", 0 <= self.average < 1, "in [0, 1)")
         fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         self._check("betas", fit, "two numbers in [0, 1)")

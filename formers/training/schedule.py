@@ -35,9 +35,10 @@ SCHEDULES: dict[str, Callable[[int, int, int], float]] = {
 }
 
 
-def rate(schedule: str, step: int, *, peak: float, warmup: int, steps: int) -> float:
-    """The learning rate of update number `step` (1, 2, ...)."""
-    return peak * SCHEDULES[schedule](step, warmup, steps)
+def rate(schedule: str, step: int, *, peak: float, warmup: int, steps: int, final: float = 0.0) -> float:
+    """The learning rate of update number `step` (1, 2, ...): from 0 up to `peak`, then down towards `final`."""
+    bottom = 0.0 if step < warmup else final
+    return bottom + (peak - bottom) * SCHEDULES[schedule](step, warmup, steps)
 
 
 def _rise(step: int, warmup: int) -> float:

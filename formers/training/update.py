@@ -64,7 +64,7 @@ class Updater:
         norm = scale_gradients(gradients, mean, config.clip)
         total, count, told, *parts, norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
         rate = schedule.rate(
-            config.schedule, number, peak=config.rate, warmup=config.warmup, steps=config.steps
+            config.schedule, number, peak=config.rate, warmup=config.warmup, steps=config.steps, final=config.final_rate
         )
         if not math.isfinite(total) or (count and not math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)

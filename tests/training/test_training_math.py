@@ -81,6 +81,15 @@ def test_schedules():
     assert rate("constant", 1001, peak=0.3, warmup=10, steps=1000) == 0.3
 
 
+def test_a_final_rate_is_where_the_rate_falls_to_and_not_where_it_rises_from():
+    for name in ("cosine", "linear"):
+        rates = [rate(name, step, peak=1.0, warmup=10, steps=100, final=0.1) for step in range(1, 102)]
+        assert rates[4] == pytest.approx(0.5) and rates[9] == pytest.approx(1.0) and rates[100] == pytest.approx(0.1)
+        assert min(rates[9:]) >= 0.1 and all(a >= b for a, b in itertools.pairwise(rates[9:])), name
+    assert rate("cosine", 551, peak=1.0, warmup=100, steps=1001, final=0.2) == pytest.approx(0.6, abs=1e-3)
+    assert rate("constant", 50, peak=0.3, warmup=10, steps=100, final=0.1) == 0.3
+
+
 def test_average():
     model = nn.Linear(2, 1)
     start = model.weight.detach().clone()
@@ -129,6 +138,8 @@ def test_config():
     assert all("\n" not in line for line in help_lines.values())
     with pytest.raises(ConfigError, match=r'train.schedule "cosin" is not known; did you mean "cosine"'):
         config(schedule="cosin")
+    with pytest.raises(ConfigError, match=r"train.final_rate \(0.2\) must be in \[0, train.rate = 0.1\]"):
+        config(rate=0.1, final_rate=0.2)
     for wrong in ({"steps": 0}, {"average": 1.0}, {"betas": (0.9, 1.0)}, {"rate": -1.0}, {"patience": 2}):
         with pytest.raises(ConfigError, match="must be"):
             config(**wrong)
