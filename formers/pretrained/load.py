@@ -25,6 +25,7 @@ from formers.pretrained.files import (
     read_weights,
     write_folder,
 )
+from formers.text.chat import ChatTemplate, load_template
 from formers.text.tokenizer import Tokenizer, load_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,6 +45,8 @@ class Loaded:
     folder: Path
     prefix: str = ""
     """The change of prefix that the weight names needed, as in `Family.prefixes`."""
+    template: ChatTemplate | None = None
+    """How conversations are written; its `files()` go into `save_model`'s `extra`."""
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def load_model(
     tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, model, folder)
     model = model if device is None else model.to(device)
-    return Loaded(model, kind.model_type, config, tokenizer, folder, prefix)
+    return Loaded(model, kind.model_type, config, tokenizer, folder, prefix, load_template(folder))
 
 
 def save_model(
