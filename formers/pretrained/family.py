@@ -51,8 +51,11 @@ class Family:
     ) -> tuple[nn.Module, str]:
         """Our model with these weights, and the prefix change that was needed. Raises CheckpointError."""
         config = self.config.to_ours(raw, tensors, what=f"config.json of {what}")
-        with WithoutDice():
-            model = self.model(config)
+        try:
+            with WithoutDice():
+                model = self.model(config)
+        except ValueError as fault:  # sizes that do not go together
+            raise CheckpointError(f"config.json of {what}: {fault}") from fault
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         loaded: Loaded = to_ours(tensors, self.table(config), shapes, prefixes=self.prefixes, what=what)
         state = {
@@ -72,7 +75,7 @@ class Family:
         raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw}
         try:
             tensors = to_theirs(model.state_dict(), self.table(model.config))
-            same = self.config.to_ours(raw, tensors) == model.config
+            same = self.config.to_ours(raw, tensors) == self.config.canonical(model.config)
         except CheckpointError:  # a part that this layout has no name for
             return None
         return (raw, tensors) if same else None

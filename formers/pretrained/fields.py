@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Fields:
     """Ours -> the value that every model of this family has."""
     defaults: Raw = field(default_factory=dict)
     """Theirs -> what an absent key (or null) means."""
+    nullable: frozenset[str] = frozenset()
+    """Theirs whose null says something else than their absence."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Their second name for a key; both must agree."""
     checked: Mapping[str, Any] = field(default_factory=dict)
@@ -66,10 +69,12 @@ class Fields:
     written: Callable[[Any], Mapping[str, Any]] = lambda config: {}
     """Theirs that `names` does not give, when saving."""
     ignored: frozenset[str] = frozenset()
+    canonical: Callable[[Any], Any] = lambda config: config
+    """Ours -> the one of its spellings that reading gives (no kv_heads where they are as many as heads)."""
 
     def to_ours(self, raw: Raw, tensors: Mapping[str, Tensor], *, what: str = "config.json") -> Any:
         """Our config from theirs. Raises CheckpointError for unknown keys and values not computed here."""
-        raw = {key: value for key, value in raw.items() if value is not None}
+        raw = {key: value for key, value in raw.items() if value is not None or key in self.nullable}
         for alias, key in self.aliases.items():
             if alias in raw and raw.setdefault(key, raw[alias]) != raw[alias]:
                 raise CheckpointError(f"{what}: {alias} = {raw[alias]!r}, but {key} = {raw[key]!r}")
@@ -81,13 +86,13 @@ class Fields:
             if key not in raw:
                 raise CheckpointError(f"{what} lacks {key}")
             value = raw[key]
-            if values is not None and value not in values:
+            if values is not None and value not in list(values):  # which compares, and a list has no hash
                 known = ", ".join(map(str, values))
                 raise CheckpointError(f"{what}: {key} = {value!r} is not computed here; known: {known}")
             ours.update(dict.fromkeys(paths.split(), value if values is None else values[value]))
         try:
             ours.update(self.derived(raw, tensors))
-            return nest(self.config, ours)
+            return self.canonical(nest(self.config, ours))
         except KeyError as fault:
             raise CheckpointError(f"{what} lacks {fault.args[0]}") from fault
         except (TypeError, ValueError) as fault:
@@ -113,7 +118,7 @@ class Fields:
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
         """Their config from ours, or None when this family has no word for it (see `Family.expresses`)."""
-        raw: dict[str, Any] = {}
+        config, raw = self.canonical(config), {}
         for key, target in self.names.items():
             paths, values = (target, None) if isinstance(target, str) else target
             found = [look(config, path) for path in paths.split()]
@@ -144,6 +149,9 @@ class Native:
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
         return {"config": dataclasses.asdict(config)}
+
+    def canonical(self, config: Any) -> Any:
+        return config
 
 
 def near(key: str, known: set[str]) -> str:
@@ -176,7 +184,27 @@ def revive(kind: type, tree: Mapping[str, Any]) -> Any:
     for key in tree:
         if key not in hints:
             raise ValueError(f"{kind.__name__} has no field {key!r}{nearest(key, hints)}")
-    return kind(**{
-        key: revive(hints[key], value) if dataclasses.is_dataclass(hints[key]) else value
-        for key, value in tree.items()
-    })
+    return kind(**{key: _as_hinted(hints[key], value, key) for key, value in tree.items()})
+
+
+JSON_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+              type(None): "null"}
+
+
+def _as_hinted(hint: Any, value: Any, key: str) -> Any:
+    """What JSON cannot say: a dataclass from an object (`Stretch | None` too), a tuple from a list, 0 for 0.0."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in kinds:
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            return revive(typing.cast(type, kind), value)
+        if typing.get_origin(kind) is tuple and isinstance(value, list):
+            return tuple(value)
+        if kind is float and type(value) is int:
+            return float(value)
+        if typing.get_origin(kind) is typing.Literal and value not in typing.get_args(kind):
+            raise ValueError(f"{key} is {value!r}, expected {' or '.join(map(repr, typing.get_args(kind)))}")
+    plain = tuple(kind for kind in (typing.get_origin(each) or each for each in kinds) if isinstance(kind, type))
+    if len(plain) == len(kinds) and not isinstance(value, plain):
+        names = " or ".join(JSON_NAMES.get(kind, "an object") for kind in plain)
+        raise ValueError(f"{key} is {value!r}, expected {names}")
+    return value

@@ -142,6 +142,30 @@ def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     return write
 
 
+def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, Content]:
+    """The files of these tensors by name: one, or shards of at most that size and their index.
+
+    A tensor that is larger is alone in its shard. The names and the index are those that other libraries look for.
+    """
+    shards: list[dict[str, Tensor]] = [{}]
+    sizes = [0]
+    for name, tensor in tensors.items():
+        if shards[-1] and sizes[-1] + tensor.nbytes > shard_bytes:
+            shards.append({})
+            sizes.append(0)
+        shards[-1][name] = tensor
+        sizes[-1] += tensor.nbytes
+    if len(shards) == 1:
+        return {WEIGHTS: as_safetensors(tensors)}
+    files: dict[str, Content] = {}
+    places: dict[str, str] = {}
+    for i, shard in enumerate(shards, 1):
+        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        files[file] = as_safetensors(shard)
+        places.update(dict.fromkeys(shard, file))
+    return {**files, INDEX: as_json({"metadata": {"total_size": sum(sizes)}, "weight_map": places})}
+
+
 def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:
     """Write a folder all or nothing: into a temporary sibling, flushed to the disk, then renamed.
 

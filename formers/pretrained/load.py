@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from formers.errors import CheckpointError
+from formers.models.transformer import Transformer
 from formers.pretrained.families import families, family
 from formers.pretrained.family import Family
 from formers.pretrained.fields import GENERATION as GENERATION_KEYS
 from formers.pretrained.files import (
     CONFIG,
     GENERATION,
-    WEIGHTS,
     Content,
     as_json,
-    as_safetensors,
     read_config,
     read_weights,
+    weight_files,
     write_folder,
 )
 from formers.text.chat import ChatTemplate, load_template
@@ -32,6 +32,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Token ids that old readers look for in config.json and new ones in generation_config.json
 IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id", "forced_eos_token_id",
        "forced_bos_token_id")
+SHARD = 5 * 10**9  # bytes in one file of weights, as other libraries write them
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,22 @@ def load_model(
 def save_model(
     folder: str | Path, model: nn.Module, *, tokenizer: Tokenizer | None = None,
     generation: Mapping[str, Any] | None = None, family: str | None = None,
-    extra: Mapping[str, Content] | None = None,
+    extra: Mapping[str, Content] | None = None, shard_bytes: int = SHARD,
 ) -> Path:
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
     `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files,
-    bytes or writers. Raises CheckpointError when no layout fits or the folder cannot be written.
+    bytes or writers. Weights over `shard_bytes` become several files and an index.
+    Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
     kind, raw, tensors = express(model, family)
     generation = {**generation_ids(kind, tokenizer), **(generation or {})}
     raw.update({key: generation[key] for key in IDS if key in generation})
     raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    files: dict[str, Content] = {
-        CONFIG: as_json(raw), GENERATION: as_json(generation), WEIGHTS: as_safetensors(tensors)
-    }
+    files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation)}
+    files.update(weight_files(tensors, shard_bytes))
     if tokenizer is not None:
         files.update(tokenizer.files())
     return write_folder(folder, {**files, **(extra or {})})
@@ -116,7 +117,7 @@ def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:
     if tokenizer is not None:
         start = tokenizer.pad if tokenizer.start is None else tokenizer.start
         known = {"pad_token_id": tokenizer.pad, "eos_token_id": tokenizer.eos, "bos_token_id": tokenizer.bos,
-                 "decoder_start_token_id": start}
+                 "decoder_start_token_id": start if kind.model is Transformer else None}
         ids.update({key: value for key, value in known.items() if value is not None})
     return ids
 

@@ -157,7 +157,7 @@ class Faults:
         raise CheckpointError(f"{what} does not fit: " + "; ".join(told))
 
 
-MISSING, EXTRA = "missing", "not known to this model"
+MISSING, EXTRA, BROKEN = "missing", "not known to this model", "NaN or infinity inside, get the file again"
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def to_ours(
 ) -> Loaded:
     """Their tensors under our names; `shapes` are those of our model, and then nothing may be missing.
 
-    Raises one CheckpointError for all faults: unknown, ambiguous or missing weights, shapes, unequal ties.
+    Raises one CheckpointError for all faults: unknown, ambiguous, missing or broken weights, shapes, unequal ties.
     """
     rules, faults = as_rules(rows), Faults()
     tensors, prefix = rename(tensors, rules, prefixes)
@@ -190,6 +190,8 @@ def to_ours(
             faults.add("matched by two rules" if hits else EXTRA, f"+ {name}")
             continue
         rule, match = hits[0]
+        if rule.targets and not finite(tensor):
+            faults.add(BROKEN, name)
         if rule.expected is not None and not close(tensor, rule.expected(tensor)):
             faults.add("stored but computed differently here", name)
         parts = split(rule.op.forward(tensor), len(rule.targets)) if rule.targets else []
@@ -262,15 +264,23 @@ def to_theirs(
 def rename(
     tensors: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str]
 ) -> tuple[Mapping[str, Tensor], str]:
-    """The first declared prefix change under which most names are known; none when that does as well."""
+    """The first declared prefix change under which most names are known; none when that does as well.
+
+    Names that are known as they are stay: GPT-1 is stored without its outer module, but its head lies beside that.
+    """
+    patterns = [pattern for rule in rules for pattern in rule.patterns]
+
+    def is_known(name: str) -> bool:
+        return any(pattern.fullmatch(name) for pattern in patterns)
+
     best, best_known, best_prefix = tensors, -1, ""
+    at_home = {name for name in tensors if is_known(name)}
     for prefix in ("", *prefixes):
         if prefix.startswith("+"):
-            names = {name: prefix[1:] + name for name in tensors}
+            names = {name: name if name in at_home else prefix[1:] + name for name in tensors}
         else:
-            names = {name: name.removeprefix(prefix[1:]) if prefix else name for name in tensors}
-        patterns = [pattern for rule in rules for pattern in rule.patterns]
-        known = sum(any(pattern.fullmatch(new) for pattern in patterns) for new in names.values())
+            names = {name: name if name in at_home else name.removeprefix(prefix[1:]) for name in tensors}
+        known = sum(map(is_known, names.values()))
         if known > best_known and len(set(names.values())) == len(names):
             best = {new: tensors[old] for old, new in names.items()}
             best_known, best_prefix = known, prefix
@@ -293,6 +303,13 @@ def split(tensor: Tensor, parts: int) -> list[Tensor] | None:
     if tensor.ndim == 0 or tensor.shape[0] % parts:
         return None
     return [part.clone() for part in tensor.chunk(parts)]
+
+
+def finite(tensor: Tensor) -> bool:
+    """No NaN and no infinity; one pass, a second only where the sum of sound numbers is too large itself."""
+    if not tensor.is_floating_point() or tensor.sum(dtype=torch.float32).isfinite():
+        return True
+    return bool(tensor.isfinite().all())
 
 
 def close(stored: Tensor, expected: Tensor) -> bool:

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from formers.blocks.position import Stretch
 from formers.blocks.stack import StackConfig
 from formers.errors import CheckpointError
+from formers.models.causal import FORMS, CausalConfig, CausalLM
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained.families import FAMILIES, families, family
 
@@ -137,3 +139,52 @@ def test_a_marian_shape_is_written_as_marian():
     assert found == ["marian", "formers-transformer"]
     uneven = dataclasses.replace(config, decoder=dataclasses.replace(stack, dropout=0.5))
     assert family("marian").express(Transformer(uneven)) is None
+
+
+STACK = StackConfig(dim=8, layers=2, heads=2, hidden=32, norm="rms", activation="silu", gated=True, bias="",
+                    feed_forward_bias=False)
+UNTOLD = CausalConfig(stack=dataclasses.replace(STACK, bias="qk"), vocab=11, windows=(0, 3), length=64,
+                      rotary_stretch=Stretch(2.0, 32), local_rotary_base=500.0)
+
+
+def test_a_native_language_model_keeps_its_parts():
+    """A dataclass that may be absent, and tuples, which JSON has no word for."""
+    native = family("formers-causal")
+    for config in (UNTOLD, dataclasses.replace(UNTOLD, rotary_stretch=None, windows=())):
+        raw = json.loads(json.dumps(native.config.to_theirs(config)))
+        found = native.config.to_ours(raw, {})
+        assert found == config and type(found.windows) is tuple
+    assert [each.model_type for each in families() if each.express(CausalLM(UNTOLD)) is not None] == ["formers-causal"]
+    raw["config"]["rotary_stretch"] = {"factor": 2, "originl": 3}
+    with pytest.raises(CheckpointError, match="Stretch has no field 'originl'; did you mean \"original\""):
+        native.config.to_ours(raw, {})
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"vocab": "11"}, "vocab is '11', expected a whole number"),
+    ({"tied": None}, "tied is None, expected true or false"),
+    ({"positions": "leaned"}, "positions is 'leaned', expected 'learned' or 'rotary'"),
+    ({"windows": 3}, "windows is 3, expected a list"),
+    ({"stack": [1]}, r"stack is \[1\], expected an object"),
+    ({"rotary_stretch": 2.0}, "rotary_stretch is 2.0, expected an object or null"),
+])
+def test_values_of_another_kind(change, message):
+    native = family("formers-causal").config
+    raw = native.to_theirs(UNTOLD)
+    with pytest.raises(CheckpointError, match=message):
+        native.to_ours({"config": raw["config"] | change}, {})
+
+
+@pytest.mark.parametrize(("form", "expected"), [
+    ("gpt", "openai-gpt"), ("gpt2", "gpt2"), ("llama", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"),
+])
+def test_every_form_is_written_as_itself(form, expected):
+    stack = dataclasses.replace(FORMS[form].stack, dim=16, layers=1, heads=4, hidden=64)
+    config = dataclasses.replace(FORMS[form], stack=stack, vocab=11, length=8)
+    found = [each.model_type for each in families() if each.express(CausalLM(config)) is not None]
+    assert found[0] == expected and found[-1] == "formers-causal"
+    for tied in (True, False):  # and with everything that changes nothing spelled out
+        spelled = dataclasses.replace(
+            config, tied=tied, windows=(0,), stack=dataclasses.replace(stack, kv_heads=4, head_dim=4, scale=0.5))
+        model = CausalLM(spelled)
+        assert next(each.model_type for each in families() if each.express(model) is not None) == expected

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from formers.errors import CheckpointError
 from formers.pretrained import files
-from formers.pretrained.files import as_safetensors, read_config, read_weights, write_folder
+from formers.pretrained.files import as_safetensors, read_config, read_weights, weight_files, write_folder
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
 
@@ -215,3 +215,44 @@ def test_a_file_in_the_way(tmp_path):
         write_folder(tmp_path / "model", {"a": b""})
     with pytest.raises(CheckpointError, match="cannot write"):
         write_folder(tmp_path / "model" / "deeper", {"a": b""})
+
+
+def test_shards_fill_up_in_order_and_a_large_tensor_is_alone():
+    tensors = {name: torch.ones(size) for name, size in [("a", 2), ("b", 3), ("large", 100), ("c", 4), ("d", 2)]}
+    written = weight_files(tensors, 24)  # 6 numbers
+    index = json.loads(written["model.safetensors.index.json"])
+    assert index["metadata"] == {"total_size": 4 * 111}
+    assert index["weight_map"] == {
+        name: f"model-0000{shard}-of-00003.safetensors"
+        for name, shard in [("a", 1), ("b", 1), ("large", 2), ("c", 3), ("d", 3)]
+    }
+    assert set(written) == {*index["weight_map"].values(), "model.safetensors.index.json"}
+    assert list(weight_files(tensors, 444)) == ["model.safetensors"]
+    assert list(weight_files({}, 24)) == ["model.safetensors"]
+
+
+def test_one_file_and_shards_replace_each_other(tmp_path):
+    for limit, expected in [
+        (1000, {"model.safetensors"}),
+        (24, {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}),
+        (1000, {"model.safetensors"}),
+    ]:
+        write_folder(tmp_path / "m", weight_files(TENSORS, limit))
+        assert {each.name for each in (tmp_path / "m").iterdir()} == expected
+        assert same(read_weights(tmp_path / "m"))
+
+
+def test_a_failed_shard_leaves_what_was(tmp_path, monkeypatch):
+    write_folder(tmp_path / "m", weight_files(TENSORS, 1000))
+    before = listing(tmp_path / "m")
+    save = files.save_file
+
+    def fail_on_the_second(tensors, path, metadata):
+        if "00002-of" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(tensors, path, metadata)
+
+    monkeypatch.setattr(files, "save_file", fail_on_the_second)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_folder(tmp_path / "m", weight_files(TENSORS, 24))
+    assert listing(tmp_path / "m") == before and [each.name for each in tmp_path.iterdir()] == ["m"]

@@ -188,3 +188,40 @@ def test_loading_rolls_no_dice_and_leaves_them_alone(tmp_path):
     before = torch.get_rng_state()
     assert same(load_model(tmp_path).model, model)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_in_shards(tmp_path):
+    model = model_of(MARIAN)
+    save_model(tmp_path / "m", model, shard_bytes=4000)
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+    assert len(list((tmp_path / "m").glob("model-*-of-*.safetensors"))) > 3
+    assert same(load_model(tmp_path / "m").model, model)
+    save_model(tmp_path / "m", model)
+    assert [each.name for each in (tmp_path / "m").glob("*.safetensors*")] == ["model.safetensors"]
+
+
+def test_the_reference_opens_shards(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = model_of(MARIAN)
+    save_model(tmp_path, model, shard_bytes=4000, generation={"pad_token_id": 2, "eos_token_id": 0})
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert torch.equal(theirs.model.shared.weight, model.embedding.weight)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("config", [MARIAN, NATIVE], ids=["marian", "native"])
+def test_weights_that_are_no_numbers(config, value, tmp_path):
+    save_model(tmp_path, model_of(config))
+    name = next(name for name in load_file(tmp_path / "model.safetensors") if "norm" in name)
+    change_weights(tmp_path, lambda tensors: tensors[name].__setitem__(3, value))
+    with pytest.raises(CheckpointError, match=rf"NaN or infinity inside.* \(1\): {name}") as told:
+        load_model(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_large_numbers_whose_sum_is_infinite_are_numbers(tmp_path):
+    model = model_of(MARIAN)
+    with torch.no_grad():
+        model.embedding.weight.fill_(3e38)
+    save_model(tmp_path, model)
+    assert same(load_model(tmp_path).model, model)
