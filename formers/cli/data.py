@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from formers.cli.options import Source, Target
-from formers.cli.output import note, show_table
+from formers.cli.output import note, short, show_table
 from formers.cli.recipes import named
 from formers.errors import ConfigError, nearest
 from formers.recipe import names
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from formers.data.sources import Table
 
 SPLITS = ("train", "validation", "test")
+LONGEST = 400  # characters of a text that are shown
 
 
 def run(
@@ -44,28 +45,35 @@ def run(
     table = read(name, split, count, source, target)
     chosen = list(range(0, len(table), max(1, len(table) // max(1, examples))))[:examples]
     if chosen:
-        rows = [(row + 1, *(values[row] for values in table.columns.values())) for row in chosen]
+        rows = [(row + 1, *(shown(values[row]) for values in table.columns.values())) for row in chosen]
         show_table(f"{table.name}, {split}", ["row", *table.columns], rows, right=["row"])
     for line in lengths(table):
         note(line)
 
 
+def shown(value: Any) -> Any:
+    """A value for a cell: of a long text its beginning."""
+    return short(value, LONGEST) if isinstance(value, str) and len(value) > LONGEST else value
+
+
 def read(name: str, split: str, count: int | None, source: str | None, target: str | None) -> Table:
     """The table that NAME means: a recipe's own reading of its data, or a source as it is."""
+    from formers.data.parallel import ParallelData
     from formers.data.sources import BUILTIN, read_table
 
     if name not in BUILTIN and (recipe := named(name)) is not None:
         data = recipe.sections["data"]
-        changes = {
-            "source": source or data.source,
-            "target": target or data.target,
-            "count": count or data.count,
-            "held_out": count or data.held_out,
-        }
+        given = {"source": source, "target": target, "count": count}
+        if isinstance(data, ParallelData):
+            given["held_out"] = count
+        known = {field.name for field in fields(data)}
+        changes = {key: value for key, value in given.items() if value is not None}
+        if stray := next((key for key in changes if key not in known), None):
+            raise ConfigError(f"--{stray}: the data of {name} has no such setting")
         table = replace(data, **changes).read(split)
         if table is None:
             raise ConfigError(f"{name} names no {split} data: data.{split} is empty")
-        return table
+        return table if count is None or count >= len(table) else table.select(range(count))
     if name in BUILTIN and not Path(name).exists():
         name = f"builtin:{name}"
     elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():

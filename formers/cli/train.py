@@ -19,6 +19,8 @@ from formers.recipe import Recipe
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
+# system -> the verb to try first on what was trained
+VERBS = {"translation": "translate", "language": "generate"}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
@@ -122,6 +124,7 @@ def summary(
     if drawn is not None:
         note(f"learning curve:  {drawn}")
     if finished is not None:
-        name, samples = shlex.quote(str(folder)), recipe.sections["task"].samples
-        note(f"next:            formers translate {name} {shlex.quote(samples[0] if samples else 'TEXT')}")
+        name, samples = shlex.quote(str(folder)), getattr(recipe.sections["task"], "samples", ())
+        example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
+        note(f"next:            formers {VERBS[recipe.system]} {name} {shlex.quote(example)}")
         note(f"                 formers evaluate {name}")

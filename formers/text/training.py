@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from formers.errors import ConfigError
 from formers.text.tokenizer import UNK, Tokenizer
+
+if TYPE_CHECKING:
+    import tokenizers
 
 END = "<|endoftext|>"
 BYTES = 256
 
 
-def train_byte_bpe(texts: Iterable[str], vocab: int, *, min_count: int = 2) -> Tokenizer:
+def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, min_count: int = 2) -> Tokenizer:
     """Byte-level byte-pair encoding as in GPT-2 (Radford et al. 2019, 2.2): no text is ever unknown.
 
-    `<|endoftext|>` (id 0) begins and ends a text; `encode` does not add it. Fewer than `vocab` tokens come out where
-    the texts have no more pairs that occur `min_count` times. Deterministic. Raises ConfigError when `vocab` has no
-    room for the 256 bytes.
+    `<|endoftext|>` (id 0) ends a text and begins the next. opening: `encode` puts it before every text, as a model
+    wants that learned whole documents; GPT-2, which learned a stream, does without. Fewer than `vocab` tokens come
+    out where the texts have no more pairs that occur `min_count` times. Deterministic. Raises ConfigError when
+    `vocab` has no room for the 256 bytes.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -33,14 +38,15 @@ def train_byte_bpe(texts: Iterable[str], vocab: int, *, min_count: int = 2) -> T
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     rules.train_from_iterator(texts, trainer)
+    if opening:
+        _open(rules)
     return RuleTokenizer(rules, {"bos_token": END, "eos_token": END})
 
 
-def characters(texts: Iterable[str]) -> Tokenizer:
+def characters(texts: Iterable[str], *, opening: bool = False) -> Tokenizer:
     """One token for each character of `texts`, white space included; any other character is `<unk>`.
 
-    `<|endoftext|>` (id 0) begins and ends a text; `encode` does not add it. Raises ConfigError for texts without a
-    character.
+    `<|endoftext|>` (id 0) and `opening` as in `train_byte_bpe`. Raises ConfigError for texts without a character.
     """
     import tokenizers
     from tokenizers import decoders, models
@@ -56,4 +62,14 @@ def characters(texts: Iterable[str]) -> Tokenizer:
     rules = tokenizers.Tokenizer(models.BPE(ids, [], unk_token=UNK))  # pair encoding without a pair
     rules.decoder = decoders.Fuse()
     rules.add_special_tokens([END, UNK])
+    if opening:
+        _open(rules)
     return RuleTokenizer(rules, {"bos_token": END, "eos_token": END, "unk_token": UNK})
+
+
+def _open(rules: tokenizers.Tokenizer) -> None:
+    """Have `encode` begin every text with the end of the text before."""
+    from tokenizers import processors
+
+    ids = [(END, rules.token_to_id(END))]
+    rules.post_processor = processors.TemplateProcessing(single=f"{END} $A", pair=f"{END} $A $B:1", special_tokens=ids)

@@ -66,6 +66,21 @@ def test_transformers_opens_it(make, tmp_path):
     assert (theirs.bos_token, theirs.eos_token, theirs.eos_token_id) == (END, END, 0)
 
 
+def test_an_opening_token_comes_before_every_text_here_and_in_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    both = {"bytes": train_byte_bpe(TEXTS, 300, opening=True), "characters": characters(TEXTS, opening=True)}
+    for name, tokenizer in both.items():
+        for text in ("The cat", ""):
+            assert tokenizer.encode([text])[0] == [0, *tokenizer.encode_plain([text])[0]]
+        assert tokenizer.decode(tokenizer.encode(["The cat"])[0]) == "The cat"
+        (tmp_path / name).mkdir()
+        tokenizer.save(tmp_path / name)
+        again = load_tokenizer(tmp_path / name, {})
+        assert again is not None and again.encode(TEXTS) == tokenizer.encode(TEXTS)
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        assert theirs("The cat")["input_ids"] == tokenizer.encode(["The cat"])[0]
+
+
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(ConfigError, match=r"vocab \(256\) must be at least 257"):
         train_byte_bpe(TEXTS, 256)
