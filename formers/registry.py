@@ -10,6 +10,10 @@ from typing import Any
 from formers.errors import CheckpointError, ConfigError, nearest
 
 
+# Sections that the recipes of every system have.
+EVERYWHERE = {"adapter": "formers.adapters.config:AdapterConfig"}
+
+
 @dataclass(frozen=True)
 class System:
     """Where a system's parts are, as "module:name", imported when asked for."""
@@ -20,7 +24,7 @@ class System:
 
     def sections(self) -> dict[str, type]:
         """Recipe section -> the dataclass that it fills."""
-        return {name: _find(place) for name, place in self.section_types.items()}
+        return {name: _find(place) for name, place in (self.section_types | EVERYWHERE).items()}
 
 
 SYSTEMS = {
@@ -51,8 +55,17 @@ SYSTEM_OF_MODEL = {"Transformer": "translation", "CausalLM": "language"}
 
 def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, Any, list[str]]:
     """The task, the batches and the lines of the report of a system's recipe, for the run in `folder`."""
-    start = sections["model"].start
-    return _find(SYSTEMS[system].prepare)(sections, folder, locate(start) if start else None)
+    start, adapter = sections["model"].start, sections["adapter"]
+    if adapter.kind != "none" and not start:
+        raise ConfigError(f'adapter.kind "{adapter.kind}" changes a few weights of a trained model: '
+                          "name it in model.start")
+    place = locate(start) if start else None
+    prepared = _find(SYSTEMS[system].prepare)(sections, folder, place)
+    if adapter.kind == "none":
+        return prepared
+    base = str(place.resolve()) if place is not None and Path(start).expanduser().exists() else start
+    adapted = _find("formers.systems.adapted:adapted")
+    return adapted(prepared, adapter, place=place, base=base, seed=sections["train"].seed)
 
 
 def load(

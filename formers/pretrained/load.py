@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from formers.errors import CheckpointError
 from formers.models.transformer import Transformer
+from formers.pretrained.adapters import is_adapter, load_adapted
 from formers.pretrained.families import families, family
 from formers.pretrained.family import Family
 from formers.pretrained.fields import GENERATION as GENERATION_KEYS
@@ -64,6 +65,9 @@ def load_model(
     Raises CheckpointError, one line that names the file or lists every weight that does not fit.
     """
     folder = Path(folder).expanduser()
+    if is_adapter(folder):
+        loaded = load_adapted(folder, allow_bin=allow_bin)
+        return replace(loaded, model=loaded.model.to(device=device, dtype=dtype or torch.float32))
     raw, generation = read_config(folder)
     if "model_type" not in raw:
         raise CheckpointError(f"{folder / CONFIG} has no model_type")

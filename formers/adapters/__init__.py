@@ -1,0 +1,1 @@
+"""Fine-tune a few weights of any model: LoRA, biases, or only what comes last."""

@@ -1,0 +1,61 @@
+"""The [adapter] section of a recipe: which few weights learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from formers.adapters.bitfit import learn_biases, learn_last, share
+from formers.adapters.lora import add_lora
+from formers.errors import ConfigError, nearest
+
+KINDS = ("none", "lora", "bitfit", "head")
+PAPER = ("q", "v")  # what Hu et al. 2021 adapt
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Which few weights of the model in model.start learn."""
+
+    kind: str = "none"
+    """none (all weights learn), lora, bitfit (biases) or head (the output head; the last block if it has none)."""
+    rank: int = 8
+    """Rank of LoRA's update of a matrix."""
+    alpha: float = 16.0
+    """LoRA's update is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Share of the inputs of LoRA's update set to zero while training."""
+    targets: tuple[str, ...] = ()
+    """Parts that are adapted: ends of names, all-linear, regular expressions (empty: q and v; all biases; the head)."""
+    rank_stabilised: bool = False
+    """Scale LoRA's update by alpha / sqrt(rank) instead (Kalajdzievski 2023)."""
+    norms: bool = False
+    """BitFit: the gains of the norms learn too."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f'adapter.kind "{self.kind}" is not known{nearest(self.kind, KINDS)}')
+        if self.rank < 1:
+            raise ConfigError(f"adapter.rank ({self.rank}) must be at least 1")
+        if not self.alpha > 0:
+            raise ConfigError(f"adapter.alpha ({self.alpha}) must be a positive number")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"adapter.dropout ({self.dropout}) must be in [0, 1)")
+
+
+def adapt(model: nn.Module, config: AdapterConfig, seed: int = 0) -> str:
+    """Freeze the model but for what `config` says; gives a line for the report."""
+    if config.kind == "lora":
+        places = add_lora(
+            model, rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets or PAPER,
+            rank_stabilised=config.rank_stabilised, seed=seed,
+        )
+        what = f"LoRA of rank {config.rank} beside {len(places)} matrices"
+    elif config.kind == "bitfit":
+        names = learn_biases(model, targets=config.targets, norms=config.norms)
+        what = f"{len(names)} biases{' and gains of norms' if config.norms else ''}"
+    else:
+        what = f"{len(learn_last(model, config.targets))} weights that come last"
+    some, every = share(model)
+    return f"adapter: {what}: {some:,} of {every:,} numbers learn ({some / every:.2%})"

@@ -1,0 +1,45 @@
+"""Any task with few weights that learn: what it saves is an adapter, a small folder that names the model it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from formers.adapters.config import AdapterConfig, adapt
+from formers.pretrained.adapters import family_of, layout, save_adapter
+from formers.training.task import Batches, Loss, Task
+
+
+class AdaptedTask:
+    """A task whose model was adapted; learns, is judged and shown as before."""
+
+    def __init__(self, task: Task, *, kind: str, base: str, family: str) -> None:
+        """kind: lora, bitfit or head; base: the model that was adapted; family: whose names the files use."""
+        self.task, self.model = task, task.model
+        self.kind, self.base, self.family = kind, base, family
+
+    def loss(self, batch: Any) -> Loss:
+        return self.task.loss(batch)
+
+    def evaluate(self) -> dict[str, float]:
+        return self.task.evaluate()
+
+    def sample(self) -> Sequence[tuple[str, str | bytes]]:
+        return self.task.sample()
+
+    def save(self, folder: Path) -> None:
+        save_adapter(folder, self.model, base=self.base, kind=self.kind, family=self.family)
+
+    def set_recompute(self) -> None:
+        self.task.set_recompute()
+
+
+def adapted(
+    prepared: tuple[Task, Batches, list[str]], config: AdapterConfig, *, place: Path, base: str, seed: int
+) -> tuple[AdaptedTask, Batches, list[str]]:
+    """A prepared task with its model frozen but for what `config` says; place: where the model was read."""
+    task, batches, report = prepared
+    family = layout(task.model, family_of(place)).model_type
+    line = adapt(task.model, config, seed)
+    return AdaptedTask(task, kind=config.kind, base=base, family=family), batches, [*report, line]

@@ -1,0 +1,6 @@
+"""The tests here share a toy, found beside them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
