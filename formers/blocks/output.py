@@ -41,14 +41,14 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float) -> Tensor:
         device = x.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        wants = any(ctx.needs_input_grad[:3])
+        want_x, want_weight, want_bias = ctx.needs_input_grad[:3]  # a frozen head is the usual case of adapters
         vocab = weight.shape[0]
         total = torch.zeros((), device=x.device)
         with torch.autocast(device, enabled=False):
             rows, head = x.to(low), weight.to(low)
-            gradient_x = torch.empty_like(rows) if wants else None
-            gradient_weight = torch.zeros_like(weight) if wants else None
-            gradient_bias = torch.zeros_like(bias) if wants and bias is not None else None
+            gradient_x = torch.empty_like(rows) if want_x else None
+            gradient_weight = torch.zeros_like(weight) if want_weight else None
+            gradient_bias = torch.zeros_like(bias) if want_bias and bias is not None else None
             size = max(ROWS, PIECE // vocab)
             for start in range(0, len(x), size):
                 piece, goal = rows[start : start + size], targets[start : start + size, None]
@@ -60,7 +60,7 @@ class _CrossEntropy(torch.autograd.Function):
                 total += ((1 - smoothing) * (normaliser - right)).sum()
                 if smoothing:
                     total += smoothing * (normaliser - logits.mean(-1, keepdim=True)).sum()
-                if gradient_x is None or gradient_weight is None:
+                if not (want_x or want_weight or want_bias):
                     continue
                 delta = logits.sub_(normaliser).exp_()
                 if smoothing:
@@ -69,10 +69,11 @@ class _CrossEntropy(torch.autograd.Function):
                 if gradient_bias is not None:
                     gradient_bias += delta.sum(0)
                 delta = delta.to(low)
-                gradient_x[start : start + size] = product(delta, head.T)
-                if low == weight.dtype:
+                if gradient_x is not None:
+                    gradient_x[start : start + size] = product(delta, head.T)
+                if gradient_weight is not None and low == weight.dtype:
                     gradient_weight.addmm_(delta.T, piece)
-                else:
+                elif gradient_weight is not None:
                     gradient_weight += delta.T @ piece
         ctx.save_for_backward(gradient_x, gradient_weight, gradient_bias)
         ctx.kind = x.dtype
@@ -83,8 +84,8 @@ class _CrossEntropy(torch.autograd.Function):
         gradient_x, gradient_weight, gradient_bias = ctx.saved_tensors
         (factor,) = upstream
         return (
-            gradient_x.to(ctx.kind) * factor,
-            gradient_weight * factor,
+            None if gradient_x is None else gradient_x.to(ctx.kind) * factor,
+            None if gradient_weight is None else gradient_weight * factor,
             None if gradient_bias is None else gradient_bias * factor,
             None,
             None,

@@ -69,3 +69,15 @@ def test_confident_logits_do_not_overflow():
     loss = cross_entropy(x, weight, torch.tensor([1]))
     loss.backward()
     assert loss.item() == 2e4 and x.grad.item() == 2
+
+
+@pytest.mark.parametrize("asked", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)])
+def test_only_the_gradients_that_are_asked_for_are_made(asked):
+    leaves, targets = parts(True)
+    _, (_, expected) = both(leaves, targets, 0.1)
+    x, weight, bias = [leaf.detach().requires_grad_(bool(wanted)) for leaf, wanted in zip(leaves, asked, strict=True)]
+    (3 * cross_entropy(x, weight, targets, bias=bias, smoothing=0.1)).backward()
+    for leaf, wanted, reference in zip((x, weight, bias), asked, expected, strict=True):
+        assert (leaf.grad is not None) == wanted
+        if wanted:
+            torch.testing.assert_close(leaf.grad, reference, atol=1e-5, rtol=1e-4)
