@@ -27,6 +27,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 VERBS = {
     "train": ("formers.cli.train", "Train a recipe in a run folder, or go on with a run."),
     "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
+    "adapt": ("formers.cli.adapt", "Fine-tune a few weights of a model: LoRA, biases; merge adapters."),
     "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU, chrF, exact match, sentences per second."),
     "inspect": ("formers.cli.inspect", "Look inside: attention, positions, parameters, learning curve."),
     "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),

@@ -22,7 +22,16 @@ from formers.adapters.lora import LowRank, attach, merge_into_base, plain
 from formers.errors import CheckpointError
 from formers.pretrained import hub
 from formers.pretrained.families import family
-from formers.pretrained.files import CONFIG, Content, as_json, as_safetensors, read_json, read_safetensors, write_folder
+from formers.pretrained.files import (
+    CONFIG,
+    GENERATION,
+    Content,
+    as_json,
+    as_safetensors,
+    read_json,
+    read_safetensors,
+    write_folder,
+)
 from formers.pretrained.lora_files import read_lora, read_whole, write_lora
 from formers.pretrained.mapping import Rule, as_rules, fill, to_theirs
 
@@ -124,11 +133,12 @@ def merge_adapter(model: nn.Module, fitted: Fitted, share: float = 1.0) -> None:
 
 def save_adapter(
     folder: str | Path, model: nn.Module, *, base: str = "", name: str = "default", kind: str = "lora",
-    family: str | None = None,
+    family: str | None = None, extra: Mapping[str, Content] | None = None,
 ) -> Path:
     """Write one adapter of a model (kind "lora", peft's format), or the weights that learn (any other kind).
 
-    base: the model it belongs to, for whoever opens the folder: a path or a hub id.
+    base: the model it belongs to, for whoever opens the folder: a path or a hub id. extra: more files, such as a
+    chat template that the model itself does not have.
     """
     if (Path(folder) / CONFIG).exists():
         raise CheckpointError(f"{folder} holds a whole model: write the adapter into a folder of its own")
@@ -145,7 +155,7 @@ def save_adapter(
         raw, tensors = {"format": FORMAT, "kind": kind}, to_theirs(whole_groups(model, table), table)
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
-    return write_folder(folder, files)
+    return write_folder(folder, {**files, **(extra or {})})
 
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
@@ -178,6 +188,16 @@ def family_of(folder: Path) -> str | None:
     return read_json(folder / CONFIG)["model_type"] if (folder / CONFIG).exists() else None
 
 
+def model_class(place: Path) -> type[nn.Module]:
+    """The class of the model in a folder; that of a .gguf file is read with it."""
+    name = family_of(place)
+    if name is None:
+        from formers.pretrained.load import load_model
+
+        name = load_model(place).family
+    return family(name).model
+
+
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
     """The folder of the model that an adapter belongs to."""
     name = adapter.base
@@ -197,7 +217,7 @@ def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
 def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
     """The model that an adapter folder belongs to with the adapter merged into it, fp32 on the CPU.
 
-    A tokenizer or a chat template in the folder takes the place of the model's own.
+    A tokenizer, chat template or generation_config.json in the folder takes the place of the model's own.
     """
     from formers.pretrained.load import check_vocabulary, load_model
     from formers.text.chat import load_template
@@ -206,7 +226,9 @@ def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
     adapter = read_adapter(folder)
     loaded = load_model(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin)
     merge_adapter(loaded.model, fit(adapter, loaded.model, family(loaded.family)))
-    tokenizer = load_tokenizer(folder, loaded.config)
+    generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    config = {**loaded.config, **generation}
+    tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, loaded.model, folder)
-    return replace(loaded, folder=folder, tokenizer=tokenizer or loaded.tokenizer,
+    return replace(loaded, folder=folder, config=config, tokenizer=tokenizer or loaded.tokenizer,
                    template=load_template(folder) or loaded.template)

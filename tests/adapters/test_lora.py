@@ -26,6 +26,7 @@ from formers.adapters.lora import (
     remove,
     unmerge,
 )
+from formers.blocks.weight import packed
 from formers.errors import ConfigError
 from formers.models.transformer import Transformer, TransformerSizes
 
@@ -217,3 +218,19 @@ def test_the_section_refuses(given, part):
 def test_adapt_says_what_learns():
     assert adapt(language(), AdapterConfig(kind="lora", rank=2)) == (
         "adapter: LoRA of rank 2 beside 4 matrices: 256 of 4,784 numbers learn (5.35%)")
+
+
+def test_packs_of_merged_matrices_are_made_anew():
+    model = language("llama")
+    add_lora(model, rank=3, targets=["q", "v", "down"])
+    learned(model)
+    expected = run(model)
+    with torch.no_grad(), packed(model):
+        torch.testing.assert_close(model(TOKENS), expected, rtol=1e-4, atol=1e-5)
+    merge(model)
+    with torch.no_grad(), packed(model):
+        torch.testing.assert_close(model(TOKENS), expected, rtol=1e-4, atol=1e-5)
+    unmerge(model)
+    activate(model, None)
+    with torch.no_grad(), packed(model):
+        torch.testing.assert_close(model(TOKENS), run(language("llama")), rtol=1e-4, atol=1e-5)
