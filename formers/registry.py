@@ -48,6 +48,26 @@ SYSTEMS = {
         prepare="formers.systems.language_tasks:prepare",
         open="formers.systems.language:open_language",
     ),
+    "instruct": System(
+        {
+            "model": "formers.models.causal:CausalSizes",
+            "data": "formers.data.conversations:ConversationData",
+            "task": "formers.systems.instruct:InstructConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.instruct:prepare",
+        open="formers.systems.language:open_language",
+    ),
+    "preferences": System(
+        {
+            "model": "formers.models.causal:CausalSizes",
+            "data": "formers.data.preferences:PreferenceData",
+            "task": "formers.systems.preferences:PreferenceConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.preferences:prepare",
+        open="formers.systems.language:open_language",
+    ),
 }
 # Which system serves the checkpoints of a model class.
 SYSTEM_OF_MODEL = {"Transformer": "translation", "CausalLM": "language"}

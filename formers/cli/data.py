@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli.options import Source, Target
-from formers.cli.output import note, short, show_table
-from formers.cli.recipes import named
+from formers.cli.options import Change, Source, Target
+from formers.cli.output import console, note, short, show_table
+from formers.cli.recipes import chosen, named, run_folder
 from formers.errors import ConfigError, nearest
 from formers.recipe import names
 
@@ -38,31 +40,78 @@ def run(
     examples: Annotated[int, typer.Option("--examples", min=0, metavar="N", help="Rows to show.")] = 8,
     source: Source = None,
     target: Target = None,
+    change: Change = None,
+    show_loss: Annotated[
+        bool, typer.Option("--show-loss", help="Of a recipe: the tokens of examples, those that carry loss marked.")
+    ] = False,
 ) -> None:
     """Show examples of a data source, and how long they are."""
     if split not in SPLITS:
         raise ConfigError(f'--split "{split}" is not known; known: {", ".join(SPLITS)}')
-    table = read(name, split, count, source, target)
-    chosen = list(range(0, len(table), max(1, len(table) // max(1, examples))))[:examples]
-    if chosen:
-        rows = [(row + 1, *(shown(values[row]) for values in table.columns.values())) for row in chosen]
+    if show_loss:
+        stray = {"--count": count, "--source": source, "--target": target}
+        if given := next((option for option, value in stray.items() if value is not None), None):
+            raise ConfigError(f"{given} does not go with --show-loss; change the recipe with --set")
+        show_lessons(name, split, examples, change or ())
+        return
+    table = read(name, split, count, source, target, change or ())
+    picked = list(range(0, len(table), max(1, len(table) // max(1, examples))))[:examples]
+    if picked:
+        rows = [(row + 1, *(shown(values[row]) for values in table.columns.values())) for row in picked]
         show_table(f"{table.name}, {split}", ["row", *table.columns], rows, right=["row"])
     for line in lengths(table):
         note(line)
 
 
+def show_lessons(name: str, split: str, count: int, change: Sequence[str]) -> None:
+    """Print the tokens of examples as training reads them; the marks are colours on a terminal, brackets elsewhere."""
+    from rich.text import Text
+
+    from formers.registry import locate
+    from formers.systems.lessons import lessons
+
+    if named(name) is None:
+        raise ConfigError(f'--show-loss needs a recipe or a run, got "{name}"{nearest(name, names())}')
+    recipe, folder = chosen(name, change), run_folder(name)
+    start = recipe.sections["model"].start
+    place, colours = console(), console().is_terminal
+    with TemporaryDirectory() as empty:  # a tokenizer that is trained for this only
+        kept = folder if (folder / "tokenizer").is_dir() and (Path(name) / "recipe.toml").is_file() else Path(empty)
+        begin = locate(start) if start else None
+        for lesson in lessons(recipe.system, recipe.sections, kept, begin, split=split, count=count):
+            line = f"{lesson.title}: loss on {sum(lesson.counted)} of {len(lesson.counted)} tokens"
+            place.print(Text(line, style="bold"), soft_wrap=True)
+            text = Text()
+            for piece, counted in zip(lesson.pieces, lesson.counted, strict=True):
+                visible = piece.replace("\n", "⏎\n") if piece.strip("\n") or not piece else "⏎" * len(piece) + piece
+                if colours:
+                    text.append(visible, style="black on green" if counted else "dim")
+                else:
+                    text.append(f"⟦{visible}⟧" if counted else f"{visible}│")
+            place.print(text, soft_wrap=True)
+            place.print()
+    note("loss on the tokens in colour" if colours else "loss on ⟦such⟧ tokens, none on those that end in │")
+
+
 def shown(value: Any) -> Any:
-    """A value for a cell: of a long text its beginning."""
+    """A value for a cell: of a long text its beginning, a conversation on one line."""
+    if isinstance(value, list) and all(isinstance(each, dict) and "role" in each for each in value):
+        value = " | ".join(f"{each['role']}: {each.get('content')}" for each in value)
     return short(value, LONGEST) if isinstance(value, str) and len(value) > LONGEST else value
 
 
-def read(name: str, split: str, count: int | None, source: str | None, target: str | None) -> Table:
+def read(
+    name: str, split: str, count: int | None, source: str | None, target: str | None, change: Sequence[str] = ()
+) -> Table:
     """The table that NAME means: a recipe's own reading of its data, or a source as it is."""
     from formers.data.parallel import ParallelData
     from formers.data.sources import BUILTIN, read_table
 
-    if name not in BUILTIN and (recipe := named(name)) is not None:
-        data = recipe.sections["data"]
+    recipe = None if name in BUILTIN else named(name)
+    if recipe is None and change:
+        raise ConfigError(f'--set {change[0]}: changes a field of a recipe, and "{name}" is none')
+    if recipe is not None:
+        data = chosen(name, change).sections["data"]
         given = {"source": source, "target": target, "count": count}
         if isinstance(data, ParallelData):
             given["held_out"] = count

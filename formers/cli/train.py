@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
 # system -> the verb to try first on what was trained
-VERBS = {"translation": "translate", "language": "generate"}
+VERBS = {"translation": "translate", "language": "generate", "instruct": "chat", "preferences": "chat"}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
@@ -126,5 +126,6 @@ def summary(
     if finished is not None:
         name, samples = shlex.quote(str(folder)), getattr(recipe.sections["task"], "samples", ())
         example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
-        note(f"next:            formers {VERBS[recipe.system]} {name} {shlex.quote(example)}")
+        verb = VERBS[recipe.system]
+        note(f"next:            formers {verb} {name}" + (f" {shlex.quote(example)}" if verb != "chat" else ""))
         note(f"                 formers evaluate {name}")

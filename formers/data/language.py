@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -125,6 +125,8 @@ class Corpus:
     Where these are the same token, neighbours share it.
     """
 
+    counted: NDArray[np.bool_] | None = None
+
     def __init__(self, table: Table, column: str, tokenizer: Encodes, *, start: int, end: int) -> None:
         self.table = table
         texts: list[str] = table.columns[column]
@@ -154,14 +156,36 @@ class Corpus:
         return f"{self.table.where(row)} (token {place - int(self.first[row])})"
 
 
-class Packed:
+class Documents(Protocol):
+    """What packing needs of texts: document i is `tokens[first[i] : last[i] + 1]`, and no label goes beyond it."""
+
+    @property
+    def tokens(self) -> NDArray[np.int32]: ...
+    @property
+    def counted(self) -> NDArray[np.bool_] | None:
+        """Which tokens are to be said (None: all)."""
+    @property
+    def first(self) -> NDArray[np.int64]: ...
+    @property
+    def last(self) -> NDArray[np.int64]: ...
+    @property
+    def sizes(self) -> NDArray[np.int64]: ...
+    @property
+    def labels(self) -> int: ...
+    def where(self, place: int) -> str: ...
+
+
+Texts = TypeVar("Texts", bound=Documents)
+
+
+class Packed(Generic[Texts]):
     """Rows of pieces of documents; a piece is a whole document, or `length` tokens of a longer one.
 
     `together`: as many pieces in a row as fit, none seeing another. Which pieces share a row is decided once, not
     every epoch: they do not see each other, so nothing is learned from new company.
     """
 
-    def __init__(self, corpus: Corpus, length: int, tokens_per_batch: int, *, seed: int, together: bool) -> None:
+    def __init__(self, corpus: Texts, length: int, tokens_per_batch: int, *, seed: int, together: bool) -> None:
         self.corpus, self.length, self.tokens_per_batch = corpus, length, tokens_per_batch
         self.seed, self.together = seed, together
         labels = corpus.last - corpus.first
@@ -199,9 +223,10 @@ class Packed:
                 tokens[i, at : at + size] = self.corpus.tokens[begin : begin + size]
                 labels[i, at : at + size] = self.corpus.tokens[begin + 1 : begin + size + 1]
                 number[i, at : at + size] = count
+                counted = self.corpus.counted
+                real[i, at : at + size] = True if counted is None else counted[begin + 1 : begin + size + 1]
                 at += size
             number[i, at:] = len(self.rows[row])
-            real[i, :at] = True
         alone = all(len(self.rows[row]) == 1 for row in rows)  # padding on the right is seen by nobody anyway
         return TextBatch(
             torch.from_numpy(tokens), torch.from_numpy(labels), None if alone else torch.from_numpy(number),

@@ -39,6 +39,8 @@ class Builtin:
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
+    "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
+    "quiz-preferences": Builtin("formers.data.builtin.quiz:preferences", ("messages", "chosen", "rejected"), 5_000),
 }
 
 

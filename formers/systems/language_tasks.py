@@ -117,7 +117,7 @@ def prepare(
         language = open_language(load_model(start))
         tokenizer = language.needs_tokenizer()
     else:
-        tokenizer = obtain_tokenizer(data, table.columns[data.column], folder)
+        tokenizer = obtain_tokenizer(data, table.columns[data.column], folder, opening=data.packing != "stream")
         first, last = special_ids(tokenizer)
         filler = last if tokenizer.pad is None else tokenizer.pad
         settings = Settings(start=first, stop=(last,), pad=filler, bos=first)
@@ -167,8 +167,11 @@ class TokenizerChoice(Protocol):
     def vocab(self) -> int: ...
 
 
-def obtain_tokenizer(data: TokenizerChoice, texts: list[str], folder: Path) -> Tokenizer:
-    """The run's own tokenizer, the one that the recipe names, or one trained now on the training text."""
+def obtain_tokenizer(data: TokenizerChoice, texts: list[str], folder: Path, *, opening: bool = True) -> Tokenizer:
+    """The run's own tokenizer, the one that the recipe names, or one trained now on the training text.
+
+    opening: a new one puts its start token before a text: whole documents begin with it, so prompts must.
+    """
     kept = folder / "tokenizer"
     named = None if data.tokenizer in ("bpe", "characters") else Path(data.tokenizer).expanduser()
     for place in (kept, named):
@@ -178,7 +181,6 @@ def obtain_tokenizer(data: TokenizerChoice, texts: list[str], folder: Path) -> T
                 raise ConfigError(f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
                                   'tokenizer.json, or "bpe" or "characters" to train one')
             return tokenizer
-    opening = data.packing != "stream"  # whole documents begin with the start token, so prompts must
     if data.tokenizer == "characters":
         tokenizer = characters(texts, opening=opening)
     else:

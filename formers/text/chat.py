@@ -106,14 +106,19 @@ def load_template(folder: str | Path, settings: Mapping[str, Any] | None = None)
     return ChatTemplate(found, specials, where=f"the chat_template of {where}")
 
 
+def special_names(tokenizer: Tokenizer) -> dict[str, str]:
+    """What a template calls the tokens that begin and end a text: "bos_token" -> "<s>", "eos_token" -> "</s>"."""
+    known = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
+    return {name: tokenizer.pieces([number])[0] for name, number in known.items() if number is not None}
+
+
 def plain_template(tokenizer: Tokenizer) -> ChatTemplate:
     """The template for a model that has none: roles as words, the tokenizer's end-of-text token after an answer."""
-    specials = {f"{kind}_token": tokenizer.pieces([number])[0]
-                for kind, number in (("bos", tokenizer.bos), ("eos", tokenizer.eos)) if number is not None}
+    specials = special_names(tokenizer)
     if "eos_token" not in specials:
         raise ConfigError("the tokenizer has no end-of-text token (eos_token in tokenizer_config.json), without which "
                           "an answer has no end; give one, or a chat_template.jinja")
-    return ChatTemplate(PLAIN, specials, where="the built-in chat template")
+    return ChatTemplate(PLAIN, specials, where="roles in plain words")
 
 
 def check_messages(messages: Any, where: str, *, answered: bool = False) -> list[Message]:
@@ -200,6 +205,16 @@ class ChatEncoder:
         """The tokens alone, by default up to where the assistant is to speak: what a chat gives to its model."""
         guarded = [self.guard(message) for message in messages]
         return self.tokens(self.template.marked(guarded, answer=answer, **mapped(variables, self.guarded.cut)))[0]
+
+    def ending(self) -> list[int]:
+        """The special token that ends an answer; empty where the template writes none, or refuses to be asked."""
+        example = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        try:
+            found = self.encode(example)
+        except DataError:
+            return []
+        said = [number for number, spoken in zip(found.ids, found.spoken, strict=True) if spoken]
+        return [number for number in said[-1:] if number in self.numbers]
 
     def guard(self, message: Message) -> Message:
         """The message with the names of special tokens in it cut in two."""

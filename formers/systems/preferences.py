@@ -1,0 +1,247 @@
+"""Direct preference optimisation: a language model learns which of two answers to prefer.
+
+    chosen, rejected -> log-probability of each answer -> against those of the model at the beginning -> logistic loss
+
+Paper: Rafailov et al. 2023 (DPO). What is particular:
+  * The log-probabilities of the beginning, the reference, are computed once before training and kept in the run's
+    folder; no second model is held.
+  * `label_smoothing` is the share of pairs that may be the wrong way round (conservative DPO, Mitchell 2023).
+  * `likelihood` adds the chosen answers' own cross-entropy (Pang et al. 2024), for a model that cannot answer yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from formers.data.conversations import check_least, texts_of
+from formers.data.preferences import SIDES, ChoiceBatch, Choices
+from formers.errors import ConfigError
+from formers.models.causal import CausalLM
+from formers.systems.instruct import answers, obtain_model, row_length, size_lines, spoken
+from formers.systems.language import LanguageModel
+from formers.text.chat import ChatEncoder, Message
+from formers.training.task import Loss
+
+PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
+REFERENCE = "reference.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceConfig:
+    """How strongly the preferences are followed, and how the model is judged while it learns."""
+
+    beta: float = 0.1
+    """How dear it is to leave the model of the beginning: larger stays nearer to it."""
+    label_smoothing: float = 0.0
+    """Share of the pairs that are thought to be the wrong way round."""
+    likelihood: float = 0.0
+    """Weight of the chosen answers' own cross-entropy per token beside the preference loss."""
+    evaluated: int = 0
+    """Validation pairs read at each evaluation (0: all)."""
+    samples: tuple[str, ...] = ()
+    """Questions to answer now and then while training; empty: two of the validation questions."""
+    sample_tokens: int = 100
+    """Most tokens of an answer."""
+
+    def __post_init__(self) -> None:
+        check_least("task", self, {"evaluated": 0, "sample_tokens": 1, "likelihood": 0})
+        if not 0 < self.beta < float("inf"):
+            raise ConfigError(f"task.beta ({self.beta}) must be a positive number")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(f"task.label_smoothing ({self.label_smoothing}) must be in [0, 0.5)")
+
+
+class PreferenceTask:
+    """What the trainer sees: the DPO loss of pairs, with how often and how far the better answer is preferred."""
+
+    def __init__(self, language: LanguageModel, encoder: ChatEncoder, validation: Choices,
+                 config: PreferenceConfig) -> None:
+        """validation: with its reference."""
+        self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
+        self.model: CausalLM = language.model
+
+    def loss(self, batch: ChoiceBatch) -> Loss:
+        """Summed over pairs. Its parts: `preference` (the DPO loss alone), `right` (whether the chosen answer gained
+        more than the rejected one), `margin` (by how much, times beta), `likelihood` (of the chosen, per token).
+        """
+        assert batch.reference is not None  # prepare computes it
+        config = self.config
+        found = answer_log_probabilities(self.model, batch)
+        chosen, rejected = (found - batch.reference.to(found)).chunk(2)
+        margin = config.beta * (chosen - rejected)
+        loss = preference_loss(margin, config.label_smoothing)
+        tokens = batch.counted.sum(1).chunk(2)[0].to(found)
+        likelihood = found.chunk(2)[0] / tokens
+        total = (loss - config.likelihood * likelihood).sum()
+        parts = {"preference": loss, "right": (margin > 0).float(), "margin": margin, "likelihood": likelihood}
+        return Loss(total, len(margin), {"tokens": batch.tokens.numel(),
+                                         **{name: value.detach().sum() for name, value in parts.items()}})
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The loss, its parts as means over pairs; `right` is the reward accuracy of the paper."""
+        sums: dict[str, float] = {}
+        count = 0
+        for rows in some_rows(self.validation, self.config.evaluated):
+            loss = self.loss(self.validation.collate(rows))
+            for name, value in {"loss": loss.total, **loss.parts}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            count += int(loss.count)
+        return {name: value / count for name, value in sums.items() if name != "tokens"}
+
+    def sample(self) -> list[tuple[str, str]]:
+        """Questions with the model's answers, the likeliest token each time."""
+        asked: list[list[Message]] = [[{"role": "user", "content": text}] for text in self.config.samples]
+        table = self.validation.table
+        asked = asked or [table.columns["messages"][row] for row in self.validation.rows[:2]]
+        given = answers(self.language, self.encoder, asked, self.config.sample_tokens)
+        return [(spoken(messages), answer) for messages, answer in zip(asked, given, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        self.language.save(folder)
+
+    def set_recompute(self) -> None:
+        self.model.stack.recompute = True
+
+
+def preference_loss(margin: Tensor, smoothing: float = 0.0) -> Tensor:
+    """-log sigmoid(margin), where a share `smoothing` of the pairs is thought to be the wrong way round."""
+    return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
+
+
+def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
+    """The log-probability of each row's answer, (rows,), with gradients; the logits exist a piece at a time."""
+    device = model.embedding.weight.device
+    counted = batch.counted.to(device)
+    x = model.features(batch.tokens.to(device))[counted]
+    labels, row = batch.labels.to(device)[counted], counted.nonzero()[:, 0]
+    size = max(1, PIECE // model.config.vocab)
+    pieces = zip(x.split(size), labels.split(size), strict=True)
+    # recomputed in the backward pass, or the logits of all pieces would be kept for it
+    found = [checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
+             if torch.is_grad_enabled() else log_probabilities(some, model.head_weight, goal) for some, goal in pieces]
+    return torch.zeros(len(counted), device=device).index_add(0, row, torch.cat(found))
+
+
+def log_probabilities(x: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    """log softmax(x head^T) at the labels, fp32: (tokens, dim), (vocab, dim), (tokens,) -> (tokens,)."""
+    return -F.cross_entropy(F.linear(x, head).float(), labels, reduction="none")
+
+
+def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:
+    """Batches of about `most` rows (0: all), evenly over the data."""
+    wanted = np.arange(len(choices.rows))
+    if 0 < most < len(wanted):
+        wanted = np.unique(np.linspace(0, len(wanted) - 1, most).astype(np.int64))
+    for rows in choices.epoch(0):
+        if len(kept := np.intersect1d(rows, wanted)):
+            yield kept
+
+
+# ---- the reference -----------------------------------------------------------------------------------------
+
+
+def add_reference(model: CausalLM, parts: dict[str, Choices], folder: Path) -> str:
+    """Give every part the log-probabilities of its answers under `model` as it is now, from the run's folder if they
+    were computed before; a line for the report.
+    """
+    mark = fingerprint(model, parts)
+    place = folder / REFERENCE
+    kept = read_reference(place, mark)
+    begun = time.perf_counter()
+    if kept is None:
+        kept = {name: reference_of(model, choices) for name, choices in parts.items()}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_suffix(".part.npz")
+        arrays: dict[str, Any] = {**kept, "mark": np.array(mark)}
+        np.savez(fresh, **arrays)
+        fresh.replace(place)
+        how = f"computed once in {time.perf_counter() - begun:.1f} s"
+    else:
+        how = "computed before"
+    for name, choices in parts.items():
+        choices.reference = kept[name]
+    return f"reference: log-probabilities of {2 * sum(map(len, kept.values())):,} answers, {how}, in {place}"
+
+
+def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | None:
+    """What was computed before for the same model and data."""
+    if not place.is_file():
+        return None
+    try:
+        with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # cut short: computed anew
+        return None
+    return found if str(found.pop("mark", "")) == mark else None
+
+
+@torch.no_grad()
+def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
+    """(rows, 2): the log-probabilities of the chosen and the rejected answers."""
+    was_training = model.training
+    model.eval()
+    found = np.zeros((len(choices.rows), 2), np.float32)
+    for rows in choices.epoch(0):
+        batch = choices.collate(rows)
+        found[rows] = answer_log_probabilities(model, batch).cpu().numpy().reshape(2, -1).T
+    model.train(was_training)
+    return found
+
+
+def fingerprint(model: CausalLM, parts: dict[str, Choices]) -> str:
+    """Says whether model and data are those of before."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+    for name, choices in parts.items():
+        digest.update(name.encode())
+        for side in (*choices.ids, *choices.said):
+            digest.update(side.lengths.tobytes())
+            digest.update(side.flat.tobytes())
+    return digest.hexdigest()
+
+
+def choices_of(
+    sections: dict[str, Any], folder: Path, start: Path | None
+) -> tuple[LanguageModel, ChatEncoder, Choices, Choices]:
+    """Model, template and the batches of training and validation, still without the reference."""
+    sizes, data, train = (sections[name] for name in ("model", "data", "train"))
+    torch.manual_seed(train.seed)
+    tables = data.tables()
+    texts = texts_of(messages for side in SIDES for messages in tables[0].columns[side])
+    language, encoder = obtain_model(sizes, data, texts, folder, start)
+    length = row_length(data.length, language.model.config.length)
+    first, second = (Choices(table, encoder, data, length=length, filler=language.settings.pad) for table in tables)
+    return language, encoder, first, second
+
+
+def prepare(
+    sections: dict[str, Any], folder: Path, start: Path | None = None
+) -> tuple[PreferenceTask, Choices, list[str]]:
+    """Preferences, model, task and reference of a recipe, and the lines of the report on them.
+
+    start: the model folder whose weights, tokenizer and template to begin with; it is the reference, too.
+    """
+    language, encoder, batches, watched = choices_of(sections, folder, start)
+    reference = add_reference(language.model, {"train": batches, "validation": watched}, folder)
+    steps = len(batches.epoch(0)) / sections["train"].accumulate
+    return PreferenceTask(language, encoder, watched, sections["task"]), batches, [
+        f"training data: {batches.table.name}", *batches.report(language.needs_tokenizer().unk).lines(),
+        f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
+        *size_lines(language, encoder, sections, steps), reference,
+    ]

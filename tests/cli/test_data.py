@@ -1,0 +1,80 @@
+"""`formers data`: sources and recipes shown, and which tokens carry loss."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import fails, works
+
+
+@pytest.fixture
+def talks(tmp_path):
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Number {i}?", "answer": f"It is {i}."}) + "\n" for i in range(9)))
+    return path
+
+
+def small(path, *changes):
+    given = [f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300", *changes]
+    return [part for change in given for part in ("--set", change)]
+
+
+def test_conversations_are_shown_on_one_line():
+    shown = works("data", "quiz", "--examples", 2, "--count", 20)
+    assert "user: " in shown and " | assistant: " in shown and "examples: 20" in shown
+
+
+def test_a_recipe_is_shown_with_its_changes(talks):
+    shown = works("data", "language/instruct", *small(talks), "--examples", 1)
+    assert "Number 0?" in shown and "It is 0." in shown and "examples: 9" in shown
+
+
+def test_the_tokens_that_carry_loss_are_marked(talks):
+    shown = works("data", "language/instruct", "--show-loss", "--examples", 1, *small(talks))
+    assert "line 1 (token 0): loss on " in shown
+    marked = [part.split("⟧")[0] for part in shown.split("⟦")[1:-1]]
+    assert "".join(marked) == "It is 0.<|endoftext|>"
+    assert shown.splitlines()[-1] == "loss on ⟦such⟧ tokens, none on those that end in │"
+
+
+def test_of_preferences_and_text(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "hello", "chosen": "a", "rejected": f"b{i}"} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = works("data", "language/preferences", "--show-loss", "--examples", 1, *small(path))
+    assert "line 1, chosen: loss on 2 of" in shown and "line 1, rejected: loss on 3 of" in shown
+    text = tmp_path / "x.txt"
+    text.write_text("one two three\nfour\n")
+    shown = works("data", "language", "--show-loss", "--set", f"data.train={text}", "--set", f"data.validation={text}",
+                  "--set", "data.separator=line", "--set", "data.vocab=260")
+    assert "│⟦o⟧⟦n⟧⟦e⟧" in shown
+
+
+def test_faults_are_one_line(talks, tmp_path):
+    assert "needs a recipe or a run" in fails("data", "quiz", "--show-loss")
+    assert "is for language, instruct, preferences" in fails("data", "translation", "--show-loss")
+    assert "--count does not go with --show-loss" in fails("data", "language/instruct", "--show-loss", "--count", 3)
+    assert "changes a field of a recipe" in fails("data", "quiz", "--set", "data.count=3")
+    assert "no token carries loss" in fails("data", "language/instruct", "--show-loss", *small(talks, "data.length=2"))
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    assert "bad.jsonl, line 1: no assistant turn" in fails("data", "language/instruct", "--show-loss", *small(bad))
+
+
+@pytest.mark.parametrize("row, message", [
+    ('{"messages": [{"content": "a"}]}', "line 1, message 1: it has no role"),
+    ('{"messages": [{"role": "bot", "content": "a"}]}', 'the role "bot" is not known'),
+    ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}', "the answer is empty"),
+    ('{"messages": [{"role": "user", "content": "a"}]}', "no assistant turn"),
+])
+def test_training_refuses_bad_conversations(tmp_path, row, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(row + "\n")
+    assert message in fails("train", "language/instruct", "--run", tmp_path / "run", *small(path))
+
+
+def test_training_refuses_a_template_that_reaches_out(talks, tmp_path):
+    file = tmp_path / "bad.jinja"
+    file.write_text("{{ ''.__class__.__mro__ }}")
+    line = fails("train", "language/instruct", "--run", tmp_path / "run", *small(talks, f"data.template={file}"))
+    assert "bad.jinja fails: it reaches for __class__" in line
