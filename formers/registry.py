@@ -9,7 +9,6 @@ from typing import Any
 
 from formers.errors import CheckpointError, ConfigError, nearest
 
-
 # Sections that the recipes of every system have.
 EVERYWHERE = {"adapter": "formers.adapters.config:AdapterConfig"}
 
@@ -92,7 +91,7 @@ def load(
     source: str | Path, *, dtype: str | None = None, device: str | None = None, allow_bin: bool = False,
     offline: bool | None = None,
 ) -> Any:
-    """The system of a run, a folder in the Hugging Face layout, or a hub id `owner/name[@revision]`.
+    """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
 
     dtype: "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale
     for every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
@@ -128,7 +127,10 @@ def check_device(name: str) -> None:
 
 
 def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None = None) -> Path:
-    """The model folder that `source` names: a run's best checkpoint, the folder itself, or a hub snapshot."""
+    """The model folder that `source` names: a run's best checkpoint, the folder itself, or a hub snapshot.
+
+    Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
+    """
     path = Path(source).expanduser()
     if (path / "checkpoints").is_dir():
         from formers.training.run import Run
@@ -139,16 +141,29 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
     if path.exists():
-        if not path.is_dir():
+        if not path.is_dir() and path.suffix != ".gguf":
             raise CheckpointError(
-                f"{path}: expected a folder (a run, or a model in the Hugging Face layout), got a file"
+                f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
             )
-        return path
-    from formers.pretrained.hub import fetch, is_id
+        return path if path.is_file() else _only_gguf(path)
+    from formers.pretrained.hub import fetch, fetch_gguf, is_gguf, is_id
 
+    if is_gguf(str(source)) and not path.parent.is_dir():
+        return fetch_gguf(str(source), offline=offline)
     if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)
-    raise CheckpointError(f"{source}: there is no such run or folder, and it is not a hub id (owner/name)")
+    raise CheckpointError(
+        f"{source}: there is no such run, folder or .gguf file, and it is not a hub id (owner/name)"
+    )
+
+
+def _only_gguf(folder: Path) -> Path:
+    """The .gguf file of a folder that holds one and is nothing else; any other folder as it is."""
+    found = [] if (folder / "config.json").exists() else sorted(folder.glob("*.gguf"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:8])
+        raise CheckpointError(f"{folder} holds {len(found)} .gguf files; name the one to use: {names}")
+    return found[0] if found else folder
 
 
 def _find(place: str) -> Any:

@@ -1,4 +1,4 @@
-"""Model folders from a hub, into its cache: safetensors, JSON and tokenizer files."""
+"""Model folders from a hub, into its cache: safetensors, JSON and tokenizer files; or one .gguf file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from formers.errors import CheckpointError
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@\s]+)?")
+GGUF_FILE = re.compile(r"([^/@]+/[^/@]+)/([^@]+\.gguf)(@[^@\s]+)?")
 FILES = ["*.json", "*.safetensors", "*.model", "*.spm", "*.txt", "*.jinja"]
 # folders of the same weights for other frameworks
 SKIPPED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", "README*", "LICENSE*"]
@@ -19,14 +20,33 @@ def is_id(source: str) -> bool:
     return ID.fullmatch(source) is not None
 
 
+def is_gguf(source: str) -> bool:
+    """Whether `source` is spelled like one .gguf file of a hub id: `owner/name/file.gguf`, perhaps with `@revision`."""
+    found = GGUF_FILE.fullmatch(source)
+    return found is not None and is_id(found[1])
+
+
+def fetch_gguf(source: str, *, offline: bool | None = None) -> Path:
+    """The local file of `owner/name/file.gguf[@revision]`. Raises what `fetch` raises, and for a missing file."""
+    found = GGUF_FILE.fullmatch(source)
+    if found is None:
+        raise CheckpointError(f"{source!r} must look like owner/name/file.gguf or owner/name/file.gguf@revision")
+    path = fetch(found[1] + (found[3] or ""), offline=offline, only=found[2]) / found[2]
+    if not path.is_file():
+        raise CheckpointError(f"{found[1]}{found[3] or ''} has no file {found[2]}")
+    return path
+
+
 def fetch(
-    id: str, *, revision: str | None = None, offline: bool | None = None, allow_bin: bool = False
+    id: str, *, revision: str | None = None, offline: bool | None = None, allow_bin: bool = False,
+    only: str | None = None,
 ) -> Path:
     """The local folder of `owner/name` or `owner/name@revision`, downloaded unless the cache has it.
 
     Follows the environment: HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME, HF_TOKEN.
-    Pickled weights come only with `allow_bin`. Raises CheckpointError when the id or revision does not exist,
-    when it needs a permission, or when neither network nor cache has it.
+    Pickled weights come only with `allow_bin`; `only`: nothing but this file.
+    Raises CheckpointError when the id or revision does not exist, when it needs a permission, or when neither
+    network nor cache has it.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -44,7 +64,8 @@ def fetch(
     try:
         return Path(snapshot_download(
             name, revision=revision, cache_dir=cache_folder(), endpoint=endpoint, local_files_only=offline,
-            allow_patterns=[*FILES, "*.bin"] if allow_bin else FILES, ignore_patterns=SKIPPED,
+            allow_patterns=[only] if only else [*FILES, "*.bin"] if allow_bin else FILES,
+            ignore_patterns=None if only else SKIPPED,
         ))
     except errors.GatedRepoError as fault:
         raise CheckpointError(

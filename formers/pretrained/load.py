@@ -45,6 +45,7 @@ class Loaded:
     """config.json with generation_config.json over it."""
     tokenizer: Tokenizer | None
     folder: Path
+    """Where it was read: a folder, or a .gguf file."""
     prefix: str = ""
     """The change of prefix that the weight names needed, as in `Family.prefixes`."""
     template: ChatTemplate | None = None
@@ -60,11 +61,15 @@ def load_model(
     folder: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None,
     allow_bin: bool = False,
 ) -> Loaded:
-    """A model folder (ours, or a published one) as our model in evaluation mode, fp32 unless `dtype`.
+    """A model folder (ours, or a published one) or .gguf file as our model in evaluation mode, fp32 unless `dtype`.
 
     Raises CheckpointError, one line that names the file or lists every weight that does not fit.
     """
     folder = Path(folder).expanduser()
+    if folder.suffix == ".gguf" and not folder.is_dir():
+        from formers.pretrained.gguf import load_gguf
+
+        return load_gguf(folder, dtype=dtype, device=device)
     if is_adapter(folder):
         loaded = load_adapted(folder, allow_bin=allow_bin)
         return replace(loaded, model=loaded.model.to(device=device, dtype=dtype or torch.float32))

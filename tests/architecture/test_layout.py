@@ -46,7 +46,7 @@ OUTSIDE = {
     "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn"},
     "training": {"torch", "numpy", "safetensors"},
     "adapters": {"torch", "jaxtyping"},
-    "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece"},
+    "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL"},
     "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
 }  # fmt: skip

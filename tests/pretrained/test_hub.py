@@ -11,12 +11,14 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from formers.errors import CheckpointError
-from formers.pretrained.hub import cache_folder, fetch, is_id
+from formers.pretrained.hub import cache_folder, fetch, fetch_gguf, is_gguf, is_id
+from formers.registry import locate
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 FILES = {
     "a" * 40: {"config.json": b'{"v": 2}', "model.safetensors": b"new", "source.spm": b"s", "README.md": b"#",
-               "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"o", "tokenizer.json": b"{}"},
+               "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"o", "tokenizer.json": b"{}",
+               "model-Q8_0.gguf": b"gguf", "quantised/model-Q4_0.gguf": b"more"},
     "b" * 40: {"config.json": b'{"v": 1}', "model.safetensors": b"old"},
 }
 
@@ -113,6 +115,15 @@ def test_download_takes_what_a_model_needs(server, tmp_path):
 
 def test_pickles_come_only_when_allowed(server):
     assert "pytorch_model.bin" in names(fetch("team/model", allow_bin=True))
+
+
+def test_one_gguf_file_comes_alone(server):
+    path = fetch_gguf("team/model/model-Q8_0.gguf")
+    assert path.read_bytes() == b"gguf" and names(path.parent) == {"model-Q8_0.gguf"}
+    assert locate("team/model/quantised/model-Q4_0.gguf@main").read_bytes() == b"more"
+    with pytest.raises(CheckpointError, match=r"team/model@v1 has no file model-Q8_0\.gguf"):
+        locate("team/model/model-Q8_0.gguf@v1")
+    assert is_gguf("team/model/a/b.gguf@v1") and not is_gguf("team/model") and not is_gguf("./team/model.gguf")
 
 
 def test_the_cache_serves_when_the_server_is_gone(server):
