@@ -29,7 +29,7 @@ VERBS = {
     "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
     "adapt": ("formers.cli.adapt", "Fine-tune a few weights of a model: LoRA, biases; merge adapters."),
     "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU, chrF, exact match, sentences per second."),
-    "inspect": ("formers.cli.inspect", "Look inside: attention, positions, parameters, learning curve."),
+    "inspect": ("formers.cli.inspect", "Look inside: attention, logit lens, probabilities, weights, learning curve."),
     "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
     "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),
     "list": (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAP = "viridis"
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 LONGEST_LABEL = 14
+LARGE = 150_000  # bytes of a picture that is worth making smaller
 # Tried in this order; DejaVu comes with matplotlib and has no Chinese, Japanese, Korean or Indic letters.
 FONTS = (
     "DejaVu Sans",
@@ -63,8 +64,11 @@ def save(drawn: Figure, path: str | Path) -> Path:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")  # no font has it: drawn as a box
             drawn.savefig(path, dpi=100)
-        if path.suffix.lower() == ".png":  # 256 colours are enough, and a third of the bytes
-            Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.suffix.lower() == ".png" and path.stat().st_size > LARGE:
+            small = Image.open(path).convert("RGB").quantize(
+                256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+            )  # 256 colours are a third of the bytes; this method keeps rare ones
+            small.save(path, optimize=True)
     except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib cannot write
         raise DataError(f"cannot write the picture {path}: {error}") from error
     return path
@@ -119,7 +123,7 @@ def _heads(
     axes.set_title(name if len(maps) == 1 else f"{name} (mean of {len(maps)} heads)", fontsize=11)
     axes.set_xlabel("looked at (key)")
     axes.set_ylabel("looking (query)")
-    _tokens(axes, queries, keys, side)
+    token_labels(axes, queries, keys, side)
     large.colorbar(image, ax=axes, label="attention weight", pad=0.02, aspect=40)
     if small is not None:
         for number, place in enumerate(small.subplots(rows, columns, squeeze=False).flat):
@@ -129,7 +133,7 @@ def _heads(
                 place.set_title(f"head {number + 1}", fontsize=9, pad=2)
 
 
-def _tokens(axes: Axes, queries: Sequence[str], keys: Sequence[str], side: float) -> None:
+def token_labels(axes: Axes, queries: Sequence[str], keys: Sequence[str], side: float) -> None:
     """Token labels that do not overlap: smaller where there are many, not all where there are too many."""
     for axis, names in ((axes.xaxis, keys), (axes.yaxis, queries)):
         room = side * 72 * 0.75 / len(names)  # points for each label
@@ -137,7 +141,7 @@ def _tokens(axes: Axes, queries: Sequence[str], keys: Sequence[str], side: float
         places = range(0, len(names), every)
         axis.set_ticks(
             places,
-            [_label(names[i]) for i in places],
+            [label(names[i]) for i in places],
             fontsize=min(10.0, max(5.5, 0.85 * room * every)),
             parse_math=False,
         )
@@ -145,28 +149,40 @@ def _tokens(axes: Axes, queries: Sequence[str], keys: Sequence[str], side: float
     axes.tick_params(axis="y", length=2)
 
 
-def _label(piece: str) -> str:
-    """A piece without the mark of a word's start, cut when long."""
-    text = piece.replace("▁", " ").strip() or piece
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+def visible(piece: str) -> str:
+    """A piece as it can be printed: a word's mark as the space that it is, line breaks and controls as signs."""
+    text = piece.replace("▁", " ").replace("\n", "↵").replace("\t", "⇥")
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
+
+
+def label(piece: str, longest: int = LONGEST_LABEL) -> str:
+    """A piece without the space before it, cut when long."""
+    text = visible(piece).strip() or "␣"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 # ---- positions ---------------------------------------------------------------------------------------------
 
 
-def positions(table: NDArray[np.float32], title: str) -> Figure:
-    """(positions, dim): the vectors themselves, and how similar (cosine) those of two positions are."""
-    drawn = figure(11, 4.8)
+def positions(tables: NDArray[np.float32] | Mapping[str, NDArray[np.float32]], title: str) -> Figure:
+    """The vectors (positions, dim) themselves, and how similar (cosine) those of two positions are.
+
+    tables: one, or one for each kind of layer, by name.
+    """
+    kinds = tables if isinstance(tables, Mapping) else {"": tables}
+    drawn = figure(11, 0.6 + 4.2 * len(kinds))
     drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
-    left, right = drawn.subplots(1, 2)
-    most = float(np.abs(table).max()) or 1.0
-    image = left.imshow(table, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
-    left.set(title="position vectors", xlabel="dimension", ylabel="position")
-    drawn.colorbar(image, ax=left, label="value")
-    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    image = right.imshow(unit @ unit.T, cmap=MAP, aspect="auto", interpolation="nearest")
-    right.set(title="similarity of two positions", xlabel="position", ylabel="position")
-    drawn.colorbar(image, ax=right, label="cosine")
+    panels = drawn.subplots(len(kinds), 2, squeeze=False)
+    for (left, right), (name, table) in zip(panels, kinds.items(), strict=True):
+        more = f"\n{name}" if name else ""
+        most = float(np.abs(table).max()) or 1.0
+        image = left.imshow(table, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+        left.set(title=f"position vectors{more}", xlabel="dimension", ylabel="position")
+        drawn.colorbar(image, ax=left, label="value")
+        unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+        image = right.imshow(unit @ unit.T, cmap=MAP, aspect="auto", interpolation="nearest")
+        right.set(title=f"similarity of two positions{more}", xlabel="position", ylabel="position")
+        drawn.colorbar(image, ax=right, label="cosine")
     return drawn
 
 
