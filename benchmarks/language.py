@@ -31,6 +31,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 import formers
 from formers.blocks.output import cross_entropy
 from formers.blocks.stack import StackConfig
+from formers.blocks.weight import packed
 from formers.models.causal import FORMS, CausalLM
 from formers.training.optimizer import adamw
 
@@ -89,14 +90,14 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
     weights = sum(weight.nbytes for weight in theirs.parameters())  # a tied one counts once
 
     def own(system: Any) -> list[int]:
-        return system.generate(PROMPT, max_tokens=count, ignore_stop=True).tokens
+        return system.generate(PROMPT, max_tokens=count).tokens
 
     def reference() -> list[int]:
-        out = theirs.generate(prompt, max_new_tokens=count, min_new_tokens=count, do_sample=False)
+        out = theirs.generate(prompt, max_new_tokens=count, do_sample=False)
         return out[0, prompt.shape[1]:].tolist()
 
     if "decode" in parts:
-        if own(ours) != reference():
+        if own(ours) != reference() or len(own(ours)) != count:
             raise SystemExit(f"greedy outputs differ: {own(ours)} and {reference()}")
         print(f"greedy: the same {count} tokens on both sides")
         fp32 = compare("greedy decoding, batch 1, fp32, tokens/s", count, lambda: own(ours), reference, options.repeats)
@@ -112,7 +113,8 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
         long = torch.tensor([(ids[0] * math.ceil(512 / len(ids[0])))[:512]])
 
         def read(system: Any) -> torch.Tensor:
-            return system.read(long)
+            with torch.no_grad(), packed(system.model):
+                return system.model.extend(long, system.model.begin(capacity=512))
 
         def reference_read() -> torch.Tensor:
             with torch.no_grad():

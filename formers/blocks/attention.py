@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from formers.blocks.mask import Resolved
 from formers.blocks.norm import make_norm
+from formers.blocks.weight import together
 
 if TYPE_CHECKING:
     from formers.blocks.cache import LayerCache
@@ -117,8 +118,8 @@ class Attention(nn.Module):
         self.k = nn.Linear(context_dim, kv_heads * head_dim, bias="k" in bias)
         self.v = nn.Linear(context_dim, kv_heads * head_dim, bias="v" in bias)
         self.o = nn.Linear(heads * head_dim, dim, bias="o" in bias)
-        self.q_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else nn.Identity()
-        self.k_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else nn.Identity()
+        self.q_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else None
+        self.k_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else None
 
     def forward(
         self,
@@ -130,15 +131,20 @@ class Attention(nn.Module):
         rotary: Callable[[Tensor], Tensor] | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "batch queries dim"]:
-        q = self.q_norm(self.split(self.q(query)))
         if cache is not None and cache.complete:  # an encoder's memory: projected once, then only read
+            q = self.split(self.q(query))
             k, v = cache.read()
         else:
-            key = query if key is None else key
-            value = key if value is None else value
-            k, v = self.k_norm(self.split(self.k(key))), self.split(self.v(value))
+            if key is None and value is None:
+                projected = together(query, self.q, self.k, self.v)
+            else:
+                key = query if key is None else key
+                projected = self.q(query), self.k(key), self.v(key if value is None else value)
+            q, k, v = map(self.split, projected)
+            k = k if self.k_norm is None else self.k_norm(k)
             k = k if rotary is None else rotary(k)
             k, v = (k, v) if cache is None else cache.append(k, v)
+        q = q if self.q_norm is None else self.q_norm(q)
         q = q if rotary is None else rotary(q)
         if _recording is not None:
             _recording.maps.append((self, attention_weights(q, k, mask, scale=self.scale).detach()))
@@ -147,4 +153,4 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(batch, length, heads * head_dim) -> (batch, heads, length, head_dim)."""
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)

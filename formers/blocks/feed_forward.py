@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from formers.blocks.weight import together
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
@@ -34,5 +36,6 @@ class FeedForward(nn.Module):
         if self.gate is None:
             inner = self.activation(self.up(x))
         else:
-            inner = self.activation(self.gate(x)) * self.up(x)
+            gate, up = together(x, self.gate, self.up)
+            inner = self.activation(gate) * up
         return self.down(inner)

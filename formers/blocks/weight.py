@@ -6,8 +6,10 @@ operation sees the plain numbers. No model knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 PACKED_MOST = 4 << 30  # bytes of one model that are packed: packs lie beside the plain weights
-FEW_ROWS = 32  # up to here the int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
+FEW_ROWS = 8  # up to here the int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
 SAMPLE = 64  # numbers of a weight that tell whether it is still the one that was packed
 
 
@@ -27,8 +29,9 @@ class Packed:
     """
 
     def __init__(self, plain: Tensor) -> None:
-        self.plain, self.version, self.pack = plain, -1, torch.empty(0)
-        self.sample = torch.empty(0)
+        self.plain, self.version, self.sample = plain, -1, torch.empty(0)
+        self.pack: Tensor | None = None
+        self.joint: Joint | None = None
 
     def fresh(self) -> bool:
         """Whether the plain weight is what was packed; `weight.data.copy_()` leaves no trace but other numbers."""
@@ -38,11 +41,22 @@ class Packed:
         flat = self.plain.detach().view(-1)
         return flat[:: max(1, len(flat) // SAMPLE)]
 
+    def note(self) -> Tensor:
+        """The plain weight, which is remembered as it is now."""
+        self.version, self.sample = self.plain._version, self.some().clone()
+        return self.plain.detach()
+
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.version < 0:
-            self.pack = torch.ops.mkldnn._reorder_linear_weight(self.plain.detach(), 64)
-            self.version, self.sample = self.plain._version, self.some().clone()
+        if self.pack is None:
+            self.pack = torch.ops.mkldnn._reorder_linear_weight(self.note(), 64)
         return torch.ops.mkldnn._linear_pointwise(x, self.pack, bias, "none", [], "")
+
+    @staticmethod
+    def join(forms: Sequence[Packed]) -> Packed:
+        """All their rows in one pack."""
+        joined = Packed(torch.empty(0))
+        joined.pack = torch.ops.mkldnn._reorder_linear_weight(torch.cat([form.note() for form in forms]), 64)
+        return joined
 
     def rows(self, index: Tensor) -> Tensor:
         return F.embedding(index, self.plain)
@@ -66,6 +80,19 @@ class Int8:
         self.numbers = numbers.transpose(0, 1).contiguous()  # (groups, rows, group)
         self.scale = scale.squeeze(2).T.contiguous()  # (groups, rows), fp32
         self.ones = torch.ones(rows, dtype=torch.bfloat16)
+        self.joint: Joint | None = None
+
+    @staticmethod
+    def join(forms: Sequence[Int8]) -> Int8:
+        """All their rows in one matrix, of which theirs become views."""
+        joined = copy.copy(forms[0])
+        joined.numbers = torch.cat([form.numbers for form in forms], 1)
+        joined.scale = torch.cat([form.scale for form in forms], 1)
+        joined.ones = torch.cat([form.ones for form in forms])
+        sizes = [form.numbers.shape[1] for form in forms]
+        for form, numbers in zip(forms, joined.numbers.split(sizes, 1), strict=True):
+            form.numbers = numbers
+        return joined
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         flat = x.reshape(-1, x.shape[-1]).bfloat16()
@@ -91,6 +118,32 @@ class Int8:
 
 
 Form = Packed | Int8
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Matrices that read the same vectors, as one."""
+
+    forms: tuple[Form, ...]
+    joined: Form
+    sizes: list[int]
+
+
+def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
+    """What each layer makes of x. Linears whose weights have a form are one product: fewer and larger ones."""
+    forms = tuple(layer.weight.form for layer in layers if type(layer) is nn.Linear and type(layer.weight) is Weight)
+    if len(forms) < len(layers):
+        return [layer(x) for layer in layers]
+    joint = forms[0].joint
+    if joint is None or joint.forms != forms:  # forms are compared as objects: a changed weight gets a new one
+        sizes = [layer.out_features for layer in layers]
+        joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), sizes)  # type: ignore[arg-type]
+    given = [layer.bias for layer in layers]
+    bias = None
+    if any(each is not None for each in given):
+        bias = torch.cat([x.new_zeros(size) if each is None else each  # type: ignore[misc]
+                          for each, size in zip(given, joint.sizes, strict=True)])
+    return joint.joined.linear(x, bias).split(joint.sizes, -1)
 
 
 class Weight(torch.Tensor):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise
+from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
@@ -132,3 +132,32 @@ def test_a_finer_group_is_closer():
     weight = torch.randn(64, 128) * torch.logspace(-2, 0, 128)
     errors = [(Int8(weight, group).dense() - weight).norm().item() for group in (0, 32, 8)]
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("form", ["packed", "int8"])
+@pytest.mark.parametrize("biases", [(True, True), (True, False), (False, False)])
+def test_layers_of_one_input_are_one_product(form, biases):
+    torch.manual_seed(1)
+    both = nn.ModuleList([nn.Linear(32, 24, bias=biases[0]), nn.Linear(32, 40, bias=biases[1])])
+    x = torch.randn(2, 3, 32)
+    with torch.no_grad():
+        if form == "int8":
+            quantise(both)
+        expected = [layer(x) for layer in both]
+        with packed(both):
+            for _ in range(2):
+                for found, wanted in zip(together(x, *both), expected, strict=True):
+                    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+            for layer, wanted in zip(both, expected, strict=True):  # alone they are what they were
+                torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_joint_product_follows_a_changed_weight():
+    both, x = nn.ModuleList([nn.Linear(32, 8), nn.Linear(32, 8)]), torch.randn(2, 32)
+    for _ in range(3):
+        with torch.no_grad():
+            both[1].weight.normal_()
+            expected = [layer(x) for layer in both]
+            with packed(both):
+                for found, wanted in zip(together(x, *both), expected, strict=True):
+                    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
