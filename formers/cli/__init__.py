@@ -27,8 +27,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 VERBS = {
     "train": ("formers.cli.train", "Train a recipe in a run folder, or go on with a run."),
     "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
-    "adapt": ("formers.cli.adapt", "Fine-tune a few weights of a model: LoRA, biases; merge adapters."),
-    "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU, chrF, exact match, sentences per second."),
+    "generate": ("formers.cli.generate", "Continue a text with a language model, or begin one."),
+    "chat": ("formers.cli.chat", "Talk with a language model."),
+    "adapt": ("formers.cli.adapt", "Fine-tune few weights of a model (LoRA, biases, head), merge adapters."),
+    "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU of translations, perplexity, multiple choice."),
     "inspect": ("formers.cli.inspect", "Look inside: attention, logit lens, probabilities, weights, learning curve."),
     "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
     "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),

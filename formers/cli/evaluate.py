@@ -1,4 +1,7 @@
-"""`formers evaluate`: translate a test set, and say how good and how fast that was."""
+"""`formers evaluate`: how good a model is on a test set, and how fast.
+
+Here: translations; `evaluate_language.py`: language models.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from formers.cli.evaluate_language import evaluate_language
 from formers.cli.options import (
     AllowBin,
     Beams,
@@ -48,22 +52,68 @@ def run(
     beams: Beams = None,
     length_penalty: LengthPenalty = None,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, metavar="N", help="Only the first N pairs.")
+        int | None, typer.Option("--count", min=1, metavar="N", help="Only the first N pairs or questions.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the translations here.")
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", metavar="FILE", help="A text that a language model reads: perplexity, bits per byte."),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", min=2, metavar="N", help="Tokens that are read at a time (default: all that the model reads)."
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            "--stride", min=1, metavar="N", help="Tokens from one window to the next (default: half a window)."
+        ),
+    ] = None,
+    choices: Annotated[
+        str | None,
+        typer.Option(
+            "--choices",
+            metavar="FILE.jsonl",
+            help='Questions for a language model: {"question": ..., "choices": [...], "answer": text or place}.',
+        ),
+    ] = None,
+    shots: Annotated[
+        int,
+        typer.Option("--shots", min=0, metavar="N", help="The first N questions are examples and are not asked."),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     allow_bin: AllowBin = False,
     offline: Offline = False,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Measure a model: BLEU, chrF, exact match, sentences per second."""
+    """Measure a model: BLEU of translations, perplexity, multiple choice.
+
+    A translation model translates --data; a language model reads --text, or answers --choices. A run without any of
+    them is measured on its own test data.
+    """
     out_file(out)
+    recipe = named(model) if is_run(model) else None
+    if text is not None or choices is not None or (recipe is not None and recipe.system == "language"):
+        if data is not None or out is not None:
+            raise ConfigError("--data and --out are for translations; a language model reads --text or --choices")
+
+        def opened() -> Any:
+            return open_model(
+                model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
+            )
+
+        evaluate_language(model, opened, text, choices, window, stride, shots, count, as_json)
+        return
     table, config = pairs(model, data, source, target, count)
     sources, targets = table.columns[config.source], table.columns[config.target]
-    translator = open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
+    translator = open_model(
+        model, system="translation", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
+    )
     begin = time.perf_counter()
     scores, signatures, found = translator.evaluate(
         sources, targets, beams=beams, length_penalty=length_penalty

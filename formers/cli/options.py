@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from formers.errors import ConfigError
 
-if TYPE_CHECKING:
-    from formers.systems.translation import Translator
-
 Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A run, a model folder, or a hub id (owner/name[@revision]).",
+        help="A run, a model folder, a .gguf file, or a hub id (owner/name[@revision]).",
         show_default=False,
     ),
 ]
@@ -52,18 +49,68 @@ Source = Annotated[str | None, typer.Option("--source", metavar="COLUMN", help="
 Target = Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="Column to translate into.")]
 
 
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", min=1, metavar="N", help="Most tokens to write; fewer at the model's length.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="X",
+        help="Draw tokens: below 1 sharper, above 1 flatter; 0: the likeliest (default: the likeliest, unless another "
+        "option asks for drawing, then as the model asks).",
+    ),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", min=0, metavar="N", help="Draw from the N likeliest (0: all).")]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", metavar="X", help="Draw from the fewest likeliest whose probabilities reach X."),
+]
+MinP = Annotated[
+    float | None,
+    typer.Option("--min-p", metavar="X", help="Draw from what is at least X times as likely as the likeliest."),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    typer.Option("--repetition-penalty", metavar="X", help="Above 1: what was said is worth less."),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop", metavar="TEXT", help=r"Text that ends the text (\n: a line feed); may be given many times."
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Draw the same text every time.")]
+
+
+def stops(given: list[str] | None) -> tuple[str, ...]:
+    """--stop with line feeds and tabs for what a shell hands over as a backslash and a letter."""
+    return tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in given or ())
+
+
+VERB_OF = {"translation": 'formers translate {} "I ate an apple"', "language": 'formers generate {} "Once upon a time"'}
+
+
 def open_model(
     source: str,
     *,
+    system: str | None = None,
     allow_bin: bool = False,
     offline: bool = False,
     dtype: str | None = None,
     device: str | None = None,
-) -> Translator:
-    """What `formers.load` gives; `offline` False leaves the choice to the environment (HF_HUB_OFFLINE)."""
-    from formers.registry import load
+) -> Any:
+    """What `formers.load` gives; `offline` False leaves the choice to the environment (HF_HUB_OFFLINE).
 
-    return load(source, dtype=dtype, device=device, allow_bin=allow_bin, offline=True if offline else None)
+    system: what it must be ("translation", "language").
+    """
+    from formers.registry import SYSTEM_OF_MODEL, load
+
+    found = load(source, dtype=dtype, device=device, allow_bin=allow_bin, offline=True if offline else None)
+    kind = SYSTEM_OF_MODEL[type(found.model).__name__]
+    if system is not None and kind != system:
+        raise ConfigError(f"{source} is a {kind} model, expected a {system} model; try: {VERB_OF[kind].format(source)}")
+    return found
 
 
 def is_run(source: str) -> bool:

@@ -74,7 +74,9 @@ def run(
         raise ConfigError("give texts or --file, not both")
     groups = lines_of(texts, file)  # a file is read, and its faults found, before the model
     out_file(out)
-    translator = open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
+    translator = open_model(
+        model, system="translation", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
+    )
     translator.needs_tokenizer()
     options: dict[str, Any] = {"beams": beams, "length_penalty": length_penalty, "prefix": prefix}
     with nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as target:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from formers.blocks.cache import Cache
+from formers.blocks.weight import packed
 from formers.decoding.filters import Filter
 from formers.decoding.generate import Hypothesis, complete, generate
 from formers.decoding.settings import Settings
@@ -61,12 +62,16 @@ class Options:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not all(self.stop):
+            raise ConfigError('a stop string is empty, expected text such as "\\n"')
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens: got {self.max_tokens}, expected at least 1")
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
-        if self.samples is not None and self.samples < 1:
-            raise ConfigError(f"samples: got {self.samples}, expected at least 1")
+        nothing = Settings(start=0, stop=(), pad=0)  # what is wrong is said now, not when a text is wanted
+        self.filters(nothing)
+        self.drawing(nothing, None)
+        Beam(self.beams)
         if self.temperature == 0 and (self.samples or 1) > 1:
             raise ConfigError(f"samples: got {self.samples} with temperature 0, which are all the same; give a "
                               "temperature above 0")
@@ -84,15 +89,17 @@ class Options:
         """For these prompts, whose texts do not depend on each other."""
         if not self.draws:
             return Greedy() if self.beams == 1 else Beam(self.beams, settings.length_penalty)
+        return self.drawing(settings, None if self.seed is None else seeds(self.seed, prompts))
 
+    def drawing(self, settings: Settings, seed: tuple[int, ...] | None) -> Sample:
         def value(mine: float | None, theirs: float | None, neutral: float) -> float:
             return mine if mine is not None else neutral if theirs is None else theirs
 
         return Sample(
-            temperature=value(self.temperature, settings.temperature or None, 1.0),
+            temperature=value(self.temperature or None, settings.temperature or None, 1.0),
             top_k=int(value(self.top_k, settings.top_k, 0)), top_p=value(self.top_p, settings.top_p, 1.0),
-            min_p=value(self.min_p, settings.min_p, 0.0), samples=self.samples or 1,
-            seed=None if self.seed is None else seeds(self.seed, prompts),
+            min_p=value(self.min_p, settings.min_p, 0.0), samples=1 if self.samples is None else self.samples,
+            seed=seed,
         )
 
     def filters(self, settings: Settings) -> list[Filter]:
@@ -170,7 +177,7 @@ class Writer:
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         spans = [len(prompt) + self.limit(prompt, options) for prompt in prompts]
         found: dict[int, list[Continuation]] = {}
-        with inference(self.model):
+        with inference(self.model), torch.no_grad(), packed(self.model):
             for chosen in batches(order, spans, POSITIONS // strategy.width):
                 some = strategy
                 if isinstance(strategy, Sample) and isinstance(strategy.seed, tuple):
@@ -247,7 +254,9 @@ class Writing:
             pad=writer.settings.pad, until=until,
             before=torch.tensor([self.read], device=device) if self.read and filters else None,
         )
-        with inference(writer.model):
+        with inference(writer.model), ExitStack() as stack:
+            with torch.no_grad():  # here only: what reads the pieces may compute gradients in between
+                stack.enter_context(packed(writer.model))
             for step in steps:
                 token = step.tokens[0][0]
                 if token is not None:

@@ -19,7 +19,7 @@ from formers.pretrained.load import Loaded, save_model
 from formers.systems.choices import Choice, Chooser
 from formers.systems.generation import Options, Writer, Writing, inference
 from formers.systems.likelihood import Scored, score_text
-from formers.text.chat import ChatTemplate, load_template
+from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
 
@@ -139,4 +139,4 @@ def open_language(loaded: Loaded) -> LanguageModel:
     """The system of a loaded checkpoint."""
     assert isinstance(loaded.model, CausalLM)  # the registry names this opener for families of it only
     return LanguageModel(loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family,
-                         template=load_template(loaded.folder))
+                         template=loaded.template)

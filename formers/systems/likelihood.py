@@ -25,6 +25,12 @@ class Scored:
     bytes: int
     """Of the whole text in UTF-8."""
 
+    @staticmethod
+    def joined(parts: Sequence[Scored]) -> Scored:
+        """Several texts as one."""
+        return Scored([token for each in parts for token in each.tokens], [s for each in parts for s in each.scores],
+                      sum(each.bytes for each in parts))
+
     @property
     def total(self) -> float:
         return math.fsum(self.scores)

@@ -97,3 +97,21 @@ def test_reorder_moves_every_layer_and_what_is_real():
     cache.reorder_memory(torch.tensor([1]))
     assert torch.equal(cache.memory, memory[1:]) and torch.equal(cache.memory_keep, memory_keep[1:])
     assert cache[0][1].read()[0].shape[0] == 1
+
+
+def test_reserve_makes_room_and_forgets_nothing():
+    cache = Cache(2, 0)
+    cache.reserve(3)
+    first, second = pair(1, 3), pair(1, 4)
+    for own in cache.own:
+        own.append(*first)
+    cache.reserve(2)
+    assert cache.capacity == 3
+    cache.reserve(7)
+    for own in cache.own:
+        assert torch.equal(own.append(*second)[0], torch.cat([first[0], second[0]], 2))
+    before = cache.own[0].keys.data_ptr()
+    cache.reserve(8)  # half as much again: growing one by one copies a few times only
+    assert cache.capacity == 10 and cache.own[0].keys.data_ptr() != before
+    cache.reserve(10)
+    assert torch.equal(cache.own[1].read()[1], torch.cat([first[1], second[1]], 2))

@@ -112,7 +112,7 @@ def test_faults(trained, tmp_path):
 
 
 def test_what_is_not_a_model(trained, tmp_path):
-    assert "there is no such run or folder" in fails("translate", "nothing", "hi")
+    assert "there is no such run" in fails("translate", "nothing", "hi")
     (tmp_path / "empty").mkdir()
     assert "config.json" in fails("translate", "empty", "hi")
     (tmp_path / "file.txt").write_text("x")
