@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from formers.pretrained.adapters import Adapter
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
+# system of a model -> what it learns from unless told
+OFFLINE = {"translation": "translation", "language": "language/lora"}
 LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
@@ -60,10 +62,10 @@ def run(
     allow_bin: AllowBin = False,
     offline: Offline = False,
 ) -> None:
-    """Fine-tune a few weights of a model: LoRA (the default), biases, or what comes last.
+    """Fine-tune few weights of a model (LoRA, biases, head), merge adapters.
 
-    The run holds an adapter, a small folder that opens like a model: [bold]formers generate RUN[/bold]. LoRA is
-    written as the library peft writes it. Adapters side by side: formers.pretrained.adapters.load_adapter.
+    LoRA unless told otherwise. The run holds an adapter, a small folder that opens like a model:
+    [bold]formers generate RUN[/bold]. LoRA is written as the library peft writes it, and read from there.
     """
     verb, rest = what[0], what[1:]
     if verb not in ("merge", "show") and rest:
@@ -107,8 +109,9 @@ def train(
     from formers.registry import SYSTEM_OF_MODEL, locate
 
     place = locate(model)
-    name = recipe or SYSTEM_OF_MODEL[model_class(place).__name__]
-    folder = folder or default_folder(name).with_name(f"{default_folder(name).name}-{kind}")
+    name = recipe or OFFLINE[SYSTEM_OF_MODEL[model_class(place).__name__]]
+    usual = default_folder(name)
+    folder = folder or usual.with_name(f"{usual.name.removesuffix('-lora')}-{kind}")
     command.run(name, folder, [f"model.start={model}", *changes], fresh, plain, as_json)
 
 

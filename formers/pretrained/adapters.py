@@ -209,6 +209,8 @@ def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
             if place.resolve() == adapter.folder.resolve():
                 raise CheckpointError(f"{adapter.folder} names itself as the model it belongs to; {by_hand}")
             return place
+    if hub.is_gguf(name):
+        return hub.fetch_gguf(name)
     if hub.is_id(name):
         return hub.fetch(name, allow_bin=allow_bin)
     raise CheckpointError(f"the model that {adapter.folder} belongs to, {name}, is not there; {by_hand}")

@@ -8,6 +8,10 @@ from typing import Any
 
 from formers.adapters.config import AdapterConfig, adapt
 from formers.pretrained.adapters import family_of, layout, save_adapter
+from formers.pretrained.files import GENERATION, Content, as_json
+from formers.systems.instruct import InstructTask
+from formers.systems.language_tasks import LanguageTask
+from formers.systems.preferences import PreferenceTask
 from formers.training.task import Batches, Loss, Task
 
 
@@ -29,10 +33,19 @@ class AdaptedTask:
         return self.task.sample()
 
     def save(self, folder: Path) -> None:
-        save_adapter(folder, self.model, base=self.base, kind=self.kind, family=self.family)
+        save_adapter(folder, self.model, base=self.base, kind=self.kind, family=self.family, extra=beside(self.task))
 
     def set_recompute(self) -> None:
         self.task.set_recompute()
+
+
+def beside(task: Task) -> dict[str, Content]:
+    """What a task settles besides weights: how conversations are written, and where a text ends."""
+    if not isinstance(task, LanguageTask | InstructTask | PreferenceTask):
+        return {}
+    language = task.language
+    files: dict[str, Content] = {GENERATION: as_json(language.settings.raw())}
+    return files if language.template is None else {**files, **language.template.files()}
 
 
 def adapted(

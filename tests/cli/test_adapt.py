@@ -96,3 +96,14 @@ def test_faults_of_folders(trained, tmp_path):
     (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(raw | {"r": 3}))
     assert "wrong shape" in fails("adapt", "merge", trained.folder, "moved", "other")
     assert load_file(tmp_path / "whole" / "model.safetensors")
+
+
+def test_a_language_model_learns_conversations_unless_told(tmp_path):
+    small = ["model.dim=32", "model.layers=1", "model.hidden=48", "model.heads=2", "data.vocab=300", "train.steps=2"]
+    sets = [part for change in [*small, "train.evaluate_every=0", "train.sample_every=0"] for part in ("--set", change)]
+    works("train", "language", "--run", "base", "--plain", *sets)
+    few = ["data.count=40", "data.held_out=8", "task.answered=0", *small[-1:], *sets[-3::2]]
+    shown = works("adapt", "base", "--plain", *[part for change in few for part in ("--set", change)])
+    assert "formers chat runs/language-lora" in shown
+    assert "lora of " in works("adapt", "show", "runs/language-lora")
+    assert works("generate", "runs/language-lora", "The", "--max-tokens", "3")

@@ -191,3 +191,25 @@ def test_another_model_in_its_place_is_noticed(base, tmp_path):
               {"format": "pt"})
     with pytest.raises(CheckpointError, match="the weights that do not learn differ"):
         train(tmp_path / "run", tmp_path / "base", *LORA)
+
+
+def test_conversations_are_written_and_ended_as_they_were_learned(tmp_path):
+    sizes = ["model.dim=32", "model.layers=2", "model.hidden=48", "model.heads=2", "train.threads=1",
+             "train.precision=fp32", "train.evaluate_every=0", "train.sample_every=0", "train.save_every=0"]
+    small = ["data.count=40", "data.held_out=8", "data.tokens_per_batch=512", "task.answered=0", "train.steps=3"]
+    list(formers.train("language", [*sizes, "data.vocab=300", "train.steps=3"], run=tmp_path / "base"))
+    list(formers.train("language/instruct", [*sizes, *small, f"model.start={tmp_path / 'base'}", *LORA],
+                       run=tmp_path / "run"))
+    base, opened = formers.load(tmp_path / "base"), formers.load(tmp_path / "run")
+    assert base.template is None and "Assistant:" in opened.template.source
+    recipe = load_recipe(tmp_path / "run" / "recipe.toml")
+    task, _, _ = prepare("instruct", recipe.sections, tmp_path / "again")
+    assert opened.settings == task.task.language.settings
+    assert opened.tokenizer.files() == base.tokenizer.files()
+    tokens = torch.randint(0, 300, (2, 9))
+    with torch.no_grad():
+        assert not torch.equal(opened.model(tokens), base.model(tokens))
+    # preferences on top: the adapter of the first run is part of the model that the second adapts
+    list(formers.train("language/preferences", [*sizes, "data.count=20", "data.held_out=4", "train.steps=2", *LORA,
+                                                f"model.start={tmp_path / 'run'}"], run=tmp_path / "second"))
+    assert formers.load(tmp_path / "second").template.source == opened.template.source
