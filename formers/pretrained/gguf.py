@@ -113,9 +113,9 @@ def load_gguf(
     file = open_gguf(path)
     raw, architecture = read_config(file)
     kind = family(raw["model_type"])
+    tokenizer = gguf_tokenizer(file.metadata, what=str(file.path))  # first: it faults sooner, and frees its memory
     tensors = read_tensors(file, architecture, raw, dtype or torch.float32)
     model, prefix = kind.build(raw, tensors, dtype=dtype, what=str(file.path))
-    tokenizer = gguf_tokenizer(file.metadata, what=str(file.path))
     check_vocabulary(tokenizer, model, file.path)
     config = {**kind.generation, **raw, **special_ids(file.metadata)}
     model = model if device is None else model.to(device)

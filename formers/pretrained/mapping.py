@@ -307,7 +307,7 @@ def split(tensor: Tensor, parts: int) -> list[Tensor] | None:
 
 def finite(tensor: Tensor) -> bool:
     """No NaN and no infinity; one pass, a second only where the sum of sound numbers is too large itself."""
-    if not tensor.is_floating_point() or tensor.sum(dtype=torch.float32).isfinite():
+    if not tensor.is_floating_point() or tensor.sum().isfinite():  # summed in another dtype it would be copied
         return True
     return bool(tensor.isfinite().all())
 
