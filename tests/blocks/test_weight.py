@@ -112,6 +112,15 @@ def test_int8_products_are_those_of_its_own_numbers(group, rows):
     torch.testing.assert_close(form.rows(index), form.dense()[index])
 
 
+@pytest.mark.parametrize("columns", [8, 20, 24, 40, 72])
+def test_int8_of_any_width(columns):
+    """PyTorch's kernel ends the process where the width is no multiple of 16."""
+    form, x = Int8(torch.randn(24, columns)), torch.randn(1, columns)
+    torch.testing.assert_close(form.linear(x), F.linear(x, form.dense()), atol=0.1, rtol=0.05)
+    grouped = Int8(torch.randn(24, 48), 24)
+    torch.testing.assert_close(grouped.linear(torch.ones(1, 48)), grouped.dense().sum(1)[None], atol=0.2, rtol=0.05)
+
+
 def test_a_quantised_model_is_close_and_a_quarter_as_large():
     network, tokens = model("gpt2", dim=128, hidden=512), torch.randint(0, 101, (2, 9))
     for parameter in network.parameters():
