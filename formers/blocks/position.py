@@ -97,7 +97,7 @@ class Rotary(nn.Module):
     def frequencies(self, device: torch.device) -> Float[Tensor, " half"]:
         """Radians per position of each pair."""
         exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device) / self.head_dim
-        turns = self.base**-exponent
+        turns = 1.0 / self.base**exponent  # rounded as in published models: an ulp is seen at position 1000
         return turns if self.stretch is None else self.stretch(turns)
 
     def at(self, start: int, length: int, like: Tensor) -> Turn:
