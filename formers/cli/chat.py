@@ -82,7 +82,8 @@ def run(
 ) -> None:
     """Talk with a language model.
 
-    One line is one message. Ctrl-C stops an answer and keeps the chat. On a pipe every line of standard input is answered, until it ends. /help lists what can be done besides talking.
+    One line is one message. Ctrl-C stops an answer and keeps the chat. On a pipe every line of standard input is
+    answered, until it ends. /help lists what can be done besides talking.
     """
     from formers.systems.chat import Chat, read_messages
     from formers.systems.generation import Options

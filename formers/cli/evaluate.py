@@ -98,7 +98,7 @@ def run(
     """
     out_file(out)
     recipe = named(model) if is_run(model) else None
-    if text is not None or choices is not None or (recipe is not None and recipe.system == "language"):
+    if text is not None or choices is not None or (recipe is not None and recipe.system != "translation"):
         if data is not None or out is not None:
             raise ConfigError("--data and --out are for translations; a language model reads --text or --choices")
 
@@ -172,6 +172,7 @@ def pairs(
     if data is not None:
         config = replace(config, test=data)
     elif recipe is None:
-        raise ConfigError(f"{model} is not a run, so it has no test data of its own: give --data SOURCE")
+        raise ConfigError(f"{model} is not a run, so it has no test data of its own: give --data SOURCE "
+                          "(a translation model), or --text FILE or --choices FILE (a language model)")
     table = config.read("test") or config.read("validation") or config.tables()[1]
     return table.select(range(min(count or len(table), len(table)))), config

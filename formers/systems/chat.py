@@ -19,7 +19,7 @@ from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
 MAX_TOKENS = 1024
 NO_TEMPLATE = ("this model has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json), so "
-               "nothing says how it is spoken to; take one that was tuned for chats, or name a template file")
+               "nothing says how it is spoken to; take one tuned for chats, or give a template (--template FILE|plain)")
 
 
 class Turn(NamedTuple):

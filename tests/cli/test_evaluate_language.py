@@ -1,6 +1,7 @@
 """`formers evaluate` for language models: a text's perplexity, multiple choice, and bad rows in one line."""
 
 import json
+import shutil
 
 import pytest
 
@@ -100,3 +101,20 @@ def test_faults(folder, trained, tmp_path):
     assert "expected a translation model" in fails("evaluate", folder, "--data", "builtin:phrasebook")
     long = [{**ROWS[0], "question": TEXT}]
     assert "question 1 with its longest choice has" in fails("evaluate", folder, "--choices", written(tmp_path, long))
+
+
+def test_a_run_is_measured_on_its_own_text(folder, tmp_path):
+    """What a recipe keeps for judging, document by document."""
+    run = shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "train.txt").write_text("a\n")
+    (tmp_path / "test.txt").write_text("Once upon a time\n\nLily was a girl\n")
+    (run / "recipe.toml").write_text(
+        '# a run of a test\nsystem = "language"\n[data]\ntrain = "train.txt"\ntest = "test.txt"\nseparator = "blank"\n')
+    found = json.loads(works("evaluate", run, "--json"))
+    model = formers.load(folder)
+    scores = [model.score(each) for each in ("Once upon a time", "Lily was a girl")]
+    assert found["documents"] == 2 and found["tokens"] == sum(len(each.tokens) for each in scores)
+    assert found["bytes"] == 31
+    (run / "recipe.toml").write_text('# another\nsystem = "instruct"\n')
+    assert "has learned from instruct data, not from plain text" in fails("evaluate", run)
+    assert "--text FILE or --choices FILE (a language model)" in fails("evaluate", folder)
