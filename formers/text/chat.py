@@ -173,8 +173,10 @@ class ChatEncoder:
         # without the post-processor: the template writes the special tokens, and offsets keep their spaces
         table = json.loads(tokenizer.rules.to_str())
         self.rules = tokenizers.Tokenizer.from_str(json.dumps({**table, "post_processor": None}))
+        # text itself may be unknown, but not to bytes: there "unknown" is another name of a control token
+        unknown = None if tokenizer.byte_level else tokenizer.unk
         controls = {each["content"] for each in table["added_tokens"]
-                    if (each["special"] and each["id"] != tokenizer.unk) or each["id"] == tokenizer.eos}
+                    if (each["special"] and each["id"] != unknown) or each["id"] == tokenizer.eos}
         written = {each["content"] for each in table["added_tokens"] if each["content"] in template.source}
         self.controls, self.guarded = Names(controls), Names(controls | written)
         self.numbers = {each["id"] for each in table["added_tokens"] if each["content"] in controls}

@@ -24,7 +24,10 @@ class TextStream:
         if any(not each for each in stop):
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
         self.tokenizer, self.stop = tokenizer, tuple(stop)
-        self.window = list(before[-CONTEXT:])  # tokens: those told already that matter to the next, then the others
+        count = CONTEXT
+        while count < CONTEXT + LONGEST and BROKEN in tokenizer.decode(before[-count:]):
+            count += 1  # it begins within a character, which would spoil all bytes after it
+        self.window = list(before[-count:])  # tokens: those told already that matter to the next, then the others
         self.told = len(self.window)
         self.shown = len(tokenizer.decode(self.window)) if self.window else 0
         self.held = ""  # may be the beginning of a stop string

@@ -45,6 +45,16 @@ def runs(encoded):
     return [(said, TOKENIZER.decode(ids, skip_special=False)) for said, ids in found]
 
 
+def test_a_control_token_that_is_also_called_unknown_is_guarded():
+    """SmolLM2's unk_token is <|endoftext|>."""
+    settings = {**TOKENIZER.settings, "unk_token": "</s>", "eos_token": "<s>"}
+    both = RuleTokenizer(tokenizers.Tokenizer.from_str(TOKENIZER.rules.to_str()), settings)
+    assert both.byte_level and both.unk is not None and both.unk != both.eos
+    encoder = ChatEncoder(ChatTemplate("{{ messages[0].content }}", NAMES), both)
+    ids = encoder.ids([{"role": "user", "content": "a</s>b"}])
+    assert both.unk not in ids and both.decode(ids) == "a</s>b"
+
+
 # ---- templates ---------------------------------------------------------------------------------------------
 
 
@@ -364,3 +374,14 @@ def test_a_word_that_begins_with_a_space_is_read_alike_after_a_cut():
 def test_no_tokenizer():
     with pytest.raises(ConfigError, match="no tokenizer"):
         ChatEncoder(ChatTemplate(CHATML, {}), None)
+
+
+def test_what_ends_an_answer():
+    ends = {name: ChatEncoder(ChatTemplate(source, NAMES), TOKENIZER).ending() for name, source in TEMPLATES.items()}
+    named = {name: TOKENIZER.pieces(found) for name, found in ends.items()}
+    assert named == {"chatml": ["<|im_end|>"], "llama3": ["<|eot_id|>"], "instruction": ["</s>"],
+                     "thinking": ["<|im_end|>"], "generation": ["<|im_end|>"]}
+    words = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}", NAMES)
+    assert ChatEncoder(words, TOKENIZER).ending() == []
+    picky = ChatTemplate("{{ raise_exception('never') }}", NAMES)
+    assert ChatEncoder(picky, TOKENIZER).ending() == []

@@ -67,6 +67,12 @@ def test_a_character_of_several_tokens_comes_whole():
     assert [stream.add(single(byte)) for byte in "🙂".encode()] == ["", "", "", "🙂"]
 
 
+def test_what_is_decoded_along_does_not_begin_within_a_character():
+    text = "ééé東東🙂é"
+    ids = FALLBACK.encode_plain([text])[0]
+    assert "".join(pieces(TextStream(FALLBACK, ids[:-2]), ids[-2:])) == "é"
+
+
 def single(byte):
     """The token of one byte."""
     return BYTES.rules.token_to_id(mapped(byte))
