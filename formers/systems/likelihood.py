@@ -64,30 +64,29 @@ def score_text(
     if len(body) <= first:
         raise DataError("the text is too short to be scored: it has no token with another one before it")
     scores: list[float] = []
-    for rows, counts in windows(body, first, window - len(opening), stride):
+    for rows, count in windows(body, first, window - len(opening), stride):
         read = torch.tensor([[*opening, *row] for row in rows], device=model.embedding.weight.device)
         with torch.no_grad():
-            found = log_probs(model, model.features(read[:, :-1]), read[:, 1:])
-        scores += [each for row, count in zip(found.tolist(), counts, strict=True) for each in row[len(row) - count :]]
+            found = log_probs(model, model.features(read[:, :-1])[:, -count:], read[:, -count:])
+        scores += found.flatten().tolist()
     return Scored(body[first:], scores, len(text.encode()))
 
 
 def windows(
     body: Sequence[int], first: int, size: int, stride: int
-) -> Iterator[tuple[list[Sequence[int]], list[int]]]:
+) -> Iterator[tuple[list[Sequence[int]], int]]:
     """Windows of equal length in groups, and how many tokens at the end of each are counted in it."""
     rows: list[Sequence[int]] = []
-    counts: list[int] = []
-    begin, done = 0, first
+    begin, done, counted = 0, first, 0
     while done < len(body):
         row = body[begin : begin + size]
-        if rows and (len(row) < len(rows[0]) or (len(rows) + 1) * size > READ):
-            yield rows, counts
-            rows, counts = [], []
+        count = begin + len(row) - done
+        if rows and (len(row) < len(rows[0]) or count != counted or (len(rows) + 1) * size > READ):
+            yield rows, counted
+            rows = []
         rows.append(row)
-        counts.append(begin + len(row) - done)
-        begin, done = begin + stride, begin + len(row)
-    yield rows, counts
+        counted, begin, done = count, begin + stride, begin + len(row)
+    yield rows, counted
 
 
 def log_probs(model: CausalLM, x: Tensor, targets: Tensor) -> Tensor:
