@@ -34,7 +34,7 @@ AllowBin = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Take hub models from the cache only.")]
 Dtype = Annotated[
-    str | None, typer.Option("--dtype", metavar="fp32|bf16|fp16", help="Number format of the weights.")
+    str | None, typer.Option("--dtype", metavar="fp32|bf16|fp16|int8", help="Number format of the weights.")
 ]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cpu).")
