@@ -98,6 +98,8 @@ class Int8:
         flat = x.reshape(-1, x.shape[-1]).bfloat16()
         if len(self.numbers) == 1:
             y = self.product(flat, self.numbers[0]) * self.scale[0]
+        elif len(flat) > FEW_ROWS:  # one product with the plain numbers in bf16, or the sums of all groups fill memory
+            y = F.linear(flat, self.dense().bfloat16())
         else:
             pieces = zip(flat.split(self.group, 1), self.numbers, self.scale, strict=True)
             y = torch.stack([self.product(piece.contiguous(), part) * scale for piece, part, scale in pieces]).sum(0)
