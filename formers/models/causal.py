@@ -26,6 +26,7 @@ from formers.blocks.embedding import embed
 from formers.blocks.position import Learned, Rotary, Stretch
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
+from formers.models.sizes import check_sizes
 
 BLOCKS = {"plain": Block, "sandwich": SandwichBlock}
 
@@ -207,19 +208,9 @@ class CausalSizes:
     """Biases, where the form has some."""
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ConfigError(f'model.form "{self.form}" is not known{nearest(self.form, FORMS)}')
-        for name in ("dim", "layers", "heads", "hidden", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} ({getattr(self, name)}) must be at least 1")
-        pairs = 2 if FORMS[self.form].positions == "rotary" else 1  # rotary turns pairs of features
-        if self.dim % (self.heads * pairs):
-            raise ConfigError(f"model.dim ({self.dim}) must be a multiple of "
-                              f"{'2 * ' if pairs == 2 else ''}model.heads ({self.heads})")
+        check_sizes(self, FORMS, ("dim", "layers", "heads", "hidden", "length"))
         if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
             raise ConfigError(f"model.heads ({self.heads}) must be a multiple of model.kv_heads ({self.kv_heads})")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout ({self.dropout}) must be in [0, 1)")
 
     def config(self, vocab: int) -> CausalConfig:
         """The whole config for a vocabulary."""

@@ -25,7 +25,7 @@ from formers.blocks.embedding import embed
 from formers.blocks.norm import make_norm
 from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal
 from formers.blocks.stack import Stack, StackConfig
-from formers.errors import ConfigError, nearest
+from formers.models.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,17 +219,7 @@ class TransformerSizes:
     """Most tokens of a sentence."""
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ConfigError(f'model.form "{self.form}" is not known{nearest(self.form, FORMS)}')
-        for name in ("dim", "encoder_layers", "decoder_layers", "heads", "hidden", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} ({getattr(self, name)}) must be at least 1")
-        per_head = 2 if FORMS[self.form].positions == "rotary" else 1  # rotary turns pairs of features
-        if self.dim % (self.heads * per_head):
-            raise ConfigError(f"model.dim ({self.dim}) must be a multiple of "
-                              f"{'2 * ' if per_head == 2 else ''}model.heads ({self.heads})")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout ({self.dropout}) must be in [0, 1)")
+        check_sizes(self, FORMS, ("dim", "encoder_layers", "decoder_layers", "heads", "hidden", "length"))
 
     def config(self, vocab: int) -> TransformerConfig:
         """The whole config for a vocabulary."""
