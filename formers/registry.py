@@ -146,6 +146,8 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
                 f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
             )
         return path if path.is_file() else _only_gguf(path)
+    if path.parts[:1] == ("runs",):  # would be taken for a hub id
+        raise CheckpointError(f"{source}: there is no such run yet; train it first, or name another one")
     from formers.pretrained.hub import fetch, fetch_gguf, is_gguf, is_id
 
     if is_gguf(str(source)) and not path.parent.is_dir():

@@ -128,4 +128,5 @@ def summary(
         example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
         verb = VERBS[recipe.system]
         note(f"next:            formers {verb} {name}" + (f" {shlex.quote(example)}" if verb != "chat" else ""))
-        note(f"                 formers evaluate {name}")
+        if verb != "chat":  # answers were judged while training
+            note(f"                 formers evaluate {name}")

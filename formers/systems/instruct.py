@@ -225,8 +225,10 @@ def prepare(
         *report, *size_lines(language, encoder, sections, steps)]
 
 
-def size_lines(language: LanguageModel, encoder: ChatEncoder, sections: dict[str, Any], steps: float) -> list[str]:
-    """The lines of the report on template, tokenizer, model and memory."""
+def size_lines(
+    language: LanguageModel, encoder: ChatEncoder, sections: dict[str, Any], steps: float, *, sides: int = 1
+) -> list[str]:
+    """The lines of the report on template, tokenizer, model and memory; a batch has so many `sides`."""
     data, train = sections["data"], sections["train"]
     parameters = sum(p.numel() for p in language.model.parameters())
     copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
@@ -239,5 +241,5 @@ def size_lines(language: LanguageModel, encoder: ChatEncoder, sections: dict[str
         *[f"the template writes {name}, which is no token of this tokenizer, so anybody can write it" for name in lost],
         f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters:,} parameters",
         f"memory: {copies * 4 * parameters / 2**20:,.0f} MB for weights and optimizer, and the activations of "
-        f"{data.tokens_per_batch:,} tokens; one epoch: {steps:,.0f} steps of {train.accumulate} batch(es)",
+        f"{sides * data.tokens_per_batch:,} tokens; one epoch: {steps:,.0f} steps of {train.accumulate} batch(es)",
     ]

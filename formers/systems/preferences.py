@@ -243,5 +243,5 @@ def prepare(
     return PreferenceTask(language, encoder, watched, sections["task"]), batches, [
         f"training data: {batches.table.name}", *batches.report(language.needs_tokenizer().unk).lines(),
         f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
-        *size_lines(language, encoder, sections, steps), reference,
+        *size_lines(language, encoder, sections, steps, sides=2), reference,
     ]

@@ -15,8 +15,8 @@ def talks(tmp_path):
 
 
 def small(path, *changes):
-    given = [f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300", *changes]
-    return [part for change in given for part in ("--set", change)]
+    given = ["model.start=", f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300"]
+    return [part for change in (*given, *changes) for part in ("--set", change)]
 
 
 def test_conversations_are_shown_on_one_line():

@@ -2,31 +2,29 @@
 
 import pytest
 
-from formers.data.builtin.quiz import CAPITALS, SERIES, SPLITS, conversations, preferences, split_of
+from formers.data.builtin.quiz import SERIES, SPLITS, conversations, preferences, split_of
 from formers.data.sources import read_table
 from formers.errors import DataError
 from formers.text.chat import check_messages
 
 
-def test_the_same_every_time_and_all_different():
+def test_the_same_every_time():
     assert conversations("train", 300, seed=3) == conversations("train", 300, seed=3)
     assert conversations("train", 50, seed=3) != conversations("train", 50, seed=4)
-    assert len({str(row) for row in conversations("train", 2000)}) == 2000
+    assert conversations("train", 50) == conversations("train", 60)[:50]
+    assert len({str(row) for row in conversations("train", 1000)}) > 600
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_first_questions_belong_to_one_split(split):
     for (messages,) in conversations(split, 300):
         check_messages(messages, "row", answered=True)
-        first = next(message["content"] for message in messages if message["role"] == "user")
-        assert split_of(first) == split
+        assert split_of(messages[0]["content"]) == split
 
 
 def test_answers_are_right():
     for (messages,) in conversations("train", 3000):
-        loud = messages[0]["content"] == CAPITALS
-        turns = [message["content"] for message in messages if message["role"] != "system"]
-        assert all(answer == answer.upper() for answer in turns[1::2]) or not loud
+        turns = [message["content"] for message in messages]
         question, answer = turns[0], turns[1].rstrip(".").lower()
         if question.startswith(("What comes after", "Which word is last", "Which is larger,")):
             about = question.rstrip("?")
@@ -49,7 +47,7 @@ def test_as_tables_and_faults():
     table = read_table("builtin:quiz", columns=["messages"], text=[], split="test", count=7)
     assert len(table) == 7 and table.columns["messages"][0][-1]["role"] == "assistant"
     assert list(read_table("builtin:quiz-preferences", count=2).columns) == ["messages", "chosen", "rejected"]
-    with pytest.raises(DataError, match="expected 0 to 100000"):
-        conversations("train", 10**6)
+    with pytest.raises(DataError, match="expected 0 or more"):
+        conversations("train", -1)
     with pytest.raises(DataError, match="expected one of train"):
         preferences("dev", 1)

@@ -8,7 +8,7 @@ from formers.errors import ConfigError
 from formers.recipe import load_recipe
 from formers.systems.lessons import lessons
 
-TINY = ["model.dim=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.length=64"]
+TINY = ["model.start=", "model.dim=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.length=64"]
 
 
 def show(recipe, folder, *changes, split="train", count=3):

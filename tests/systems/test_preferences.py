@@ -10,7 +10,7 @@ import torch
 import formers
 from formers import registry
 from formers.data.preferences import ChoiceBatch
-from formers.errors import ConfigError
+from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM, CausalSizes
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
@@ -164,15 +164,21 @@ def test_eight_preferences_are_learned(tmp_path, pairs, base):
 
 def test_from_scratch_it_learns_to_answer_too(tmp_path, pairs):
     events = list(formers.train("language/preferences", [
-        *QUIET, f"data.train={pairs}", f"data.validation={pairs}", "model.dim=64", "model.hidden=128",
-        "model.layers=2", "data.vocab=300", "train.steps=120", "train.rate=0.005", "train.warmup=10",
-        "train.evaluate_every=120",
+        *QUIET, f"data.train={pairs}", f"data.validation={pairs}", "model.start=", "model.dim=64", "model.hidden=128",
+        "model.layers=2", "data.vocab=300", "task.likelihood=1", "train.steps=120", "train.rate=0.005",
+        "train.warmup=10", "train.evaluate_every=120",
     ], run=tmp_path / "run"))
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["right"] == 1 and found["likelihood"] > -0.1
     from formers.systems.chat import Chat
 
     assert Chat(formers.load(tmp_path / "run")).answer("What is the sea?") == "Water."
+
+
+def test_the_recipe_asks_for_the_model_that_it_starts_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="runs/language-instruct: there is no such run yet; train it first"):
+        next(formers.train("language/preferences"))
 
 
 def test_some_validation_rows_only(tmp_path, pairs, base):

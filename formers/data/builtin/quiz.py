@@ -3,34 +3,29 @@
     a kind of question, a wording, what it is about -> question and answer -> follow-ups -> a conversation
 
 What comes after Tuesday, which word is first, words backwards, which number is larger. What is particular:
-- It is a toy for seeing that instruction tuning works, nothing more: about eighty facts and five skills.
+- It is a toy for seeing that instruction tuning works, nothing more: about eighty facts and four skills.
 - The words of a first question belong to one split by a stable hash, so what is asked in a test was never asked in
   training in these words; follow-up questions ("And after that?") can only be answered from the turns before.
-- One conversation in five begins with a system message that asks for capital letters.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from formers.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-MOST = 100_000
-CAPITALS = "Answer in capital letters."
 NUMBERS = ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
            "eighteen nineteen twenty").split()
 SERIES = {
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
     "month": "January February March April May June July August September October November December".split(),
     "number": NUMBERS,
-    "letter": list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
 }
-WORDS = ("apple bird boat bread cat chair cloud coat dog door field fish flower glass hand horse house key lamp leaf "
-         "moon mouse river road shoe snow star stone table tree wind window").split()
+WORDS = "apple bird boat bread cat dog fish horse house key moon river star table tree wind".split()
 AFTER = ("What comes after {x}?", "Which {kind} follows {x}?", "Name the {kind} after {x}.", "{x}: what is next?")
 BEFORE = ("What comes before {x}?", "Which {kind} precedes {x}?", "Name the {kind} before {x}.",
           "{x}: what was just before?")
@@ -51,42 +46,36 @@ class Question:
 
 
 def conversations(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[str, str]]]]:
-    """`count` different conversations of "train", "validation" or "test", one column each."""
-    return [(messages + _answer(messages, right),) for messages, right, _ in _distinct(split, count, seed)]
+    """`count` conversations of "train", "validation" or "test", one column each; some occur several times."""
+    return [([*messages, _answer(right)],) for messages, right, _ in _made(split, count, seed, (0, 0, 1, 2))]
 
 
 def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[str, str]], str, str]]:
-    """`count` different conversations up to a question, with its right answer and a wrong one."""
-    return [(messages, _styled(messages, right), _styled(messages, wrong))
-            for messages, right, wrong in _distinct(split, count, seed)]
+    """`count` first questions, each with its right answer and a wrong one; some occur several times."""
+    return _made(split, count, seed, (0,))
 
 
-def _distinct(split: str, count: int, seed: int) -> list[tuple[list[dict[str, str]], str, str]]:
+def _made(
+    split: str, count: int, seed: int, follow_ups: Sequence[int]
+) -> list[tuple[list[dict[str, str]], str, str]]:
+    """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
     if split not in SPLITS:
         raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if not 0 <= count <= MOST:
-        raise DataError(f"count: got {count}, expected 0 to {MOST}")
-    found: dict[str, tuple[list[dict[str, str]], str, str]] = {}
-    stream = _stream(split, Random(f"{split}/{seed}"))
-    while len(found) < count:
-        made = next(stream)
-        found.setdefault(str(made[:2]), made)
-    return list(found.values())
-
-
-def _stream(split: str, random: Random) -> Iterator[tuple[list[dict[str, str]], str, str]]:
-    """(messages up to a question, right answer, wrong answer)."""
-    while True:
+    if count < 0:
+        raise DataError(f"count: got {count}, expected 0 or more")
+    random = Random(f"{split}/{seed}")
+    made: list[tuple[list[dict[str, str]], str, str]] = []
+    while len(made) < count:
         question = _first(random)
         if split_of(question.text) != split:
             continue
-        messages = [{"role": "system", "content": CAPITALS}] if random.random() < 0.2 else []
-        messages.append({"role": "user", "content": question.text})
-        for _ in range(random.choice((0, 0, 1, 2))):
-            messages += _answer(messages, question.right)
+        messages = [{"role": "user", "content": question.text}]
+        for _ in range(random.choice(follow_ups)):
+            messages.append(_answer(question.right))
             question = question.more(random)
             messages.append({"role": "user", "content": question.text})
-        yield messages, question.right, question.wrong
+        made.append((messages, question.right, question.wrong))
+    return made
 
 
 def split_of(question: str) -> str:
@@ -95,12 +84,8 @@ def split_of(question: str) -> str:
     return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
-def _answer(messages: list[dict[str, str]], text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": _styled(messages, text)}]
-
-
-def _styled(messages: list[dict[str, str]], text: str) -> str:
-    return text.upper() if messages[0]["content"] == CAPITALS else text
+def _answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
 
 
 # ---- questions ---------------------------------------------------------------------------------------------
@@ -112,8 +97,8 @@ def _first(random: Random) -> Question:
         name = random.choice(list(SERIES))
         return _series(random, name, random.randrange(1, len(SERIES[name]) - 1))
     if kind == "words":
-        return _words(random, random.sample(WORDS, random.choice((2, 3, 4))))
-    a, b = random.sample(range(100), 2)
+        return _words(random, random.sample(WORDS, random.choice((2, 3))))
+    a, b = random.sample(range(1, 21), 2)
     return _numbers(random, a, b)
 
 
