@@ -80,7 +80,12 @@ class Int8:
         self.numbers = numbers.transpose(0, 1).contiguous()  # (groups, rows, group)
         self.scale = scale.squeeze(2).T.contiguous()  # (groups, rows), fp32
         self.ones = torch.ones(rows, dtype=torch.bfloat16)
+        self.parts = self.split()
         self.joint: Joint | None = None
+
+    def split(self) -> list[tuple[Tensor, Tensor]]:
+        """(numbers, scale) of each group, as views that need not be made for every product."""
+        return list(zip(self.numbers.unbind(), self.scale.unbind(), strict=True))
 
     @staticmethod
     def join(forms: Sequence[Int8]) -> Int8:
@@ -92,22 +97,25 @@ class Int8:
         sizes = [form.numbers.shape[1] for form in forms]
         for form, numbers in zip(forms, joined.numbers.split(sizes, 1), strict=True):
             form.numbers = numbers
+            form.parts = form.split()
+        joined.parts = joined.split()
         return joined
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         flat = x.reshape(-1, x.shape[-1]).bfloat16()
-        if len(self.numbers) == 1:
-            y = self.product(flat, self.numbers[0]) * self.scale[0]
-        elif len(flat) > FEW_ROWS:  # one product with the plain numbers in bf16, or the sums of all groups fill memory
+        if len(self.parts) == 1:
+            ((numbers, scale),) = self.parts
+            y = self.product(flat, numbers) * scale
+        elif flat.shape[0] > FEW_ROWS:  # one product with the plain numbers in bf16, or the sums of all groups fill memory
             y = F.linear(flat, self.dense().bfloat16())
         else:
-            pieces = zip(flat.split(self.group, 1), self.numbers, self.scale, strict=True)
-            y = torch.stack([self.product(piece.contiguous(), part) * scale for piece, part, scale in pieces]).sum(0)
+            pieces = zip(flat.split(self.group, 1), self.parts, strict=True)
+            y = torch.stack([self.product(piece.contiguous(), part) * scale for piece, (part, scale) in pieces]).sum(0)
         y = y if bias is None else y + bias
         return y.to(x.dtype).view(*x.shape[:-1], -1)
 
     def product(self, x: Tensor, numbers: Tensor) -> Tensor:
-        if len(x) <= FEW_ROWS and x.shape[1] % 16 == 0:  # with any other width the kernel reads beyond its memory
+        if x.shape[0] <= FEW_ROWS and x.shape[1] % 16 == 0:  # with any other width the kernel reads beyond its memory
             return torch._weight_int8pack_mm(x, numbers, self.ones)
         return F.linear(x, numbers.bfloat16())
 
