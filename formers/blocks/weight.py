@@ -106,7 +106,7 @@ class Int8:
         if len(self.parts) == 1:
             ((numbers, scale),) = self.parts
             y = self.product(flat, numbers) * scale
-        elif flat.shape[0] > FEW_ROWS:  # one product with the plain numbers in bf16, or the sums of all groups fill memory
+        elif flat.shape[0] > FEW_ROWS:  # one product in bf16: the products of all groups at once would fill memory
             y = F.linear(flat, self.dense().bfloat16())
         else:
             pieces = zip(flat.split(self.group, 1), self.parts, strict=True)
