@@ -1,11 +1,15 @@
 """Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
 
 import os
+import signal
 from pathlib import Path
 
 # Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does more
 # than this, tiny models run about 40 times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Started in the background of a shell, tests and the commands they start would ignore Ctrl-C, which some wait for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import settings
