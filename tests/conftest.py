@@ -8,9 +8,6 @@ from pathlib import Path
 # than this, tiny models run about 40 times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Started in the background of a shell, tests and the commands they start would ignore Ctrl-C, which some wait for.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -19,6 +16,9 @@ from jaxtyping import install_import_hook
 install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
 import torch  # noqa: E402
+
+# Started in the background of a shell, tests and the commands they start would ignore Ctrl-C, which some wait for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure: a property test may take its time.
 settings.register_profile("formers", deadline=None)
