@@ -156,13 +156,7 @@ def tuple_of(config: Source, convert: Callable[[Table, bool], Table]) -> tuple[T
     train = convert(train, config.drop_empty)
     if validation is not None:
         return train, convert(validation, config.drop_empty)
-    if len(train) < 2:
-        raise DataError(f"{train.name}: got {len(train)} row, expected at least 2 to set one aside for validation; "
-                        "give data.validation")
-    aside = max(1, min(config.held_out, len(train) // 20))
-    rows = np.unique(np.linspace(0, len(train) - 1, aside).astype(int))
-    others = np.delete(np.arange(len(train)), rows)
-    return train.select(others.tolist()), train.select(rows.tolist())
+    return train.set_aside(config.held_out)
 
 
 def talks(table: Table, drop_empty: bool = False) -> Table:

@@ -77,15 +77,7 @@ class ParallelData:
         train = self.read("train")
         assert train is not None
         validation = self.read("validation")
-        if validation is None:
-            aside = max(1, min(self.held_out, len(train) // 20))
-            if len(train) < 2:
-                raise DataError(f"{train.name}: got {len(train)} pair, expected at least 2 to set one aside for "
-                                "validation; give data.validation")
-            rows = np.unique(np.linspace(0, len(train) - 1, aside).astype(int))
-            others = np.delete(np.arange(len(train)), rows)
-            validation, train = train.select(rows.tolist()), train.select(others.tolist())
-        return train, validation
+        return train.set_aside(self.held_out, "pair") if validation is None else (train, validation)
 
 
 @dataclass(frozen=True)

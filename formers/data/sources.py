@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from formers.data.files import (
     ending,
     fault,
@@ -77,6 +79,15 @@ class Table:
             rows=None if self.lines is not None else [numbers[row] for row in rows],
             files=None if self.files is None else [self.files[row] for row in rows],
         )
+
+    def set_aside(self, most: int, what: str = "row") -> tuple[Table, Table]:
+        """The other rows, and every k-th: a twentieth of all, at most `most`. what: the word for a row in a fault."""
+        if len(self) < 2:
+            raise DataError(f"{self.name}: got {len(self)} {what}, expected at least 2 to set one aside for "
+                            "validation; give data.validation")
+        aside = max(1, min(most, len(self) // 20))
+        rows = np.unique(np.linspace(0, len(self) - 1, aside).astype(int))
+        return self.select(np.delete(np.arange(len(self)), rows).tolist()), self.select(rows.tolist())
 
 
 def read_table(

@@ -18,13 +18,13 @@ from torch import Tensor
 from formers.blocks.output import cross_entropy
 from formers.data.conversations import ConversationData, Talks, check_least, texts_of
 from formers.data.language import Packed, TextBatch
-from formers.decoding.settings import Settings
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM, CausalSizes
 from formers.pretrained.load import load_model
 from formers.systems.generation import Options, Writer
 from formers.systems.language import LanguageModel, open_language
-from formers.systems.language_tasks import learned, obtain_tokenizer, special_ids
+from formers.systems.language_tasks import learned, new_language, obtain_tokenizer, row_length
+from formers.systems.report import memory_line, parameters_of
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, load_template, plain_template, special_names
 from formers.training.task import Loss
 
@@ -149,10 +149,7 @@ def obtain_model(
         tokenizer = language.needs_tokenizer()
     else:
         tokenizer = obtain_tokenizer(data, texts, folder)
-        first, last = special_ids(tokenizer)
-        filler = last if tokenizer.pad is None else tokenizer.pad
-        settings = Settings(start=first, stop=(last,), pad=filler, bos=first)
-        language = LanguageModel(CausalLM(sizes.config(tokenizer.vocab)), tokenizer, settings)
+        language = new_language(sizes, tokenizer)
     template = language.template
     if data.template:
         template = read_template(data.template, special_names(tokenizer))
@@ -177,13 +174,6 @@ def read_template(name: str, specials: dict[str, str]) -> ChatTemplate:
         return ChatTemplate(place.read_text("utf-8"), specials, where=str(place))
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"data.template {place}: cannot be read ({error})") from error
-
-
-def row_length(length: int, longest: int) -> int:
-    """Tokens of a row, which the model must be able to see at once."""
-    if length > longest:
-        raise ConfigError(f"data.length ({length}) must not be more than the model's length ({longest})")
-    return length or longest
 
 
 def packed_talks(talks: Talks, data: ConversationData, length: int) -> Packed[Talks]:
@@ -215,23 +205,20 @@ def prepare(
     folder: going on with a run must not depend on training it again.
     """
     language, encoder, rows, watched = material(sections, folder, start)
-    config, train = sections["task"], sections["train"]
+    config = sections["task"]
     unknown = language.needs_tokenizer().unk
     report = [f"training data: {rows.corpus.table.name}", *rows.corpus.report(rows, unknown).lines(),
               f"validation: {watched.corpus.table.name}, {len(watched.corpus.rows):,} conversations, "
               f"{int(watched.corpus.counted.sum()):,} tokens of answers"]
-    steps = len(rows.epoch(0)) / train.accumulate
     return InstructTask(language, encoder, watched, config), rows, [
-        *report, *size_lines(language, encoder, sections, steps)]
+        *report, *size_lines(language, encoder, sections, len(rows.epoch(0)))]
 
 
 def size_lines(
-    language: LanguageModel, encoder: ChatEncoder, sections: dict[str, Any], steps: float, *, sides: int = 1
+    language: LanguageModel, encoder: ChatEncoder, sections: dict[str, Any], batches: int, *, sides: int = 1
 ) -> list[str]:
     """The lines of the report on template, tokenizer, model and memory; a batch has so many `sides`."""
     data, train = sections["data"], sections["train"]
-    parameters = sum(p.numel() for p in language.model.parameters())
-    copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
     tokenizer, template = encoder.tokenizer, encoder.template
     end = "".join(tokenizer.pieces(encoder.ending())) or "no special token, so nothing says where it ends"
     lost = [name for name in dict.fromkeys(re.findall(r"<\|[^|<>]+\|>", template.source))
@@ -239,7 +226,6 @@ def size_lines(
     return [
         f"template: {template.where}; an answer ends with {end}",
         *[f"the template writes {name}, which is no token of this tokenizer, so anybody can write it" for name in lost],
-        f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters:,} parameters",
-        f"memory: {copies * 4 * parameters / 2**20:,.0f} MB for weights and optimizer, and the activations of "
-        f"{sides * data.tokens_per_batch:,} tokens; one epoch: {steps:,.0f} steps of {train.accumulate} batch(es)",
+        f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters_of(language.model):,} parameters",
+        memory_line(language.model, train, sides * data.tokens_per_batch, batches),
     ]

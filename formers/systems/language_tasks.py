@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from formers.blocks.output import cross_entropy
-from formers.data.language import Corpus, Packed, Stream, TextBatch, TextData, report_on, rows_of
+from formers.data.language import Corpus, Packed, Stream, TextBatch, report_on, rows_of
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError
-from formers.models.causal import CausalLM
+from formers.models.causal import CausalLM, CausalSizes
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
 from formers.systems.language import LanguageModel, open_language
+from formers.systems.report import memory_line, parameters_of
 from formers.text.tokenizer import Tokenizer, load_tokenizer
 from formers.text.training import characters, train_byte_bpe
 from formers.training.task import Loss
@@ -118,37 +119,38 @@ def prepare(
         tokenizer = language.needs_tokenizer()
     else:
         tokenizer = obtain_tokenizer(data, table.columns[data.column], folder, opening=data.packing != "stream")
-        first, last = special_ids(tokenizer)
-        filler = last if tokenizer.pad is None else tokenizer.pad
-        settings = Settings(start=first, stop=(last,), pad=filler, bos=first)
-        language = LanguageModel(CausalLM(sizes.config(tokenizer.vocab)), tokenizer, settings)
+        language = new_language(sizes, tokenizer)
     if torch.cuda.is_available():
         language.model.cuda()
     first, last = special_ids(tokenizer)
-    length = row_length(data, language.model.config.length)
+    length = row_length(data.length, language.model.config.length)
     corpus = Corpus(table, data.column, tokenizer, start=first, end=last)
     heard = Corpus(held_out, data.column, tokenizer, start=first, end=last)
     rows, watched = rows_of(corpus, data, length), rows_of(heard, data, length, windows="consecutive")
-    parameters = sum(p.numel() for p in language.model.parameters())
-    copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
-    steps = len(rows.epoch(0)) / train.accumulate
     used = len(np.unique(corpus.tokens))
     missed = 0.0 if tokenizer.unk is None else float((heard.tokens == tokenizer.unk).mean())
     return LanguageTask(language, watched, config), rows, [
         f"training data: {table.name}", *report_on(corpus, rows, data.column, tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(held_out):,} documents, {heard.labels:,} tokens, unknown {missed:.3%}",
         f"vocabulary: {tokenizer.vocab:,} tokens, {used:,} of them in the training text; "
-        f"model: {parameters:,} parameters",
-        f"memory: {copies * 4 * parameters / 2**20:,.0f} MB for weights and optimizer, and the activations of "
-        f"{data.tokens_per_batch:,} tokens; one epoch: {steps:,.0f} steps of {train.accumulate} batch(es)",
+        f"model: {parameters_of(language.model):,} parameters",
+        memory_line(language.model, train, data.tokens_per_batch, len(rows.epoch(0))),
     ]
 
 
-def row_length(data: TextData, longest: int) -> int:
+def new_language(sizes: CausalSizes, tokenizer: Tokenizer) -> LanguageModel:
+    """A model of these sizes that has learned nothing, and writes until its tokenizer's end of text."""
+    first, last = special_ids(tokenizer)
+    filler = last if tokenizer.pad is None else tokenizer.pad
+    settings = Settings(start=first, stop=(last,), pad=filler, bos=first)
+    return LanguageModel(CausalLM(sizes.config(tokenizer.vocab)), tokenizer, settings)
+
+
+def row_length(length: int, longest: int) -> int:
     """Tokens of a row, which the model must be able to see at once."""
-    if data.length > longest:
-        raise ConfigError(f"data.length ({data.length}) must not be more than the model's length ({longest})")
-    return data.length or longest
+    if length > longest:
+        raise ConfigError(f"data.length ({length}) must not be more than the model's length ({longest})")
+    return length or longest
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -30,8 +30,9 @@ from formers.data.conversations import check_least, texts_of
 from formers.data.preferences import SIDES, ChoiceBatch, Choices
 from formers.errors import ConfigError
 from formers.models.causal import CausalLM
-from formers.systems.instruct import answers, obtain_model, row_length, size_lines, spoken
+from formers.systems.instruct import answers, obtain_model, size_lines, spoken
 from formers.systems.language import LanguageModel
+from formers.systems.language_tasks import row_length
 from formers.text.chat import ChatEncoder, Message
 from formers.training.task import Loss
 
@@ -239,9 +240,8 @@ def prepare(
     """
     language, encoder, batches, watched = choices_of(sections, folder, start)
     reference = add_reference(language.model, {"train": batches, "validation": watched}, folder)
-    steps = len(batches.epoch(0)) / sections["train"].accumulate
     return PreferenceTask(language, encoder, watched, sections["task"]), batches, [
         f"training data: {batches.table.name}", *batches.report(language.needs_tokenizer().unk).lines(),
         f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
-        *size_lines(language, encoder, sections, steps, sides=2), reference,
+        *size_lines(language, encoder, sections, len(batches.epoch(0)), sides=2), reference,
     ]

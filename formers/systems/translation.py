@@ -32,6 +32,7 @@ from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import Loaded, load_model, save_model
+from formers.systems.report import memory_line, parameters_of
 from formers.text.tokenizer import Tokenizer, load_tokenizer, train_bpe
 from formers.training.task import Loss
 
@@ -297,15 +298,11 @@ def prepare(
     batches = PairBatches(table, tokenizer, data, length=length, start=first, filler=filler)
     validation = PairBatches(held_out, tokenizer, data, length=length, start=first, filler=filler)
     task = TranslationTask(translator, validation, config)
-    parameters = sum(p.numel() for p in translator.model.parameters())
-    copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
-    steps = len(batches.epoch(0)) / train.accumulate
     return task, batches, [
         f"training data: {table.name}", *batches.report.lines(),
         f"validation: {held_out.name}, {len(validation.rows):,} examples",
-        f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters:,} parameters",
-        f"memory: {copies * 4 * parameters / 2**20:,.0f} MB for weights and optimizer, and the activations of "
-        f"{data.tokens_per_batch:,} tokens; one epoch: {steps:,.0f} steps of {train.accumulate} batch(es)",
+        f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters_of(translator.model):,} parameters",
+        memory_line(translator.model, train, data.tokens_per_batch, len(batches.epoch(0))),
     ]
 
 
