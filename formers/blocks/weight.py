@@ -38,7 +38,7 @@ class Packed:
         return self.version == self.plain._version and torch.equal(self.sample, self.some())
 
     def some(self) -> Tensor:
-        flat = self.plain.detach().view(-1)
+        flat = self.plain.detach().reshape(-1)
         return flat[:: max(1, len(flat) // SAMPLE)]
 
     def note(self) -> Tensor:

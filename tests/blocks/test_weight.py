@@ -170,3 +170,13 @@ def test_a_joint_product_follows_a_changed_weight():
             with packed(both):
                 for found, wanted in zip(together(x, *both), expected, strict=True):
                     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_weight_that_lies_transposed_in_memory_is_packed_too():
+    layer, x = nn.Linear(40, 30), torch.randn(2, 40)
+    layer.weight = nn.Parameter(torch.randn(40, 30).T)
+    with torch.no_grad():
+        expected = layer(x)
+        for _ in range(2):
+            with packed(layer):
+                torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
