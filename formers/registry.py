@@ -67,9 +67,63 @@ SYSTEMS = {
         prepare="formers.systems.preferences:prepare",
         open="formers.systems.language:open_language",
     ),
+    "masked": System(
+        {
+            "model": "formers.models.encoder:EncoderSizes",
+            "data": "formers.data.masked:MaskedData",
+            "task": "formers.systems.masked_tasks:MaskedConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.masked_tasks:prepare",
+        open="formers.systems.masked:open_masked",
+    ),
+    "classification": System(
+        {
+            "model": "formers.models.encoder:EncoderSizes",
+            "data": "formers.data.labelled:LabelledData",
+            "task": "formers.systems.classification_tasks:ClassificationConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.classification_tasks:prepare",
+        open="formers.systems.classification:open_classifier",
+    ),
+    "tagging": System(
+        {
+            "model": "formers.models.encoder:EncoderSizes",
+            "data": "formers.data.tagged:TaggedData",
+            "task": "formers.systems.tagging:TaggingConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.tagging:prepare",
+        open="formers.systems.tagging:open_tagger",
+    ),
+    "answering": System(
+        {
+            "model": "formers.models.encoder:EncoderSizes",
+            "data": "formers.data.passages:PassageData",
+            "task": "formers.systems.answering_tasks:AnsweringConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.answering_tasks:prepare",
+        open="formers.systems.answering:open_answerer",
+    ),
+    "embedding": System(
+        {
+            "model": "formers.models.encoder:EncoderSizes",
+            "data": "formers.data.likeness:LikenessData",
+            "task": "formers.systems.embedding:EmbeddingConfig",
+            "train": "formers.training.config:TrainConfig",
+        },
+        prepare="formers.systems.embedding_tasks:prepare",
+        open="formers.systems.encoding:open_encoder",
+    ),
 }
 # Which system serves the checkpoints of a model class.
-SYSTEM_OF_MODEL = {"Transformer": "translation", "CausalLM": "language"}
+SYSTEM_OF_MODEL = {
+    "Transformer": "translation", "CausalLM": "language", "Encoder": "embedding", "MaskedWords": "masked",
+    "Pretraining": "masked", "NextSentence": "masked", "ReplacedTokens": "masked", "TokenClassifier": "tagging",
+    "SequenceClassifier": "classification", "MultipleChoice": "classification", "SpanFinder": "answering",
+}
 
 
 def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, Any, list[str]]:

@@ -62,9 +62,9 @@ def attention_weights(q: Tensor, k: Tensor, mask: Resolved = None, *, scale: flo
 class Recording:
     """Attention weights in the order the modules ran: `maps[i]` is (module, (batch, heads, queries, keys))."""
 
-    maps: list[tuple[Attention, Tensor]] = field(default_factory=list)
+    maps: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
 
-    def of(self, module: Attention) -> Tensor:
+    def of(self, module: nn.Module) -> Tensor:
         """The weights of the last call of `module`, (batch, heads, queries, keys)."""
         return next(weights for owner, weights in reversed(self.maps) if owner is module)
 
@@ -74,13 +74,19 @@ _recording: Recording | None = None
 
 @contextmanager
 def recording() -> Iterator[Recording]:
-    """Within the context every `Attention` also notes its weights; outputs stay the same."""
+    """Within the context every attention also notes its weights; outputs stay the same."""
     global _recording
     before, _recording = _recording, Recording()
     try:
         yield _recording
     finally:
         _recording = before
+
+
+def note(module: nn.Module, q: Tensor, k: Tensor, mask: Resolved, scale: float | None) -> None:
+    """Keep the weights of this call, within `recording` only; what attends with a dataflow of its own calls it too."""
+    if _recording is not None:
+        _recording.maps.append((module, attention_weights(q, k, mask, scale=scale).detach()))
 
 
 class Attention(nn.Module):
@@ -146,8 +152,7 @@ class Attention(nn.Module):
             k, v = (k, v) if cache is None else cache.append(k, v)
         q = q if self.q_norm is None else self.q_norm(q)
         q = q if rotary is None else rotary(q)
-        if _recording is not None:
-            _recording.maps.append((self, attention_weights(q, k, mask, scale=self.scale).detach()))
+        note(self, q, k, mask, self.scale)
         mixed = attend(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
         return self.o(mixed.transpose(1, 2).flatten(-2))
 

@@ -16,7 +16,7 @@ def embed(
     scale: float = 1.0,
     start: int = 0,
     at: Int[Tensor, "batch length"] | None = None,
-    segments: Float[Tensor, "batch length dim"] | None = None,
+    segments: Float[Tensor, "#batch #length dim"] | None = None,
 ) -> Float[Tensor, "batch length dim"]:
     """scale * token + position + segment; `start` is the position of the first token, or `at` those of all."""
     x = table(tokens)

@@ -22,7 +22,7 @@ class Stack(nn.Module):
     """`causal`: a decoder; `memory_dim`: every block also reads a memory of that width.
 
     `windows`: how far back each layer looks, its own position included (0: as far as there is); layers with a window
-    turn by `local_rotary` where there is one (Gemma 3).
+    turn by `local_rotary` where there is one (Gemma 3). `repeat`: every block runs so many times (ALBERT).
     """
 
     def __init__(
@@ -37,14 +37,18 @@ class Stack(nn.Module):
         windows: Sequence[int] = (),
         final_norm: bool = True,
         block: Callable[..., nn.Module] = Block,
+        repeat: int = 1,
     ) -> None:
         super().__init__()
+        if config.layers % repeat:
+            raise ValueError(f"layers ({config.layers}) must be a multiple of repeat ({repeat})")
         if windows and len(windows) != config.layers:
             raise ValueError(f"windows: got {len(windows)}, expected one for each of the {config.layers} layers")
         self.causal, self.rotary, self.local_rotary, self.relative = causal, rotary, local_rotary or rotary, relative
         self.windows = tuple(windows) or (0,) * config.layers
         self.recompute = False  # gradient checkpointing: activations are computed again in the backward pass
-        self.blocks = nn.ModuleList(block(config, memory_dim=memory_dim) for _ in range(config.layers))
+        self.repeat = repeat
+        self.blocks = nn.ModuleList(block(config, memory_dim=memory_dim) for _ in range(config.layers // repeat))
         self.norm = make_norm(config.norm, config.dim, config.norm_eps) if final_norm else None
 
     def forward(
@@ -76,7 +80,8 @@ class Stack(nn.Module):
                 "mask": mask.resolve(new, past + new, x.device), "memory": memory, "memory_mask": memory_mask,
                 "rotary": None if rotary is None else rotary.at(past, new, x),
             }
-        for i, (block, window) in enumerate(zip(self.blocks[:until], self.windows, strict=False)):
+        for i, window in enumerate(self.windows[:until]):
+            block = self.blocks[i // self.repeat]
             layer_cache = None if cache is None else cache[i]
             if self.recompute and self.training:
                 x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, **kinds[window])

@@ -88,7 +88,12 @@ def stops(given: list[str] | None) -> tuple[str, ...]:
     return tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in given or ())
 
 
-VERB_OF = {"translation": 'formers translate {} "I ate an apple"', "language": 'formers generate {} "Once upon a time"'}
+VERB_OF = {
+    "translation": 'formers translate {} "I ate an apple"', "language": 'formers generate {} "Once upon a time"',
+    "masked": 'formers fill {} "The capital of France is [MASK]."', "classification": 'formers classify {} "A text"',
+    "tagging": 'formers tag {} "A text"', "answering": 'formers answer {} "A question?" --passage FILE',
+    "embedding": 'formers encode {} "A text"',
+}
 
 
 def open_model(

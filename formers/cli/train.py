@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
 # system -> the verb to try first on what was trained
-VERBS = {"translation": "translate", "language": "generate", "instruct": "chat", "preferences": "chat"}
+VERBS = {"translation": "translate", "language": "generate", "instruct": "chat", "preferences": "chat",
+         "masked": "fill", "classification": "classify", "tagging": "tag", "answering": "answer",
+         "embedding": "encode"}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 

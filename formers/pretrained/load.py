@@ -76,7 +76,7 @@ def load_model(
     raw, generation = read_config(folder)
     if "model_type" not in raw:
         raise CheckpointError(f"{folder / CONFIG} has no model_type")
-    kind = family(raw["model_type"])
+    kind = family(raw["model_type"], raw.get("architectures") or ())
     model, prefix = kind.build(raw, read_weights(folder, allow_bin=allow_bin), dtype=dtype, what=str(folder))
     given = {key: value for key, value in raw.items() if value is not None}
     config = {**kind.generation, **given, **generation}
@@ -112,7 +112,7 @@ def save_model(
 
 def express(model: nn.Module, model_type: str | None) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
     """The family that a model is written as, with config and tensors. Raises CheckpointError if none fits."""
-    for kind in families() if model_type is None else [family(model_type)]:
+    for kind in families(model_type):
         if (found := kind.express(model)) is not None:
             return kind, *found
     name = "any known layout" if model_type is None else model_type
@@ -135,9 +135,9 @@ def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path
     """A tokenizer may have fewer ids than the model has rows (rows are often rounded up), never more."""
     if tokenizer is None:
         return
-    config = vars(model.config)
-    rows = config["vocab"]
-    target_rows = config.get("target_vocab") or rows
+    config: Any = model.config
+    rows = config.vocab
+    target_rows = vars(config).get("target_vocab") or rows
     sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
     for side, rows, ids in sides:
         if ids > rows:

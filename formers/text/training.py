@@ -1,4 +1,4 @@
-"""Tokenizers for a new language model, trained on its text: byte-level BPE, or one token a character."""
+"""Tokenizers trained on the text of a new model: byte-level BPE, one token a character, or word pieces."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 END = "<|endoftext|>"
 BYTES = 256
+WORD_PIECE_SPECIALS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
+                       "mask_token": "[MASK]"}
 
 
 def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, min_count: int = 2) -> Tokenizer:
@@ -65,6 +67,32 @@ def characters(texts: Iterable[str], *, opening: bool = False) -> Tokenizer:
     if opening:
         _open(rules)
     return RuleTokenizer(rules, {"bos_token": END, "eos_token": END, "unk_token": UNK})
+
+
+def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = True, min_count: int = 2) -> Tokenizer:
+    """Word pieces as in BERT (Schuster and Nakajima 2012): pieces within a word begin with `##`.
+
+    `[PAD] [UNK] [CLS] [SEP] [MASK]` have ids 0 to 4; `encode` gives [CLS] text [SEP]. lowercase also takes accents off.
+    Deterministic. Raises ConfigError when `vocab` leaves no room for a piece.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    from formers.text.rule_tokenizer import RuleTokenizer
+
+    if vocab <= len(WORD_PIECE_SPECIALS):
+        raise ConfigError(f"vocab ({vocab}) must be more than the {len(WORD_PIECE_SPECIALS)} special tokens")
+    rules = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    rules.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rules.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab, min_frequency=min_count, show_progress=False,
+                                        special_tokens=list(WORD_PIECE_SPECIALS.values()))
+    rules.train_from_iterator(texts, trainer)
+    ids = [(name, rules.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    rules.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids)
+    return RuleTokenizer(rules, {**WORD_PIECE_SPECIALS, "do_lower_case": lowercase})
 
 
 def _open(rules: tokenizers.Tokenizer) -> None:

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 from formers.errors import CheckpointError, nearest
 from formers.pretrained.family import Family
 
-# model_type -> module of this folder and name in it; saving tries them in this order, and the native layouts last
+# model_type -> module of this folder and name in it: a family, or a function giving one for each head that a model of
+# this type may have. Saving tries them in this order, and the native layouts last.
 FAMILIES = {
     "marian": "marian:FAMILY", "bart": "bart:FAMILY", "t5": "t5:FAMILY",
     "gpt2": "gpt:GPT2", "openai-gpt": "gpt:GPT", "gpt_neo": "gpt:NEO",
     "llama": "llama:LLAMA", "mistral": "llama:MISTRAL", "qwen2": "llama:QWEN2", "qwen3": "llama:QWEN3",
     "gemma3_text": "gemma:FAMILY",
     "formers-causal": "native:CAUSAL", "formers-transformer": "native:TRANSFORMER",
+    "formers-encoder": "native:encoders",
 }
 
 
-def family(model_type: str) -> Family:
-    """The family of a model_type. Raises CheckpointError for one that is not known here."""
+def families(model_type: str | None = None) -> list[Family]:
+    """All families, or those of a model_type, in the order in which saving tries them; an encoder has one per head.
+
+    Raises CheckpointError for a model_type that is not known here.
+    """
+    if model_type is None:
+        return [each for name in FAMILIES for each in families(name)]
     if model_type not in FAMILIES:
         raise CheckpointError(f"model_type {model_type!r} is not supported{nearest(model_type, FAMILIES)}")
     module, _, name = FAMILIES[model_type].partition(":")
-    return getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
+    found = getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
+    return [found] if isinstance(found, Family) else list(found())
 
 
-def families() -> list[Family]:
-    """All of them, in the order in which saving tries them."""
-    return [family(name) for name in FAMILIES]
+def family(model_type: str, architectures: Sequence[str] = ()) -> Family:
+    """The family of a config.json. Where its type has several, `architectures` (class names) say which; without, the
+    first: the body alone. Raises CheckpointError for a type or a head that is not known here.
+    """
+    found = families(model_type)
+    if len(found) == 1 or not architectures:
+        return found[0]
+    for each in found:
+        if set(each.architectures) & set(architectures):
+            return each
+    known = ", ".join(name for each in found for name in each.architectures)
+    raise CheckpointError(f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; "
+                          f"known: {known}")

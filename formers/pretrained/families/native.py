@@ -1,6 +1,8 @@
 """Our own layouts, for configs that no published family has a word for: our names, our dataclass as JSON."""
 
 from formers.models.causal import CausalConfig, CausalLM
+from formers.models.encoder import Encoder, EncoderConfig
+from formers.models.heads import HEADS, HeadConfig
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained.family import Family
 from formers.pretrained.fields import Native
@@ -13,3 +15,12 @@ TRANSFORMER = Family(
     weights=SAME_NAMES,
 )
 CAUSAL = Family(model_type="formers-causal", model=CausalLM, config=Native(CausalConfig), weights=SAME_NAMES)
+
+
+def encoders() -> list[Family]:
+    """The body, and one for each head; `architectures` tells them apart."""
+    return [
+        Family(model_type="formers-encoder", model=model, config=Native(config), weights=SAME_NAMES,
+               architectures=(model.__name__,))
+        for model, config in ((Encoder, EncoderConfig), *((head, HeadConfig) for head in HEADS))
+    ]

@@ -1,0 +1,118 @@
+"""Texts as an encoder reads them: alone or in pairs, cut to its length or in overlapping windows, words in sight.
+
+    [CLS] first text [SEP]        [CLS] first text [SEP] second text [SEP]        (or as the tokenizer has it)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from formers.errors import ConfigError
+from formers.text.rule_tokenizer import RuleTokenizer
+from formers.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
+# What published vocabularies call the token that stands for a hidden word, the first and the separating one.
+MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "</s>")
+
+
+class Inputs(NamedTuple):
+    """A batch as the models take it: `model(i.tokens, segments=i.segments, keep=i.keep)`."""
+
+    tokens: Tensor
+    """(rows, longest), filled up on the right."""
+    segments: Tensor | None
+    """(rows, longest): 0 for the first text, 1 for the second; None where the model tells none apart."""
+    keep: Tensor | None
+    """(rows, longest): True is a real token; None where no row is shorter than another."""
+
+    def to(self, device: torch.device | str) -> Inputs:
+        return Inputs(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
+
+
+class Reader:
+    """A tokenizer with an encoder's length. What it gives are the `Encoding`s of the tokenizers library.
+
+    Their `ids`, `type_ids`, `offsets` (characters of the text), `word_ids`, `sequence_ids` (0: first text, 1: second,
+    None: a special token); `overflowing` is not empty where a text was cut.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, length: int, *, segments: int = 2) -> None:
+        """length: most tokens of a row, special ones included; segments: as in the encoder's config."""
+        if not isinstance(tokenizer, RuleTokenizer):
+            raise ConfigError("encoders read with a tokenizer.json (or vocab.txt); this tokenizer is of another kind")
+        self.tokenizer, self.length, self.segments = tokenizer, length, segments
+        self.rules = type(tokenizer.rules).from_str(tokenizer.rules.to_str())  # a copy: cutting is a state of it
+        self.pad = tokenizer.pad or 0
+        self.mask = self.special("mask", MASKS)
+        self.first = self.special("cls", FIRSTS)
+        self.separator = self.special("sep", SEPARATORS)
+
+    def special(self, kind: str, names: Sequence[str]) -> int | None:
+        """The id of a special token: as tokenizer_config.json says, else the first of the usual names."""
+        given = self.tokenizer.settings.get(f"{kind}_token")
+        ids = (self.rules.token_to_id(name) for name in ([str(given)] if given else names))
+        return next((number for number in ids if number is not None), None)
+
+    def read(
+        self, texts: Sequence[str], seconds: Sequence[str] | None = None, *, length: int = 0, offsets: bool = True
+    ) -> list[Encoding]:
+        """Texts, or pairs of texts, cut to `length` tokens (0: the model's); of a pair the longer one is cut first.
+
+        offsets False leaves these out, which is faster.
+        """
+        self.rules.enable_truncation(length or self.length, strategy="longest_first")
+        rows = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
+        return self.rules.encode_batch(rows) if offsets else self.rules.encode_batch_fast(rows)
+
+    def read_words(self, sentences: Sequence[Sequence[str]], *, length: int = 0) -> list[Encoding]:
+        """Sentences that are words already; `word_ids` say which word each token is of."""
+        self.rules.enable_truncation(length or self.length)
+        return self.rules.encode_batch([list(words) for words in sentences], is_pretokenized=True)
+
+    def windows(
+        self, questions: Sequence[str], passages: Sequence[str], *, stride: int, length: int = 0
+    ) -> list[list[Encoding]]:
+        """For each pair its windows: the question whole, the passage piece by piece, `stride` tokens said twice.
+
+        Raises ConfigError where a question leaves no room for its passage.
+        """
+        length = length or self.length
+        room = length - self.rules.num_special_tokens_to_add(True)
+        self.rules.no_truncation()
+        for number, encoding in enumerate(self.rules.encode_batch(list(questions), add_special_tokens=False)):
+            if len(encoding) + stride >= room:
+                raise ConfigError(f"question {number + 1} has {len(encoding)} tokens: with windows of {length} that "
+                                  f"overlap by {stride} there is no room for its passage; shorten it or the overlap")
+        self.rules.enable_truncation(length, stride=stride, strategy="only_second")
+        found = self.rules.encode_batch(list(zip(questions, passages, strict=True)))
+        return [[encoding, *encoding.overflowing] for encoding in found]
+
+    def text_windows(self, texts: Sequence[str], *, stride: int, length: int = 0) -> list[list[Encoding]]:
+        """For each text its windows of `length` tokens (0: the model's), `stride` of them said twice."""
+        length = length or self.length
+        if not 0 <= stride < length - self.rules.num_special_tokens_to_add(False):
+            raise ConfigError(f"windows of {length} tokens cannot overlap by {stride}")
+        self.rules.enable_truncation(length, stride=stride)
+        return [[encoding, *encoding.overflowing] for encoding in self.rules.encode_batch(list(texts))]
+
+    def batch(self, encodings: Sequence[Encoding]) -> Inputs:
+        """Rows of unequal length as tensors."""
+        ids = [encoding.ids for encoding in encodings]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        tokens = np.full(real.shape, self.pad, np.int64)
+        tokens[real] = np.concatenate([np.asarray(row, np.int64) for row in ids])
+        segments = None
+        if self.segments > 1:
+            segments = np.zeros(real.shape, np.int64)
+            segments[real] = np.concatenate([np.asarray(encoding.type_ids, np.int64) for encoding in encodings])
+        return Inputs(torch.from_numpy(tokens), None if segments is None else torch.from_numpy(segments),
+                      None if real.all() else torch.from_numpy(real))
