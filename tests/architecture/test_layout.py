@@ -43,11 +43,11 @@ OUTSIDE = {
     "diffusion": {"torch", "jaxtyping", "numpy"},
     "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
     "data": {"torch", "numpy", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
-    "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn"},
+    "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn", "scipy"},
     "training": {"torch", "numpy", "safetensors"},
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
-    "systems": {"torch", "numpy", "jaxtyping", "PIL"},
+    "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn"},
     "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
