@@ -26,6 +26,7 @@ from formers.pretrained.files import (
     weight_files,
     write_folder,
 )
+from formers.pretrained.sentence_folder import body_folder
 from formers.text.chat import ChatTemplate, load_template
 from formers.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -73,14 +74,15 @@ def load_model(
     if is_adapter(folder):
         loaded = load_adapted(folder, allow_bin=allow_bin)
         return replace(loaded, model=loaded.model.to(device=device, dtype=dtype or torch.float32))
-    raw, generation = read_config(folder)
+    place, plain = body_folder(folder)
+    raw, generation = read_config(place)
     if "model_type" not in raw:
-        raise CheckpointError(f"{folder / CONFIG} has no model_type")
-    kind = family(raw["model_type"], raw.get("architectures") or ())
-    model, prefix = kind.build(raw, read_weights(folder, allow_bin=allow_bin), dtype=dtype, what=str(folder))
+        raise CheckpointError(f"{place / CONFIG} has no model_type")
+    kind = family(raw["model_type"], () if plain else raw.get("architectures") or ())
+    model, prefix = kind.build(raw, read_weights(place, allow_bin=allow_bin), dtype=dtype, what=str(place))
     given = {key: value for key, value in raw.items() if value is not None}
     config = {**kind.generation, **given, **generation}
-    tokenizer = load_tokenizer(folder, config)
+    tokenizer = load_tokenizer(place, config)
     check_vocabulary(tokenizer, model, folder)
     model = model if device is None else model.to(device)
     return Loaded(model, kind.model_type, config, tokenizer, folder, prefix, load_template(folder))

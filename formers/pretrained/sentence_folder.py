@@ -1,0 +1,240 @@
+"""Folders of sentence-transformers: modules.json names an encoder and what makes one vector of its hidden states.
+
+    modules.json · sentence_bert_config.json · config_sentence_transformers.json · 1_Pooling/ · 2_Dense/ · 2_Normalize/
+
+What is written here opens in that library too, from its old versions on: they know the oldest of its names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formers.errors import CheckpointError, nearest
+from formers.models.sentence import Dense, Normalise, SentenceHead
+from formers.pretrained.files import CONFIG, Content, as_json, as_safetensors, read_json, read_weights
+
+MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
+# Where the encoder's length is: the last of these names are of 2019 and 2020.
+LENGTHS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json",
+           "sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json")
+# Their pooling mode -> ours, in the order in which several are put one behind the other.
+MODES = {"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}
+OLD_MODES = {"pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max", "pooling_mode_mean_tokens": "mean",
+             "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+             "pooling_mode_weightedmean_tokens": "weightedmean", "pooling_mode_lasttoken": "lasttoken"}
+ACTIVATIONS = {"Tanh": "tanh", "Identity": "identity", "ReLU": "relu", "GELU": "gelu", "SiLU": "silu",
+               "Sigmoid": "sigmoid"}
+PLACES = {"Identity": "linear"}  # torch.nn.modules.linear.Identity; all others are in .activation
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+KNOWN = "Transformer, Pooling, Dense, Normalize, Dropout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceSettings:
+    """What a sentence encoder does with texts and vectors, beside its weights."""
+
+    length: int | None = None
+    """Most tokens of a text; None: as the tokenizer or the encoder says."""
+    lowercase: bool = False
+    """Texts are read in lower case, whatever the tokenizer does."""
+    include_prompt: bool = True
+    """Whether the tokens of a prompt count when a text is pooled."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> what is put in front of a text."""
+    default_prompt: str | None = None
+    """The prompt of texts that name none."""
+    similarity: str = "cosine"
+    """How two vectors are compared: cosine, dot, euclidean or manhattan (these two: minus the distance)."""
+
+
+def sentence_files(head: SentenceHead, dim: int, settings: SentenceSettings) -> dict[str, Content]:
+    """The files that make a sentence encoder of an encoder's folder: what `save_model` takes as `extra`.
+
+    dim: the width of the hidden states.
+    """
+    entries = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    files: dict[str, Content] = {
+        LENGTHS[0]: as_json({"max_seq_length": settings.length, "do_lower_case": settings.lowercase}),
+        "1_Pooling/config.json": as_json(pooling_config(head, dim, settings)),
+        SETTINGS: as_json({
+            "__version__": {}, "prompts": dict(settings.prompts), "default_prompt_name": settings.default_prompt,
+            "similarity_fn_name": settings.similarity, "model_type": "SentenceTransformer",
+        }),
+    }
+    for number, step in enumerate(head.steps, 2):
+        kind = "Dense" if isinstance(step, Dense) else "Normalize"
+        entries.append((f"{number}_{kind}", kind))
+        if isinstance(step, Dense):
+            files.update(dense_files(step, f"{number}_{kind}"))
+    files[MODULES] = (json.dumps([
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(entries)
+    ], indent=2) + "\n").encode()
+    return files
+
+
+def pooling_config(head: SentenceHead, dim: int, settings: SentenceSettings) -> dict[str, Any]:
+    """1_Pooling/config.json with the old keys, which old and new versions read; they fix the order of several."""
+    theirs = [mode for mode, ours in MODES.items() if ours in head.poolings]
+    ordered = tuple(MODES[mode] for mode in theirs)
+    config: dict[str, Any] = {"word_embedding_dimension": dim}
+    if ordered == head.poolings:
+        config.update({key: mode in theirs for key, mode in OLD_MODES.items() if mode in MODES})
+    else:  # an order of its own: only version 5.4 and later have a word for it
+        names = {ours: mode for mode, ours in MODES.items()}
+        config["pooling_mode"] = [names[each] for each in head.poolings]
+    return config if settings.include_prompt else {**config, "include_prompt": False}
+
+
+def dense_files(step: Dense, path: str) -> dict[str, Content]:
+    name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == step.activation)
+    linear = step.linear
+    config = {"in_features": linear.in_features, "out_features": linear.out_features, "bias": linear.bias is not None,
+              "activation_function": f"torch.nn.modules.{PLACES.get(name, 'activation')}.{name}"}
+    weights = {f"linear.{key}": tensor for key, tensor in linear.state_dict().items()}
+    return {f"{path}/config.json": as_json(config), f"{path}/model.safetensors": as_safetensors(weights)}
+
+
+@dataclass(frozen=True)
+class Modules:
+    """modules.json: (kind, folder) of each in order."""
+
+    folder: Path
+    entries: list[tuple[str, Path]]
+
+    @property
+    def body(self) -> Path:
+        """The folder of the encoder: the folder itself, or 0_Transformer of old layouts."""
+        return self.entries[0][1]
+
+    @property
+    def pools(self) -> bool:
+        """Whether these are sentence vectors; a cross-encoder has a list of modules, too."""
+        return any(kind == "Pooling" for kind, _ in self.entries)
+
+
+def read_modules(folder: Path) -> Modules | None:
+    """modules.json of a folder, None where it has none. Raises CheckpointError for one that cannot be followed."""
+    path = folder / MODULES
+    if not path.is_file():
+        return None
+    try:
+        listed = json.loads(path.read_text("utf-8"))
+        entries = [(str(each["type"]).rpartition(".")[2], str(each["path"]))
+                   for each in sorted(listed, key=lambda each: each["idx"])]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise CheckpointError(f"{path} is not a list of modules with idx, path and type ({fault!r}); "
+                              "get the file again") from fault
+    for kind, place in entries:
+        if Path(place).is_absolute() or ".." in Path(place).parts:
+            raise CheckpointError(f"{path} names a folder outside its own: {place!r} of {kind}")
+    if not entries or entries[0][0] != "Transformer":
+        got = entries[0][0] if entries else "nothing"
+        raise CheckpointError(f"{path}: the first module is {got}, expected Transformer; this model is not supported")
+    return Modules(folder, [(kind, folder / place) for kind, place in entries])
+
+
+def body_folder(folder: Path) -> tuple[Path, bool]:
+    """Where config.json and weights are, and whether only the body of the model is wanted: the config.json of a
+    sentence encoder may name a head that its weights do not have.
+    """
+    modules = read_modules(folder)
+    return (folder, False) if modules is None else (modules.body, modules.pools)
+
+
+def read_sentence_folder(folder: Path, dim: int) -> tuple[SentenceHead, SentenceSettings, str]:
+    """What makes vectors of hidden states of `dim`, the settings, and a note for the user ("": nothing to say).
+
+    A folder without modules.json gets mean pooling, as sentence-transformers gives it.
+    Raises CheckpointError for modules that are not supported and files that are not what they should be.
+    """
+    modules = read_modules(folder)
+    if modules is None:
+        note = f"{folder} has no {MODULES}: its vectors are the mean of all tokens, which it may not be trained for"
+        return SentenceHead(), SentenceSettings(), note
+    if not modules.pools:
+        raise CheckpointError(f"{folder / MODULES} has no Pooling module, so this model gives no vector of a text")
+    head, include_prompt = SentenceHead(), True
+    steps: list[Dense | Normalise] = []
+    width = dim
+    for kind, place in modules.entries[1:]:
+        if kind == "Pooling":
+            poolings, include_prompt = read_pooling(place, dim)
+            width = dim * len(poolings)
+        elif kind == "Dense":
+            step = read_dense(place, width)
+            steps.append(step)
+            width = step.linear.out_features
+        elif kind == "Normalize":
+            steps.append(Normalise())
+        elif kind != "Dropout":  # which does nothing but in training
+            raise CheckpointError(f"{folder / MODULES}: module {kind} is not supported; known: {KNOWN}")
+    head = SentenceHead(poolings, steps)
+    return head, read_settings(folder, modules.body, include_prompt), ""
+
+
+def read_pooling(place: Path, dim: int) -> tuple[tuple[str, ...], bool]:
+    """The poolings, and whether a prompt counts."""
+    config = read_json(place / CONFIG)
+    width = config.get("embedding_dimension", config.get("word_embedding_dimension", dim))
+    if width != dim:
+        raise CheckpointError(f"{place / CONFIG}: pools vectors of {width} numbers, but the encoder's have {dim}")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in OLD_MODES.items() if config.get(key)] or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if strange := [mode for mode in modes if mode not in MODES]:
+        raise CheckpointError(f"{place / CONFIG}: pooling {strange[0]!r} is not supported; known: {', '.join(MODES)}")
+    return tuple(MODES[mode] for mode in modes), bool(config.get("include_prompt", True))
+
+
+def read_dense(place: Path, width: int) -> Dense:
+    """The dense layer of a folder, which reads vectors of `width`."""
+    config = read_json(place / CONFIG)
+    where = place / CONFIG
+    if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
+        raise CheckpointError(f"{where}: a dense layer with use_residual, or of tokens, is not supported")
+    given = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    name = given.rpartition(".")[2]
+    if name not in ACTIVATIONS or not given.startswith("torch."):
+        raise CheckpointError(f"{where}: activation_function {given} is not supported{nearest(name, ACTIVATIONS)}")
+    reads, gives = config.get("in_features"), config.get("out_features")
+    if reads != width or not isinstance(gives, int) or gives < 1:
+        raise CheckpointError(f"{where}: from {reads} (in_features) to {gives} (out_features), expected from {width}")
+    step = Dense(width, gives, bias=bool(config.get("bias", True)), activation=ACTIVATIONS[name])
+    tensors = read_weights(place)
+    expected = {f"linear.{key}": tuple(tensor.shape) for key, tensor in step.linear.state_dict().items()}
+    got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if got != expected:
+        raise CheckpointError(f"the weights of {place} are {got}, expected {expected}")
+    state: dict[str, Tensor] = {key: tensor.to(torch.float32) for key, tensor in tensors.items()}
+    step.load_state_dict(state, assign=True)
+    return step.eval()
+
+
+def read_settings(folder: Path, body: Path, include_prompt: bool) -> SentenceSettings:
+    """Length and case from the encoder's folder, prompts and the comparison from the whole model's."""
+    place = next((body / name for name in LENGTHS if (body / name).is_file()), None)
+    reading = {} if place is None else read_json(place)
+    whole = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    prompts = {str(name): str(text or "") for name, text in (whole.get("prompts") or {}).items()}
+    default = whole.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise CheckpointError(f"{folder / SETTINGS}: default_prompt_name {default!r} is none of its prompts"
+                              f"{nearest(str(default), prompts)}")
+    similarity = whole.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise CheckpointError(f"{folder / SETTINGS}: similarity_fn_name {similarity!r} is not known"
+                              f"{nearest(str(similarity), SIMILARITIES)}")
+    length = reading.get("max_seq_length")
+    if length is not None and (not isinstance(length, int) or length < 1):
+        raise CheckpointError(f"{place}: max_seq_length {length!r}, expected a number of tokens from 1")
+    return SentenceSettings(length=length, lowercase=bool(reading.get("do_lower_case")), prompts=prompts,
+                            include_prompt=include_prompt, default_prompt=default, similarity=similarity)
