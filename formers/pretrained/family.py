@@ -39,6 +39,8 @@ class Family:
     """Changes of prefix that published files need: "+model." before every name, "-bert." taken off."""
     architectures: tuple[str, ...] = ()
     """Class names that other libraries look for in config.json."""
+    head: tuple[str, ...] = ()
+    """Beginnings of the names of what only a head has; a file without any of them holds the body alone."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """Token ids that the family takes for granted where its files are silent."""
 

@@ -78,8 +78,10 @@ def load_model(
     raw, generation = read_config(place)
     if "model_type" not in raw:
         raise CheckpointError(f"{place / CONFIG} has no model_type")
-    kind = family(raw["model_type"], () if plain else raw.get("architectures") or ())
-    model, prefix = kind.build(raw, read_weights(place, allow_bin=allow_bin), dtype=dtype, what=str(place))
+    families(raw["model_type"])  # a type that is not known is told before the weights are read
+    tensors = read_weights(place, allow_bin=allow_bin)
+    kind = family(raw["model_type"], () if plain else raw.get("architectures") or (), tensors)
+    model, prefix = kind.build(raw, tensors, dtype=dtype, what=str(place))
     given = {key: value for key, value in raw.items() if value is not None}
     config = {**kind.generation, **given, **generation}
     tokenizer = load_tokenizer(place, config)

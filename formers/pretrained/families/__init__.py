@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from torch import nn
 
 from formers.errors import CheckpointError, nearest
 from formers.pretrained.family import Family
@@ -15,6 +17,7 @@ FAMILIES = {
     "gpt2": "gpt:GPT2", "openai-gpt": "gpt:GPT", "gpt_neo": "gpt:NEO",
     "llama": "llama:LLAMA", "mistral": "llama:MISTRAL", "qwen2": "llama:QWEN2", "qwen3": "llama:QWEN3",
     "gemma3_text": "gemma:FAMILY",
+    "bert": "bert:families",
     "formers-causal": "native:CAUSAL", "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:encoders",
 }
@@ -34,16 +37,26 @@ def families(model_type: str | None = None) -> list[Family]:
     return [found] if isinstance(found, Family) else list(found())
 
 
-def family(model_type: str, architectures: Sequence[str] = ()) -> Family:
+def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable[str] | None = None) -> Family:
     """The family of a config.json. Where its type has several, `architectures` (class names) say which; without, the
-    first: the body alone. Raises CheckpointError for a type or a head that is not known here.
+    first: the body alone, which is also what a file without any of the head's `weights` (names) holds.
+    Raises CheckpointError for a type or a head that is not known here.
     """
     found = families(model_type)
     if len(found) == 1 or not architectures:
         return found[0]
     for each in found:
         if set(each.architectures) & set(architectures):
-            return each
+            bare = weights is not None and each.head and not any(name.startswith(each.head) for name in weights)
+            return found[0] if bare else each
     known = ", ".join(name for each in found for name in each.architectures)
     raise CheckpointError(f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; "
                           f"known: {known}")
+
+
+def family_of_model(model_type: str, model: nn.Module) -> Family:
+    """The family of a model_type that has this kind of model. Raises CheckpointError where it has none."""
+    for each in families(model_type):
+        if each.model is type(model):
+            return each
+    raise CheckpointError(f"model_type {model_type!r} has no {type(model).__name__}")
