@@ -1,0 +1,250 @@
+"""Masked language models: fill in hidden words, say how likely a text is, find words that do not belong.
+
+    text with [MASK] -> tokens -> Encoder -> word head at the masks -> the likeliest words
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from formers.errors import CheckpointError, ConfigError, DataError
+from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
+from formers.pretrained.load import Loaded, save_model
+from formers.systems.generation import inference
+from formers.systems.likelihood import Scored
+from formers.text.reader import MASKS, Reader
+from formers.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
+READ = 4096  # tokens that are read at a time, in rows beside each other
+PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
+GENERATOR = "generator"  # the folder of the small model beside an ELECTRA discriminator of ours
+Words = MaskedWords | Pretraining
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A word for a mask."""
+
+    probability: float
+    word: str
+    """The piece of the vocabulary: one that continues a word has its mark (##)."""
+    token: int
+    text: str
+    """The whole text with this word in it; other masks stay."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A token, and how probable it is that somebody has put it there."""
+
+    probability: float
+    word: str
+    start: int
+    """Characters of the text."""
+    end: int
+
+
+class MaskedModel:
+    """An encoder with a word head, or ELECTRA's discriminator: what `formers.load` gives for them."""
+
+    def __init__(
+        self, model: Words | NextSentence | ReplacedTokens, tokenizer: Tokenizer | None, *, family: str | None = None,
+        generator: MaskedWords | None = None,
+    ) -> None:
+        """generator: the small model that a discriminator has learned with, saved beside it."""
+        self.model, self.tokenizer, self.family, self.generator = model, tokenizer, family, generator
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.encoder.embedding.weight.device
+
+    @cached_property
+    def reader(self) -> Reader:
+        if self.tokenizer is None:
+            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
+                              "or vocab.txt (the .model itself works)")
+        config = self.model.config.encoder
+        return Reader(self.tokenizer, config.length, segments=config.segments)
+
+    @property
+    def mask(self) -> int:
+        """The id of the mask token. Raises ConfigError where the tokenizer has none."""
+        if self.reader.mask is None:
+            raise ConfigError("the tokenizer of this model has no mask token (mask_token in tokenizer_config.json)")
+        return self.reader.mask
+
+    @overload
+    def fill(self, texts: str, *, top: int = 5) -> list[list[Candidate]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def fill(self, texts: Sequence[str], *, top: int = 5) -> list[list[list[Candidate]]]: ...
+    def fill(self, texts: str | Sequence[str], *, top: int = 5) -> list[list[Candidate]] | list[list[list[Candidate]]]:
+        """The `top` likeliest words for each mask of a text, best first: one list a mask; of several texts, such lists.
+
+        "[MASK]" and "<mask>" both stand for the model's own mask. Several masks are filled independently: each word is
+        the likeliest while the other masks are still hidden. Raises DataError for a text without a mask, or one that
+        is longer than the model reads.
+        """
+        model = self.words
+        if top < 1:
+            raise ConfigError(f"top: got {top}, expected 1 or more")
+        listed = [self.with_mask(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        found: list[list[list[Candidate]]] = []
+        with inference(model), torch.no_grad():
+            for rows in self.rows(listed):
+                batch = self.reader.batch(rows).to(self.device)
+                hidden = batch.tokens == self.mask
+                x = model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[hidden]
+                best = [self.best(piece, top) for piece in pieces(model.words(x), model.config.vocab)]
+                several = [pair for values, ids in best for pair in zip(values.tolist(), ids.tolist(), strict=True)]
+                for row in hidden.sum(1).tolist():
+                    found.append([self.candidates(listed[len(found)], gap, *several[gap]) for gap in range(row)])
+                    del several[:row]
+        return found[0] if isinstance(texts, str) else found
+
+    def best(self, x: Tensor, top: int) -> tuple[Tensor, Tensor]:
+        """Probabilities and ids of the likeliest tokens; x as `words` gives it."""
+        found = self.words.logits(x).float().softmax(-1).topk(min(top, self.words.config.vocab))
+        return found.values, found.indices
+
+    def candidates(self, text: str, gap: int, values: Sequence[float], ids: Sequence[int]) -> list[Candidate]:
+        """The words of one mask, each in its text."""
+        parts = text.split(self.mask_text)
+        before, after = self.mask_text.join(parts[: gap + 1]), self.mask_text.join(parts[gap + 1 :])
+        names = self.reader.tokenizer.pieces(ids)
+        return [Candidate(value, name.strip() or name, number, joined(before, name, after))
+                for value, name, number in zip(values, names, ids, strict=True)]
+
+    def with_mask(self, text: str) -> str:
+        """The text with the model's own mask. Raises DataError where there is none."""
+        for name in MASKS:
+            text = text.replace(name, self.mask_text)
+        if self.mask_text not in text:
+            raise DataError(f'the text has no {self.mask_text}, so there is nothing to fill in: "{text[:60]}"')
+        return text
+
+    @cached_property
+    def mask_text(self) -> str:
+        return str(self.reader.rules.id_to_token(self.mask))
+
+    def rows(self, texts: Sequence[str]) -> Iterator[list[Encoding]]:
+        """The texts as tokens, several at a time, in their order. Raises DataError where one is too long."""
+        encodings = self.reader.read(texts)
+        waiting: list[Encoding] = []
+        for number, encoding in enumerate(encodings):
+            if encoding.overflowing:
+                what = "the text" if len(texts) == 1 else f"text {number + 1}"
+                raise DataError(f"{what} is longer than the {self.reader.length} tokens that this model reads; "
+                                "shorten it")
+            masks = encoding.ids.count(self.mask)
+            if masks != texts[number].count(self.mask_text):
+                raise CheckpointError(f"the tokenizer reads {self.mask_text} as other tokens: its tokenizer.json must "
+                                      "list it among the added tokens")
+            if waiting and (len(waiting) + 1) * max(map(len, [*waiting, encoding])) > READ:
+                yield waiting
+                waiting = []
+            waiting.append(encoding)
+        if waiting:
+            yield waiting
+
+    def score(self, text: str) -> Scored:
+        """The log-probability of every token of a text, each hidden once while all others are seen.
+
+        Their sum is the pseudo-log-likelihood (Salazar et al. 2020), `perplexity` the pseudo-perplexity; neither
+        compares with those of models that read from left to right. Raises DataError as `fill` does.
+        """
+        model = self.words
+        ((encoding,),) = self.rows([text])
+        ids = torch.tensor(encoding.ids)
+        at = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        if not at:
+            raise DataError("the text has no token to score")
+        kinds = torch.tensor(encoding.type_ids).to(self.device) if self.reader.segments > 1 else None
+        scores: list[float] = []
+        step = max(1, READ // len(ids))
+        with inference(model), torch.no_grad():
+            for start in range(0, len(at), step):
+                places = torch.tensor(at[start : start + step])
+                rows = torch.arange(len(places))
+                tokens = ids.repeat(len(places), 1)
+                tokens[rows, places] = self.mask
+                segments = None if kinds is None else kinds.expand(len(places), -1)
+                x = model.encoder(tokens.to(self.device), segments=segments)[rows, places]
+                for piece, goal in zip(pieces(model.words(x), model.config.vocab),
+                                       pieces(ids[places].to(self.device), model.config.vocab), strict=True):
+                    scores += (-F.cross_entropy(model.logits(piece).float(), goal, reduction="none")).tolist()
+        return Scored([encoding.ids[place] for place in at], scores, len(text.encode()))
+
+    def follows(self, first: str, second: str) -> float:
+        """The probability that the second text follows the first in its document."""
+        if not isinstance(self.model, Pretraining | NextSentence):
+            raise ConfigError(f"this {type(self.model).__name__} has no next-sentence head; train one with "
+                              "data.next_sentence = true")
+        with inference(self.model), torch.no_grad():
+            batch = self.reader.batch(self.reader.read([first], [second])).to(self.device)
+            x = self.model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)
+            logits: Tensor = self.model.next(self.model.encoder.pool(x, batch.keep))
+        return float(logits.float().softmax(-1)[0, 0])
+
+    def detect(self, text: str) -> list[Suspect]:
+        """For every token of a text, the probability that it is not the original one (ELECTRA's discriminator)."""
+        if not isinstance(self.model, ReplacedTokens):
+            raise ConfigError(f"this {type(self.model).__name__} fills in words; only an ELECTRA discriminator "
+                              "detects replaced ones")
+        encoding = self.reader.read([text])[0]
+        if encoding.overflowing:
+            raise DataError(f"the text is longer than the {self.reader.length} tokens that this model reads; "
+                            "shorten it")
+        batch = self.reader.batch([encoding]).to(self.device)
+        with inference(self.model), torch.no_grad():
+            logits = self.model(batch.tokens, segments=batch.segments, keep=batch.keep)[0]
+        names = self.reader.tokenizer.pieces(encoding.ids)
+        return [Suspect(value, name, *span) for value, name, span, special in zip(
+            logits.float().sigmoid().tolist(), names, encoding.offsets, encoding.special_tokens_mask, strict=True)
+            if not special]
+
+    @property
+    def words(self) -> Words:
+        """The model, if it has a word head. Raises ConfigError otherwise."""
+        if isinstance(self.model, ReplacedTokens):
+            raise ConfigError("this is an ELECTRA discriminator, which detects replaced words and fills in none; "
+                              "give a model with a masked-words head, such as its generator")
+        if isinstance(self.model, NextSentence):
+            raise ConfigError("this model judges next sentences only; give a model with a masked-words head")
+        return self.model
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder in the Hugging Face layout; a generator goes into the folder `generator` inside it."""
+        save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family)
+        if self.generator is not None:
+            save_model(Path(folder) / GENERATOR, self.generator, tokenizer=self.tokenizer)
+
+
+def pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:
+    """Rows a few at a time, so that their logits never exist whole."""
+    return x.split(max(1, PIECE // vocab))
+
+
+def joined(before: str, word: str, after: str) -> str:
+    """A text with a word where its mask was: pieces that continue a word stand close to it."""
+    if word.startswith("##"):  # word pieces
+        return before.rstrip() + word[2:] + after
+    if word.startswith(("▁", " ")):  # SentencePiece and bytes: the space belongs to the word
+        return (before.rstrip() + " " + word[1:] + after).lstrip() if before.strip() else word[1:] + after
+    return before + word + after
+
+
+def open_masked(loaded: Loaded) -> MaskedModel:
+    """The system of a loaded checkpoint."""
+    assert isinstance(loaded.model, MaskedWords | Pretraining | NextSentence | ReplacedTokens)  # as the registry says
+    return MaskedModel(loaded.model, loaded.tokenizer, family=loaded.family)
