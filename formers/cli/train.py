@@ -47,6 +47,10 @@ def run(
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines also on a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+    pooling: Annotated[
+        str | None,
+        typer.Option("--pooling", metavar="first|mean|max", help="Which vector of a text is used: --set task.pooling."),
+    ] = None,
 ) -> None:
     """Train a recipe in a run folder, or go on with a run.
 
@@ -56,6 +60,10 @@ def run(
     if plain and as_json:
         raise ConfigError("give --plain or --json, not both")
     what = chosen(recipe, change or ())
+    if pooling is not None:
+        if "task.pooling" not in what.flat():
+            raise ConfigError(f"--pooling is for texts that become one vector; a {what.system} recipe has no task.pooling")
+        what = chosen(recipe, [*(change or ()), f"task.pooling={pooling}"])
     folder = folder or run_folder(recipe)
     silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     stopped, finished = follow(what, folder, fresh, plain, as_json, silent)

@@ -83,3 +83,16 @@ def bucket(lengths: NDArray[np.int64], tokens: int, *, seed: int, epoch: int) ->
     if start < len(order):
         batches.append(order[start:])
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def chunks(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each batch for a reading in one pass: longest first, at most `tokens` with padding, at least one
+    row."""
+    sizes = np.asarray(lengths, np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    found, start = [], 0
+    while start < len(order):
+        end = start + max(1, tokens // max(1, int(sizes[order[start]])))
+        found.append(order[start:end])
+        start = end
+    return found

@@ -41,8 +41,12 @@ class Builtin:
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
+    "paraphrases": Builtin("formers.data.builtin.paraphrases:groups", ("texts",), 2_000),
+    "paraphrase-scores": Builtin("formers.data.builtin.paraphrases:scored", ("sentence1", "sentence2", "score"), 600),
     "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
     "quiz-preferences": Builtin("formers.data.builtin.quiz:preferences", ("messages", "chosen", "rejected"), 5_000),
+    "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),
+    "opinion-pairs": Builtin("formers.data.builtin.opinions:pairs", ("sentence1", "sentence2", "score"), 5_000),
 }
 
 

@@ -93,19 +93,19 @@ def load_model(
 def save_model(
     folder: str | Path, model: nn.Module, *, tokenizer: Tokenizer | None = None,
     generation: Mapping[str, Any] | None = None, family: str | None = None,
-    extra: Mapping[str, Content] | None = None, shard_bytes: int = SHARD,
+    extra: Mapping[str, Content] | None = None, settings: Mapping[str, Any] | None = None, shard_bytes: int = SHARD,
 ) -> Path:
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
     `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files,
-    bytes or writers. Weights over `shard_bytes` become several files and an index.
+    bytes or writers. `settings`: more keys of config.json. Weights over `shard_bytes` become several files and an index.
     Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
-    kind, raw, tensors = express(model, family)
+    kind, raw, tensors = express(model, family, tokenizer, generation)
     generation = {**generation_ids(kind, tokenizer), **(generation or {})}
-    raw.update({key: generation[key] for key in IDS if key in generation})
+    raw.update(settings or {})
     raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation)}
     files.update(weight_files(tensors, shard_bytes))
@@ -114,10 +114,14 @@ def save_model(
     return write_folder(folder, {**files, **(extra or {})})
 
 
-def express(model: nn.Module, model_type: str | None) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
+def express(
+    model: nn.Module, model_type: str | None, tokenizer: Tokenizer | None = None,
+    generation: Mapping[str, Any] | None = None,
+) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
     """The family that a model is written as, with config and tensors. Raises CheckpointError if none fits."""
     for kind in families(model_type):
-        if (found := kind.express(model)) is not None:
+        ids = {**generation_ids(kind, tokenizer), **(generation or {})}
+        if (found := kind.express(model, {key: ids[key] for key in IDS if key in ids})) is not None:
             return kind, *found
     name = "any known layout" if model_type is None else model_type
     what = f"this {type(model).__name__} cannot be written as {name}"

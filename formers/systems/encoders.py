@@ -107,3 +107,25 @@ def obtain_word_pieces(data: Vocabulary, texts: Sequence[str], folder: Path) -> 
     tokenizer = train_word_pieces(texts, data.vocab)
     write_folder(kept, tokenizer.files())
     return tokenizer
+
+
+def freeze(encoder: Encoder, layers: int) -> str:
+    """Keep the embeddings and the lowest `layers` blocks as they are; gives the line of the report, "" for 0.
+
+    Raises ConfigError for more layers than there are; layers that are one and the same block (ALBERT) count once.
+    """
+    blocks = list(encoder.stack.blocks)
+    if not 0 <= layers <= len(blocks):
+        what = " of its own" if encoder.config.repeat > 1 else ""
+        raise ConfigError(f"task.freeze ({layers}) must be from 0 to {len(blocks)}: the model has {len(blocks)} "
+                          f"layer(s){what}")
+    if not layers:
+        return ""
+    below = [encoder.embedding, encoder.positions, encoder.segments, encoder.norm, encoder.project, *blocks[:layers]]
+    for part in below:
+        if part is not None:
+            part.requires_grad_(False)
+    learning = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+    total = sum(weight.numel() for weight in encoder.parameters())
+    return (f"frozen: the embeddings and the lowest {layers} of {len(blocks)} layers; "
+            f"{learning / total:.1%} of the body learns")

@@ -36,6 +36,8 @@ class TrainConfig:
     """Largest global norm of the gradient; longer ones are scaled down (0: off)."""
     weight_decay: float = 0.01
     """Decay of the weight matrices (not of norms, biases and embeddings)."""
+    layer_decay: float = 1.0
+    """Learning rate of each layer as a share of that of the layer above it (1: all learn alike)."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Decay of AdamW's running means of the gradient and of its square."""
     epsilon: float = 1e-8
@@ -90,6 +92,7 @@ class TrainConfig:
             self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
         self._check("final_rate", 0 <= self.final_rate <= self.rate, f"in [0, train.rate = {self.rate}]")
         self._check("average", 0 <= self.average < 1, "in [0, 1)")
+        self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         self._check("betas", fit, "two numbers in [0, 1)")
         self._check(

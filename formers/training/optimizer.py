@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,24 +38,51 @@ def decayed(model: nn.Module) -> set[str]:
     }
 
 
+def depths(model: nn.Module) -> dict[str, int]:
+    """name -> depth of what learns: 0 below the blocks of the one stack, 1 and up in them, one more above.
+
+    What a model makes before its stack stands below, what it makes after it above. Raises TrainingError for a model
+    without layers, or with layers in two places.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    inside = {name: found for name in names if (found := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
+    places = {found[1] for found in inside.values()}
+    if len(places) != 1:
+        raise TrainingError(f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} has "
+                            f"{len(places)}; set it to 1")
+    last = max(int(found[2]) for found in inside.values()) + 1
+    first = min(names.index(name) for name in inside)
+    return {
+        name: int(inside[name][2]) + 1 if name in inside else 0 if names.index(name) < first else last + 1
+        for name in trainable(model)
+    }
+
+
 def adamw(
     model: nn.Module,
     *,
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.98),
     epsilon: float = 1e-8,
+    layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """Fused AdamW over what learns (Loshchilov & Hutter 2019); the learning rate is set at every step."""
+    """Fused AdamW over what learns (Loshchilov & Hutter 2019); the learning rate is set at every step.
+
+    Each group takes the `share` of it that is layer_decay to the power of the layers above (Howard & Ruder 2018).
+    """
     weights, decaying = trainable(model), decayed(model)
-    groups = [
-        {
-            "params": [weight for name, weight in weights.items() if name in decaying],
-            "weight_decay": weight_decay,
-        },
-        {"params": [weight for name, weight in weights.items() if name not in decaying], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon, fused=True)
+    depth = depths(model) if layer_decay != 1 else dict.fromkeys(weights, 0)
+    top = max(depth.values())
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for decays in (True, False):
+        for name, weight in weights.items():
+            if (name in decaying) == decays:
+                groups.setdefault((top - depth[name], decays), []).append(weight)
+    return torch.optim.AdamW(
+        [{"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
+         for (above, decays), group in groups.items()],
+        lr=0.0, betas=betas, eps=epsilon, fused=True,
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -77,7 +77,8 @@ class Training:
         self.weights = list(trainable(task.model).values())
         self.device = self.weights[0].device
         self.optimizer = adamw(
-            task.model, weight_decay=config.weight_decay, betas=config.betas, epsilon=config.epsilon
+            task.model, weight_decay=config.weight_decay, betas=config.betas, epsilon=config.epsilon,
+            layer_decay=config.layer_decay,
         )
         self.average = Average(task.model, config.average) if config.average else None
         self.state = State(frozen=fingerprint(task.model))

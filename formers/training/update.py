@@ -71,7 +71,7 @@ class Updater:
             raise TrainingError(self.diagnosis(number, taken, totals, rate, total, norm))
         if count:  # no targets, nothing learned
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
