@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.errors import ConfigError
-from formers.text.rule_tokenizer import RuleTokenizer
+from formers.text.rule_tokenizer import FIRSTS, MASKS, SEPARATORS, RuleTokenizer
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-# What published vocabularies call the token that stands for a hidden word, the first and the separating one.
-MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "</s>")
+
+class Row(NamedTuple):
+    """What is kept of an `Encoding` where there are many: an eighth of its memory."""
+
+    ids: Sequence[int] | NDArray[np.int32]
+    type_ids: Sequence[int] | NDArray[np.int32]
 
 
 class Inputs(NamedTuple):
@@ -72,9 +77,12 @@ class Reader:
         rows = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
         return self.rules.encode_batch(rows) if offsets else self.rules.encode_batch_fast(rows)
 
-    def read_words(self, sentences: Sequence[Sequence[str]], *, length: int = 0) -> list[Encoding]:
-        """Sentences that are words already; `word_ids` say which word each token is of."""
-        self.rules.enable_truncation(length or self.length)
+    def read_words(self, sentences: Sequence[Sequence[str]], *, length: int = 0, stride: int = 0) -> list[Encoding]:
+        """Sentences that are words already; `word_ids` say which word each token is of.
+
+        What is too long goes on in `overflowing`, `stride` tokens said twice.
+        """
+        self.rules.enable_truncation(length or self.length, stride=stride)
         return self.rules.encode_batch([list(words) for words in sentences], is_pretokenized=True)
 
     def windows(
@@ -103,7 +111,7 @@ class Reader:
         self.rules.enable_truncation(length, stride=stride)
         return [[encoding, *encoding.overflowing] for encoding in self.rules.encode_batch(list(texts))]
 
-    def batch(self, encodings: Sequence[Encoding]) -> Inputs:
+    def batch(self, encodings: Sequence[Encoding | Row]) -> Inputs:
         """Rows of unequal length as tensors."""
         ids = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))

@@ -1,0 +1,107 @@
+"""Facts: little passages about a few people, questions on them, and where the answer stands.
+
+    random numbers -> who lives where, works as what, likes what ... -> sentences -> a question on one of them
+
+What is particular:
+- The same is said of several people, so that the question's name and its verb are both needed.
+- A person with a fact is a combination, which belongs to one split by a stable hash: what is asked in a test, and what
+  else is said there of it, was never read in training. A fifth of the questions has no answer in its passage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+from typing import NamedTuple
+
+from formers.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+WITHOUT = 0.2  # share of the questions that have no answer
+NAMES = "Anna Ben Clara David Emma Felix Grace Hugo Irene Jonas Karin Leo Maria Noah Olga Paul".split()
+
+
+class Kind(NamedTuple):
+    """A kind of fact: what can be said, and how it is said and asked; {x} is the person, {v} the answer."""
+
+    values: tuple[str, ...]
+    said: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+def _values(text: str) -> tuple[str, ...]:
+    return tuple(text.split(", "))
+
+
+KINDS = (
+    Kind(_values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
+         ("{x} lives in {v}.", "The home of {x} is in {v}."),
+         ("Where does {x} live?", "In which city is the home of {x}?")),
+    Kind(_values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
+         ("{x} works as {v}.", "By profession {x} is {v}."),
+         ("What does {x} work as?", "What is {x} by profession?")),
+    Kind(_values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
+         ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
+         ("What does {x} like to eat?", "What is the favourite food of {x}?")),
+    Kind(_values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
+         ("{x} owns {v}.", "The pet of {x} is {v}."),
+         ("What does {x} own?", "Which pet has {x}?")),
+    Kind(tuple(str(year) for year in range(1950, 1962)),
+         ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
+         ("When was {x} born?", "In what year was {x} born?")),
+)
+
+
+def rows(split: str, count: int, seed: int = 0) -> list[tuple[str, str, list[str], list[int]]]:
+    """`count` rows of "train", "validation" or "test": passage, question, its answers and where they begin.
+
+    Each has a passage of its own; no answer is an empty list.
+    """
+    if split not in SPLITS:
+        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
+    if count < 0:
+        raise DataError(f"count: got {count}, expected 0 or more")
+    random = Random(f"{split}/{seed}")
+    return [_row(random, split) for _ in range(count)]
+
+
+def split_of(name: str, value: str) -> str:
+    """About 84% train, 8% validation, 8% test, the same everywhere."""
+    percent = int.from_bytes(hashlib.sha256(f"{name} {value}".encode()).digest()[:8], "big") % 100
+    return "test" if percent < 8 else "validation" if percent < 16 else "train"
+
+
+def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
+    people = random.sample(NAMES, random.choice((2, 2, 3)))
+    kinds = random.sample(range(len(KINDS)), random.choice((2, 2, 3)))
+    facts: list[tuple[str, int, str]] = []  # person, kind, value
+    for kind in kinds:
+        values = random.sample(KINDS[kind].values, len(KINDS[kind].values))
+        for name in people:
+            allowed = [value for value in values if split_of(name, value) == "train"]
+            facts.append((name, kind, allowed[0]))
+            values.remove(allowed[0])
+    random.shuffle(facts)
+    name, kind, value = facts[0]
+    if split != "train":  # the asked fact is news; another person may not have its value already
+        taken = {each for _, at, each in facts[1:] if at == kind}
+        news = [(who, other) for who in people for other in KINDS[kind].values
+                if split_of(who, other) == split and other not in taken]
+        if not news:
+            return _row(random, split)
+        name, value = random.choice(news)
+        facts = [fact for fact in facts if (fact[0], fact[1]) != (name, kind)]
+        facts.append((name, kind, value))
+    if random.random() < WITHOUT:
+        facts = [fact for fact in facts if (fact[0], fact[1]) != (name, kind)]
+        value = ""
+    random.shuffle(facts)
+    text, start = "", -1
+    for who, at, told in facts:
+        sentence = random.choice(KINDS[at].said)
+        if (who, at) == (name, kind):
+            before = sentence.split("{v}")[0].format(x=who)
+            start = len(text) + len(before)
+        text += sentence.format(x=who, v=told) + " "
+    question = random.choice(KINDS[kind].asked).format(x=name)
+    return text.rstrip(), question, [value] if value else [], [start] if value else []
