@@ -41,6 +41,8 @@ class Builtin:
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
+    "parts": Builtin("formers.data.builtin.parts:rows", ("tokens", "tags"), 3_000),
+    "facts": Builtin("formers.data.builtin.facts:rows", ("context", "question", "answers", "answer_starts"), 6_000),
     "paraphrases": Builtin("formers.data.builtin.paraphrases:groups", ("texts",), 2_000),
     "paraphrase-scores": Builtin("formers.data.builtin.paraphrases:scored", ("sentence1", "sentence2", "score"), 600),
     "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
