@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from formers.errors import CheckpointError
 from formers.pretrained.fields import Fields, Native
-from formers.pretrained.mapping import Loaded, to_ours, to_theirs
+from formers.pretrained.mapping import Loaded, as_rules, to_ours, to_theirs
 
 RANDOM = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.nn.init.trunc_normal_, torch.nn.init.normal_,
           torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_}
@@ -67,16 +67,23 @@ class Family:
         model.load_state_dict(state, assign=True)
         return model.to(dtype or torch.float32).eval(), loaded.prefix
 
-    def express(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """config.json and tensors of `model` in this layout; None when the way back gives another config."""
+    def express(
+        self, model: nn.Module, ids: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """config.json and tensors of `model` in this layout; None when the way back gives another config.
+
+        ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
+        """
         if type(model) is not self.model:
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:
             return None
-        raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw}
+        raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw, **(ids or {})}
         try:
-            tensors = to_theirs(model.state_dict(), self.table(model.config))
+            rules = as_rules(self.table(model.config))
+            made = {rule.theirs[0]: rule.made() for rule in rules if rule.made is not None}
+            tensors = {**to_theirs(model.state_dict(), rules), **made}
             same = self.config.to_ours(raw, tensors) == self.config.canonical(model.config)
         except CheckpointError:  # a part that this layout has no name for
             return None

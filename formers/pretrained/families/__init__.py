@@ -17,7 +17,10 @@ FAMILIES = {
     "gpt2": "gpt:GPT2", "openai-gpt": "gpt:GPT", "gpt_neo": "gpt:NEO",
     "llama": "llama:LLAMA", "mistral": "llama:MISTRAL", "qwen2": "llama:QWEN2", "qwen3": "llama:QWEN3",
     "gemma3_text": "gemma:FAMILY",
-    "bert": "bert:families",
+    "bert": "bert:families", "roberta": "roberta:ROBERTA", "xlm-roberta": "roberta:XLM_ROBERTA",
+    "camembert": "roberta:CAMEMBERT", "distilbert": "distilbert:families", "albert": "albert:families",
+    "electra": "electra:families", "mpnet": "mpnet:families", "roformer": "roformer:families",
+    "deberta-v2": "deberta:families",
     "formers-causal": "native:CAUSAL", "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:encoders",
 }

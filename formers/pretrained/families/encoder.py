@@ -73,6 +73,8 @@ class Head:
     """Where the dense layer in front of the label is filed; "": it is the body's pooler."""
     activation: str | Callable[[Raw], str] = "tanh"
     """Of that layer."""
+    written: Callable[[EncoderConfig], Mapping[str, Any]] = lambda config: {}
+    """Keys of config.json that only this head reads."""
     check: Callable[[Raw], None] = lambda raw: None
     """Raises ValueError for a config that this head does not compute."""
 
@@ -257,7 +259,7 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         return {**{within(path): value for path, value in found.items()}, **about_labels(raw, head.model)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
-        return {**layout.written(config.encoder), **written_labels(config, head.model)}
+        return {**layout.written(config.encoder), **head.written(config.encoder), **written_labels(config, head.model)}
 
     def weights(config: HeadConfig) -> list[Row | Iterable[Rule]]:
         own = layout.prefix + layout.pooler

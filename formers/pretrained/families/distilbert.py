@@ -1,0 +1,64 @@
+"""DistilBERT (Sanh et al. 2019): `distilbert/distilbert-base-uncased`.
+
+What is particular: names and config keys of its own, no segments, no pooler; a dense layer with ReLU is in front of
+the label of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from formers.models.encoder import EncoderConfig
+from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
+from formers.pretrained.families import bert, encoder
+from formers.pretrained.families.encoder import Head, Layout
+from formers.pretrained.family import Family
+from formers.pretrained.fields import words
+from formers.pretrained.mapping import Row, Rule
+
+NAMES: dict[str, Any] = {
+    "dim": "stack.dim",
+    "n_layers": "stack.layers",
+    "n_heads": "stack.heads",
+    "hidden_dim": "stack.hidden",
+    "activation": ("stack.activation", encoder.ACTIVATIONS),
+    "dropout": "stack.dropout",
+    "vocab_size": "vocab",
+    "max_position_embeddings": "length",
+}
+LAYER = ("attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 ffn.lin2 "
+         "output_layer_norm")
+LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="pre_classifier",
+             activation="relu", rows=encoder.label_row("classifier"))
+HEADS = (
+    Head(model=MaskedWords, architecture="ForMaskedLM", tied=("vocab_projector.weight",),
+         rows=encoder.word_rows("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")),
+    LABEL,
+    *bert.OF_TOKENS,
+    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice"),
+)
+
+
+def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+    return [*encoder.embeddings(config), *encoder.layer("transformer.layer.{i}", LAYER)]
+
+
+LAYOUT = Layout(
+    model_type="distilbert",
+    prefix="distilbert.",
+    name="DistilBert",
+    names=NAMES,
+    fixed={"segments": 0, "stack.norm_eps": 1e-12},
+    defaults={"activation": "gelu", "dropout": 0.1, "max_position_embeddings": 512},
+    aliases={"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
+    written=lambda config: {"attention_dropout": 0.0},
+    # a table of sines is stored like a learned one
+    ignored=words("qa_dropout seq_classif_dropout sinusoidal_pos_embds tie_weights_"),
+    rows=rows,
+)
+
+
+def families() -> list[Family]:
+    return encoder.families_of(LAYOUT, HEADS)

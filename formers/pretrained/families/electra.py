@@ -1,0 +1,67 @@
+"""ELECTRA (Clark et al. 2020): `google/electra-small-discriminator` and `-generator`.
+
+What is particular: embeddings may be narrower than the stream, bodies have no pooler, and the discriminator tells
+which tokens are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from formers.models.encoder import EncoderConfig
+from formers.models.heads import MaskedWords, MultipleChoice, ReplacedTokens, SequenceClassifier
+from formers.pretrained.families import bert, encoder
+from formers.pretrained.families.encoder import Head, Layout
+from formers.pretrained.family import Family
+from formers.pretrained.fields import Raw
+from formers.pretrained.mapping import Row, Rule
+
+LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="classifier.dense",
+             activation="gelu", rows=encoder.label_row("classifier.out_proj"))
+HEADS = (
+    Head(model=MaskedWords, architecture="ForMaskedLM", tied=("generator_lm_head.weight",), check=encoder.exact_gelu,
+         rows=encoder.word_rows("generator_predictions.dense", "generator_predictions.LayerNorm",
+                                "generator_lm_head.bias")),
+    Head(model=ReplacedTokens, architecture="ForPreTraining", rows=[
+        ("discriminator_predictions.dense.{p}", "dense.{p}"),
+        ("discriminator_predictions.dense_prediction.{p}", "out.{p}"),
+    ]),
+    LABEL,
+    *bert.OF_TOKENS,
+    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice", dense="sequence_summary.summary",
+            rows=encoder.label_row("classifier")),
+)
+
+
+def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+    project: list[Row] = [("embeddings_project.{p}", "project.{p}")] if config.embedding_dim else []
+    return [*bert.rows(config), *project]
+
+
+def derived(raw: Raw) -> dict[str, Any]:
+    dim = raw["hidden_size"]
+    width = raw.get("embedding_size", dim)
+    return {**bert.derived(raw), "embedding_dim": None if width == dim else width}
+
+
+def written(config: EncoderConfig) -> dict[str, Any]:
+    return {**bert.written(config), "embedding_size": config.embedding_dim or config.stack.dim}
+
+
+LAYOUT = Layout(
+    model_type="electra",
+    prefix="electra.",
+    name="Electra",
+    names={**encoder.NAMES, "max_position_embeddings": "length"},
+    defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 512, "embedding_size": 128},
+    checked={**encoder.CHECKED, "summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu"},
+    derived=derived,
+    written=written,
+    rows=rows,
+)
+
+
+def families() -> list[Family]:
+    return encoder.families_of(LAYOUT, HEADS)

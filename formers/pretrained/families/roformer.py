@@ -1,0 +1,96 @@
+"""RoFormer (Su et al. 2021): `junnyu/roformer_chinese_base`.
+
+What is particular: rotary positions that turn neighbouring pairs, so rows of q and k are put into our order (all
+first members of the pairs of a head, then all second ones); no pooler. The vector of a choice is the last one of
+its text unless the config says "first", which is the only one computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from formers.blocks.position import sinusoids
+from formers.models.encoder import EncoderConfig
+from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
+from formers.pretrained.families import bert, electra, encoder
+from formers.pretrained.families.encoder import ACTIVATIONS, Head, Layout
+from formers.pretrained.families.marian import positions
+from formers.pretrained.family import Family
+from formers.pretrained.fields import Raw
+from formers.pretrained.mapping import Op, Row, Rule
+
+
+def halves(size: int) -> Op:
+    """Rows of heads of a size, and their biases: pairs (0, 1), (2, 3) ... <-> halves (0, 2 ...), (1, 3 ...)."""
+    def order(x: Tensor, *shape: int) -> Tensor:
+        return x.reshape(-1, *shape, *x.shape[1:]).transpose(1, 2).reshape(x.shape)
+
+    return Op(f"halves of {size}", lambda x: order(x, size // 2, 2), lambda x: order(x, 2, size // 2))
+
+
+def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+    size = config.stack.head_dim or config.stack.dim // config.stack.heads
+    op = halves(size)
+    return [
+        *(replace(rule, op=op) if (rule.ours or "").endswith(("attention.q.{p}", "attention.k.{p}")) else rule
+          for rule in encoder.as_rules(electra.rows(config))),
+        # which transformers calls missing where it is not written
+        Rule(("encoder.embed_positions.weight",), None, expected=positions, made=lambda: sinusoids(
+            config.length, size, split=True)),
+    ]
+
+
+def summary(raw: Raw) -> str:
+    """The activation of the dense layer in front of a choice, "" where there is none."""
+    if raw.get("summary_type", "last") != "first":
+        raise ValueError(f"summary_type = {raw.get('summary_type', 'last')!r} is not computed here; known: first")
+    name = raw.get("summary_activation")
+    if name is None and not raw.get("summary_use_proj", False):
+        return ""
+    if not raw.get("summary_use_proj", False):
+        raise ValueError(f"summary_activation = {name!r} without summary_use_proj is not computed here")
+    if name not in SUMMARIES:
+        raise ValueError(f"summary_activation = {name!r} is not computed here; known: {', '.join(SUMMARIES)}")
+    return SUMMARIES[name]
+
+
+def written_summary(config: EncoderConfig) -> dict[str, Any]:
+    name = next((theirs for theirs, ours in SUMMARIES.items() if ours == config.pooler), None)
+    return {"summary_type": "first", "summary_use_proj": bool(config.pooler), "summary_activation": name}
+
+
+def activation(raw: Raw) -> str:
+    return ACTIVATIONS[raw["hidden_act"]]
+
+
+SUMMARIES = {"tanh": "tanh", **ACTIVATIONS}
+LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="classifier.dense",
+             activation=activation, rows=encoder.label_row("classifier.out_proj"))
+HEADS = (
+    Head(model=MaskedWords, architecture="ForMaskedLM", rows=bert.WORDS, tied=bert.DECODER),
+    LABEL,
+    *bert.OF_TOKENS,
+    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice", dense="sequence_summary.summary",
+            activation=summary, written=written_summary, rows=encoder.label_row("classifier")),
+)
+LAYOUT = Layout(
+    model_type="roformer",
+    prefix="roformer.",
+    name="RoFormer",
+    names={**encoder.NAMES, "max_position_embeddings": "length"},
+    fixed={"positions": "rotary"},
+    defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 1536},
+    checked={**encoder.CHECKED, "rotary_value": False},
+    reads=("embedding_size", "summary_type", "summary_use_proj", "summary_activation"),
+    derived=electra.derived,
+    written=electra.written,
+    rows=rows,
+)
+
+
+def families() -> list[Family]:
+    return encoder.families_of(LAYOUT, HEADS)
