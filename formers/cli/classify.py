@@ -1,4 +1,4 @@
-"""`formers classify`: the label or number of texts, a file, or standard input line by line; one line out for each in."""
+"""`formers classify`: the label or number of texts, a file, or standard input line by line; a line out for each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(
     ] = None,
     second: Annotated[
         list[str] | None,
-        typer.Option("--second", metavar="TEXT", help="The second text of a pair; once for each text, or once for all."),
+        typer.Option("--second", metavar="TEXT", help="Second text of a pair; once for each text, or once for all."),
     ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Every line of --file or standard input is a pair: text, tab, second text.")

@@ -1,6 +1,6 @@
 """`formers evaluate`: how good a model is on a test set, and how fast.
 
-Here: translations; `evaluate_language.py`: language models.
+Here: translations; `evaluate_language.py`: language models; `evaluate_classification.py`: labels of texts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from formers.cli.evaluate_answering import evaluate_answering
+from formers.cli.evaluate_classification import evaluate_classification
 from formers.cli.evaluate_language import evaluate_language
+from formers.cli.evaluate_tagging import evaluate_tagging
 from formers.cli.options import (
     AllowBin,
     Beams,
@@ -27,6 +30,7 @@ from formers.cli.options import (
     is_run,
     open_model,
     out_file,
+    system_of,
 )
 from formers.cli.output import note, short, show_table
 from formers.cli.recipes import named
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
     from formers.data.parallel import ParallelData
     from formers.data.sources import Table
 
+# system -> its function here: (model, what opens it, data, count, columns, --out, --json)
+OTHERS = {"tagging": evaluate_tagging, "answering": evaluate_answering,
+          "classification": evaluate_classification}
 SCORES = {"exact_match": "exact match", "bleu": "BLEU", "chrf": "chrF"}
 
 
@@ -44,7 +51,7 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="SOURCE", help="Pairs to translate (default for a run: its test data)."
+            "--data", metavar="SOURCE", help="Pairs to translate, labelled texts (default for a run: its test data)."
         ),
     ] = None,
     source: Source = None,
@@ -55,7 +62,7 @@ def run(
         int | None, typer.Option("--count", min=1, metavar="N", help="Only the first N pairs or questions.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the translations here.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the translations here, or the picture of the confusions.")
     ] = None,
     text: Annotated[
         str | None,
@@ -85,6 +92,12 @@ def run(
         int,
         typer.Option("--shots", min=0, metavar="N", help="The first N questions are examples and are not asked."),
     ] = 0,
+    second: Annotated[
+        str | None, typer.Option("--second", metavar="COLUMN", help="Column of the second text (labelled pairs).")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="Column of the label (labelled texts).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     allow_bin: AllowBin = False,
     offline: Offline = False,
@@ -93,11 +106,18 @@ def run(
 ) -> None:
     """Measure a model: BLEU of translations, perplexity, multiple choice.
 
-    A translation model translates --data; a language model reads --text, or answers --choices. A run without any of
-    them is measured on its own test data.
+    A translation model translates --data; a classifier labels it (columns: --source, --second, --label); a language
+    model reads --text, or answers --choices. A run without any of them is measured on its own test data.
     """
     out_file(out)
     recipe = named(model) if is_run(model) else None
+    asked = text is not None or choices is not None
+    if not asked and (system := system_of(model, offline=offline)) in OTHERS:
+        options = {"allow_bin": allow_bin, "offline": offline, "dtype": dtype, "device": device}
+        named_columns = {"text": source, "second": second, "label": label}
+        OTHERS[system](model, lambda: open_model(model, system=system, **options), data, count, named_columns, out,
+                       as_json)
+        return
     if text is not None or choices is not None or (recipe is not None and recipe.system != "translation"):
         if data is not None or out is not None:
             raise ConfigError("--data and --out are for translations; a language model reads --text or --choices")

@@ -130,3 +130,15 @@ def out_file(path: Path | None) -> Path | None:
     if path is not None and not path.parent.is_dir():
         raise ConfigError(f"--out {path}: the folder {path.parent} does not exist")
     return path
+
+
+def system_of(source: str, *, offline: bool = False) -> str:
+    """The system of MODEL, without reading its weights: that of a run's recipe, else of its model class."""
+    from formers.cli.recipes import named
+    from formers.pretrained.adapters import model_class
+    from formers.registry import SYSTEM_OF_MODEL, locate
+
+    recipe = named(source) if is_run(source) else None
+    if recipe is not None:
+        return recipe.system
+    return SYSTEM_OF_MODEL[model_class(locate(source, offline=True if offline else None)).__name__]

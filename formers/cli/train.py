@@ -62,7 +62,7 @@ def run(
     what = chosen(recipe, change or ())
     if pooling is not None:
         if "task.pooling" not in what.flat():
-            raise ConfigError(f"--pooling is for texts that become one vector; a {what.system} recipe has no task.pooling")
+            raise ConfigError(f"--pooling sets task.pooling, which recipes of the system {what.system} do not have")
         what = chosen(recipe, [*(change or ()), f"task.pooling={pooling}"])
     folder = folder or run_folder(recipe)
     silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks

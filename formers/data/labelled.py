@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +155,7 @@ def read_rows(reader: Reader, texts: list[str], seconds: list[str] | None) -> tu
     return Ragged(ids), Ragged(kinds) if segmented else None, cut  # type: ignore[arg-type]
 
 
-def shares(labels: Labels, answers: NDArray[np.generic]) -> str:
+def shares(labels: Labels, answers: NDArray[Any]) -> str:
     """How often each label occurs, or how the numbers lie."""
     if labels.kind == "number":
         low, high, mean, spread = (float(each(answers)) for each in (np.min, np.max, np.mean, np.std))

@@ -59,14 +59,14 @@ class Labels:
         if numbered and integer(value) is not None:
             what = f"the label {value} is out of range{many}: there are {len(self.names)}, 0 to {len(self.names) - 1}"
             return fault(table.where(row), f"{what} ({listed(self.names)})")
-        return fault(table.where(row), f"the label {quoted(spelled(value))} is not among those that were learned{many}: "
+        return fault(table.where(row), f"the label {quoted(spelled(value))} is not among those learned{many}: "
                                        f"{listed(self.names)}; correct it, leave the row out, or train with it")
 
 
 def learn_labels(
     table: Table, column: str, kind: str = "auto", *, known: Sequence[str] = (), separator: str = ""
 ) -> Labels:
-    """The labels of a training table. known: those of the model to begin with, whose order is kept if they are the same.
+    """The labels of a training table. known: those of the model to begin with, whose order is kept if they are these.
 
     kind auto: lists are "several"; numbers with a fraction "number"; all else "one" of the classes. Whole numbers are
     named by the file (the key `labels` of a Parquet schema), else by `known`, else by themselves.
@@ -168,7 +168,7 @@ def names_of(values: Sequence[Any]) -> list[str]:
     """The different labels in order; whole numbers by size."""
     names = {spelled(value) for value in values}
     digits = all(integer(name) is not None for name in names)
-    return sorted(names, key=lambda name: (int(name), name)) if digits else sorted(names)  # type: ignore[arg-type]
+    return sorted(names, key=lambda name: (int(name), name)) if digits else sorted(names)
 
 
 def file_names(table: Table) -> tuple[str, ...]:

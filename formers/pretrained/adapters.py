@@ -183,19 +183,25 @@ def layout(model: nn.Module, model_type: str | None) -> Family:
 
 def family_of(folder: Path) -> str | None:
     """The model_type of a model folder, through the adapters in between; None where no config.json says it."""
+    raw = config_of(folder)
+    return None if raw is None else raw["model_type"]
+
+
+def config_of(folder: Path) -> dict[str, Any] | None:
+    """config.json of a model folder, through the adapters in between; None where there is none."""
     if folder.is_dir() and is_adapter(folder):
-        return family_of(base_of(read_adapter(folder)))
-    return read_json(folder / CONFIG)["model_type"] if (folder / CONFIG).exists() else None
+        return config_of(base_of(read_adapter(folder)))
+    return read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
 
 
 def model_class(place: Path) -> type[nn.Module]:
     """The class of the model in a folder; that of a .gguf file is read with it."""
-    name = family_of(place)
-    if name is None:
+    raw = config_of(place)
+    if raw is None:
         from formers.pretrained.load import load_model
 
-        name = load_model(place).family
-    return family(name).model
+        return type(load_model(place).model)
+    return family(raw["model_type"], raw.get("architectures") or ()).model
 
 
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:

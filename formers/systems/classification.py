@@ -125,9 +125,10 @@ class Classifier:
         others = [seconds] if isinstance(seconds, str) else None if seconds is None else list(seconds)
         if others is not None and len(others) != len(firsts):
             raise ConfigError(f"{len(firsts):,} texts, but {len(others):,} second texts: give one for each")
-        for row, text in enumerate(firsts):
-            if not text.strip():
-                raise DataError(f"text {row + 1} of {len(firsts):,} is empty: there is nothing to classify")
+        for what, given in (("text", firsts), ("second text", others or [])):
+            for row, text in enumerate(given):
+                if not text.strip():
+                    raise DataError(f"{what} {row + 1} of {len(given):,} is empty: there is nothing to read")
         parts = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(firsts), READ_AT_ONCE):
             some = slice(start, start + READ_AT_ONCE)

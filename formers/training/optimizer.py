@@ -48,8 +48,8 @@ def depths(model: nn.Module) -> dict[str, int]:
     inside = {name: found for name in names if (found := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
     places = {found[1] for found in inside.values()}
     if len(places) != 1:
-        raise TrainingError(f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} has "
-                            f"{len(places)}; set it to 1")
+        raise TrainingError(f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} "
+                            f"has {len(places)}; set it to 1")
     last = max(int(found[2]) for found in inside.values()) + 1
     first = min(names.index(name) for name in inside)
     return {
