@@ -44,8 +44,9 @@ class AnsweringTask:
 
     def __init__(self, answerer: Answerer, validation: Table, data: PassageData, config: AnsweringConfig) -> None:
         self.answerer, self.data, self.config, self.model = answerer, data, config, answerer.model
+        self.everything = validation
         self.validation = validation.select(range(min(config.evaluated or len(validation), len(validation))))
-        known = all(self.validation.columns[data.answers])
+        known = all(validation.columns[data.answers])
         self.threshold = math.inf if known else config.null_threshold
 
     def loss(self, batch: PassageBatch) -> Loss:
@@ -66,22 +67,22 @@ class AnsweringTask:
 
     def evaluate(self) -> dict[str, float]:
         """Mean loss of the windows; exact match and F1 of the answers, as SQuAD defines them."""
-        loss, said = self.judge()
+        loss, said = self.judge(self.validation)
         truths = self.validation.columns[self.data.answers]
         return {"loss": loss, **answer_scores([each.text for each in said], truths)}
 
-    def judge(self) -> tuple[float, list[Answer]]:
+    def judge(self, table: Table) -> tuple[float, list[Answer]]:
         """The mean loss of all windows, and the answers given."""
         lost, count = 0.0, 0
         said: list[Answer] = []
         reader = self.answerer.needs_reader()
-        passages = self.validation.columns[self.data.context]
-        held = list(read_windows(self.validation, reader, self.data))
+        passages = table.columns[self.data.context]
+        held = list(read_windows(table, reader, self.data))
         logits = iter(self.answerer.logits([each for windows in held for each in windows]))
         for row, windows in enumerate(held):
             parts = [next(logits) for _ in windows]
             for window, scores in zip(windows, parts, strict=True):
-                at = placed(window, *answer(self.validation, self.data, row))
+                at = placed(window, *answer(table, self.data, row))
                 for side, place in enumerate((at.start, at.end)):
                     chosen = np.append(scores[at.first : at.last + 1, side], scores[at.null, side]).astype(np.float64)
                     high = chosen.max()

@@ -123,11 +123,14 @@ class Tagger:
             found[row] = [first, *first.overflowing]
         return [found[row] for row in range(len(texts))]
 
-    def judge(self, sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> dict[str, float]:
-        """Mean negative log-probability of the true tags, the share of words that are right, the F1 of entities.
+    def judge(
+        self, sentences: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
+    ) -> tuple[dict[str, float], list[list[str]]]:
+        """Mean negative log-probability of the true tags, the share of words that are right, the F1 of entities; and
+        the tags that were given ("" for a word of which the tokenizer leaves nothing).
 
-        Sentences longer than the model are read in windows, so that every word counts. A word of which the tokenizer
-        leaves nothing is wrong, and outside every entity; it has no part in the loss.
+        Sentences longer than the model are read in windows, so that every word counts. A word without a tag is wrong,
+        and outside every entity; it has no part in the loss.
         """
         place = {label: number for number, label in enumerate(self.labels)}
         said: list[list[str]] = []
@@ -140,9 +143,9 @@ class Tagger:
             lost -= float(logits[known, numbers[known]].sum())
             right, words = right + int((known & (best == numbers)).sum()), words + len(true)
             told += int(known.sum())
-            said.append([self.labels[at] if there else "O" for at, there in zip(best, known, strict=True)])
+            said.append([self.labels[at] if there else "" for at, there in zip(best, known, strict=True)])
         scores = {"loss": lost / max(1, told), "accuracy": right / words}
-        return scores | (span_scores(said, tags) if self.entities else {})
+        return scores | (span_scores(said, tags) if self.entities else {}), said
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
@@ -235,7 +238,7 @@ class TaggingTask:
 
     def evaluate(self) -> dict[str, float]:
         """Loss and accuracy per word of the validation data; precision, recall and F1 of entities."""
-        return self.tagger.judge(self.sentences, self.tags)
+        return self.tagger.judge(self.sentences, self.tags)[0]
 
     def sample(self) -> list[tuple[str, str]]:
         """Tagged sentences to look at."""

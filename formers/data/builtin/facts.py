@@ -72,8 +72,8 @@ def split_of(name: str, value: str) -> str:
 
 
 def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
-    people = random.sample(NAMES, random.choice((2, 2, 3)))
-    kinds = random.sample(range(len(KINDS)), random.choice((2, 2, 3)))
+    people = random.sample(NAMES, random.choice((1, 2, 3)))
+    kinds = random.sample(range(len(KINDS)), random.choice((1, 2, 3)))
     facts: list[tuple[str, int, str]] = []  # person, kind, value
     for kind in kinds:
         values = random.sample(KINDS[kind].values, len(KINDS[kind].values))
@@ -95,6 +95,8 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
     if random.random() < WITHOUT:
         facts = [fact for fact in facts if (fact[0], fact[1]) != (name, kind)]
         value = ""
+        if not facts:
+            return _row(random, split)
     random.shuffle(facts)
     text, start = "", -1
     for who, at, told in facts:
