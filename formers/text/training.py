@@ -82,13 +82,26 @@ def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = Tru
 
     if vocab <= len(WORD_PIECE_SPECIALS):
         raise ConfigError(f"vocab ({vocab}) must be more than the {len(WORD_PIECE_SPECIALS)} special tokens")
-    rules = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    rules.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    texts, names = list(texts), list(WORD_PIECE_SPECIALS.values())
+
+    def learn(size: int, first: list[str]) -> dict[str, int]:
+        """Pieces by id, those of `first` before all others."""
+        rules = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        rules.normalizer = normalizer
+        rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        rules.train_from_iterator(texts, trainers.WordPieceTrainer(
+            vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first))
+        return rules.get_vocab()
+
+    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    # The library numbers letters within a word as it meets them, in another order each time, and ties are decided by
+    # number: so these are found first, and given in order.
+    letters = sorted(piece for piece in learn(0, names) if piece.startswith("##"))
+    rules = tokenizers.Tokenizer(models.WordPiece(learn(vocab, names + letters), unk_token="[UNK]"))
+    rules.add_special_tokens(names)
+    rules.normalizer = normalizer
     rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     rules.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab, min_frequency=min_count, show_progress=False,
-                                        special_tokens=list(WORD_PIECE_SPECIALS.values()))
-    rules.train_from_iterator(texts, trainer)
     ids = [(name, rules.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     rules.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids)

@@ -6,7 +6,7 @@ import pytest
 
 from formers.errors import ConfigError
 from formers.text.tokenizer import load_tokenizer
-from formers.text.training import END, characters, train_byte_bpe
+from formers.text.training import END, WORD_PIECE_SPECIALS, characters, train_byte_bpe, train_word_pieces
 
 TEXTS = ["The cat sat on the mat.\n\n\tThe cat  sat.", "Grüße aus Köln — “hello” 日本", "a\r\nb   c \n"]
 NEWS = ["", " ", "\n", "  two  spaces ", "Ωmega 🙂 \x00\x7f", "un\u0301", "x" * 50]
@@ -86,3 +86,14 @@ def test_what_cannot_be_trained_is_refused():
         train_byte_bpe(TEXTS, 256)
     with pytest.raises(ConfigError, match="not a single character"):
         characters(["", ""])
+
+
+def test_word_pieces_are_the_same_every_time():
+    texts = [f"{first}{middle}{last}ing {last}{first}" for first in "bcdfgh" for middle in "aeiou" for last in "lmnprst"]
+    first, *others = (train_word_pieces(texts, 90).rules.to_str() for _ in range(4))
+    assert all(other == first for other in others)
+    tokenizer = train_word_pieces(texts, 90)
+    assert tokenizer.vocab == 90
+    assert [tokenizer.rules.token_to_id(name) for name in WORD_PIECE_SPECIALS.values()] == [0, 1, 2, 3, 4]
+    ids = tokenizer.encode(["bating bal"])[0]
+    assert ids[0] == 2 and ids[-1] == 3  # [CLS] ... [SEP]
