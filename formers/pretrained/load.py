@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from formers.errors import CheckpointError
+from formers.models.heads import body
 from formers.models.transformer import Transformer
 from formers.pretrained.adapters import is_adapter, load_adapted
 from formers.pretrained.families import families, family
@@ -34,6 +36,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Token ids that old readers look for in config.json and new ones in generation_config.json
 IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id", "forced_eos_token_id",
        "forced_bos_token_id")
+TOKENIZER_CONFIG = "tokenizer_config.json"
 SHARD = 5 * 10**9  # bytes in one file of weights, as other libraries write them
 
 
@@ -99,7 +102,8 @@ def save_model(
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
     `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files,
-    bytes or writers. `settings`: more keys of config.json. Weights over `shard_bytes` become several files and an index.
+    bytes or writers. `settings`: more keys of config.json. Weights over `shard_bytes` become several files and an
+    index.
     Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
@@ -110,8 +114,21 @@ def save_model(
     files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation)}
     files.update(weight_files(tensors, shard_bytes))
     if tokenizer is not None:
-        files.update(tokenizer.files())
+        files.update(tokenizer_files(tokenizer, model))
     return write_folder(folder, {**files, **(extra or {})})
+
+
+def tokenizer_files(tokenizer: Tokenizer, model: nn.Module) -> dict[str, bytes]:
+    """The files of a tokenizer; beside an encoder they also say its length and what it takes."""
+    files, encoder = tokenizer.files(), body(model)
+    if encoder is None or TOKENIZER_CONFIG not in files:
+        return files
+    settings = json.loads(files[TOKENIZER_CONFIG])
+    length = settings.get("model_max_length", encoder.config.length)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    settings |= {"model_max_length": min(length, encoder.config.length),
+                 "model_input_names": inputs if encoder.config.segments > 1 else inputs[::2]}
+    return {**files, TOKENIZER_CONFIG: as_json(settings)}
 
 
 def express(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from formers.errors import CheckpointError
 from formers.text.tokenizer import as_json, read_table, share
 
 KINDS = ("pad", "eos", "bos", "unk")
+# What encoders' vocabularies call the token that stands for a hidden word, the first and the separating one.
+MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "</s>")
+CHINESE = re.compile("[\u4e00-\u9fff]{2,}")  # a vocabulary of single characters has no such piece
 
 
 class RuleTokenizer:
@@ -63,7 +67,8 @@ class RuleTokenizer:
         specials = {f"{kind}_token": self.rules.id_to_token(number) for kind in KINDS
                     if (number := getattr(self, kind)) is not None}
         dropped = ("added_tokens_decoder", "auto_map")
-        settings = {key: value for key, value in self.settings.items() if key not in dropped} | specials
+        settings = {key: value for key, value in self.settings.items() if key not in dropped and value is not None}
+        settings = encoder_specials(self.rules) | settings | specials
         # any reader builds this tokenizer from tokenizer.json alone
         settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         rules = self.rules.to_str(pretty=True).encode()
@@ -74,6 +79,26 @@ class RuleTokenizer:
             (Path(folder) / name).write_bytes(content)
 
 
+def encoder_specials(rules: tokenizers.Tokenizer) -> dict[str, str]:
+    """cls_token, sep_token and mask_token of rules that put the first two around a text; nothing for others."""
+    around = rules.encode("").tokens
+    first = next((name for name in FIRSTS if name in around), None)
+    separator = next((name for name in SEPARATORS if name in around), None)
+    if first is None or separator is None:
+        return {}
+    found = {"cls_token": first, "sep_token": separator}
+    mask = next((name for name in MASKS if rules.token_to_id(name) is not None), None)
+    return found if mask is None else {**found, "mask_token": mask}
+
+
+def refuse_chinese_words(vocab: Iterable[str], path: Path) -> None:
+    """RoFormer's Chinese checkpoints were trained on words that the segmenter jieba finds: no use without it."""
+    word = next((each for each in vocab if CHINESE.fullmatch(each)), None)
+    if word:
+        raise CheckpointError(f"{path} is a vocabulary of Chinese words (such as {word}), which jieba finds in a text; "
+                              "that is not done here: use a RoFormer with a vocabulary of word pieces")
+
+
 def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
     """tokenizer.json of a folder. Raises CheckpointError when it is not one."""
     path = folder / "tokenizer.json"
@@ -81,11 +106,16 @@ def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -
         rules = tokenizers.Tokenizer.from_buffer(path.read_bytes())
     except (ValueError, OSError) as fault:
         raise CheckpointError(f"{path} is not a tokenizer ({fault}); get the file again") from fault
+    if config.get("model_type") == "roformer":
+        refuse_chinese_words(rules.get_vocab(), path)
     return RuleTokenizer(rules, settings, start=config.get("decoder_start_token_id"), ids=ids_of(config))
 
 
 def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
-    """vocab.json and merges.txt: byte-level BPE (GPT-2), with `<s> ... </s>` around if these exist (BART)."""
+    """vocab.json and merges.txt: byte-level BPE (GPT-2), with what the vocabulary has around it.
+
+    `<s> A </s></s> B </s>` (BART, RoBERTa), or `[CLS] A [SEP] B [SEP]` (DeBERTa's first version).
+    """
     vocab = read_table(folder / "vocab.json")
     merges = read_merges(folder / "merges.txt", vocab)
     rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
@@ -96,15 +126,24 @@ def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[s
         rules.post_processor = processors.RobertaProcessing(
             ("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), add_prefix_space=space
         )
-        defaults = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+        defaults = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
+                    "cls_token": "<s>", "sep_token": "</s>"}
+    elif "[CLS]" in vocab and "[SEP]" in vocab:
+        rules.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
+        )
+        defaults = {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]",
+                    "cls_token": "[CLS]", "sep_token": "[SEP]"}
     else:
         rules.post_processor = processors.ByteLevel(trim_offsets=False)
         defaults = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
     names = {**defaults, **{key: value for key, value in settings.items() if key in defaults}}
     rules.add_special_tokens([name for name in dict.fromkeys(names.values()) if name in vocab])
-    if "<mask>" in vocab:  # the space before a mask belongs to the mask
-        rules.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-        names["mask_token"] = "<mask>"
+    for mask in ("<mask>", "[MASK]"):
+        if mask in vocab:  # the space before a mask belongs to the mask
+            rules.add_special_tokens([AddedToken(mask, lstrip=True, special=True)])
+            names["mask_token"] = mask
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings, **names}, start=start, ids=ids_of(config))
 

@@ -49,11 +49,12 @@ def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer |
     """The tokenizer of a model folder, None when it has no tokenizer files.
 
     `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
-    Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5),
-    vocab.json and merges.txt (GPT-2, BART).
+    Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
+    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), vocab.json and merges.txt (GPT-2, BART, RoBERTa),
+    vocab.txt (BERT).
     Raises CheckpointError for a file that is not what its name says.
     """
-    from formers.text import piece_tokenizer, rule_tokenizer
+    from formers.text import encoder_tokenizer, piece_tokenizer, rule_tokenizer
 
     folder = Path(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
@@ -63,9 +64,14 @@ def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer |
     if {"source.spm", "target.spm", "vocab.json"} <= names:
         return piece_tokenizer.load_marian(folder, settings, config)
     if "spiece.model" in names:
-        return piece_tokenizer.load_t5(folder, settings, config)
+        albert = config.get("model_type") == "albert" or str(settings.get("tokenizer_class")).startswith("Albert")
+        return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
+    if "spm.model" in names:
+        return encoder_tokenizer.load_deberta(folder, settings, config)
     if {"vocab.json", "merges.txt"} <= names:
         return rule_tokenizer.load_byte_level(folder, settings, config)
+    if "vocab.txt" in names:
+        return encoder_tokenizer.load_word_pieces(folder, settings, config)
     return None
 
 
