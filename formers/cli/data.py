@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from formers.cli.masking import show_masking
 from formers.cli.options import Change, Source, Target
 from formers.cli.output import console, note, short, show_table
 from formers.cli.recipes import chosen, named, run_folder
@@ -44,6 +45,9 @@ def run(
     show_loss: Annotated[
         bool, typer.Option("--show-loss", help="Of a recipe: the tokens of examples, those that carry loss marked.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.png", help="Draw the hidden words (--show-loss of masked).")
+    ] = None,
 ) -> None:
     """Show examples of a data source, and how long they are."""
     if split not in SPLITS:
@@ -52,6 +56,13 @@ def run(
         stray = {"--count": count, "--source": source, "--target": target}
         if given := next((option for option, value in stray.items() if value is not None), None):
             raise ConfigError(f"{given} does not go with --show-loss; change the recipe with --set")
+        recipe = named(name)
+        if recipe is not None and recipe.system == "masked":
+            show_masking(name, chosen(name, change or ()), split, examples, out)
+            return
+    if out is not None:
+        raise ConfigError("--out draws the hidden words of a masked recipe: --show-loss")
+    if show_loss:
         show_lessons(name, split, examples, change or ())
         return
     table = read(name, split, count, source, target, change or ())

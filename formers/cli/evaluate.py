@@ -1,6 +1,7 @@
 """`formers evaluate`: how good a model is on a test set, and how fast.
 
-Here: translations; `evaluate_language.py`: language models; `evaluate_classification.py`: labels of texts.
+Here: translations; `evaluate_language.py`: language models; `evaluate_classification.py`: labels of texts;
+`evaluate_masked.py`: hidden words.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import typer
 from formers.cli.evaluate_answering import evaluate_answering
 from formers.cli.evaluate_classification import evaluate_classification
 from formers.cli.evaluate_language import evaluate_language
+from formers.cli.evaluate_masked import evaluate_masked
 from formers.cli.evaluate_tagging import evaluate_tagging
 from formers.cli.options import (
     AllowBin,
@@ -117,6 +119,12 @@ def run(
         named_columns = {"text": source, "second": second, "label": label}
         OTHERS[system](model, lambda: open_model(model, system=system, **options), data, count, named_columns, out,
                        as_json)
+        return
+    if choices is None and not model.endswith(".gguf") and system_of(model, offline=offline) == "masked":
+        if data is not None or out is not None:
+            raise ConfigError("--data and --out are not for masked language models, which read --text")
+        masked = open_model(model, system="masked", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
+        evaluate_masked(model, masked, text, count, as_json)
         return
     if text is not None or choices is not None or (recipe is not None and recipe.system != "translation"):
         if data is not None or out is not None:
