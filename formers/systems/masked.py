@@ -20,7 +20,8 @@ from formers.models.heads import MaskedWords, NextSentence, Pretraining, Replace
 from formers.pretrained.load import Loaded, save_model
 from formers.systems.generation import inference
 from formers.systems.likelihood import Scored
-from formers.text.reader import MASKS, Reader
+from formers.text.reader import Reader
+from formers.text.rule_tokenizer import MASKS
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
