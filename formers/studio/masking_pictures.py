@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from formers.systems.masked_lessons import MaskedLesson
 
 COLOURS = {"masked": ORANGE, "random": BLUE, "kept": GREEN}
-WIDTH = 92  # characters of a line
+WIDTH = 150  # characters of a line
 ROWS = ("original", "shown", "to be said")
 
 
