@@ -66,8 +66,8 @@ class EmbeddingConfig:
     """Matryoshka: also learn on the first so many numbers of every vector, such as [256, 128, 64] (empty: no)."""
     weights: tuple[float, ...] = ()
     """Matryoshka: weight of each of `dims` beside the 1 of the whole vector (empty: 1 each)."""
-    samples: int = 4
-    """Validation sentences whose nearest ones are shown now and then."""
+    samples: tuple[str, ...] = ()
+    """Sentences whose nearest among the validation sentences is shown now and then (empty: four of these)."""
 
     def __post_init__(self) -> None:
         known: Sequence[tuple[str, Sequence[str]]] = (
@@ -80,7 +80,7 @@ class EmbeddingConfig:
         if len(set(parts)) < len(parts) or not set(parts) <= set(PARTS):
             raise ConfigError(f'task.concatenation "{self.concatenation}" must be some of {", ".join(PARTS)} between '
                               "commas, each once")
-        for name, least in (("chunk", 0), ("margin", 0), ("samples", 0)):
+        for name, least in (("chunk", 0), ("margin", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"task.{name} ({getattr(self, name)}) must be at least {least}")
         if not 0 < self.scale < float("inf"):

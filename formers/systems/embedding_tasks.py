@@ -141,16 +141,16 @@ class EmbeddingTask:
         return scores
 
     def sample(self) -> list[tuple[str, str]]:
-        """Some validation sentences, each with the nearest of the others."""
+        """Sentences, each with the nearest of the validation sentences that are not the same."""
         texts = self.sentences()
-        count = min(self.config.samples, len(texts) - 1)
-        if count < 1:
+        asked = list(self.config.samples) or texts[:4]
+        if len(texts) < 2:
             return []
-        x = F.normalize(self.encode(texts), dim=-1)
-        cosines = x[:count] @ x.T
-        cosines.fill_diagonal_(-2.0)
-        best, place = cosines.max(1)
-        return [(texts[row], f"{best[row]:.3f} {texts[int(place[row])]}") for row in range(count)]
+        x = F.normalize(self.encode([*asked, *texts]), dim=-1)
+        cosines = x[: len(asked)] @ x[len(asked) :].T
+        same = torch.tensor([[one == other for other in texts] for one in asked])
+        best, place = cosines.masked_fill(same, -2.0).max(1)
+        return [(one, f"{best[row]:.3f} {texts[int(place[row])]}") for row, one in enumerate(asked)]
 
     def sentences(self, most: int = 500) -> list[str]:
         """Different sentences of the validation pairs, else of the held-out rows."""

@@ -131,18 +131,20 @@ def test_a_run_goes_on_exactly(tmp_path, name):
 
 def test_evaluation_and_samples(tmp_path):
     events = list(formers.train("embedding", [*SMALL, "train.steps=2", "train.evaluate_every=2", "train.sample_every=2",
-                                              "task.samples=2"], run=tmp_path / "run"))
+                                              'task.samples=["A cop is reading."]'], run=tmp_path / "run"))
     (scores,) = [event.metrics for event in events if isinstance(event, Evaluated)]
     assert set(scores) == {"loss", "accuracy", "spearman", "pearson"}
     (sampled,) = [event for event in events if isinstance(event, Sampled)]
-    assert len(sampled.samples) == 2
+    ((asked, nearest),) = sampled.samples
+    assert asked == "A cop is reading." and -1 <= float(nearest.split()[0]) <= 1
     task, _, _ = prepared(tmp_path / "other")
     task.model.eval()
     first, second, score = (task.scored.columns[name] for name in ("sentence1", "sentence2", "score"))
     cosines = []
     for one, other in zip(first[:40], second[:40], strict=True):
-        u, v = (task.vectors(torch.tensor([task.reader.read([text])[0].ids]), None)[0] for text in (one, other))
-        cosines.append(float(F.cosine_similarity(u, v, dim=0)))
+        with torch.no_grad():
+            u, v = (task.vectors(torch.tensor([task.reader.read([text])[0].ids]), None)[0] for text in (one, other))
+        cosines.append(F.cosine_similarity(u, v, dim=0).item())
     for name, rows in list(task.scored.columns.items()):
         task.scored.columns[name] = rows[:40]
     assert task.evaluate()["spearman"] == pytest.approx(100 * spearman(cosines, score[:40]), abs=0.5)

@@ -89,7 +89,7 @@ def test_what_cannot_be_trained_is_refused():
 
 
 def test_word_pieces_are_the_same_every_time():
-    texts = [f"{first}{middle}{last}ing {last}{first}" for first in "bcdfgh" for middle in "aeiou" for last in "lmnprst"]
+    texts = [f"{a}{b}{c}ing {c}{a}" for a in "bcdfgh" for b in "aeiou" for c in "lmnprst"]
     first, *others = (train_word_pieces(texts, 90).rules.to_str() for _ in range(4))
     assert all(other == first for other in others)
     tokenizer = train_word_pieces(texts, 90)
