@@ -36,6 +36,9 @@ from formers.training.optimizer import adamw
 
 PROMPT = ("The history of the sea is a history of people who looked at the horizon and wondered what was behind it. "
           "They built boats, first of reed and skin, then of planks,")
+# What people ask for; the first one's answer soon repeats itself, the others' do now and then.
+PROMPTS = (PROMPT, "Explain how a bicycle works.", "def fibonacci(n):\n", "Once upon a time",
+           "The capital of France is")
 ROWS, LENGTH = 8, 256  # of a training step
 SIZES = {"dim": 384, "layers": 6, "heads": 6, "hidden": 1536}
 PARTS = ("decode", "prefill", "train", "memory")
@@ -88,25 +91,35 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
     count, results = options.tokens, []
     weights = sum(weight.nbytes for weight in theirs.parameters())  # a tied one counts once
 
-    def own(system: Any) -> list[int]:
-        return system.generate(PROMPT, max_tokens=count).tokens
+    def own(system: Any, **options: Any) -> list[list[int]]:
+        return [system.generate(text, max_tokens=count, **options).tokens for text in PROMPTS]
 
-    def reference() -> list[int]:
-        out = theirs.generate(prompt, max_new_tokens=count, do_sample=False)
-        return out[0, prompt.shape[1]:].tolist()
+    def reference() -> list[list[int]]:
+        found = []
+        for text in PROMPTS:
+            asked = torch.tensor(ours.needs_tokenizer().encode([text]))
+            out = theirs.generate(asked, max_new_tokens=count, do_sample=False, eos_token_id=ours.settings.stop[0])
+            found.append(out[0, asked.shape[1]:].tolist())
+        return [tokens[:-1] if tokens[-1] in ours.settings.stop else tokens for tokens in found]
 
     if "decode" in parts:
-        if own(ours) != reference() or len(own(ours)) != count:
-            raise SystemExit(f"greedy outputs differ: {own(ours)} and {reference()}")
-        print(f"greedy: the same {count} tokens on both sides")
-        fp32 = compare("greedy decoding, batch 1, fp32, tokens/s", count, lambda: own(ours), reference, options.repeats)
-        int8 = compare("the same in int8, against their fp32", count, lambda: own(small), reference, options.repeats)
-        results += [fp32, int8]
+        expected = reference()
+        for ahead in (0, 7):
+            if own(ours, ahead=ahead) != expected:
+                raise SystemExit(f"greedy outputs differ: {own(ours, ahead=ahead)} and {expected}")
+        total = sum(map(len, expected))
+        print(f"greedy: the same {total} tokens for {len(PROMPTS)} prompts on both sides")
+        fp32 = compare("greedy decoding, batch 1, fp32, tokens/s", total, lambda: own(ours), reference, options.repeats)
+        plain = compare("the same, nothing guessed ahead", total, lambda: own(ours, ahead=0), reference,
+                        options.repeats)
+        int8 = compare("int8, against their fp32", total, lambda: own(small), reference, options.repeats)
+        bare = compare("int8, nothing guessed ahead", total, lambda: own(small, ahead=0), reference, options.repeats)
+        results += [fp32, plain, int8, bare]
         speed = bandwidth()
         print(f"memory reads at {speed / 1e9:.1f} GB/s (sum of a large tensor): at most {speed / weights:.1f} tokens/s "
-              f"in fp32 and {4 * speed / weights:.1f} in int8; we are at {fp32['formers'] * weights / speed:.0%} and "
-              f"{int8['formers'] * weights / 4 / speed:.0%} of that")
-        if (row := llama_cpp(source, lambda: own(small), count, options.repeats)) is not None:
+              f"in fp32 and {4 * speed / weights:.1f} in int8; we are at {plain['formers'] * weights / speed:.0%} and "
+              f"{bare['formers'] * weights / 4 / speed:.0%} of that")
+        if (row := llama_cpp(source, lambda: own(small), total, count, options.repeats)) is not None:
             results.append(row)
     if "prefill" in parts:
         long = torch.tensor([(ids[0] * math.ceil(512 / len(ids[0])))[:512]])
@@ -149,7 +162,7 @@ def _seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def llama_cpp(source: str, own: Callable[[], object], count: int, repeats: int) -> dict | None:
+def llama_cpp(source: str, own: Callable[[], object], total: int, count: int, repeats: int) -> dict | None:
     """The same .gguf file in llama.cpp, which keeps its four-bit weights as they are."""
     if importlib.util.find_spec("llama_cpp") is None or not source.endswith(".gguf"):
         print("llama.cpp: left out, llama-cpp-python is not installed")
@@ -159,10 +172,12 @@ def llama_cpp(source: str, own: Callable[[], object], count: int, repeats: int) 
     model = Llama(source, n_ctx=512, n_threads=torch.get_num_threads(), verbose=False)
 
     def reference() -> object:
-        model.reset()
-        return model.create_completion(PROMPT, max_tokens=count, temperature=0.0)
+        for text in PROMPTS:
+            model.reset()
+            model.create_completion(text, max_tokens=count, temperature=0.0)
+        return None
 
-    return compare("int8, against llama.cpp on the .gguf", count, own, reference, repeats)
+    return compare("int8, against llama.cpp on the .gguf", total, own, reference, repeats)
 
 
 def step_models(side: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -128,3 +128,9 @@ class Cache:
             layer.length = min(layer.length, length)
         if self.keep is not None:
             self.keep = self.keep[:, :length]
+
+    def recall(self, length: int) -> None:
+        """Count positions up to `length` again that `truncate` has forgotten and nothing has taken the place of."""
+        assert self.keep is None and length <= self.capacity
+        for layer in self.own:
+            layer.length = length

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from formers.blocks.cache import Cache
 from formers.decoding.filters import Filter
+from formers.decoding.lookahead import Lookahead
 from formers.decoding.strategies import Picks, Strategy, Turn
 from formers.errors import ConfigError
 
@@ -30,6 +31,8 @@ class Decodable(Protocol):
     """
 
     def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
+    def extend_all(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """The logits (rows, new, vocab) after each of the tokens; asked for with `ahead` only."""
 
 
 @dataclass
@@ -72,14 +75,16 @@ def generate(
     pad: int = 0,
     before: Tensor | None = None,
     until: Until | None = None,
+    ahead: int = 0,
 ) -> Iterator[Step]:
     """Go on from `prompt` (sentences, length) for at most `limit` tokens, and tell what every step decided.
 
     limit: one for all, or one for each sentence. keep: (sentences, length), the real tokens of prompts padded on
     either side; a sentence's text does not depend on its padding. pad: fills ended rows. before: (sentences, cache
     length), what the cache has read, where filters should see it. until: asked once for every token of a greedy
-    or sampled text that is no stop token. The cache becomes the search's own: afterwards its rows are those that
-    were alive at the end.
+    or sampled text that is no stop token. ahead: most tokens that are guessed from what a single text repeats, which
+    changes its speed only (0: none). The cache becomes the search's own: afterwards its rows are those that were alive
+    at the end.
     """
     limits = [limit] * len(prompt) if isinstance(limit, int) else list(limit)
     if len(limits) != len(prompt):
@@ -101,6 +106,9 @@ def generate(
     search.until = until
     if before is not None:
         search.history = torch.cat([before, prompt], 1)
+    if ahead and len(prompt) == 1 and strategy.width == 1 and keep is None and cache.keep is None:
+        said = [] if before is None else before[0].tolist()
+        search.lookahead = Lookahead(model, cache, ahead, said)
     return _steps(search)
 
 
@@ -116,11 +124,13 @@ def complete(
     keep: Tensor | None = None,
     pad: int = 0,
     until: Until | None = None,
+    ahead: int = 0,
 ) -> list[list[Hypothesis]]:
     """Run `generate` to its end: for every sentence, in order, its hypotheses."""
     done: dict[int, list[Hypothesis]] = {}
     for step in generate(
-        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad, until=until
+        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad, until=until,
+        ahead=ahead,
     ):
         done |= step.done
     return [done[i] for i in range(len(prompt))]
@@ -202,6 +212,7 @@ class _Search:
         self.filters, self.pad = filters, pad
         self.tokens, self.keep = prompt, keep
         self.until: Until | None = None
+        self.lookahead: Lookahead | None = None
         self.history = prompt  # kept up only where filters want to see it
         self.totals = torch.zeros(len(prompt), 1, device=prompt.device)
         self.padded = keep is not None
@@ -236,7 +247,10 @@ class _Search:
 
     def look(self) -> Turn:
         """What the model thinks of every row's next token."""
-        logits = self.model.extend(self.tokens, self.cache, keep=self.keep).float()
+        if self.lookahead is not None:
+            logits = self.lookahead.extend(self.tokens).float()
+        else:
+            logits = self.model.extend(self.tokens, self.cache, keep=self.keep).float()
         self.keep = None
         noise = None if self.dice is None else self.dice.roll(logits.device)
         restrict = self.restrict if self.filters else None

@@ -132,6 +132,10 @@ class CausalLM(nn.Module):
         """Read the next tokens and give the logits of the token after the last one."""
         return self.logits(self.features(tokens, keep=keep, cache=cache)[:, -1])
 
+    def extend_all(self, tokens: Int[Tensor, "rows new"], cache: Cache) -> Float[Tensor, "rows new vocab"]:
+        """As `extend`, with the logits after each of the tokens."""
+        return self.logits(self.features(tokens, cache=cache))
+
 
 def _within(documents: Tensor) -> Tensor:
     """The position of each token in its document, whose tokens are neighbours."""

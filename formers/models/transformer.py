@@ -171,6 +171,11 @@ class Transformer(nn.Module):
         assert cache.memory is not None
         return self.logits(self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache)[:, -1])
 
+    def extend_all(self, tokens: Int[Tensor, "rows new"], cache: Cache) -> Float[Tensor, "rows new vocab"]:
+        """As `extend`, with the logits after each of the tokens."""
+        assert cache.memory is not None
+        return self.logits(self.decode(tokens, cache.memory, cache.memory_keep, cache=cache))
+
 
 @dataclass(frozen=True)
 class Form:

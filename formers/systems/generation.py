@@ -26,6 +26,7 @@ from formers.models.causal import CausalLM
 from formers.text.stream import TextStream
 from formers.text.tokenizer import Tokenizer
 
+AHEAD = 7  # tokens of a guess: with the one before them eight rows, the most that cost about what one costs
 POSITIONS = 8192  # of prompts and answers together, padding included, that are computed in one batch
 
 
@@ -59,6 +60,8 @@ class Options:
     """Beams that are searched for the likeliest text."""
     truncate: bool = False
     """Read the end of a prompt that is too long, rather than refuse it."""
+    ahead: int = AHEAD
+    """Tokens that are guessed where a single text repeats itself: the same text, sooner (0: none)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
@@ -66,6 +69,8 @@ class Options:
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens: got {self.max_tokens}, expected at least 1")
+        if self.ahead < 0:
+            raise ConfigError(f"ahead: got {self.ahead}, expected 0 (none) or more")
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
         nothing = Settings(start=0, stop=(), pad=0)  # what is wrong is said now, not when a text is wanted
@@ -199,7 +204,7 @@ class Writer:
 
         done = complete(self.model, tokens, cache, strategy, stop=self.ends, limit=limits,
                         filters=options.filters(self.settings), keep=keep, pad=self.settings.pad,
-                        until=until if options.stop else None)
+                        until=until if options.stop else None, ahead=options.ahead)
         for place, several in enumerate(done):
             for i, one in enumerate(several):
                 for token in () if options.stop else one.tokens:
@@ -251,8 +256,8 @@ class Writing:
         steps = generate(
             writer.model, torch.tensor([self.prompt], device=device), self.cache,
             options.strategy(writer.settings, [whole]), stop=writer.ends, limit=self.limit, filters=filters,
-            pad=writer.settings.pad, until=until,
-            before=torch.tensor([self.read], device=device) if self.read and filters else None,
+            pad=writer.settings.pad, until=until, ahead=options.ahead,
+            before=torch.tensor([self.read], device=device) if self.read else None,
         )
         with inference(writer.model), ExitStack() as stack:
             with torch.no_grad():  # here only: what reads the pieces may compute gradients in between
