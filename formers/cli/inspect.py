@@ -16,7 +16,7 @@ from formers.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from formers.models.causal import CausalLM
     from formers.models.transformer import Transformer
@@ -26,11 +26,18 @@ if TYPE_CHECKING:
 KINDS = {
     "language": ("attention", "lens", "probabilities", "cache", "positions", "parameters", "curve"),
     "translation": ("attention", "positions", "parameters", "curve"),
+    "embedding": ("attention", "map", "positions", "parameters", "curve"),
 }
+KINDS |= {each: ("attention", "positions", "parameters", "curve")
+          for each in ("masked", "classification", "tagging", "answering")}
 WHAT = tuple(dict.fromkeys(kind for kinds in KINDS.values() for kind in kinds))
 OF_TEXT = ("attention", "lens", "probabilities", "cache")
 # Option -> the kinds that read it.
-OPTIONS = {"--target": ("attention",), "--layer": ("attention",), "--head": ("attention",), "--max-tokens": ("cache",)}
+OPTIONS = {
+    **dict.fromkeys(("--target", "--second", "--layer", "--head"), ("attention",)), "--max-tokens": ("cache",),
+    **dict.fromkeys(("--file", "--column", "--labels", "--method", "--count"), ("map",)),
+}
+POINTS = 2000  # texts in a map
 POSITIONS = 64  # positions in a picture of them
 
 
@@ -45,6 +52,12 @@ class Request:
     layer: int | None = None
     head: int | None = None
     max_tokens: int | None = None
+    second: str | None = None
+    file: str | None = None
+    column: str | None = None
+    labels: str | None = None
+    method: str = "pca"
+    count: int = POINTS
 
     def check(self, most: int, name: str) -> None:
         """Refuse a --layer or --head that the model does not have."""
@@ -95,6 +108,27 @@ def run(
         int | None,
         typer.Option("--max-tokens", min=2, metavar="N", help="Tokens to write (cache; default: 256)."),
     ] = None,
+    second: Annotated[
+        str | None, typer.Option("--second", metavar="TEXT", help="The second text of a pair (attention of encoders).")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="SOURCE", help="Texts to put into a plane (map).")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option("--column", metavar="COLUMN", help="Column of the texts (map; default: text, or the "
+                                                                     "first).")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="COLUMN", help="Column that colours the points (map).")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="pca|tsne|umap", help="How vectors become points (map; default: "
+                                                                            "pca).")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=3, metavar="N", help=f"At most so many texts, from all over the file "
+                                                                     f"(map; default: {POINTS:,}).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")
     ] = None,
@@ -109,9 +143,16 @@ def run(
     probabilities (of every token), cache (the time that it saves), positions, parameters, curve.
 
     [bold]Translation models:[/bold] attention, positions, parameters, curve (of learning).
+
+    [bold]Embedding models:[/bold] attention (every head, the first token), map (the texts of a file as points),
+    positions, parameters, curve.
+
+    [bold]Other encoders:[/bold] attention, positions, parameters, curve.
     """
-    given = {"--target": target, "--layer": layer, "--head": head, "--max-tokens": max_tokens}
-    request = Request(what, model, text or "", target, layer, head, max_tokens)
+    given = {"--target": target, "--layer": layer, "--head": head, "--max-tokens": max_tokens, "--second": second,
+             "--file": file, "--column": column, "--labels": labels, "--method": method, "--count": count}
+    request = Request(what, model, text or "", target, layer, head, max_tokens, second, file, column, labels,
+                      method or "pca", count or POINTS)
     check(request, [name for name, value in given.items() if value is not None])
     out_file(out)
     if what == "curve":
@@ -142,10 +183,12 @@ def check(request: Request, options: list[str]) -> None:
 
 def look(opened: Any, request: Request) -> Callable[[Any, Request], Figure | None]:
     """What shows that of this model."""
-    from formers.cli import inspect_language
+    from formers.cli import inspect_encoder, inspect_language
     from formers.registry import SYSTEM_OF_MODEL
 
     system = SYSTEM_OF_MODEL[type(opened.model).__name__]
+    if request.what == "attention" and request.second is not None and system in ("language", "translation"):
+        raise ConfigError(f"--second is of encoders, but {request.model} is a {system} model; leave it out")
     if request.what not in KINDS[system]:
         raise ConfigError(
             f'{request.model} is a {system} model, which has no "{request.what}" to inspect; '
@@ -153,6 +196,8 @@ def look(opened: Any, request: Request) -> Callable[[Any, Request], Figure | Non
         )
     if system == "language" and request.what in OF_TEXT:
         return inspect_language.KINDS[request.what]
+    if system not in ("language", "translation") and request.what in inspect_encoder.KINDS:
+        return inspect_encoder.KINDS[request.what]
     return {"attention": attention, "positions": positions_of, "parameters": parameters_of}[request.what]
 
 
@@ -211,7 +256,7 @@ def parameters_of(opened: Any, request: Request) -> None:
     show_parameters(opened.model)
 
 
-def show_parameters(network: Transformer | CausalLM) -> None:
+def show_parameters(network: nn.Module) -> None:
     """Every weight with its shape and count, alike ones of all layers in one row, and the totals of each part."""
     rows: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     totals: dict[str, int] = {}
@@ -243,7 +288,7 @@ def show_parameters(network: Transformer | CausalLM) -> None:
         + [("all", f"{everything:,}", "100%")],
         right=["numbers", "share"],
     )
-    note(f"{size(sum(map(bytes_of, network.parameters())))} as {kind_of(network.embedding.weight)}")
+    note(f"{size(sum(map(bytes_of, network.parameters())))} as {kind_of(next(network.parameters()))}")
 
 
 def bytes_of(weight: Tensor) -> int:
@@ -262,10 +307,8 @@ def kind_of(weight: Tensor) -> str:
     return "int8" if eight else str(weight.dtype).removeprefix("torch.")
 
 
-def weights(network: Transformer | CausalLM) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
+def weights(network: nn.Module) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
     """(name, shape, numbers, note) of each weight; what is shared counts once; the note says with what."""
-    from formers.models.transformer import Transformer
-
     seen: dict[int, str] = {}
     for name, weight in network.named_parameters(remove_duplicate=False):
         first = seen.setdefault(id(weight), name)
@@ -273,16 +316,30 @@ def weights(network: Transformer | CausalLM) -> Iterator[tuple[str, tuple[int, .
             yield name, tuple(weight.shape), weight.numel(), ""
         else:
             yield name, tuple(weight.shape), 0, f"shared: is {first}"
-    table = network.embedding
-    if isinstance(network, Transformer) and network.target_embedding is not None:
-        table = network.target_embedding
-    shape, first = tuple(table.weight.shape), seen[id(table.weight)]
-    if isinstance(network, Transformer) and network.target_embedding is None:
-        yield "target_embedding.weight", shape, 0, f"shared: is {first}"
-    if network.head is None:
-        yield "head.weight", shape, 0, f"shared: is {first}"
+    for name, table in tied(network):
+        yield name, tuple(table.shape), 0, f"shared: is {seen[id(table)]}"
     for name, fixed in network.named_buffers():
         yield name, tuple(fixed.shape), 0, f"{fixed.numel():,} fixed numbers"
+
+
+def tied(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What a model does without because it uses another weight: its name, and that weight."""
+    from formers.models.causal import CausalLM
+    from formers.models.heads import MaskedWords, Pretraining
+    from formers.models.transformer import Transformer
+
+    if isinstance(network, MaskedWords | Pretraining):
+        yield "words.weight", network.encoder.embedding.weight
+    if not isinstance(network, Transformer | CausalLM):
+        return
+    table = network.embedding
+    if isinstance(network, Transformer):
+        if network.target_embedding is None:
+            yield "target_embedding.weight", table.weight
+        else:
+            table = network.target_embedding
+    if network.head is None:
+        yield "head.weight", table.weight
 
 
 def curve(source: str) -> Figure:

@@ -35,10 +35,10 @@ def colours(probability: float) -> tuple[str, str]:
     from matplotlib.colors import to_hex
 
     paper = colormaps[MAP](1 - np.log(max(probability, LEAST)) / np.log(LEAST))
-    return to_hex(paper), _ink(paper)
+    return to_hex(paper), ink(paper)
 
 
-def _ink(paper: Sequence[float]) -> str:
+def ink(paper: Sequence[float]) -> str:
     """Black or white, whichever is read better on this colour."""
     red, green, blue = paper[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
@@ -54,21 +54,40 @@ def heads(
 
     maps: (layers, heads, queries, keys); layer and head count from 0.
     """
-    layers, count, length, _ = maps.shape
     shown = maps[layer] if head is None else maps[layer][head : head + 1]
+    drawn = figure(*heads_size(maps, shown))
+    drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
+    draw_heads(drawn, tokens, maps, shown, layer, head, causal=True)
+    return drawn
+
+
+def _sides(maps: NDArray[np.float32], shown: NDArray[np.float32]) -> tuple[int, int, float, float, float]:
+    """Rows and columns of the grid, the side of a map, the height of all, the width of the overview; in inches."""
+    layers, count, length, _ = maps.shape
     columns = int(np.ceil(np.sqrt(len(shown))))
     rows = -(-len(shown) // columns)
     side = max(9.0 / rows, 0.15 * length) if rows == 1 else min(3.4, max(9.0 / columns, 0.11 * length, 1.4))
     side = min(side, 9.0)
     height = max(rows * side, 4.0)
-    width = min(max(height * count / layers, 1.6), 0.8 * height)
-    drawn = figure(columns * side + width + 2.6, height + 1.3)
-    drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
-    parts: Any = drawn.subfigures(1, 2, width_ratios=[columns * side + 1.6, width + 1.0], wspace=0.02)
+    return rows, columns, side, height, min(max(height * count / layers, 1.6), 0.8 * height)
+
+
+def heads_size(maps: NDArray[np.float32], shown: NDArray[np.float32]) -> tuple[float, float]:
+    """Width and height in inches that `draw_heads` wants."""
+    _, columns, side, height, width = _sides(maps, shown)
+    return columns * side + width + 2.6, height + 1.3
+
+
+def draw_heads(
+    place: Figure | SubFigure, tokens: Sequence[str], maps: NDArray[np.float32], shown: NDArray[np.float32],
+    layer: int, head: int | None, *, causal: bool,
+) -> None:
+    """The maps that are `shown`, and the overview. causal: what is later is never looked at, and is grey."""
+    rows, columns, side, _, width = _sides(maps, shown)
+    parts: Any = place.subfigures(1, 2, width_ratios=[columns * side + 1.6, width + 1.0], wspace=0.02)
     left, right = parts
-    _grid(left, tokens, shown, rows, columns, side, head)
-    _overview(right.subplots(), maps, layer, head)
-    return drawn
+    _grid(left, tokens, _past(shown) if causal else shown, rows, columns, side, head)
+    _overview(right.subplots(), maps, layer, head, causal)
 
 
 def _grid(
@@ -85,7 +104,7 @@ def _grid(
         if number >= len(maps):
             axes.set_axis_off()
             continue
-        image = axes.imshow(_past(maps[number]), **_look())
+        image = axes.imshow(maps[number], **attention_look())
         axes.set_title(f"head {number + 1 if head is None else head + 1}", fontsize=10, pad=3)
         axes.spines[["top", "right"]].set_visible(False)
         token_labels(axes, tokens, tokens, side)
@@ -98,7 +117,7 @@ def _grid(
     )
 
 
-def _look() -> dict[str, Any]:
+def attention_look() -> dict[str, Any]:
     """Weights of a long text are small: the colours follow the square root."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
@@ -117,7 +136,7 @@ def _past(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(later, np.float32(np.nan), weights)
 
 
-def _overview(axes: Axes, maps: NDArray[np.float32], layer: int, head: int | None) -> None:
+def _overview(axes: Axes, maps: NDArray[np.float32], layer: int, head: int | None, causal: bool) -> None:
     """All layers and heads as thumbnails of one image: the strongest weight in each of at most 24 x 24 fields."""
     from matplotlib.patches import Rectangle
 
@@ -127,9 +146,9 @@ def _overview(axes: Axes, maps: NDArray[np.float32], layer: int, head: int | Non
     small = np.maximum.reduceat(np.maximum.reduceat(maps, starts, axis=-1), starts, axis=-2)
     gap = max(1, size // 8)
     between = 2.0  # above every weight: white
-    tile = np.pad(_past(small), ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=between)
+    tile = np.pad(_past(small) if causal else small, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=between)
     mosaic = tile.transpose(0, 2, 1, 3).reshape(layers * (size + gap), count * (size + gap))
-    look = _look()
+    look = attention_look()
     look["cmap"] = look["cmap"].with_extremes(bad=FUTURE, over="white")
     axes.imshow(mosaic, **look)
     if head is None:
@@ -180,7 +199,7 @@ def lens(
                 ha="center",
                 va="center",
                 fontsize=8 if any(each.isalnum() for each in name) else 11,
-                color=_ink(image.cmap(float(probabilities[row, column]))),
+                color=ink(image.cmap(float(probabilities[row, column]))),
                 parse_math=False,
             )
     axes.set_xticks(range(columns), [label(each, 10) for each in tokens], fontsize=9, parse_math=False)

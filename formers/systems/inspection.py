@@ -21,7 +21,9 @@ from formers.blocks.position import Rotary
 from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
+from formers.models.encoder import Encoder
 from formers.systems.generation import inference
+from formers.text.reader import Inputs
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -33,6 +35,15 @@ def attention_maps(model: CausalLM, tokens: Sequence[int]) -> Floats:
     """Who looks at whom, (layers, heads, queries, keys); every row sums to 1 and sees no later key."""
     with inference(model), recording() as notes:
         model.features(row_of(model, tokens))
+    return torch.cat([weights.float().cpu() for _, weights in notes.maps]).numpy()
+
+
+@torch.no_grad()
+def encoder_attention(encoder: Encoder, inputs: Inputs) -> Floats:
+    """Who looks at whom in one text, (layers, heads, tokens, tokens); every row sums to 1. inputs: of one row."""
+    inputs = inputs.to(encoder.embedding.weight.device)
+    with inference(encoder), recording() as notes:
+        encoder(inputs.tokens, segments=inputs.segments, keep=inputs.keep)
     return torch.cat([weights.float().cpu() for _, weights in notes.maps]).numpy()
 
 
