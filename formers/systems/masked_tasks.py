@@ -19,6 +19,7 @@ from formers.blocks.output import cross_entropy
 from formers.data.masked import MaskedBatch, MaskedData, MaskedRows, Sentences
 from formers.data.masking import frame_of, ordinary_tokens
 from formers.errors import CheckpointError, ConfigError
+from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MaskedWords, Pretraining, ReplacedTokens
 from formers.models.replaced import ReplacedPretraining, with_generator
 from formers.pretrained.files import write_folder
@@ -317,7 +318,8 @@ def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) ->
     """Take over the heads that a checkpoint's model has, too; gives what is new and what is left out."""
     if before is None:
         return []
-    ours, theirs = dict(model.named_children()), dict(before.named_children())
+    ours = dict(model.named_children())
+    theirs = {} if isinstance(before, Encoder) else dict(before.named_children())
     wanted = [name for name in heads if name in ours]
     taken = [name for name in wanted
              if type(theirs.get(name)) is type(ours[name]) and (name != "out" or "dense" in theirs)]
