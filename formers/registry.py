@@ -166,8 +166,14 @@ def load(
     loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
     if kind == "int8":
         from formers.blocks.weight import quantise
+        from formers.models.heads import body
 
-        quantise(loaded.model, group=int(group or 0))
+        quantise(loaded.model, group=int(group or 0), integers=body(loaded.model) is not None)
+    return open_loaded(loaded)
+
+
+def open_loaded(loaded: Any) -> Any:
+    """The system of a model that was read (`formers.pretrained.load.Loaded`)."""
     return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from formers.blocks.attention import Attention
 from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
@@ -180,3 +181,30 @@ def test_a_weight_that_lies_transposed_in_memory_is_packed_too():
         for _ in range(2):
             with packed(layer):
                 torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this processor has no VNNI instructions")
+class TestIntegers:
+    """Activations as integers too, as encoders have it."""
+
+    def test_close_to_fp32_and_each_row_by_itself(self):
+        torch.manual_seed(0)
+        weight, bias = torch.randn(48, 32), torch.randn(48)
+        x = torch.randn(40, 32) * torch.logspace(-3, 3, 40)[:, None]  # rows of very different size
+        form = Int8(weight, integers=True)
+        expected = F.linear(x, weight)
+        found = form.linear(x)
+        assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 0.02
+        torch.testing.assert_close(form.linear(x, bias), found + bias)
+        torch.testing.assert_close(form.linear(x[5:25]), found[5:25], atol=0, rtol=0)
+        assert not form.linear(torch.zeros(9, 32)).any()
+
+    def test_a_model_with_matrices_that_read_the_same_vectors(self):
+        torch.manual_seed(0)
+        model = Attention(32, 4).eval()
+        x = torch.randn(3, 20, 32)
+        expected = model(x)
+        quantise(model, integers=True)
+        with torch.no_grad():
+            found = model(x)
+        assert F.cosine_similarity(found.flatten(0, 1), expected.flatten(0, 1)).min() > 0.99
