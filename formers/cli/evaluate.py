@@ -1,13 +1,14 @@
 """`formers evaluate`: how good a model is on a test set, and how fast.
 
 Here: translations; `evaluate_language.py`: language models; `evaluate_classification.py`: labels of texts;
-`evaluate_masked.py`: hidden words.
+`evaluate_masked.py`: hidden words; `evaluate_suites.py`: the sets that papers measure encoders with.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from formers.cli.evaluate_answering import evaluate_answering
 from formers.cli.evaluate_classification import evaluate_classification
 from formers.cli.evaluate_language import evaluate_language
 from formers.cli.evaluate_masked import evaluate_masked
+from formers.cli.evaluate_suites import SUITES, Suite, evaluate_suite
 from formers.cli.evaluate_tagging import evaluate_tagging
 from formers.cli.options import (
     AllowBin,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from formers.data.sources import Table
 
 # system -> its function here: (model, what opens it, data, count, columns, --out, --json)
-OTHERS = {"tagging": evaluate_tagging, "answering": evaluate_answering,
+OTHERS: dict[str, Callable[..., None]] = {"tagging": evaluate_tagging, "answering": evaluate_answering,
           "classification": evaluate_classification}
 SCORES = {"exact_match": "exact match", "bleu": "BLEU", "chrf": "chrF"}
 
@@ -64,7 +66,8 @@ def run(
         int | None, typer.Option("--count", min=1, metavar="N", help="Only the first N pairs or questions.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the translations here, or the picture of the confusions.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the translations, or a picture of the confusions, here."),
     ] = None,
     text: Annotated[
         str | None,
@@ -100,6 +103,17 @@ def run(
     label: Annotated[
         str | None, typer.Option("--label", metavar="COLUMN", help="Column of the label (labelled texts).")
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", metavar="|".join(SUITES), help="Measure an encoder as the papers do.")
+    ] = None,
+    data_folder: Annotated[
+        Path | None, typer.Option("--data-folder", metavar="FOLDER", help="The sets of --suite: FOLDER/sst2/ ...")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="SET", help="Only this set of --suite; may be given many times."),
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, metavar="N", help="Folds of --suite (SentEval: 10).")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     allow_bin: AllowBin = False,
     offline: Offline = False,
@@ -109,16 +123,29 @@ def run(
     """Measure a model: BLEU of translations, perplexity, multiple choice.
 
     A translation model translates --data; a classifier labels it (columns: --source, --second, --label); a language
-    model reads --text, or answers --choices. A run without any of them is measured on its own test data.
+    model reads --text, or answers --choices. A run without any of them is measured on its own test data. Any encoder is
+    measured by --suite: sts (cosines), senteval (classifiers on frozen vectors), glue-like.
     """
     out_file(out)
+    if suite is None and (data_folder is not None or only):
+        raise ConfigError(f"--data-folder and --only are of --suite {'|'.join(SUITES)}")
+    if suite is not None:
+        asked_for = Suite(suite, data_folder, data, tuple(only or ()), folds)
+        asked_for.check()
+        evaluate_suite(model, lambda: open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype,
+                                                 device=device), asked_for, as_json)
+        return
     recipe = named(model) if is_run(model) else None
     asked = text is not None or choices is not None
     if not asked and (system := system_of(model, offline=offline)) in OTHERS:
-        options = {"allow_bin": allow_bin, "offline": offline, "dtype": dtype, "device": device}
-        named_columns = {"text": source, "second": second, "label": label}
-        OTHERS[system](model, lambda: open_model(model, system=system, **options), data, count, named_columns, out,
-                       as_json)
+
+        def classifier() -> Any:
+            return open_model(
+                model, system=system, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
+            )
+
+        names = {"text": source, "second": second, "label": label}
+        OTHERS[system](model, classifier, data, count, names, out, as_json)
         return
     if choices is None and not model.endswith(".gguf") and system_of(model, offline=offline) == "masked":
         if data is not None or out is not None:
