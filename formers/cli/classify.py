@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from formers.cli.translate import lines_of
 from formers.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from formers.systems.classification import Classification
+    from formers.systems.classification import Classification, Classifier
 
 
 def run(
@@ -61,8 +61,8 @@ def run(
     if second and len(second) not in (1, len(texts or ())):
         raise ConfigError(f"{len(texts or ())} texts, but {len(second)} times --second: give it once for each, or once")
     groups = lines_of(texts, file)
-    classifier = open_model(model, system="classification", allow_bin=allow_bin, offline=offline, dtype=dtype,
-                            device=device)
+    classifier = classifying(model, open_model(model, system="classification", allow_bin=allow_bin, offline=offline,
+                                               dtype=dtype, device=device))
     done = 0
     for group in groups:
         firsts, others = group, second and (second * len(group) if len(second) == 1 else second)
@@ -75,6 +75,16 @@ def run(
             for line in shown(text, found, probabilities, as_json):
                 note(line)
         done += len(group)
+
+
+def classifying(model: str, found: Any) -> Classifier:
+    """What was opened, if it gives labels: a model that chooses between answers is of the same system."""
+    from formers.systems.classification import Classifier
+
+    if not isinstance(found, Classifier):
+        raise ConfigError(f"{model} chooses between answers (MultipleChoice), expected one that gives texts a label; "
+                          "try: formers.load(MODEL).choose")
+    return found
 
 
 def split_pairs(lines: list[str], before: int) -> tuple[list[str], list[str]]:

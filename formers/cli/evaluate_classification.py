@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from formers.cli.classify import classifying
 from formers.cli.options import is_run
 from formers.cli.output import note, short, show_table
 from formers.cli.recipes import named
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from formers.data.labelled import LabelledData
     from formers.data.sources import Table
-    from formers.systems.classification import Classifier
 
 NAMES = {"accuracy": "accuracy", "f1": "F1 (macro)", "f1_macro": "F1 (macro)", "f1_micro": "F1 (micro)",
          "matthews": "Matthews' correlation", "pearson": "Pearson", "spearman": "Spearman",
@@ -29,7 +29,7 @@ TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 
 def evaluate_classification(
-    model: str, opened: Callable[[], Classifier], data: str | None, count: int | None, columns: dict[str, str | None],
+    model: str, opened: Callable[[], Any], data: str | None, count: int | None, columns: dict[str, str | None],
     out: Path | None, as_json: bool,
 ) -> None:
     """Print the scores of a classifier on SOURCE, or on a run's own test data.
@@ -40,7 +40,7 @@ def evaluate_classification(
     from formers.systems.classification_tasks import judged, scores
 
     config, table = rows(model, data, count, columns)
-    classifier = opened()
+    classifier = classifying(model, opened())
     classifier.length = config.length or classifier.length
     begin = time.perf_counter()
     logits, answers, cut = judged(classifier, table, config)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from formers.cli.classify import classifying
 from formers.cli.options import AllowBin, Device, Dtype, Model, Offline, open_model
 from formers.cli.output import note
 from formers.cli.translate import lines_of
@@ -48,8 +49,8 @@ def run(
     kept = [line for line in lines if line.strip()]
     if not kept:
         raise DataError("there is no passage to order: give passages, --file, or lines on standard input")
-    classifier = open_model(model, system="classification", allow_bin=allow_bin, offline=offline, dtype=dtype,
-                            device=device)
+    classifier = classifying(model, open_model(model, system="classification", allow_bin=allow_bin, offline=offline,
+                                               dtype=dtype, device=device))
     places = [place for place, line in enumerate(lines, 1) if line.strip()]
     for each in classifier.rerank(query, kept, top=top, label=label, windows=windows):
         if as_json:

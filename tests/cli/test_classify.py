@@ -1,0 +1,111 @@
+"""`formers classify`, `rerank`, `evaluate` of classifiers, `train --pooling`: what they print, each fault."""
+
+import json
+
+import pytest
+
+import formers
+from tests.cli.conftest import fails, works
+from tests.systems.classifier_toy import TEXTS, classifier
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("classifier") / "model"
+    classifier().save(place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def scorer(tmp_path_factory):
+    place = tmp_path_factory.mktemp("scorer") / "model"
+    classifier("number").save(place)
+    return place
+
+
+def test_texts_lines_and_files(folder, tmp_path):
+    made = formers.load(folder)
+    expected = "".join(f"{each.label}\n" for each in made.classify(TEXTS[:3]))
+    assert works("classify", folder, *TEXTS[:3]) == expected
+    lines = "".join(f"{text}\n" for text in TEXTS[:3])
+    assert works("classify", folder, stdin=lines) == expected
+    (tmp_path / "a.txt").write_text(lines)
+    assert works("classify", folder, "--file", tmp_path / "a.txt") == expected
+
+
+def test_probabilities_and_json(folder):
+    found = formers.load(folder).classify(TEXTS[0])
+    order = sorted(found.probabilities.items(), key=lambda each: -each[1])
+    assert works("classify", folder, TEXTS[0], "--probabilities") == (
+        "\t".join(f"{name} {share:.4f}" for name, share in order) + "\n")
+    told = json.loads(works("classify", folder, TEXTS[0], "--json", "--windows"))
+    assert told["text"] == TEXTS[0] and told["label"] == found.label
+    assert told["probabilities"] == pytest.approx(found.probabilities, abs=1e-5)
+
+
+def test_pairs(scorer):
+    made = formers.load(scorer)
+    expected = made.classify(TEXTS[:2], TEXTS[2:4])
+    lines = "".join(f"{each.label}\n" for each in expected)
+    assert works("classify", scorer, *TEXTS[:2], "--second", TEXTS[2], "--second", TEXTS[3]) == lines
+    typed = f"{TEXTS[0]}\t{TEXTS[2]}\n{TEXTS[1]}\t{TEXTS[3]}\n"
+    assert works("classify", scorer, "--pairs", stdin=typed) == lines
+    assert json.loads(works("classify", scorer, TEXTS[0], "--second", TEXTS[2], "--json"))["number"] == pytest.approx(
+        expected[0].number, abs=1e-4)
+
+
+def test_what_cannot_be_classified(folder, tmp_path):
+    assert "not both" in fails("classify", folder, "a", "--file", "b")
+    assert "line 2: it is empty" in fails("classify", folder, stdin="a\n\nb\n")
+    assert "line 1: got 1 text(s)" in fails("classify", folder, "--pairs", stdin="a\n")
+    assert "3 texts, but 2 times --second" in fails("classify", folder, "a", "b", "c", "--second", "d", "--second", "e")
+    assert "--second is the second text" in fails("classify", folder, "--second", "d", stdin="a\n")
+    assert "text 1 of 1 is empty" in fails("classify", folder, " ")
+    assert "threshold (2.0)" in fails("classify", folder, "a", "--threshold", 2)
+
+
+def test_rerank(scorer, folder, tmp_path):
+    ranked = formers.load(scorer).rerank(TEXTS[0], TEXTS[1:5])
+    expected = "".join(f"{each.score:.4f}\t{each.text}\n" for each in ranked)
+    assert works("rerank", scorer, TEXTS[0], *TEXTS[1:5]) == expected
+    (tmp_path / "a.txt").write_text("\n".join([TEXTS[1], "", *TEXTS[2:5]]) + "\n")
+    told = works("rerank", scorer, TEXTS[0], "--file", tmp_path / "a.txt", "--json", "--top", 2).splitlines()
+    assert len(told) == 2 and json.loads(told[0])["text"] == ranked[0].text
+    place = ranked[0].place + 1
+    assert json.loads(told[0])["place"] == (place if place == 1 else place + 1)  # lines of the file
+    assert "say which one's" in fails("rerank", folder, "a", "b")
+    assert works("rerank", folder, TEXTS[0], "soup", "--label", "good").endswith("\tsoup\n")
+    assert "no passage" in fails("rerank", folder, "a", stdin="\n")
+
+
+def test_evaluate(folder, tmp_path):
+    made = formers.load(folder)
+    said = [each.label for each in made.classify(TEXTS[:9])]
+    path = tmp_path / "a.csv"
+    rows = [f'"{text}",{label}\n' for text, label in zip(TEXTS[:9], [*said[:6], "bad", "fair", "good"], strict=True)]
+    path.write_text("sentence,label\n" + "".join(rows))
+    found = json.loads(works("evaluate", folder, "--data", path, "--source", "sentence", "--json"))
+    right = 6 + sum(a == b for a, b in zip(said[6:], ("bad", "fair", "good"), strict=True))
+    assert found["accuracy"] == pytest.approx(right / 9) and found["examples"] == 9
+    assert sum(map(sum, found["confusion"])) == 9 and sum(found["confusion"][i][i] for i in range(3)) == right
+    shown = works("evaluate", folder, "--data", path, "--source", "sentence")
+    assert "accuracy" in shown and "said good" in shown
+    path.write_text("text,label\na,great\n")
+    assert 'line 2: the label "great" is not among those learned: bad, fair, good' in fails(
+        "evaluate", folder, "--data", path)
+    assert "give --data SOURCE" in fails("evaluate", folder)
+    path.write_text("text,label\nsoup,good\ncake,bad\n")
+    works("evaluate", folder, "--data", path, "--out", tmp_path / "confusions.png")
+    assert (tmp_path / "confusions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pooling_is_an_option_of_training(tmp_path):
+    small = ["data.count=40", "data.held_out=10", "data.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",
+             "train.steps=2", "train.evaluate_every=2", "train.precision=fp32"]
+    sets = [part for change in small for part in ("--set", change)]
+    works("train", "classification", "--pooling", "max", "--run", tmp_path / "run", "--json", *sets)
+    assert formers.load(tmp_path / "run").model.config.pooling == "max"
+    found = json.loads(works("evaluate", tmp_path / "run", "--json"))
+    assert found["examples"] == 10 and found["data"] == "builtin:opinions"
+    assert "which recipes of the system language do not have" in fails("train", "language", "--pooling", "max")
+    assert 'task.pooling "avg" is not known' in fails("train", "classification", "--pooling", "avg")
