@@ -20,7 +20,7 @@ from formers.errors import ConfigError, DataError
 from formers.text.reader import Inputs, Reader, Row
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from formers.text.reader import Encoding
 
 GROUP = 1000  # questions whose encodings are in memory at the same time
 

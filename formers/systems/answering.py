@@ -23,7 +23,7 @@ from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from formers.text.reader import Encoding
 
 LONGEST = 30  # tokens of an answer, as usual for SQuAD
 GROUP = 256  # questions whose windows are read together

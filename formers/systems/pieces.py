@@ -13,7 +13,7 @@ from torch import nn
 from formers.text.reader import Reader, Row
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from formers.text.reader import Encoding
 
 
 @torch.no_grad()

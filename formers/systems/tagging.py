@@ -28,9 +28,8 @@ from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
-
     from formers.data.sources import Table
+    from formers.text.reader import Encoding
 
 Sentence = str | Sequence[str]  # a text, or its words
 

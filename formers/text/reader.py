@@ -18,7 +18,7 @@ from formers.text.rule_tokenizer import FIRSTS, MASKS, SEPARATORS, RuleTokenizer
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding as Encoding  # what a Reader gives: other parts know it by this name
 
 
 class Row(NamedTuple):

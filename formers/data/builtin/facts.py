@@ -1,9 +1,9 @@
-"""Facts: little passages about a few people, questions on them, and where the answer stands.
+"""Facts: little passages about one or two people, questions on them, and where the answer stands.
 
     random numbers -> who lives where, works as what, likes what ... -> sentences -> a question on one of them
 
 What is particular:
-- The same is said of several people, so that the question's name and its verb are both needed.
+- In half of the passages there are two people of whom the same is said: there the question's name is needed, too.
 - A person with a fact is a combination, which belongs to one split by a stable hash: what is asked in a test, and what
   else is said there of it, was never read in training. A fifth of the questions has no answer in its passage.
 """
@@ -72,8 +72,8 @@ def split_of(name: str, value: str) -> str:
 
 
 def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
-    people = random.sample(NAMES, random.choice((1, 2, 3)))
-    kinds = random.sample(range(len(KINDS)), random.choice((1, 2, 3)))
+    people = random.sample(NAMES, random.choice((1, 2)))
+    kinds = random.sample(range(len(KINDS)), random.choice((2, 3, 4)))
     facts: list[tuple[str, int, str]] = []  # person, kind, value
     for kind in kinds:
         values = random.sample(KINDS[kind].values, len(KINDS[kind].values))
