@@ -42,12 +42,12 @@ OUTSIDE = {
     "decoding": {"torch", "jaxtyping", "numpy"},
     "diffusion": {"torch", "jaxtyping", "numpy"},
     "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
-    "data": {"torch", "numpy", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
+    "data": {"torch", "numpy", "tokenizers", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
     "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn", "scipy"},
     "training": {"torch", "numpy", "safetensors"},
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
-    "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn"},
+    "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers"},
     "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
