@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -44,18 +45,26 @@ class AdapterConfig:
             raise ConfigError(f"adapter.dropout ({self.dropout}) must be in [0, 1)")
 
 
-def adapt(model: nn.Module, config: AdapterConfig, seed: int = 0) -> str:
-    """Freeze the model but for what `config` says; gives a line for the report."""
+def adapt(model: nn.Module, config: AdapterConfig, seed: int = 0, *, whole: Sequence[str] = ()) -> str:
+    """Freeze the model but for what `config` says, and the weights `whole`; gives a line for the report."""
     if config.kind == "lora":
-        places = add_lora(
+        adapted = add_lora(
             model, rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets or PAPER,
-            rank_stabilised=config.rank_stabilised, seed=seed,
+            rank_stabilised=config.rank_stabilised, seed=seed, without={name.rpartition(".")[0] for name in whole},
         )
-        what = f"LoRA of rank {config.rank} beside {len(places)} matrices"
+        what = f"LoRA of rank {config.rank} beside {len(adapted)} matrices"
     elif config.kind == "bitfit":
         names = learn_biases(model, targets=config.targets, norms=config.norms)
         what = f"{len(names)} biases{' and gains of norms' if config.norms else ''}"
+    elif whole and not config.targets:
+        what = "no other weights"
+        model.requires_grad_(False)
     else:
         what = f"{len(learn_last(model, config.targets))} weights that come last"
+    if whole:
+        places = dict(model.named_parameters())
+        for name in whole:
+            places[name].requires_grad_(True)
+        what += f", and the head ({', '.join(sorted({name.rpartition('.')[0] for name in whole}))})"
     some, every = share(model)
     return f"adapter: {what}: {some:,} of {every:,} numbers learn ({some / every:.2%})"

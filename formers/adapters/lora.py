@@ -9,7 +9,7 @@ What is particular:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -132,13 +132,13 @@ def adapters(model: nn.Module) -> dict[str, dict[str, LowRank]]:
     return found
 
 
-def chosen(model: nn.Module, targets: Sequence[str]) -> list[str]:
+def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = ()) -> list[str]:
     """The names of the Linears that `targets` mean, in the model's order.
 
     A target is the end of a name ("q", "cross_attention.q"), "all-linear", or a regular expression of the whole
     name (anything that no name could be: "decoder.*[qv]"). Raises ConfigError for one that means nothing.
     """
-    names = list(linears(model))
+    names = [name for name in linears(model) if name not in without]
     found: set[str] = set()
     for target in targets:
         hits = {name for name in names if _meant(target)(name)}
@@ -164,15 +164,16 @@ def _meant(target: str) -> Callable[[str], bool]:
 
 def add_lora(
     model: nn.Module, *, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("q", "v"),
-    rank_stabilised: bool = False, name: str = "default", seed: int = 0,
+    rank_stabilised: bool = False, name: str = "default", seed: int = 0, without: Collection[str] = (),
 ) -> list[str]:
     """Freeze the model and put a new adapter beside `targets`, which alone learns; gives their names.
 
+    without: Linears that are never adapted, such as a new head, which learns whole.
     a is uniform in +-1/sqrt(in), drawn from `seed` (what `peft` does; the paper draws from a normal), b is zero.
     """
     generator = torch.Generator().manual_seed(seed)
     every, parts = linears(model), {}
-    for place in chosen(model, targets):
+    for place in chosen(model, targets, without):
         base = every[place]
         if rank > min(base.in_features, base.out_features):
             raise ConfigError(f"adapter rank {rank} is more than {place} has, which is "

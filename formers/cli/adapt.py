@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from formers.cli.options import AllowBin, Change, Offline, open_model
+from formers.cli.options import AllowBin, Change, Offline
 from formers.cli.output import note, show_table, size
 from formers.errors import ConfigError, nearest
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
 # system of a model -> what it learns from unless told
-OFFLINE = {"translation": "translation", "language": "language/lora"}
+OFFLINE = {"translation": "translation", "language": "language/lora", "masked": "masked", "tagging": "tagging",
+           "classification": "classification", "answering": "answering", "embedding": "embedding"}
 LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
@@ -119,9 +120,10 @@ def merge(
     model: str, adapters: list[str], out: Path, shares: str | None, allow_bin: bool, offline: bool
 ) -> None:
     """Write a model with adapters, or shares of them, merged into it."""
-    from formers.pretrained.adapters import fit, merge_adapter, read_adapter
-    from formers.pretrained.families import family
-    from formers.registry import locate
+    from formers.pretrained.adapters import adapter_base, fit, merge_adapter, read_adapter
+    from formers.pretrained.families import family_of_model
+    from formers.pretrained.load import load_model
+    from formers.registry import locate, open_loaded
 
     try:
         parts = [float(share) for share in shares.split(",")] if shares else [1.0] * len(adapters)
@@ -129,11 +131,12 @@ def merge(
         raise ConfigError(f"--shares {shares}: expected numbers, for example 0.5,0.5") from None
     if len(parts) != len(adapters):
         raise ConfigError(f"--shares {shares}: got {len(parts)} numbers for {len(adapters)} adapters")
-    system = open_model(model, allow_bin=allow_bin, offline=offline)
+    loaded = load_model(locate(model, allow_bin=allow_bin, offline=True if offline else None), allow_bin=allow_bin)
     found = [read_adapter(locate(each, offline=True if offline else None)) for each in adapters]
     for adapter, share in zip(found, parts, strict=True):
-        merge_adapter(system.model, fit(adapter, system.model, family(system.family)), share)
-    system.save(out)
+        loaded = adapter_base(adapter, loaded)
+        merge_adapter(loaded.model, fit(adapter, loaded.model, family_of_model(loaded.family, loaded.model)), share)
+    open_loaded(loaded).save(out)
     note(f"wrote {out}: {model} with {', '.join(adapters)} merged into it")
 
 

@@ -20,8 +20,10 @@ from formers.adapters import lora
 from formers.adapters.bitfit import learning
 from formers.adapters.lora import LowRank, attach, merge_into_base, plain
 from formers.errors import CheckpointError
+from formers.models.heads import HeadConfig
 from formers.pretrained import hub
-from formers.pretrained.families import family
+from formers.pretrained.adapter_heads import head_files, learned_head, with_head
+from formers.pretrained.families import families, family, family_of_model
 from formers.pretrained.files import (
     CONFIG,
     GENERATION,
@@ -32,7 +34,7 @@ from formers.pretrained.files import (
     read_safetensors,
     write_folder,
 )
-from formers.pretrained.lora_files import read_lora, read_whole, write_lora
+from formers.pretrained.lora_files import read_lora, read_whole, with_whole, write_lora
 from formers.pretrained.mapping import Rule, as_rules, fill, to_theirs
 
 if TYPE_CHECKING:
@@ -150,12 +152,13 @@ def save_adapter(
         if name not in known:
             raise CheckpointError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
         raw, tensors = write_lora(known[name], table, model)
+        raw, tensors = with_whole(raw, tensors, learned_head(model), table, model)
         names = PEFT
     else:
         raw, tensors = {"format": FORMAT, "kind": kind}, to_theirs(whole_groups(model, table), table)
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
-    return write_folder(folder, {**files, **(extra or {})})
+    return write_folder(folder, {**files, **head_files(model), **(extra or {})})
 
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
@@ -176,7 +179,7 @@ def layout(model: nn.Module, model_type: str | None) -> Family:
     from formers.pretrained.load import express
 
     if model_type is not None:
-        return family(model_type)
+        return family_of_model(model_type, model)
     with plain(model):
         return express(model, None)[0]
 
@@ -195,13 +198,13 @@ def config_of(folder: Path) -> dict[str, Any] | None:
 
 
 def model_class(place: Path) -> type[nn.Module]:
-    """The class of the model in a folder; that of a .gguf file is read with it."""
-    raw = config_of(place)
-    if raw is None:
+    """The class of the model in a folder; that of a .gguf file, or of a type with several heads, is read with it."""
+    name = family_of(place)
+    if name is None or len(families(name)) > 1:
         from formers.pretrained.load import load_model
 
         return type(load_model(place).model)
-    return family(raw["model_type"], raw.get("architectures") or ()).model
+    return family(name).model
 
 
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
@@ -222,6 +225,17 @@ def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
     raise CheckpointError(f"the model that {adapter.folder} belongs to, {name}, is not there; {by_hand}")
 
 
+def adapter_base(adapter: Adapter, loaded: Loaded) -> Loaded:
+    """The model that an adapter is merged into: as it was read, an encoder with the head that the adapter is for."""
+    model = with_head(adapter.folder, adapter.raw, adapter.tensors, loaded)
+    if model is loaded.model:
+        return loaded
+    config: Any = model.config
+    number = isinstance(config, HeadConfig) and config.kind == "number"
+    told = {key: value for key, value in loaded.config.items() if key not in ("id2label", "label2id", "problem_type")}
+    return replace(loaded, model=model, config={**told, "problem_type": "regression"} if number else told)
+
+
 def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
     """The model that an adapter folder belongs to with the adapter merged into it, fp32 on the CPU.
 
@@ -232,8 +246,8 @@ def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
     from formers.text.tokenizer import load_tokenizer
 
     adapter = read_adapter(folder)
-    loaded = load_model(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin)
-    merge_adapter(loaded.model, fit(adapter, loaded.model, family(loaded.family)))
+    loaded = adapter_base(adapter, load_model(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin))
+    merge_adapter(loaded.model, fit(adapter, loaded.model, family_of_model(loaded.family, loaded.model)))
     generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
     config = {**loaded.config, **generation}
     tokenizer = load_tokenizer(folder, config)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from formers.adapters.lora import HEAD, LowRank, linears, plain
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
+from formers.models.heads import SequenceClassifier, SpanFinder, TokenClassifier
 from formers.models.transformer import Transformer
 from formers.pretrained.mapping import (
     BROKEN,
@@ -37,6 +38,7 @@ from formers.pretrained.mapping import (
     shape_of,
     theirs_for,
     to_ours,
+    to_theirs,
 )
 
 OUTER = "base_model.model."
@@ -50,6 +52,10 @@ SILENT = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path"
 # ways to begin that leave the model's own weights alone; the others (pissa, olora, loftq ...) change them
 INITIAL = (True, False, "gaussian", "orthogonal", "eva")
 TASKS = {CausalLM: "CAUSAL_LM", Transformer: "SEQ_2_SEQ_LM"}
+# of models whose head learns whole beside the adapter
+TASKS_OF_HEADS: dict[str, type[nn.Module]] = {
+    "SEQ_CLS": SequenceClassifier, "TOKEN_CLS": TokenClassifier, "QUESTION_ANS": SpanFinder,
+}
 
 
 def check(raw: Mapping[str, Any], what: str) -> None:
@@ -221,6 +227,29 @@ def write_lora(
         "rank_pattern": {module: part.rank for module, part in joined.items() if part.rank != rank},
         "alpha_pattern": {module: number(part.alpha) for module, part in joined.items() if part.alpha != alpha},
     }, tensors
+
+
+def with_whole(
+    raw: Mapping[str, Any], tensors: Mapping[str, Tensor], whole: Mapping[str, Tensor], rules: list[Rule],
+    model: nn.Module,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The same with whole weights of ours beside it (`modules_to_save`): a head that learned.
+
+    A module is named by the shortest name below which everything is in the file.
+    """
+    if not whole:
+        return dict(raw), dict(tensors)
+    found = to_theirs(whole, rules)
+    with plain(model):
+        other = {theirs_for(name, rules) for name, _ in model.named_parameters()} - found.keys()
+    modules = set()
+    for name in found:
+        parts = name.split(".")
+        ends = (".".join(parts[:count]) for count in range(1, len(parts)))
+        modules.add(next((each for each in ends if not any(rest.startswith(each + ".") for rest in other)), name))
+    task = next((task for task, kind in TASKS_OF_HEADS.items() if type(model) is kind), None)
+    kept = {OUTER + name: tensor.detach().contiguous() for name, tensor in found.items()}
+    return {**raw, "modules_to_save": sorted(modules), "task_type": task or raw["task_type"]}, {**tensors, **kept}
 
 
 def join(parts: Sequence[LowRank | None], sizes: Sequence[int]) -> LowRank:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from formers.adapters.config import AdapterConfig, adapt
-from formers.pretrained.adapters import family_of, layout, save_adapter
+from formers.models.heads import HEADS
+from formers.pretrained.adapter_heads import head_parts
+from formers.pretrained.adapters import family_of, layout, model_class, save_adapter
 from formers.pretrained.files import GENERATION, Content, as_json
+from formers.systems.embedding_tasks import EmbeddingTask
 from formers.systems.instruct import InstructTask
 from formers.systems.language_tasks import LanguageTask
 from formers.systems.preferences import PreferenceTask
@@ -40,7 +43,9 @@ class AdaptedTask:
 
 
 def beside(task: Task) -> dict[str, Content]:
-    """What a task settles besides weights: how conversations are written, and where a text ends."""
+    """What a task settles besides weights: how conversations are written, where a text ends, how a vector is made."""
+    if isinstance(task, EmbeddingTask):
+        return task.beside()
     if not isinstance(task, LanguageTask | InstructTask | PreferenceTask):
         return {}
     language = task.language
@@ -54,5 +59,7 @@ def adapted(
     """A prepared task with its model frozen but for what `config` says; place: where the model was read."""
     task, batches, report = prepared
     family = layout(task.model, family_of(place)).model_type
-    line = adapt(task.model, config, seed)
+    encoder = isinstance(task.model, HEADS)
+    whole = head_parts(task.model, same=type(task.model) is model_class(place)) if encoder else ()
+    line = adapt(task.model, config, seed, whole=whole)
     return AdaptedTask(task, kind=config.kind, base=base, family=family), batches, [*report, line]

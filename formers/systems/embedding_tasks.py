@@ -26,6 +26,7 @@ from formers.errors import ConfigError
 from formers.metrics.correlation import pearson, spearman
 from formers.models.encoder import Encoder
 from formers.models.sentence import Normalise, SentenceHead
+from formers.pretrained.files import Content
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings, read_modules, read_sentence_folder, sentence_files
 from formers.systems.embedding import OBJECTIVES, EmbeddingConfig, objective
@@ -165,10 +166,13 @@ class EmbeddingTask:
 
     def save(self, folder: Path) -> None:
         """A folder of sentence-transformers: the encoder, its pooling, its length."""
+        save_model(folder, self.encoder, tokenizer=self.tokenizer, extra=self.beside())
+
+    def beside(self) -> dict[str, Content]:
+        """The files that say how a vector is made of the encoder's."""
         head = SentenceHead((self.config.pooling,), [Normalise()] if self.config.normalise else [])
         settings = SentenceSettings(length=self.data.length or self.reader.length)
-        save_model(folder, self.encoder, tokenizer=self.tokenizer,
-                   extra=sentence_files(head, self.encoder.config.stack.dim, settings))
+        return sentence_files(head, self.encoder.config.stack.dim, settings)
 
     def set_recompute(self) -> None:
         self.encoder.stack.recompute = True
