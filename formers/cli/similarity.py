@@ -62,8 +62,8 @@ def file_pairs(file: str, first: str, second: str) -> list[tuple[str, str]]:
     try:
         table = read_table(file, columns=[first, second])
     except DataError as error:
-        fix = str(error).replace("; remove them or set data.drop_empty = true", "; remove them")
-        raise DataError(f"{fix} (--first and --second name the columns)" if "no column" in fix else fix) from error
+        fault = str(error).replace(" or set data.drop_empty = true", "")
+        raise DataError(f"{fault} (the columns are those that --first and --second name)") from error
     return list(zip(table.columns[first], table.columns[second], strict=True))
 
 

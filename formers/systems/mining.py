@@ -5,6 +5,7 @@ The matrix of all against all never exists: a block of it is at most `CELLS` num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -131,7 +132,8 @@ def communities(
 def k_means(vectors: Vectors, k: int, *, seed: int = 0, tries: int = 4, tell: Tell | None = None) -> list[list[int]]:
     """k groups of rows around their means, each row in one, nearest to its mean first; largest group first.
 
-    On unit vectors; the best of `tries` beginnings (k-means++, Arthur and Vassilvitskii 2007). Same seed, same groups.
+    On unit vectors; the best of `tries` beginnings (greedy k-means++, Arthur and Vassilvitskii 2007).
+    The same seed gives the same groups.
     """
     x = unit(vectors)
     if not 1 <= k <= len(x):
@@ -160,14 +162,17 @@ def k_means(vectors: Vectors, k: int, *, seed: int = 0, tries: int = 4, tell: Te
 
 
 def beginning(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """k rows far from each other: each drawn by its squared distance from those before it."""
-    rows = [int(torch.randint(len(x), (1,), generator=generator))]
+    """k rows far from each other: each the best of a few that are drawn by their squared distance from those before."""
+    rows = torch.randint(len(x), (1,), generator=generator)
     distances = ((x - x[rows[0]]) ** 2).sum(1)
+    draws = 2 + int(math.log(k))
     for _ in range(k - 1):
         left = distances.double().cumsum(0)
-        draw = torch.rand(1, generator=generator, dtype=torch.float64) * left[-1]
-        rows.append(min(int(torch.searchsorted(left, draw)), len(x) - 1))
-        distances = torch.minimum(distances, ((x - x[rows[-1]]) ** 2).sum(1))
+        drawn = torch.rand(draws, generator=generator, dtype=torch.float64) * left[-1]
+        candidates = torch.searchsorted(left, drawn).clamp(max=len(x) - 1)
+        nearer = torch.stack([torch.minimum(distances, ((x - x[each]) ** 2).sum(1)) for each in candidates])
+        best = nearer.double().sum(1).argmin()
+        rows, distances = torch.cat([rows, candidates[best, None]]), nearer[best]
     return x[rows].clone()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import normalizers
 from torch import Tensor
 
 from formers.errors import ConfigError
@@ -49,12 +50,17 @@ class Reader:
     None: a special token); `overflowing` is not empty where a text was cut.
     """
 
-    def __init__(self, tokenizer: Tokenizer, length: int, *, segments: int = 2) -> None:
-        """length: most tokens of a row, special ones included; segments: as in the encoder's config."""
+    def __init__(self, tokenizer: Tokenizer, length: int, *, segments: int = 2, lowercase: bool = False) -> None:
+        """length: most tokens of a row, special ones included; segments: as in the encoder's config; lowercase: read
+        everything in lower case, before whatever the tokenizer does to a text.
+        """
         if not isinstance(tokenizer, RuleTokenizer):
             raise ConfigError("encoders read with a tokenizer.json (or vocab.txt); this tokenizer is of another kind")
         self.tokenizer, self.length, self.segments = tokenizer, length, segments
         self.rules = type(tokenizer.rules).from_str(tokenizer.rules.to_str())  # a copy: cutting is a state of it
+        if lowercase:
+            rest = [] if self.rules.normalizer is None else [self.rules.normalizer]
+            self.rules.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
         self.pad = tokenizer.pad or 0
         self.mask = self.special("mask", MASKS)
         self.first = self.special("cls", FIRSTS)
