@@ -17,7 +17,8 @@ from torch import Tensor
 
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.families import families
+from formers.pretrained.load import Loaded, express, save_model
 from formers.systems.generation import inference
 from formers.systems.likelihood import Scored
 from formers.text.reader import Reader
@@ -227,8 +228,11 @@ class MaskedModel:
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout; a generator goes into the folder `generator` inside it."""
         save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family)
-        if self.generator is not None:
-            save_model(Path(folder) / GENERATOR, self.generator, tokenizer=self.tokenizer)
+        if self.generator is not None:  # in the layout of the discriminator, where that has a place for all its parts
+            kind, _, _ = express(self.model, self.family)
+            fits = any(each.express(self.generator) is not None for each in families(kind.model_type))
+            save_model(Path(folder) / GENERATOR, self.generator, tokenizer=self.tokenizer,
+                       family=kind.model_type if fits else None)
 
 
 def pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:

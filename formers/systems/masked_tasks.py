@@ -22,6 +22,7 @@ from formers.errors import CheckpointError, ConfigError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MaskedWords, Pretraining, ReplacedTokens
 from formers.models.replaced import ReplacedPretraining, with_generator
+from formers.pretrained.families import families
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
 from formers.systems.encoders import Begun, begin
@@ -334,6 +335,4 @@ def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) ->
 
 def writable(model: nn.Module, family: str | None) -> str | None:
     """The family to save as: the checkpoint's own where it has a place for this head, else whatever fits."""
-    from formers.pretrained.families import families
-
     return family if family is not None and any(each.model is type(model) for each in families(family)) else None

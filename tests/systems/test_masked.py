@@ -223,6 +223,18 @@ def test_a_run_opens_in_transformers(tmp_path, eight, pairs, name):
         torch.testing.assert_close(got[real], expected.logits[real], rtol=1e-4, atol=1e-4)
 
 
+def test_both_models_of_electra_open_in_transformers(tmp_path, eight):
+    transformers = pytest.importorskip("transformers", reason="transformers is what we are held against")
+    run(tmp_path, eight, "model.form=electra", "model.embedding_dim=16", "task.objective=replaced", "train.steps=1",
+        "data.next_sentence=false", "train.evaluate_every=0")
+    folder = next((tmp_path / "run" / "checkpoints").iterdir())
+    for place, kind in ((folder, "ElectraForPreTraining"), (folder / "generator", "ElectraForMaskedLM")):
+        theirs, ours = getattr(transformers, kind).from_pretrained(place).eval(), formers.load(place)
+        tokens = torch.tensor(ours.tokenizer.encode(["The cat sat on the mat."]))
+        with torch.no_grad():
+            torch.testing.assert_close(ours.model(tokens), theirs(tokens).logits, rtol=1e-4, atol=1e-5)
+
+
 def test_electra_saves_both_and_goes_on_from_them(tmp_path, eight):
     changes = ["model.form=electra", "task.objective=replaced", "data.next_sentence=false", "train.evaluate_every=0"]
     run(tmp_path, eight, *changes, "train.steps=2")
