@@ -34,8 +34,8 @@ def learn_biases(model: nn.Module, *, targets: Sequence[str] = (), norms: bool =
 def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
     """Freeze all but what comes last; gives the names of the weights that learn.
 
-    That is the output head where it is a matrix of its own, else (it is the embedding) the last block and the norm
-    after it; or the modules of these names.
+    That is the output head where it is a matrix of its own, or stands on an encoder; else (it is the embedding) the
+    last block and the norm after it; or the modules of these names.
     """
     modules = dict(model.named_modules())
     places = [place for target in targets or last_parts(model) for place in modules
@@ -49,8 +49,11 @@ def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
 
 def last_parts(model: nn.Module) -> list[str]:
     """The names of the modules that `learn_last` trains."""
-    if isinstance(dict(model.named_children()).get(HEAD), nn.Linear):
+    children = dict(model.named_children())
+    if isinstance(children.get(HEAD), nn.Linear):
         return [HEAD]
+    if "encoder" in children and "decoder" not in children:  # an encoder with a head
+        return [name for name in children if name != "encoder"]
     stacks: list[str] = []
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) and not name.startswith(tuple(f"{s}." for s in stacks)):

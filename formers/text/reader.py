@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ from formers.text.rule_tokenizer import FIRSTS, MASKS, SEPARATORS, RuleTokenizer
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    import tokenizers
     from tokenizers import Encoding as Encoding  # what a Reader gives: other parts know it by this name
 
 
@@ -61,6 +63,7 @@ class Reader:
         if lowercase:
             rest = [] if self.rules.normalizer is None else [self.rules.normalizer]
             self.rules.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+        self.words: tokenizers.Tokenizer | None = None
         self.pad = tokenizer.pad or 0
         self.mask = self.special("mask", MASKS)
         self.first = self.special("cls", FIRSTS)
@@ -72,6 +75,13 @@ class Reader:
         ids = (self.rules.token_to_id(name) for name in ([str(given)] if given else names))
         return next((number for number in ids if number is not None), None)
 
+    def room(self, length: int, *, pair: bool = False) -> int:
+        """`length`, or the model's. Raises ConfigError where it has no place for one token of each text."""
+        length, specials = length or self.length, self.rules.num_special_tokens_to_add(pair)
+        if length < specials + 1 + pair:
+            raise ConfigError(f"length ({length}) leaves no room for a text: {specials} tokens are special ones")
+        return length
+
     def read(
         self, texts: Sequence[str], seconds: Sequence[str] | None = None, *, length: int = 0, offsets: bool = True
     ) -> list[Encoding]:
@@ -79,7 +89,7 @@ class Reader:
 
         offsets False leaves these out, which is faster.
         """
-        self.rules.enable_truncation(length or self.length, strategy="longest_first")
+        self.rules.enable_truncation(self.room(length, pair=seconds is not None), strategy="longest_first")
         rows = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
         return self.rules.encode_batch(rows) if offsets else self.rules.encode_batch_fast(rows)
 
@@ -88,8 +98,10 @@ class Reader:
 
         What is too long goes on in `overflowing`, `stride` tokens said twice.
         """
-        self.rules.enable_truncation(length or self.length, stride=stride)
-        return self.rules.encode_batch([list(words) for words in sentences], is_pretokenized=True)
+        if self.words is None:
+            self.words = spaced(self.rules)
+        self.words.enable_truncation(self.room(length), stride=stride)
+        return self.words.encode_batch([list(words) for words in sentences], is_pretokenized=True)
 
     def windows(
         self, questions: Sequence[str], passages: Sequence[str], *, stride: int, length: int = 0
@@ -98,8 +110,10 @@ class Reader:
 
         Raises ConfigError where a question leaves no room for its passage.
         """
-        length = length or self.length
+        length = self.room(length, pair=True)
         room = length - self.rules.num_special_tokens_to_add(True)
+        if stride < 0:
+            raise ConfigError(f"windows of {length} tokens cannot overlap by {stride}")
         self.rules.no_truncation()
         for number, encoding in enumerate(self.rules.encode_batch(list(questions), add_special_tokens=False)):
             if len(encoding) + stride >= room:
@@ -123,10 +137,25 @@ class Reader:
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         real = np.arange(lengths.max(initial=0)) < lengths[:, None]
         tokens = np.full(real.shape, self.pad, np.int64)
-        tokens[real] = np.concatenate([np.asarray(row, np.int64) for row in ids])
+        tokens[real] = joined(ids)
         segments = None
         if self.segments > 1:
             segments = np.zeros(real.shape, np.int64)
-            segments[real] = np.concatenate([np.asarray(encoding.type_ids, np.int64) for encoding in encodings])
+            segments[real] = joined([encoding.type_ids for encoding in encodings])
         return Inputs(torch.from_numpy(tokens), None if segments is None else torch.from_numpy(segments),
                       None if real.all() else torch.from_numpy(real))
+
+
+def joined(rows: Sequence[Sequence[int] | NDArray[np.int32]]) -> NDArray[np.int64]:
+    """All rows one after the other."""
+    return np.concatenate([np.zeros(0, np.int64), *(np.asarray(row, np.int64) for row in rows)])
+
+
+def spaced(rules: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Rules for words without the spaces between them: byte-level ones put a space before each, as texts have it."""
+    table = json.loads(rules.to_str())
+    outer = [part for part in (table["pre_tokenizer"], table["post_processor"]) if part]
+    for part in [*outer, *(each for part in outer for each in part.get("pretokenizers", ()))]:
+        if part.get("add_prefix_space") is False:
+            part["add_prefix_space"] = True
+    return type(rules).from_str(json.dumps(table))

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import formers
+from formers.adapters.bitfit import learn_last
 from formers.adapters.config import AdapterConfig, adapt
 from formers.adapters.lora import adapters, add_lora
 from formers.errors import CheckpointError
@@ -178,6 +179,13 @@ def test_targets_of_encoders(tmp_path):
     model = load_model(tmp_path / "base").model
     with pytest.raises(formers.errors.ConfigError, match='"out" means no linear part'):
         adapt(model, AdapterConfig(kind="lora", targets=("out",)), whole=head_parts(model, same=True))
+
+
+def test_the_head_is_what_comes_last(tmp_path):
+    tiny("Bert", "ForMaskedLM", tmp_path / "base")
+    model = load_model(tmp_path / "base").model
+    assert all(name.startswith("words.") for name in learn_last(model))
+    assert any(name.startswith("stack.blocks.1.") for name in learn_last(body(model)))
 
 
 def test_an_adapter_beside_others_does_not_save_the_model(tmp_path):
