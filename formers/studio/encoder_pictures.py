@@ -98,7 +98,7 @@ def embedding_map(
     drawn = figure(8.2 + legend, 7.0)
     drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     axes = drawn.subplots()
-    size = float(np.clip(1600 / max(len(texts), 1), 7, 45))
+    size = float(np.clip(7000 / max(len(texts), 1), 9, 45))
     for number, (name, rows) in enumerate(drawn_kinds):
         other = name == "" and labels is not None
         axes.scatter(
@@ -111,12 +111,16 @@ def embedding_map(
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     if axes_names == ("", ""):
         axes.set(xticks=[], yticks=[])
+    else:
+        axes.set_aspect("equal", adjustable="datalim")  # distances mean something
     axes.margins(0.08)
-    axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     if labels is not None:
-        made = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, markerscale=1.6)
+        made = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+        for mark in made.legend_handles:
+            if mark is not None:
+                mark.set(sizes=[45], alpha=1)
         for text in made.get_texts():
             text.set_parse_math(False)
     if len(texts) <= MOST_NAMED:
