@@ -79,7 +79,8 @@ def measure(results: Results, liken: Liken, folder: Path, names: Sequence[str]) 
 def scored_file(folder: Path, name: str) -> tuple[Path | None, str]:
     """The file of a set, and what part it is (or what was looked for)."""
     if (year := name.removeprefix("sts-")) in YEARS:
-        return find(folder / "sts", f"{year}-test"), f"sts/{year}-test"
+        path = find(folder / "sts", f"{year}-test")
+        return path, f"sts/{year}-test" if path is None else "test"
     spellings = ("sts-benchmark", "stsb") if name == "sts-benchmark" else (name,)
     for part in ("test", "validation"):
         for spelling in spellings:
