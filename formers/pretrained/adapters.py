@@ -91,7 +91,10 @@ def read_adapter(folder: str | Path) -> Adapter:
         raise CheckpointError(f"{folder / names[0]}: format = {raw.get('format')!r} is not known; known: {FORMAT}")
     if not (folder / names[1]).exists():
         raise CheckpointError(f"{folder} has no {names[1]}")
-    return Adapter(folder, raw, read_safetensors(folder / names[1]))
+    tensors = read_safetensors(folder / names[1])
+    # with bias = "all" peft also writes the biases of a saved module as it was, and a second time as it is
+    spare = (".original_module.", ".modules_to_save.") if names is PEFT else ()
+    return Adapter(folder, raw, {key: value for key, value in tensors.items() if not any(each in key for each in spare)})
 
 
 def fit(adapter: Adapter, model: nn.Module, kind: Family) -> Fitted:
@@ -99,7 +102,7 @@ def fit(adapter: Adapter, model: nn.Module, kind: Family) -> Fitted:
     rules, what = as_rules(kind.table(model.config)), f"the adapter {adapter.folder}"
     if adapter.kind == "lora":
         return Fitted(*read_lora(adapter.raw, adapter.tensors, rules, kind.prefixes, model, what))
-    return Fitted(whole=read_whole(adapter.tensors, rules, kind.prefixes, model, what))
+    return Fitted(whole=read_whole(adapter.tensors, rules, kind.prefixes, model, what, ties=True))
 
 
 def load_adapter(

@@ -163,9 +163,13 @@ def is_whole(raw: Mapping[str, Any], name: str, rules: list[Rule]) -> bool:
 
 
 def read_whole(
-    whole: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str], model: nn.Module, what: str
+    whole: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str], model: nn.Module, what: str, *,
+    ties: bool = False,
 ) -> dict[str, Tensor]:
-    """Whole weights under our names, each of which must be one of the model's; those that it has already left out."""
+    """Whole weights under our names, each of which must be one of the model's; those that it has already left out.
+
+    ties: a weight may be one that their model has in several places (ours has it once).
+    """
     state, faults, same = to_ours(whole, rules, prefixes=prefixes, what=what).state, Faults(), set()
     with plain(model):
         places = dict(model.named_parameters())
@@ -177,10 +181,15 @@ def read_whole(
             faults.add("wrong shape", f"{theirs_for(name, rules)} {shape_of(tensor)} for {shape_of(place)}")
         elif torch.equal(place, tensor.to(place)):
             same.add(name)
-        elif shared := [rule for rule in rules if name in rule.targets and len(rule.theirs) > 1]:
+        elif not ties and (shared := [rule for rule in rules if name in rule.targets and is_tied(rule)]):
             faults.add("one tensor with others in this model", " = ".join(shared[0].theirs))
     faults.refuse(what)
     return {name: tensor for name, tensor in state.items() if name not in same}
+
+
+def is_tied(rule: Rule) -> bool:
+    """Whether a tensor of ours stands in several modules of theirs (`gamma` is but another name for a weight)."""
+    return len({name.rpartition(".")[0] for name in rule.theirs}) > 1
 
 
 def ours_for(name: str, rules: list[Rule]) -> list[str]:

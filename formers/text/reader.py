@@ -155,7 +155,8 @@ def spaced(rules: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Rules for words without the spaces between them: byte-level ones put a space before each, as texts have it."""
     table = json.loads(rules.to_str())
     outer = [part for part in (table["pre_tokenizer"], table["post_processor"]) if part]
-    for part in [*outer, *(each for part in outer for each in part.get("pretokenizers", ()))]:
+    inner = [each for part in outer for each in part.get("pretokenizers", ())]
+    for part in [*outer, *inner]:
         if part.get("add_prefix_space") is False:
             part["add_prefix_space"] = True
     return type(rules).from_str(json.dumps(table))

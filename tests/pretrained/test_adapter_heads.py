@@ -169,6 +169,25 @@ def test_a_body_alone_from_a_base_with_a_head(tmp_path):
     close(output(opened), output(encoder))
 
 
+@pytest.mark.parametrize("ending", ["Model", "ForMaskedLM", "ForSequenceClassification"])
+def test_biases_of_the_same_model(ending, tmp_path):
+    """The bias of a norm has two names in the files of BERT, that of the words stands in two places."""
+    tiny("Bert", ending, tmp_path / "base")
+    model = load_model(tmp_path / "base").model
+    adapt(model, AdapterConfig(kind="bitfit", norms=True))
+    randomise([weight for weight in model.parameters() if weight.requires_grad], 5)
+    save_adapter(tmp_path / "adapter", model, base=str(tmp_path / "base"), kind="bitfit", family="bert")
+    opened = load_model(tmp_path / "adapter").model
+    assert type(opened) is type(model)
+    close(output(opened), output(model))
+
+
+def test_biases_from_peft(tmp_path):
+    model = theirs_adapted(tiny("Bert", "ForSequenceClassification", tmp_path / "base"), "SEQ_CLS", bias="all")
+    model.save_pretrained(tmp_path / "adapter")
+    close(output(load_model(tmp_path / "adapter").model), output(model))
+
+
 def test_targets_of_encoders(tmp_path):
     tiny("Bert", "ForSequenceClassification", tmp_path / "base")
     for targets, expected in ((["q", "v"], 4), (["attention.o", "up", "down"], 6), (["all-linear"], 12),
