@@ -94,7 +94,8 @@ def read_adapter(folder: str | Path) -> Adapter:
     tensors = read_safetensors(folder / names[1])
     # with bias = "all" peft also writes the biases of a saved module as it was, and a second time as it is
     spare = (".original_module.", ".modules_to_save.") if names is PEFT else ()
-    return Adapter(folder, raw, {key: value for key, value in tensors.items() if not any(each in key for each in spare)})
+    kept = {key: value for key, value in tensors.items() if not any(each in key for each in spare)}
+    return Adapter(folder, raw, kept)
 
 
 def fit(adapter: Adapter, model: nn.Module, kind: Family) -> Fitted:
