@@ -10,112 +10,73 @@ from typing import Any
 from formers.errors import CheckpointError, ConfigError, nearest
 
 # Sections that the recipes of every system have.
-EVERYWHERE = {"adapter": "formers.adapters.config:AdapterConfig"}
+EVERYWHERE = {"train": "training.config:TrainConfig", "adapter": "adapters.config:AdapterConfig"}
 
 
 @dataclass(frozen=True)
 class System:
-    """Where a system's parts are, as "module:name", imported when asked for."""
+    """Where a system's parts are, as "module:name" within this package, imported when asked for."""
 
-    section_types: dict[str, str]
+    model: str
+    """Sizes of a new model: the section [model] of a recipe."""
+    data: str
+    task: str
     prepare: str
+    """What makes task, batches and report of a recipe's sections."""
     open: str
+    """What makes the system of a loaded checkpoint."""
 
     def sections(self) -> dict[str, type]:
         """Recipe section -> the dataclass that it fills."""
-        return {name: _find(place) for name, place in (self.section_types | EVERYWHERE).items()}
+        places = {"model": self.model, "data": self.data, "task": self.task, **EVERYWHERE}
+        return {name: _find(place) for name, place in places.items()}
 
 
 SYSTEMS = {
     "translation": System(
-        {
-            "model": "formers.models.transformer:TransformerSizes",
-            "data": "formers.data.parallel:ParallelData",
-            "task": "formers.systems.translation:TranslationConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.translation:prepare",
-        open="formers.systems.translation:open_translator",
+        model="models.transformer:TransformerSizes", data="data.parallel:ParallelData",
+        task="systems.translation:TranslationConfig", prepare="systems.translation:prepare",
+        open="systems.translation:open_translator",
     ),
     "language": System(
-        {
-            "model": "formers.models.causal:CausalSizes",
-            "data": "formers.data.language:TextData",
-            "task": "formers.systems.language_tasks:LanguageConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.language_tasks:prepare",
-        open="formers.systems.language:open_language",
+        model="models.causal:CausalSizes", data="data.language:TextData",
+        task="systems.language_tasks:LanguageConfig", prepare="systems.language_tasks:prepare",
+        open="systems.language:open_language",
     ),
     "instruct": System(
-        {
-            "model": "formers.models.causal:CausalSizes",
-            "data": "formers.data.conversations:ConversationData",
-            "task": "formers.systems.instruct:InstructConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.instruct:prepare",
-        open="formers.systems.language:open_language",
+        model="models.causal:CausalSizes", data="data.conversations:ConversationData",
+        task="systems.instruct:InstructConfig", prepare="systems.instruct:prepare",
+        open="systems.language:open_language",
     ),
     "preferences": System(
-        {
-            "model": "formers.models.causal:CausalSizes",
-            "data": "formers.data.preferences:PreferenceData",
-            "task": "formers.systems.preferences:PreferenceConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.preferences:prepare",
-        open="formers.systems.language:open_language",
+        model="models.causal:CausalSizes", data="data.preferences:PreferenceData",
+        task="systems.preferences:PreferenceConfig", prepare="systems.preferences:prepare",
+        open="systems.language:open_language",
     ),
     "masked": System(
-        {
-            "model": "formers.models.encoder:EncoderSizes",
-            "data": "formers.data.masked:MaskedData",
-            "task": "formers.systems.masked_tasks:MaskedConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.masked_tasks:prepare",
-        open="formers.systems.masked:open_masked",
+        model="models.encoder:EncoderSizes", data="data.masked:MaskedData",
+        task="systems.masked_tasks:MaskedConfig", prepare="systems.masked_tasks:prepare",
+        open="systems.masked:open_masked",
     ),
     "classification": System(
-        {
-            "model": "formers.models.encoder:EncoderSizes",
-            "data": "formers.data.labelled:LabelledData",
-            "task": "formers.systems.classification_tasks:ClassificationConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.classification_tasks:prepare",
-        open="formers.systems.classification:open_classifier",
+        model="models.encoder:EncoderSizes", data="data.labelled:LabelledData",
+        task="systems.classification_tasks:ClassificationConfig", prepare="systems.classification_tasks:prepare",
+        open="systems.classification:open_classifier",
     ),
     "tagging": System(
-        {
-            "model": "formers.models.encoder:EncoderSizes",
-            "data": "formers.data.tagged:TaggedData",
-            "task": "formers.systems.tagging:TaggingConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.tagging:prepare",
-        open="formers.systems.tagging:open_tagger",
+        model="models.encoder:EncoderSizes", data="data.tagged:TaggedData",
+        task="systems.tagging:TaggingConfig", prepare="systems.tagging:prepare",
+        open="systems.tagging:open_tagger",
     ),
     "answering": System(
-        {
-            "model": "formers.models.encoder:EncoderSizes",
-            "data": "formers.data.passages:PassageData",
-            "task": "formers.systems.answering_tasks:AnsweringConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.answering_tasks:prepare",
-        open="formers.systems.answering:open_answerer",
+        model="models.encoder:EncoderSizes", data="data.passages:PassageData",
+        task="systems.answering_tasks:AnsweringConfig", prepare="systems.answering_tasks:prepare",
+        open="systems.answering:open_answerer",
     ),
     "embedding": System(
-        {
-            "model": "formers.models.encoder:EncoderSizes",
-            "data": "formers.data.likeness:LikenessData",
-            "task": "formers.systems.embedding:EmbeddingConfig",
-            "train": "formers.training.config:TrainConfig",
-        },
-        prepare="formers.systems.embedding_tasks:prepare",
-        open="formers.systems.encoding:open_encoder",
+        model="models.encoder:EncoderSizes", data="data.likeness:LikenessData",
+        task="systems.embedding:EmbeddingConfig", prepare="systems.embedding_tasks:prepare",
+        open="systems.encoding:open_encoder",
     ),
 }
 # Which system serves the checkpoints of a model class.
@@ -137,7 +98,7 @@ def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, A
     if adapter.kind == "none":
         return prepared
     base = str(place.resolve()) if place is not None and Path(start).expanduser().exists() else start
-    adapted = _find("formers.systems.adapted:adapted")
+    adapted = _find("systems.adapted:adapted")
     return adapted(prepared, adapter, place=place, base=base, seed=sections["train"].seed)
 
 
@@ -230,4 +191,4 @@ def _only_gguf(folder: Path) -> Path:
 
 def _find(place: str) -> Any:
     module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"formers.{module}"), name)

@@ -49,10 +49,10 @@ def show_everything() -> None:
     show_table(
         "systems",
         ["name", "sections of its recipes"],
-        [(name, ", ".join(system.section_types)) for name, system in SYSTEMS.items()],
+        [(name, ", ".join(system.sections())) for name, system in SYSTEMS.items()],
     )
     show_table(
-        "families of published checkpoints (formers translate FOLDER)",
+        "families of published checkpoints (any verb that fits: formers generate FOLDER, classify, encode ...)",
         ["model_type"],
         [(name,) for name in FAMILIES],
     )

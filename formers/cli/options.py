@@ -114,7 +114,7 @@ def open_model(
     found = load(source, dtype=dtype, device=device, allow_bin=allow_bin, offline=True if offline else None)
     kind = SYSTEM_OF_MODEL[type(found.model).__name__]
     if system is not None and kind != system:
-        raise ConfigError(f"{source} is a {kind} model, expected a {system} model; try: {VERB_OF[kind].format(source)}")
+        raise ConfigError(f"{source} is for {kind}, expected a model for {system}; try: {VERB_OF[kind].format(source)}")
     return found
 
 

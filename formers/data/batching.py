@@ -13,7 +13,7 @@ from torch import Tensor
 class Ragged:
     """Many integer sequences in one flat array: a million sentences cost four bytes a token, not an object each."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(self, sequences: Sequence[Sequence[int] | NDArray[np.int32]]) -> None:
         self.lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
         self.ends = np.cumsum(self.lengths)
         self.flat = np.empty(int(self.ends[-1]) if len(sequences) else 0, np.int32)

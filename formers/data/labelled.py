@@ -152,7 +152,7 @@ def read_rows(reader: Reader, texts: list[str], seconds: list[str] | None) -> tu
             if segmented:
                 kinds.append(np.array(encoding.type_ids, np.int32))
             cut += bool(encoding.overflowing)
-    return Ragged(ids), Ragged(kinds) if segmented else None, cut  # type: ignore[arg-type]
+    return Ragged(ids), Ragged(kinds) if segmented else None, cut
 
 
 def shares(labels: Labels, answers: NDArray[Any]) -> str:

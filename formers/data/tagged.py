@@ -160,7 +160,8 @@ class TaggedBatches:
         self.lengths = np.asarray(lengths)[:, None]
         words = sum(map(len, sentences))
         unknown = reader.tokenizer.unk
-        strange = 0.0 if unknown is None else sum(int((row.ids == unknown).sum()) for row in rows) / sum(lengths)
+        missing = 0 if unknown is None else sum(int((np.asarray(row.ids) == unknown).sum()) for row in rows)
+        strange = missing / sum(lengths)
         notes = [f"words: {words:,}, tags: {len(labels)} ({listed(labels)})"]
         if cut:
             notes.append(f"cut to {reader.length} tokens (data.length): {cut:,} sentences ({cut / len(rows):.2%}), "

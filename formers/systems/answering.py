@@ -141,7 +141,7 @@ class Spans:
             best = np.full(len(keys), -np.inf)
             np.maximum.at(best, where, scores)
             starts, ends, scores = keys // (int(ends.max()) + 1), keys % (int(ends.max()) + 1), best
-        return Spans(starts, ends, scores, null)
+        return Spans(starts, ends, scores.astype(np.float64), null)
 
     def best(self, passage: str, *, top: int, threshold: float) -> list[Answer]:
         """The likeliest answers, "no answer" among them unless `threshold` is infinite."""

@@ -62,7 +62,7 @@ def begin(
     if start is None:
         tokenizer = obtain_word_pieces(data, texts, folder)
         config = sizes.config(tokenizer.vocab)
-        if config.position_offset:  # these forms number positions from the padding token on, and readers of files do too
+        if config.position_offset:  # counted from the padding token on, as readers of its files do
             config = replace(config, position_offset=(tokenizer.pad or 0) + 1)
         encoder = Encoder(replace(config, pooler=wanted(sizes.form, config.pooler, pooler)))
         return Begun(on_device(encoder), tokenizer, sizes.form, None)

@@ -99,7 +99,7 @@ def test_an_interrupt_stops_the_answer_and_keeps_the_chat(tmp_path):
 
 
 def test_faults(folder, trained, tmp_path):
-    assert "expected a language model" in fails("chat", trained.folder, stdin="Hi\n")
+    assert "expected a model for language" in fails("chat", trained.folder, stdin="Hi\n")
     assert 'there is no command "/sav"; did you mean "/save"?' in fails("chat", folder, stdin="/sav\n")
     assert "/save needs a file" in fails("chat", folder, stdin="/save\n")
     assert "a folder that exists" in fails("chat", folder, stdin="/save nowhere/x.json\n")

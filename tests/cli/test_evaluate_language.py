@@ -97,8 +97,8 @@ def test_faults(folder, trained, tmp_path):
     assert "--data and --out are for translations" in fails("evaluate", folder, "--choices", name, "--data", "x")
     (tmp_path / "text.txt").write_text(TEXT)
     assert "window: got 61, expected 2 to 60" in fails("evaluate", folder, "--text", "text.txt", "--window", 61)
-    assert "expected a language model" in fails("evaluate", trained.folder, "--text", "text.txt")
-    assert "expected a translation model" in fails("evaluate", folder, "--data", "builtin:phrasebook")
+    assert "expected a model for language" in fails("evaluate", trained.folder, "--text", "text.txt")
+    assert "expected a model for translation" in fails("evaluate", folder, "--data", "builtin:phrasebook")
     long = [{**ROWS[0], "question": TEXT}]
     assert "question 1 with its longest choice has" in fails("evaluate", folder, "--choices", written(tmp_path, long))
 

@@ -57,7 +57,7 @@ def test_what_cannot_be_filled_is_one_line(trained, tmp_path):
     torch.manual_seed(0)
     save_model(tmp_path / "gpt", CausalLM(CausalSizes(dim=8, layers=1, heads=1, hidden=8, length=8).config(258)),
                tokenizer=tokenizer)
-    assert "is a language model, expected a masked model" in fails("fill", tmp_path / "gpt", "A [MASK].")
+    assert "is for language, expected a model for masked" in fails("fill", tmp_path / "gpt", "A [MASK].")
 
 
 def test_hidden_words_are_shown_and_drawn(tmp_path):

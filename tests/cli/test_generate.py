@@ -74,9 +74,9 @@ def test_faults(folder, trained):
     assert "line 2, byte 2: not UTF-8" in fails("generate", folder, "-", stdin=b"ok\nh\xff\n")
     assert "there is no such run" in fails("generate", "nothing", "a")
     said = fails("generate", trained.folder, "a")
-    assert "is a translation model, expected a language model; try: formers translate" in said
+    assert "is for translation, expected a model for language; try: formers translate" in said
     said = fails("translate", folder, "a")
-    assert "is a language model, expected a translation model; try: formers generate" in said
+    assert "is for language, expected a model for translation; try: formers generate" in said
     assert call("generate", folder, "--max-tokens", 0).exit_code == 2
 
 

@@ -79,7 +79,7 @@ def test_answer_shows_the_sentence_and_json_the_place(folders, tmp_path):
 
 
 def test_one_line_for_every_fault(folders, tmp_path):
-    assert "is a tagging model, expected a answering model" in said(
+    assert "is for tagging, expected a model for answering" in said(
         "answer", folders / "plain", "Who?", "--passage", PASSAGE, code=2)
     assert "there is no such file" in said("answer", folders / "answers", "Who?", "--passage", "texts/none.txt", code=2)
     assert "is empty" in said("answer", folders / "answers", "Who?", "--passage", " ", code=2)
