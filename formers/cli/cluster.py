@@ -44,7 +44,9 @@ def run(
     allow_bin: AllowBin = False,
     offline: Offline = False,
 ) -> None:
-    """Put the texts of a file into groups that say the same: group, place and text between tabs.
+    """Put the texts of a file into groups that say the same.
+
+    A line for each text: group, place and text, between tabs.
 
     Largest group first, and in it the text at its centre. Texts like no other are in no group, and counted.
     """

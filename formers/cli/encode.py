@@ -51,7 +51,10 @@ def run(
     allow_bin: AllowBin = False,
     offline: Offline = False,
 ) -> None:
-    """Turn texts into vectors: NumPy, JSONL or Parquet; without --out, a look at them."""
+    """Turn texts into vectors: NumPy, JSONL or Parquet.
+
+    Without --out, a look at them.
+    """
     if texts and file:
         raise ConfigError("give texts or --file, not both")
     if column and not file:

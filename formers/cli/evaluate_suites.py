@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from formers.cli.output import duration, note, show_table
 from formers.errors import ConfigError, nearest
 
@@ -98,7 +96,7 @@ def judges(classifier: Classifier) -> tuple[Any, Any]:
         return None, lambda pairs: classifier.score(list(zip(pairs.texts, pairs.seconds, strict=True))).astype(float)
 
     def classify(texts: Sequence[str], seconds: Sequence[str] | None) -> Any:
-        return classifier.probabilities(texts, seconds).argmax(1).astype(np.int64)
+        return classifier.probabilities(texts, seconds).argmax(1)
 
     return classify, None
 

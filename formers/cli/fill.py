@@ -29,7 +29,9 @@ def run(
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Say which words fit where a text has [MASK], and how probable they are.
+    """Say which words fit where a text has [MASK].
+
+    Each with its probability.
 
     Several masks are filled independently. An ELECTRA discriminator fills nothing: of every token of the text it says
     how probable it is that somebody has replaced it.

@@ -42,7 +42,9 @@ def run(
     allow_bin: AllowBin = False,
     offline: Offline = False,
 ) -> None:
-    """Find the pairs of a file that say the same: score, the two places, the two texts between tabs.
+    """Find the pairs of a file that say the same.
+
+    A line for each: score, the two places and the two texts, between tabs.
 
     Empty rows are left out and counted; a text that stands twice is found as a pair of similarity 1.
     """

@@ -36,7 +36,10 @@ def run(
     allow_bin: AllowBin = False,
     offline: Offline = False,
 ) -> None:
-    """Say how alike two texts are, by their vectors; by a model that reads both together, its score of the pair."""
+    """Say how alike two texts are.
+
+    By their vectors; by a model that reads both together, its score of the pair.
+    """
     if bool(texts) == bool(file):
         raise ConfigError('give two or more texts after the model, or --file: formers similarity MODEL "a" "b"')
     if texts and len(texts) < 2:
