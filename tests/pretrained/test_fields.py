@@ -113,7 +113,7 @@ def test_empty_pruning_is_none():
 def test_unknown_model_type():
     with pytest.raises(CheckpointError, match=r"'marain' is not supported; did you mean \"marian\""):
         family("marain")
-    assert [each.model_type for each in families()] == list(FAMILIES)
+    assert list(dict.fromkeys(each.model_type for each in families())) == list(FAMILIES)
 
 
 def test_native_layout_is_for_what_nobody_else_can_say():
@@ -122,7 +122,7 @@ def test_native_layout_is_for_what_nobody_else_can_say():
     native = family("formers-transformer")
     raw = json.loads(json.dumps(native.config.to_theirs(config)))
     assert native.config.to_ours(raw, {}) == config
-    assert all(each.express(Transformer(config)) is None for each in families()[:-1])
+    assert all(each.express(Transformer(config)) is None for each in families() if each is not native)
     with pytest.raises(CheckpointError, match="has no field 'vocabulary'; did you mean \"vocab\""):
         native.config.to_ours({"config": raw["config"] | {"vocabulary": 3}}, {})
     with pytest.raises(CheckpointError, match="lacks 'config'"):
