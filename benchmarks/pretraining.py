@@ -96,7 +96,8 @@ def pretrain(data: Path, out: Path, steps: int) -> Path:
         "train.save_every=500", "train.sample_every=0", "train.log_every=250",
     ], run=run):
         if isinstance(event, Evaluated | Finished):
-            print({key: value for key, value in vars(event).items() if key in ("step", "metrics", "seconds")})
+            print({key: value for key, value in vars(event).items() if key in ("step", "metrics", "seconds")},
+                  flush=True)
     return run
 
 
