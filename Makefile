@@ -24,7 +24,7 @@ demo: $(DEMO_READY)
 	$(BIN)/formers inspect runs/demo curve
 
 test: $(TEST_READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(TEST_READY)
 	$(BIN)/ruff check .

@@ -104,25 +104,24 @@ def onnx_runtime(
         return None
     import onnxruntime
     from onnxruntime.quantization import quantize_dynamic
-    from transformers import AutoModel
 
     class Body(torch.nn.Module):
-        """The hidden states alone."""
+        """Hidden states of ids and 0 or 1 for what is real."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+            self.model = load_model(folder).model
 
         def forward(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-            return self.model(input_ids=tokens, attention_mask=keep).last_hidden_state
+            return self.model(tokens, keep=keep.bool())
 
     with tempfile.TemporaryDirectory() as place:
         whole, small = f"{place}/model.onnx", f"{place}/int8.onnx"
-        example = torch.ones(2, 9, dtype=torch.int64)
-        rows, length = torch.export.Dim("rows"), torch.export.Dim("length")
-        torch.onnx.export(Body(), (example, example), whole, input_names=["tokens", "keep"], output_names=["hidden"],
-                          dynamic_shapes={"tokens": {0: rows, 1: length}, "keep": {0: rows, 1: length}}, dynamo=True)
-        quantize_dynamic(whole, small, per_channel=True, extra_options={"DefaultTensorType": 1})
+        tokens, keep = torch.full((2, 9), 7), torch.ones(2, 9, dtype=torch.int64)
+        free = {0: torch.export.Dim("rows"), 1: torch.export.Dim("length")}
+        torch.onnx.export(Body(), (tokens, keep), whole, input_names=["tokens", "keep"], output_names=["hidden"],
+                          dynamic_shapes={"tokens": free, "keep": free}, dynamo=True, verbose=False)
+        quantize_dynamic(whole, small, per_channel=True)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(small, settings, providers=["CPUExecutionProvider"])

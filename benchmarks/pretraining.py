@@ -1,6 +1,6 @@
 """What pre-training with hidden words is worth: a small encoder fine-tuned on few labels, from it and from nothing.
 
-    python benchmarks/pretraining.py DATA --out FOLDER [--steps 3000] [--labels 500] [--seeds 3]
+    python benchmarks/pretraining.py DATA --out FOLDER [--steps 4000] [--labels 500] [--seeds 3]
 
 DATA is a folder with sst2/, trec/ and sentences/ (Parquet files with the columns text and label). The text to
 pre-train on is that of sst2/train, trec/train and sentences/*, without labels and without the sentences that are
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
-    parser.add_argument("--steps", type=int, default=3000, help="of pre-training, 1,024 tokens each")
+    parser.add_argument("--steps", type=int, default=4000, help="of pre-training, 4,096 tokens each")
     parser.add_argument("--labels", type=int, default=500, help="labelled texts to learn from")
     parser.add_argument("--fine", type=int, default=200, help="steps of fine-tuning")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning, on both sides")
@@ -91,9 +91,9 @@ def pretrain(data: Path, out: Path, steps: int) -> Path:
         corpus.write_text("\n".join(texts[row].replace("\n", " ") for row in order) + "\n", encoding="utf-8")
     for event in formers.train("masked", [
         *SIZES, f"data.train={corpus}", "data.separator=line", "data.next_sentence=false", "data.held_out=0.02",
-        "data.vocab=4000", "data.tokens_per_batch=1024", "data.masked=0.3", "task.samples=[]", f"train.steps={steps}",
-        "train.rate=1e-3", "train.warmup=100", "train.precision=fp32", "train.evaluate_every=500",
-        "train.save_every=500", "train.sample_every=0", "train.log_every=250",
+        "data.vocab=4000", "data.tokens_per_batch=4096", "data.masked=0.3", "task.samples=[]", f"train.steps={steps}",
+        "train.rate=2e-3", "train.warmup=400", "train.precision=fp32", "train.evaluate_every=1000",
+        "train.save_every=1000", "train.sample_every=0", "train.log_every=250",
     ], run=run):
         if isinstance(event, Evaluated | Finished):
             print({key: value for key, value in vars(event).items() if key in ("step", "metrics", "seconds")},
