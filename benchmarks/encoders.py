@@ -176,6 +176,7 @@ def training(folder: str, source: str, repeats: int) -> list[dict]:
         optimizer.zero_grad()
 
     batch, labels = batch_of(encoder.config.vocab)
+    model.eval()
     first, second = loss_of(batch, labels).item(), reference.eval()(
         input_ids=batch.tokens, attention_mask=batch.keep.long(), labels=labels).loss.item()
     if abs(first - second) > 1e-4:
