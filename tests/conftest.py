@@ -1,5 +1,6 @@
 """Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
+import torch  # before numba, as in the library: the first one's OpenMP would serve both
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Before the first import of formers: every shape of the blocks and the models is checked on every call.
-install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
+with contextlib.suppress(ImportError):  # before the hook, whose checks numba could not compile
+    import formers.blocks.compiled  # noqa: F401
 
-import torch  # noqa: E402
+# Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
+install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
 # Started in the background of a shell, tests and the commands they start would ignore Ctrl-C, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)

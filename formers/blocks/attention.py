@@ -83,6 +83,11 @@ def recording() -> Iterator[Recording]:
         _recording = before
 
 
+def watched() -> bool:
+    """Whether somebody is `recording`."""
+    return _recording is not None
+
+
 def note(module: nn.Module, q: Tensor, k: Tensor, mask: Resolved, scale: float | None) -> None:
     """Keep the weights of this call, within `recording` only; what attends with a dataflow of its own calls it too."""
     if _recording is not None:

@@ -31,16 +31,22 @@ class LayerCache:
         if self.memory:
             self.keys, self.values, self.length = keys, values, keys.shape[2]
             return keys, values
-        end = self.length + keys.shape[2]
+        start, (rows, heads, new, width) = self.length, keys.shape
+        to_keys, to_values = self.claim(rows, heads, new, width, like=keys)
+        to_keys.narrow(2, start, new).copy_(keys)  # narrow: half the cost of a slice
+        to_values.narrow(2, start, new).copy_(values)
+        return self.read()
+
+    def claim(self, rows: int, heads: int, new: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The storage of keys and of values; `new` more positions count as remembered, for the caller to fill in."""
+        end = self.length + new
         if end > self.capacity:
             raise ValueError(f"cache holds {self.capacity} positions, got {end}; ask for more when it is made")
         if self.keys is None or self.values is None:
-            self.keys = keys.new_empty(*keys.shape[:2], self.capacity, keys.shape[3])
-            self.values = values.new_empty(*values.shape[:2], self.capacity, values.shape[3])
-        self.keys.narrow(2, self.length, keys.shape[2]).copy_(keys)  # narrow: half the cost of a slice
-        self.values.narrow(2, self.length, keys.shape[2]).copy_(values)
+            self.keys = like.new_empty(rows, heads, self.capacity, width)
+            self.values = torch.empty_like(self.keys)
         self.length = end
-        return self.read()
+        return self.keys, self.values
 
     def reserve(self, capacity: int) -> None:
         """Storage for `capacity` positions; what is remembered is copied into it."""

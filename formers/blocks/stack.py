@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from formers.blocks.cache import Cache
 from formers.blocks.mask import Mask
 from formers.blocks.norm import make_norm
 from formers.blocks.position import RelativeBias, Rotary
+
+if TYPE_CHECKING:
+    from formers.blocks.fused import Steps
 
 __all__ = ["Stack", "StackConfig"]
 
@@ -48,6 +51,7 @@ class Stack(nn.Module):
         self.windows = tuple(windows) or (0,) * config.layers
         self.recompute = False  # gradient checkpointing: activations are computed again in the backward pass
         self.repeat = repeat
+        self.steps: Steps | None = None  # the same for a few vectors, where `fused` has put it
         self.blocks = nn.ModuleList(block(config, memory_dim=memory_dim) for _ in range(config.layers // repeat))
         self.norm = make_norm(config.norm, config.dim, config.norm_eps) if final_norm else None
 
@@ -66,6 +70,9 @@ class Stack(nn.Module):
 
         until: stop before this block and skip the final norm.
         """
+        plain = all(each is None for each in (keep, memory, documents, until))
+        if plain and cache is not None and self.steps is not None and self.steps.take(x):
+            return self.steps(x, cache)
         new = x.shape[1]
         past = 0 if cache is None else cache.length
         bias = None if self.relative is None else self.relative(new, past + new)

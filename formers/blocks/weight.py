@@ -10,16 +10,37 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache as once
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 PACKED_MOST = 4 << 30  # bytes of one model that are packed: packs lie beside the plain weights
-FEW_ROWS = 8  # up to here the int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
+FEW_ROWS = 8  # up to here PyTorch's int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
 SAMPLE = 64  # numbers of a weight that tell whether it is still the one that was packed
+
+
+@once
+def compiled() -> ModuleType | None:
+    """The loops for a few rows, where numba is there to compile them (NUMBA_DISABLE_JIT=1: nowhere)."""
+    try:
+        from numba import config, get_num_threads
+
+        from formers.blocks import compiled as loops
+    except (ImportError, RuntimeError):  # RuntimeError: there is no folder where numba could keep what it compiled
+        return None
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return None
+    threads = torch.get_num_threads()
+    get_num_threads()  # starts numba's threads, which are PyTorch's too, and sets their number for both
+    torch.set_num_threads(threads)
+    return loops
 
 
 class Packed:
@@ -27,6 +48,8 @@ class Packed:
 
     The same products up to the order of additions, 1.3 to 2.4 times as fast for few rows (measured).
     """
+
+    few = 5  # rows up to which the compiled loop is faster (measured)
 
     def __init__(self, plain: Tensor) -> None:
         self.plain, self.version, self.sample = plain, -1, torch.empty(0)
@@ -47,6 +70,8 @@ class Packed:
         return self.plain.detach()
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if is_few(self, x):
+            return few_rows(self, x, bias)
         if self.pack is None:
             self.pack = torch.ops.mkldnn._reorder_linear_weight(self.note(), 64)
         return torch.ops.mkldnn._linear_pointwise(x, self.pack, bias, "none", [], "")
@@ -64,6 +89,10 @@ class Packed:
     def dense(self) -> Tensor:
         return self.plain
 
+    def arrays(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Numbers (1, rows, columns) and scale (1, rows)."""
+        return self.plain.detach().contiguous().numpy()[None], np.ones((1, len(self.plain)), np.float32)
+
 
 class Int8:
     """A matrix as integers of -127 to 127 and a scale per row, or per row and `group` columns.
@@ -72,6 +101,8 @@ class Int8:
     integers: of many vectors at once, each becomes integers and a scale too; three times as fast as fp32 (measured),
     and close enough for encoders (a language model's perplexity would be 4% higher).
     """
+
+    few = 8
 
     def __init__(self, plain: Tensor, group: int = 0, *, integers: bool = False) -> None:
         rows, columns = plain.shape
@@ -107,6 +138,8 @@ class Int8:
         return joined
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if is_few(self, x):
+            return few_rows(self, x, bias)
         flat = x.reshape(-1, x.shape[-1])
         if self.integers and flat.shape[0] > FEW_ROWS:
             return self.integer_product(flat.float(), bias).to(x.dtype).view(*x.shape[:-1], -1)
@@ -147,8 +180,33 @@ class Int8:
     def dense(self) -> Tensor:
         return (self.numbers * self.scale[:, :, None]).transpose(0, 1).flatten(1).to(self.dtype)
 
+    def arrays(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Numbers (groups, rows, columns of a group) and scale (groups, rows)."""
+        if not self.numbers.is_contiguous():  # a part of several groups that were joined
+            self.numbers, self.scale = self.numbers.contiguous(), self.scale.contiguous()
+        return self.numbers.numpy(), self.scale.numpy()
+
 
 Form = Packed | Int8
+
+
+def is_few(form: Form, x: Tensor) -> bool:
+    """Whether the product of these vectors is one for the compiled loops."""
+    return (x.dtype == torch.float32 and x.numel() <= form.few * x.shape[-1] and not torch.is_grad_enabled()
+            and compiled() is not None)
+
+
+def few_rows(form: Form, x: Tensor, bias: Tensor | None) -> Tensor:
+    """The product as a compiled loop."""
+    loops = compiled()
+    assert loops is not None
+    numbers, scale = form.arrays()
+    flat = x.reshape(-1, x.shape[-1]).contiguous()
+    out = flat.new_zeros(len(flat), scale.shape[1])
+    out = out if bias is None else out + bias
+    with loops.using(torch.get_num_threads(), f"product, {numbers.dtype}"):
+        loops.product(flat.numpy(), numbers, scale, out.numpy())
+    return out.view(*x.shape[:-1], -1)
 
 
 @dataclass(frozen=True)
@@ -160,10 +218,16 @@ class Joint:
     sizes: list[int]
 
 
+def hooked(module: nn.Module) -> bool:
+    """Whether somebody wants to be told when the module runs."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
     """What each layer makes of x. Linears whose weights have a form are one product: fewer and larger ones."""
-    forms = tuple(layer.weight.form for layer in layers if type(layer) is nn.Linear and type(layer.weight) is Weight)
-    if len(forms) < len(layers):
+    forms = tuple(layer.weight.form for layer in layers
+                  if type(layer) is nn.Linear and type(layer.weight) is Weight and not hooked(layer))
+    if len(forms) < len(layers) or is_few(forms[0], x):
         return [layer(x) for layer in layers]
     joint = forms[0].joint
     if joint is None or joint.forms != forms:  # forms are compared as objects: a changed weight gets a new one

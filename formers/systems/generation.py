@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from formers.blocks.cache import Cache
+from formers.blocks.fused import fused
 from formers.blocks.weight import packed
 from formers.decoding.filters import Filter
 from formers.decoding.generate import Hypothesis, complete, generate
@@ -182,7 +183,7 @@ class Writer:
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         spans = [len(prompt) + self.limit(prompt, options) for prompt in prompts]
         found: dict[int, list[Continuation]] = {}
-        with inference(self.model), torch.no_grad(), packed(self.model):
+        with inference(self.model), torch.no_grad(), packed(self.model), fused(self.model):
             for chosen in batches(order, spans, POSITIONS // strategy.width):
                 some = strategy
                 if isinstance(strategy, Sample) and isinstance(strategy.seed, tuple):
@@ -262,6 +263,7 @@ class Writing:
         with inference(writer.model), ExitStack() as stack:
             with torch.no_grad():  # here only: what reads the pieces may compute gradients in between
                 stack.enter_context(packed(writer.model))
+            stack.enter_context(fused(writer.model))
             for step in steps:
                 token = step.tokens[0][0]
                 if token is not None:

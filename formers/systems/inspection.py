@@ -17,6 +17,7 @@ from torch import Tensor
 
 from formers.blocks.attention import recording
 from formers.blocks.cache import Cache
+from formers.blocks.fused import fused
 from formers.blocks.position import Rotary
 from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError
@@ -178,7 +179,7 @@ def cache_times(
     """
     if count < 2 or not tokens:
         raise ConfigError(f"got {len(tokens)} tokens and {count} to write, expected at least 1 and 2")
-    with inference(model), packed(model):
+    with inference(model), packed(model), fused(model):
         text, written = row_of(model, tokens), list[int]()
         cache = model.begin(capacity=len(tokens) + count - 1)
         step = text

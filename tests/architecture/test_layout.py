@@ -37,7 +37,7 @@ INSIDE = {
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
-    "blocks": {"torch", "jaxtyping"},
+    "blocks": {"torch", "jaxtyping", "numpy", "numba"},
     "models": {"torch", "jaxtyping"},
     "decoding": {"torch", "jaxtyping", "numpy"},
     "diffusion": {"torch", "jaxtyping", "numpy"},
