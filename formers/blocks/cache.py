@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST = 32  # positions that storage is made for at first; then for half as many again
+
 
 class LayerCache:
-    """Keys and values of one attention, (batch, heads, length, head_dim), in storage made for `capacity` positions.
+    """Keys and values of one attention, (batch, heads, length, head_dim), for up to `capacity` positions.
+
+    Storage grows with what there is: memory that is never touched is cheap, but touching it thinly is not (measured).
 
     `complete` marks a memory: filled by the first `append`, then only read.
     """
@@ -42,20 +46,18 @@ class LayerCache:
         end = self.length + new
         if end > self.capacity:
             raise ValueError(f"cache holds {self.capacity} positions, got {end}; ask for more when it is made")
-        if self.keys is None or self.values is None:
-            self.keys = like.new_empty(rows, heads, self.capacity, width)
-            self.values = torch.empty_like(self.keys)
+        if self.keys is None or self.values is None or end > self.keys.shape[2]:
+            size = min(self.capacity, max(end + end // 2, LEAST))
+            self.keys, self.values = (self.moved(part, like.new_empty(rows, heads, size, width))
+                                      for part in (self.keys, self.values))
         self.length = end
         return self.keys, self.values
 
-    def reserve(self, capacity: int) -> None:
-        """Storage for `capacity` positions; what is remembered is copied into it."""
-        if self.keys is not None and self.values is not None:
-            keys, values, used = self.keys, self.values, slice(self.length)
-            self.keys = keys.new_empty(*keys.shape[:2], capacity, keys.shape[3])
-            self.values = values.new_empty(*values.shape[:2], capacity, values.shape[3])
-            self.keys[:, :, used], self.values[:, :, used] = keys[:, :, used], values[:, :, used]
-        self.capacity = capacity
+    def moved(self, old: Tensor | None, new: Tensor) -> Tensor:
+        """`new` with what is remembered in `old`."""
+        if old is not None:
+            new.narrow(2, 0, self.length).copy_(old.narrow(2, 0, self.length))
+        return new
 
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes a copy of row rows[i]; the number of rows may change."""
@@ -120,13 +122,10 @@ class Cache:
         self.memory_keep = None if self.memory_keep is None else self.memory_keep[rows]
 
     def reserve(self, capacity: int) -> None:
-        """Make room for `capacity` positions, and for half as many again as before, so that a text that grows bit
-        by bit is copied a few times only.
-        """
-        if capacity > self.capacity:
-            self.capacity = max(capacity, self.capacity + self.capacity // 2)
-            for layer in self.own:
-                layer.reserve(self.capacity)
+        """Allow for `capacity` positions at least."""
+        self.capacity = max(self.capacity, capacity)
+        for layer in self.own:
+            layer.capacity = self.capacity
 
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.blocks.weight import together
+from formers.blocks.weight import activated, together
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -34,8 +34,13 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         if self.gate is None:
-            inner = self.activation(self.up(x))
+            done = activated(x, self.up, self.known())
+            inner = self.activation(self.up(x)) if done is None else done
         else:
             gate, up = together(x, self.gate, self.up)
             inner = self.activation(gate) * up
         return self.down(inner)
+
+    def known(self) -> str | None:
+        """The name of the activation, if it is one of ours."""
+        return next((name for name, each in ACTIVATIONS.items() if each is self.activation), None)

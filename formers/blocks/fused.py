@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from formers.blocks.attention import Attention, watched
 from formers.blocks.block import Block
 from formers.blocks.cache import Cache
-from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
+from formers.blocks.feed_forward import FeedForward
 from formers.blocks.position import Rotary
 from formers.blocks.stack import Stack
 from formers.blocks.weight import Packed, Weight, compiled, hooked
@@ -61,15 +61,14 @@ class Steps:
         if type(block) is not Block or block.cross_attention is not None:
             raise NotImplementedError
         forward = block.feed_forward
-        names = [name for name in self.loops.ACTIVATIONS if ACTIVATIONS[name] is forward.activation]
-        if type(forward) is not FeedForward or not names:
+        if type(forward) is not FeedForward or forward.known() not in self.loops.ACTIVATIONS:
             raise NotImplementedError
         up = self.matrix(forward.up)
         gate = up if forward.gate is None else self.matrix(forward.gate)
         return self.loops.Layer(
             self.heads(block.attention, window), self.norm_of(block.norm_attention),
             self.norm_of(block.norm_feed_forward), block.norm_first, gate, up,
-            self.matrix(forward.down), forward.gate is not None, self.loops.ACTIVATIONS.index(names[0]))
+            self.matrix(forward.down), forward.gate is not None, self.loops.ACTIVATIONS.index(forward.known()))
 
     def heads(self, attention: nn.Module, window: int) -> Any:
         if type(attention) is not Attention:

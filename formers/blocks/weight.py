@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map_only
 
 PACKED_MOST = 4 << 30  # bytes of one model that are packed: packs lie beside the plain weights
 FEW_ROWS = 8  # up to here PyTorch's int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
+ACTIVATED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}  # as oneDNN calls them
 SAMPLE = 64  # numbers of a weight that tell whether it is still the one that was packed
 
 
@@ -70,11 +71,13 @@ class Packed:
         return self.plain.detach()
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        if is_few(self, x):
-            return few_rows(self, x, bias)
+        return few_rows(self, x, bias) if is_few(self, x) else self.product(x, bias)
+
+    def product(self, x: Tensor, bias: Tensor | None, activation: str = "none", kind: str = "") -> Tensor:
+        """oneDNN's, which can apply an activation to what it has at hand."""
         if self.pack is None:
             self.pack = torch.ops.mkldnn._reorder_linear_weight(self.note(), 64)
-        return torch.ops.mkldnn._linear_pointwise(x, self.pack, bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, self.pack, bias, activation, [], kind)
 
     @staticmethod
     def join(forms: Sequence[Packed]) -> Packed:
@@ -239,6 +242,16 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
         bias = torch.cat([x.new_zeros(size) if each is None else each  # type: ignore[misc]
                           for each, size in zip(given, joint.sizes, strict=True)])
     return joint.joined.linear(x, bias).split(joint.sizes, -1)
+
+
+def activated(x: Tensor, layer: nn.Module, activation: str | None) -> Tensor | None:
+    """What the activation makes of layer(x), in one pass over memory; None where that cannot be."""
+    if activation not in ACTIVATED or type(layer) is not nn.Linear or type(layer.weight) is not Weight or hooked(layer):
+        return None
+    form = layer.weight.form
+    if not isinstance(form, Packed) or is_few(form, x):
+        return None
+    return form.product(x, layer.bias, *ACTIVATED[activation])
 
 
 class Weight(torch.Tensor):

@@ -27,6 +27,8 @@ from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal
 from formers.blocks.stack import Stack, StackConfig
 from formers.models.sizes import check_sizes
 
+ROWS = 16  # sentences that are encoded at a time, where their lengths differ
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -160,8 +162,20 @@ class Transformer(nn.Module):
 
     def begin(self, source: Tensor, source_keep: Tensor | None = None, *, capacity: int) -> Cache:
         """Encode, and make the cache that `extend` fills with up to `capacity` target positions."""
-        return Cache(self.config.decoder.layers, capacity, memory=self.encode(source, source_keep),
-                     memory_keep=source_keep)
+        if source_keep is None or source.device.type != "cpu":
+            memory = self.encode(source, source_keep)
+        else:
+            memory = self.encode_sorted(source, source_keep)
+        return Cache(self.config.decoder.layers, capacity, memory=memory, memory_keep=source_keep)
+
+    def encode_sorted(self, source: Tensor, keep: Tensor) -> Float[Tensor, "batch source dim"]:
+        """As `encode`, a few rows of like length at a time: most of the padding is never computed, and is zero."""
+        lengths = keep.shape[1] - keep.flip(1).int().argmax(1)  # up to the last real token
+        order = lengths.argsort(descending=True)
+        longest = [int(lengths[rows[0]]) for rows in order.split(ROWS)]
+        found = [F.pad(self.encode(source[rows, :most], keep[rows, :most]), (0, 0, 0, keep.shape[1] - most))
+                 for rows, most in zip(order.split(ROWS), longest, strict=True)]
+        return torch.cat(found)[order.argsort()]
 
     def extend(
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None

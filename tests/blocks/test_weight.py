@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from formers.blocks.attention import Attention
+from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
 from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
@@ -31,6 +32,24 @@ def test_packed_products_are_the_plain_ones(rows, bias):
             torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(layer(x[None]), expected[None], atol=1e-5, rtol=1e-5)
     assert type(layer.weight) is nn.Parameter
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("rows", [1, 90])
+def test_an_activation_in_the_same_pass_is_the_plain_one(activation, rows):
+    part, x = FeedForward(24, 60, activation=activation), 2 * torch.randn(rows, 24)
+    nn.init.normal_(part.up.weight, std=0.5)
+    with torch.no_grad():
+        expected = part(x)
+        with packed(part):
+            torch.testing.assert_close(part(x), expected, atol=1e-5, rtol=1e-5)
+            part.activation = torch.sin  # one of a user's own
+            torch.testing.assert_close(part(x), part.down(torch.sin(part.up(x))), atol=1e-5, rtol=1e-5)
+        seen = []
+        part.up.register_forward_hook(lambda *given: seen.append(1))
+        with packed(part):
+            part(x)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("form", ["gpt2", "llama"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from formers.blocks.stack import StackConfig
-from formers.models.transformer import FORMS, Transformer, TransformerConfig, TransformerSizes
+from formers.models.transformer import FORMS, ROWS, Transformer, TransformerConfig, TransformerSizes
 
 POSITIONS = ["sinusoidal", "split_sinusoidal", "learned", "relative", "rotary"]
 VOCAB, LENGTH = 23, 16
@@ -149,6 +149,20 @@ def test_cached_equals_uncached_with_prompts_padded_on_the_left(positions):
             model.extend(target[:, t : t + 1], cache), whole[:, t], atol=1e-4, rtol=1e-4
         )
     torch.testing.assert_close(whole[1, 2:], model(source[1:], target[1:, 2:])[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("lengths", ["ends", "gaps", "nothing"])
+def test_rows_encoded_by_length_are_the_rows_encoded_at_once(positions, lengths):
+    model, rows, width = make(positions), 2 * ROWS + 3, 11
+    source = tokens(rows, width)
+    keep = torch.rand(rows, width) < 0.7 if lengths == "gaps" else (
+        torch.arange(width) < torch.randint(1, width, (rows, 1)))
+    if lengths == "nothing":
+        keep[ROWS] = False
+    memory = model.begin(source, keep, capacity=3).memory
+    assert memory.shape == (rows, width, 16) and memory.isfinite().all()
+    torch.testing.assert_close(memory[keep], model.encode(source, keep)[keep])
 
 
 @torch.no_grad()
