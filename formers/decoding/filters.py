@@ -18,11 +18,11 @@ Filter = Callable[[Tensor, Tensor], Tensor]
 
 def forbid(ids: Collection[int], *, at: int | None = None) -> Filter:
     """Never these tokens (Marian: its padding); with `at`, only when that many tokens are there (Whisper)."""
-    banned = sorted(ids)
+    banned = torch.tensor(sorted(ids), dtype=torch.long)
 
     def apply(logits: Tensor, tokens: Tensor) -> Tensor:
         if at is None or tokens.shape[1] == at:
-            logits[:, banned] = -torch.inf
+            logits.index_fill_(1, banned.to(logits.device), -torch.inf)
         return logits
 
     return apply

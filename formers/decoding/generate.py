@@ -26,7 +26,8 @@ Until = Callable[[int, int, int], bool]
 class Decodable(Protocol):
     """A model that can go on.
 
-    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows.
+    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows, which
+    are the caller's to write in.
     Rows of one sentence are neighbours, equally many for each: the cache's memory has one row per sentence.
     """
 

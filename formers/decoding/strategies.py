@@ -64,7 +64,7 @@ class Greedy:
     independent: ClassVar[bool] = True
 
     def pick(self, turn: Turn) -> Picks:
-        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits.clone())
+        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)  # the last who reads them
         tokens = allowed.argmax(-1, keepdim=True)
         return _independent(turn, allowed, tokens)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from formers.blocks.attention import Attention, attend, attention_weights, recording
+from formers.blocks.attention import STEP_ROWS, Attention, attend, attend_step, attention_weights, recording
+from formers.blocks.cache import LayerCache
 from formers.blocks.mask import Mask
 
 X = torch.tensor([[1.0, 2, 3, -1], [3, -4, -7, 5]])
@@ -182,3 +183,37 @@ def test_recording_ends_with_an_error_too():
         raise RuntimeError
     attention(torch.randn(1, 2, 4))
     assert not recorded.maps
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("kind", ["nothing", "keep", "bias", "keep and bias", "window"])
+def test_a_step_of_many_rows_is_the_softmax_formula(kind, queries, kv_heads):
+    pytest.importorskip("numba")
+    rows, heads, length, width = STEP_ROWS, 4, 6, 8
+    cache = LayerCache(9, memory=queries > 1)
+    keys = torch.randn(rows, length, kv_heads, width).transpose(1, 2)
+    values = torch.randn(rows, kv_heads, length, width)
+    cache.append(keys, values)
+    q = torch.randn(rows, queries, 2 * heads, width)[:, :, :heads].transpose(1, 2)
+    keep = torch.rand(rows, length) < 0.6 if "keep" in kind else None
+    bias = torch.randn(1, heads, 1, length) if "bias" in kind else None
+    mask = Mask(keep=keep, bias=bias, window=3 if kind == "window" else None).resolve(1, length)
+    with torch.no_grad():
+        found = attend_step(q, cache, mask, 0.7)
+    expected = attention_weights(q, keys, mask, scale=0.7) @ values.repeat_interleave(heads // kv_heads, 1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_other_steps_are_none_for_the_loop():
+    def step(rows, queries, *, memory=False, mask=None, dtype=torch.float32):
+        cache = LayerCache(9, memory=memory)
+        cache.append(*torch.randn(2, rows, 2, queries, 4, dtype=dtype))
+        return attend_step(torch.randn(rows, 2, queries, 4, dtype=dtype), cache, mask, None)
+
+    many = STEP_ROWS
+    with torch.no_grad():
+        assert step(many - 1, 1) is None and step(many, 2) is None and step(many, 9, memory=True) is None
+        assert step(many, 2, memory=True, mask="causal") is None and step(many, 1, dtype=torch.bfloat16) is None
+        assert step(many, 2, memory=True, mask=torch.zeros(1, 1, 2, 2)) is None
+    assert step(many, 1) is None  # the loop knows no gradient

@@ -123,3 +123,19 @@ def test_storage_grows_with_what_there_is():
         assert torch.equal(keys[:, :, -1:], key) and torch.equal(values[:, :, -1:], value)
     assert seen[0] < 50 and seen[-1] == 1000 and len(set(seen)) < 12  # so all is copied a few times only
     assert torch.equal(keys[0, 0, :, 0], torch.cat([pair(1, 1, value=i)[0] for i in range(1000)], 2)[0, 0, :, 0])
+
+
+def test_rows_move_again_and_again_in_every_layer():
+    cache, plain, generator = Cache(3, 40), [], torch.Generator().manual_seed(0)
+    for _ in range(30):
+        rows = len(plain[0][0]) if plain else 4
+        news = [(torch.randn(rows, 2, 1, 3), torch.randn(rows, 2, 1, 3)) for _own in cache.own]
+        seen = [own.append(*new) for own, new in zip(cache.own, news, strict=True)]
+        plain = [tuple(torch.cat(parts, 2) for parts in zip(old, new, strict=True))
+                 for old, new in zip(plain or [(torch.empty(4, 2, 0, 3), torch.empty(4, 2, 0, 3))] * 3, news,
+                                     strict=True)]
+        assert all(torch.equal(*both) for one, other in zip(seen, plain, strict=True)
+                   for both in zip(one, other, strict=True))
+        chosen = torch.randint(rows, (int(torch.randint(1, 6, (), generator=generator)),), generator=generator)
+        cache.reorder(chosen)
+        plain = [(keys[chosen], values[chosen]) for keys, values in plain]

@@ -125,6 +125,23 @@ def test_few_rows_of_integers_are_exact(columns, group, bias):
             torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_rows_of_a_large_matrix_are_a_loop(bias, monkeypatch):
+    monkeypatch.setattr(weight, "LARGE", 30 * 40)
+    large, small = nn.Linear(40, 30, bias=bias), nn.Linear(40, 29, bias=bias)
+    called, loops = [], weight.compiled()
+    product = loops.product
+    monkeypatch.setattr(loops, "product", lambda *given: (called.append(1), product(*given)))
+    with torch.no_grad():
+        for layer, rows, count in ((large, 2, 1), (large, 3, 0), (small, 2, 0)):
+            x = torch.randn(rows, 40)
+            expected = layer(x)
+            with packed(layer):
+                torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+            assert len(called) == count
+            called.clear()
+
+
 def test_an_unknown_block_goes_the_plain_way(monkeypatch):
     model, calls = make("gemma"), Calls(monkeypatch)
     with torch.no_grad():
