@@ -74,7 +74,7 @@ class LayerCache:
 
 
 def chosen(part: Tensor, rows: Tensor, length: int, into: Tensor | None) -> Tensor:
-    """These rows of a storage, in one pass and into memory that is not new: ten times faster than an index (measured)."""
+    """These rows of a storage, in one pass into memory that is not new: ten times as fast as an index (measured)."""
     if into is None or into.shape[1:] != part.shape[1:] or len(into) < len(rows):
         into = part.new_empty(len(rows), *part.shape[1:])
     into = into.narrow(0, 0, len(rows))
