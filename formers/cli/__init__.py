@@ -49,6 +49,7 @@ VERBS = {
         "List what there is: recipes, systems, families, data; or a recipe's fields.",
     ),
 }
+TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
@@ -76,6 +77,10 @@ class Verbs(TyperGroup):
 
     def load(self, verb: str) -> Any:
         """The command of a verb; --debug and --threads are understood before and after it."""
+        if verb in TRAINING:
+            # oneDNN keeps what it made for the last 1,024 shapes of a product. Batches of a training have ever new
+            # ones: memory grows and grows, and steps are no faster for it (measured). Read when torch is loaded.
+            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100")
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
         app.command(verb)(import_module(VERBS[verb][0]).run)
         command = typer.main.get_command(app)
