@@ -32,6 +32,7 @@ from formers.blocks.output import cross_entropy
 from formers.blocks.stack import StackConfig
 from formers.blocks.weight import packed
 from formers.models.causal import FORMS, CausalLM
+from formers.systems.generation import AHEAD
 from formers.training.optimizer import adamw
 
 PROMPT = ("The history of the sea is a history of people who looked at the horizon and wondered what was behind it. "
@@ -104,7 +105,7 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
 
     if "decode" in parts:
         expected = reference()
-        for ahead in (0, 4):
+        for ahead in (0, AHEAD):
             if own(ours, ahead=ahead) != expected:
                 raise SystemExit(f"greedy outputs differ: {own(ours, ahead=ahead)} and {expected}")
         total = sum(map(len, expected))

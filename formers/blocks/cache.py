@@ -42,7 +42,7 @@ class LayerCache:
         to_values.narrow(2, start, new).copy_(values)
         return self.read()
 
-    def claim(self, rows: int, heads: int, new: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    def claim(self, rows: int, heads: int, new: int, width: int, like: Tensor) -> Storage:
         """The storage of keys and of values; `new` more positions count as remembered, for the caller to fill in."""
         end = self.length + new
         if end > self.capacity:
@@ -95,7 +95,7 @@ class Cache:
         self.memory, self.memory_keep = memory, memory_keep
         self.keep: Tensor | None = None
         self.capacity = capacity
-        self.spare: Storage | None = None
+        self.spare: Storage | None = None  # what `reorder` may write into next: one for all layers, which are alike
 
     def __getitem__(self, layer: int) -> tuple[LayerCache, LayerCache | None]:
         return self.own[layer], None if self.read is None else self.read[layer]

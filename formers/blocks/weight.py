@@ -228,10 +228,16 @@ def hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
+def form_of(layer: nn.Module) -> Form | None:
+    """The form of a linear map's weight, where the map may be computed without calling the module."""
+    if type(layer) is nn.Linear and type(layer.weight) is Weight and not hooked(layer):
+        return layer.weight.form
+    return None
+
+
 def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
     """What each layer makes of x. Linears whose weights have a form are one product: fewer and larger ones."""
-    forms = tuple(layer.weight.form for layer in layers
-                  if type(layer) is nn.Linear and type(layer.weight) is Weight and not hooked(layer))
+    forms = tuple(form for form in map(form_of, layers) if form is not None)
     if len(forms) < len(layers) or is_few(forms[0], x):
         return [layer(x) for layer in layers]
     joint = forms[0].joint
@@ -248,12 +254,10 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
 
 def activated(x: Tensor, layer: nn.Module, activation: str | None) -> Tensor | None:
     """What the activation makes of layer(x), in one pass over memory; None where that cannot be."""
-    if activation not in ACTIVATED or type(layer) is not nn.Linear or type(layer.weight) is not Weight or hooked(layer):
+    form = form_of(layer)
+    if activation not in ACTIVATED or not isinstance(form, Packed) or is_few(form, x):
         return None
-    form = layer.weight.form
-    if not isinstance(form, Packed) or is_few(form, x):
-        return None
-    return form.product(x, layer.bias, *ACTIVATED[activation])
+    return form.product(x, layer.bias, *ACTIVATED[activation])  # type: ignore[arg-type]
 
 
 class Weight(torch.Tensor):

@@ -18,7 +18,7 @@ from formers.errors import ConfigError
 class Turn:
     """All that a strategy may look at in one step; width is 1 at first, the strategy's own afterwards."""
 
-    logits: Tensor  # (sentences * width, vocab), float32
+    logits: Tensor  # (sentences * width, vocab), float32; nobody reads them after the strategy, which may write in them
     log_probs: Tensor  # the same rows, normalised
     totals: Tensor  # (sentences, width) what each hypothesis is worth so far; -inf: ended
     filter: Callable[[Tensor], Tensor] | None  # the caller's filters, which own what they are given
@@ -64,7 +64,7 @@ class Greedy:
     independent: ClassVar[bool] = True
 
     def pick(self, turn: Turn) -> Picks:
-        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)  # the last who reads them
+        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)
         tokens = allowed.argmax(-1, keepdim=True)
         return _independent(turn, allowed, tokens)
 
@@ -116,9 +116,7 @@ class Sample:
 
     def pick(self, turn: Turn) -> Picks:
         assert turn.noise is not None
-        allowed = turn.logits.clone()
-        if turn.filter is not None:
-            allowed = turn.filter(allowed)
+        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)
         for apply in self.filters():
             allowed = apply(allowed, allowed)
         reach = allowed.double().softmax(-1).cumsum(-1)  # double: a long tail keeps its share
