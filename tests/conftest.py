@@ -15,7 +15,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 with contextlib.suppress(ImportError):  # before the hook, whose checks numba could not compile
-    import formers.blocks.compiled  # noqa: F401
+    import formers.blocks.tiles  # noqa: F401
 
 # Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
 install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")

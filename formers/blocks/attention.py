@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from formers.blocks.cache import LayerCache
 
 STEP_ROWS, STEP_QUERIES = 16, 8  # decoding steps for which the compiled loop is faster (measured)
+TILE_QUERIES, TILE_SCORES = 64, 1 << 19  # queries and scores from which tiles are faster (measured)
 
 
 def attend(
@@ -41,11 +42,38 @@ def attend(
             return attend(q.float(), k.float(), v.float(), mask, scale=scale, dropout=dropout).to(q.dtype)
     if q.shape[2] == 1 and q.shape[1] != k.shape[1] and mask is None:  # one query: its group are queries of one head
         return attend(q.view(*k.shape[:2], -1, q.shape[-1]), k, v, scale=scale, dropout=dropout).view(*q.shape[:3], -1)
+    if not dropout and (mixed := attend_tiles(q, k, v, mask, scale)) is not None:
+        return mixed
     causal = isinstance(mask, str)
     added = mask.to(q.dtype) if isinstance(mask, Tensor) else None
     return F.scaled_dot_product_attention(
         q, k, v, added, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
+
+
+def attend_tiles(q: Tensor, k: Tensor, v: Tensor, mask: Resolved, scale: float | None) -> Tensor | None:
+    """`attend` to many queries, as a compiled loop; None if these are none for it.
+
+    1.1 to 1.9 times as fast; most for a causal mask, of which PyTorch's kernel skips nothing up to 512 keys (measured).
+    """
+    rows, heads, queries, width = q.shape
+    if queries < TILE_QUERIES or rows * heads * queries * k.shape[2] < TILE_SCORES or v.shape[3] != width or width % 4:
+        return None
+    if any(type(each) is not Tensor or each.dtype != torch.float32 or each.device.type != "cpu" for each in (q, k, v)):
+        return None
+    if torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return None
+    if (loops := compiled()) is None:
+        return None
+    nothing = q.new_empty(0, 0, 0, 0)
+    added = mask.to(q.dtype).expand(rows, heads, -1, k.shape[2]) if isinstance(mask, Tensor) else nothing
+    given = [each.detach().numpy() for each in (q, k, v, added)]
+    out = q.new_empty(rows, queries, heads, width).transpose(1, 2)  # as the output map reads it
+    with loops.using(torch.get_num_threads(), "attention"):
+        from formers.blocks import tiles  # compiled when first imported
+
+        tiles.attend(*given, isinstance(mask, str), width**-0.5 if scale is None else scale, out.numpy())
+    return out
 
 
 def attend_step(q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCache, mask: Resolved,
@@ -166,7 +194,9 @@ class Attention(nn.Module):
         mask: Resolved = None,
         rotary: Callable[[Tensor], Tensor] | None = None,
         cache: LayerCache | None = None,
-    ) -> Float[Tensor, "batch queries dim"]:
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """last: what the last query finds, and only that; the keys of all are remembered."""
         if cache is not None and cache.complete:  # an encoder's memory: projected once, then only read
             q = self.split(self.q(query))
             k, v = cache.read()
@@ -182,6 +212,8 @@ class Attention(nn.Module):
             k, v = (k, v) if cache is None else cache.append(k, v)
         q = q if self.q_norm is None else self.q_norm(q)
         q = q if rotary is None else rotary(q)
+        if last:
+            q, mask = q[:, :, -1:], mask[..., -1:, :] if isinstance(mask, Tensor) else None
         note(self, q, k, mask, self.scale)
         mixed = None if cache is None or self.training else attend_step(q, cache, mask, self.scale)
         if mixed is None:

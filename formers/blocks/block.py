@@ -93,9 +93,15 @@ class Block(nn.Module):
         memory: Float[Tensor, "rows keys memory_dim"] | None = None,
         memory_mask: Resolved = None,
         cache: tuple[LayerCache, LayerCache | None] | None = None,
-    ) -> Float[Tensor, "batch length dim"]:
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """last: only the last vector is asked for, (batch, 1, dim)."""
         own, read = cache or (None, None)
-        x = self.residual(x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own))
+
+        def attend(h: Tensor) -> Tensor:
+            return self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
+
+        x = self.residual(x, self.norm_attention, attend, last=last)
         if self.cross_attention is not None:
             assert memory is not None
             cross, rows = self.cross_attention, len(memory)
@@ -108,10 +114,10 @@ class Block(nn.Module):
             x = self.residual(x, self.norm_cross, look)
         return self.residual(x, self.norm_feed_forward, self.feed_forward)
 
-    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        if self.norm_first:
-            return x + dropout(sublayer(norm(x)), self.dropout, self.training)
-        return norm(x + dropout(sublayer(x), self.dropout, self.training))
+    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], *, last: bool = False) -> Tensor:
+        done = dropout(sublayer(norm(x) if self.norm_first else x), self.dropout, self.training)
+        x = (x[:, -1:] if last else x) + done
+        return x if self.norm_first else norm(x)
 
 
 class SandwichBlock(nn.Module):
@@ -138,9 +144,11 @@ class SandwichBlock(nn.Module):
         memory: None = None,
         memory_mask: Resolved = None,
         cache: tuple[LayerCache, LayerCache | None] | None = None,
-    ) -> Float[Tensor, "batch length dim"]:
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """last: as in `Block`."""
         own = None if cache is None else cache[0]
-        heard = self.attention(self.norm_attention(x), mask=mask, rotary=rotary, cache=own)
-        x = x + dropout(self.norm_attended(heard), self.dropout, self.training)
+        heard = self.attention(self.norm_attention(x), mask=mask, rotary=rotary, cache=own, last=last)
+        x = (x[:, -1:] if last else x) + dropout(self.norm_attended(heard), self.dropout, self.training)
         fed = self.feed_forward(self.norm_feed_forward(x))
         return x + dropout(self.norm_fed(fed), self.dropout, self.training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class FeedForward(nn.Module):
             inner = self.activation(self.up(x)) if done is None else done
         else:
             gate, up = together(x, self.gate, self.up)
-            inner = self.activation(gate) * up
+            inner = self.activation(gate)
+            inner = inner * up if torch.is_grad_enabled() else inner.mul_(up)
         return self.down(inner)
 
     def known(self) -> str | None:

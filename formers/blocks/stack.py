@@ -65,14 +65,17 @@ class Stack(nn.Module):
         documents: Int[Tensor, "batch length"] | None = None,
         cache: Cache | None = None,
         until: int | None = None,
-    ) -> Float[Tensor, "batch length dim"]:
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
         """keep covers all keys, remembered ones too; documents: as in `Mask`, without a cache.
 
-        until: stop before this block and skip the final norm.
+        until: stop before this block and skip the final norm. last: only the last vector is asked for, (batch, 1, dim):
+        the last block computes no other.
         """
         plain = all(each is None for each in (keep, memory, documents, until))
         if plain and cache is not None and self.steps is not None and self.steps.take(x):
-            return self.steps(x, cache)
+            done = self.steps(x, cache)
+            return done[:, -1:] if last else done
         new = x.shape[1]
         past = 0 if cache is None else cache.length
         bias = None if self.relative is None else self.relative(new, past + new)
@@ -87,9 +90,12 @@ class Stack(nn.Module):
                 "mask": mask.resolve(new, past + new, x.device), "memory": memory, "memory_mask": memory_mask,
                 "rotary": None if rotary is None else rotary.at(past, new, x),
             }
-        for i, window in enumerate(self.windows[:until]):
+        windows = self.windows[:until]
+        for i, window in enumerate(windows):
             block = self.blocks[i // self.repeat]
             layer_cache = None if cache is None else cache[i]
+            if last and i == len(windows) - 1:
+                kinds[window]["last"] = True
             if self.recompute and self.training:
                 x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, **kinds[window])
             else:

@@ -100,8 +100,9 @@ class CausalLM(nn.Module):
         documents: Tensor | None = None,
         cache: Cache | None = None,
         until: int | None = None,
-    ) -> Float[Tensor, "batch length dim"]:
-        """What the head reads; `until`: what goes into that block instead."""
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """What the head reads; `until`: what goes into that block instead; `last`: only after the last token."""
         past, new = 0 if cache is None else cache.length, tokens.shape[1]
         if cache is not None:
             keep = cache.extend_keep(keep, len(tokens), new, tokens.device)
@@ -113,7 +114,7 @@ class CausalLM(nn.Module):
         scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
         x = embed(tokens, self.embedding, self.positions, scale=scale, start=past, at=at)
         x = dropout(x, self.config.stack.dropout, self.training)
-        return self.stack(x, keep=keep, documents=documents, cache=cache, until=until)
+        return self.stack(x, keep=keep, documents=documents, cache=cache, until=until, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         return F.linear(x, self.head_weight)
@@ -130,7 +131,7 @@ class CausalLM(nn.Module):
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None
     ) -> Float[Tensor, "rows vocab"]:
         """Read the next tokens and give the logits of the token after the last one."""
-        return self.logits(self.features(tokens, keep=keep, cache=cache)[:, -1])
+        return self.logits(self.features(tokens, keep=keep, cache=cache, last=True)[:, -1])
 
     def extend_all(self, tokens: Int[Tensor, "rows new"], cache: Cache) -> Float[Tensor, "rows new vocab"]:
         """As `extend`, with the logits after each of the tokens."""

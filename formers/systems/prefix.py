@@ -29,7 +29,7 @@ class Prefix:
         if fresh:
             self.cache.reserve(len(tokens))
             device = self.model.embedding.weight.device
-            self.model.features(torch.tensor([fresh], device=device), cache=self.cache)
+            self.model.features(torch.tensor([fresh], device=device), cache=self.cache, last=True)
             self.tokens = list(tokens)
 
     def note(self, tokens: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from formers.blocks.attention import Attention
 from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
-from formers.blocks.weight import Int8, Packed, Weight, matrices, packed, quantise, together
+from formers.blocks.weight import MANY_ROWS, Int8, Packed, Weight, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
@@ -204,7 +204,7 @@ def test_a_weight_that_lies_transposed_in_memory_is_packed_too():
 
 @pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this processor has no VNNI instructions")
 class TestIntegers:
-    """Activations as integers too, as encoders have it."""
+    """Activations as integers too."""
 
     def test_close_to_fp32_and_each_row_by_itself(self):
         torch.manual_seed(0)
@@ -217,6 +217,24 @@ class TestIntegers:
         torch.testing.assert_close(form.linear(x, bias), found + bias)
         torch.testing.assert_close(form.linear(x[5:25]), found[5:25], atol=0, rtol=0)
         assert not form.linear(torch.zeros(9, 32)).any()
+
+    def test_large_columns_stay_apart(self):
+        torch.manual_seed(0)
+        weight, bias, x = torch.randn(96, 64), torch.randn(96), torch.randn(MANY_ROWS, 64)
+        x[:, [5, 40]] *= 100
+        form = Int8(weight)
+        assert form.by_integers(MANY_ROWS) and not form.by_integers(MANY_ROWS - 1)
+        assert not Int8(weight.T).by_integers(MANY_ROWS) and not Int8(weight, 32).by_integers(MANY_ROWS)
+
+        def error(found):
+            expected = F.linear(x, form.dense())
+            return ((found - expected).norm() / expected.norm()).item(), (found - expected).abs().max()
+
+        share, most = error(form.linear(x))
+        assert share < 0.003 and most < 1
+        torch.testing.assert_close(form.linear(x, bias), form.linear(x) + bias)
+        form.integers = True  # none apart
+        assert error(form.linear(x))[1] > 3 * most
 
     def test_a_model_with_matrices_that_read_the_same_vectors(self):
         torch.manual_seed(0)

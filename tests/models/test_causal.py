@@ -175,6 +175,18 @@ def test_the_cache_at_any_split(name, cuts, padded):
     assert cache.length == 12
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_last_block_computes_only_what_is_asked_for(name):
+    model, line, widths = make(name), tokens(2, 9), []
+    expected = model.features(line)[:, -1:]
+    last = model.stack.blocks[-1].feed_forward
+    with last.register_forward_pre_hook(lambda _, given: widths.append(given[0].shape[1])):
+        close(model.features(line, last=True), expected)
+        cache = model.begin(capacity=9)
+        model.extend(line, cache)
+    assert widths == [1, 1] and cache.own[-1].length == 9
+
+
 def test_recomputing_gives_the_same_gradients():
     model, line = make("gemma").train(), tokens(2, 8)
     model(line).square().mean().backward()
