@@ -65,14 +65,15 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, mask: Resolved, scale: float |
         return None
     if (loops := compiled()) is None:
         return None
-    nothing = q.new_empty(0, 0, 0, 0)
-    added = mask.to(q.dtype).expand(rows, heads, -1, k.shape[2]) if isinstance(mask, Tensor) else nothing
-    given = [each.detach().numpy() for each in (q, k, v, added)]
+    added = q.new_empty(0, 0, 0, 0)
+    if isinstance(mask, Tensor):
+        added = mask.to(q.dtype).expand(rows, heads, -1, k.shape[2])
+    a, b, c, d = (each.detach().numpy() for each in (q, k, v, added))
     out = q.new_empty(rows, queries, heads, width).transpose(1, 2)  # as the output map reads it
     with loops.using(torch.get_num_threads(), "attention"):
         from formers.blocks import tiles  # compiled when first imported
 
-        tiles.attend(*given, isinstance(mask, str), width**-0.5 if scale is None else scale, out.numpy())
+        tiles.attend(a, b, c, d, isinstance(mask, str), width**-0.5 if scale is None else scale, out.numpy())
     return out
 
 

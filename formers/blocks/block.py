@@ -97,11 +97,8 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch asked dim"]:
         """last: only the last vector is asked for, (batch, 1, dim)."""
         own, read = cache or (None, None)
-
-        def attend(h: Tensor) -> Tensor:
-            return self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
-
-        x = self.residual(x, self.norm_attention, attend, last=last)
+        x = self.residual(
+            x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own, last=last))
         if self.cross_attention is not None:
             assert memory is not None
             cross, rows = self.cross_attention, len(memory)
@@ -114,9 +111,9 @@ class Block(nn.Module):
             x = self.residual(x, self.norm_cross, look)
         return self.residual(x, self.norm_feed_forward, self.feed_forward)
 
-    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], *, last: bool = False) -> Tensor:
+    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         done = dropout(sublayer(norm(x) if self.norm_first else x), self.dropout, self.training)
-        x = (x[:, -1:] if last else x) + done
+        x = x[:, -done.shape[1] :] + done  # it may be asked for the last vector only
         return x if self.norm_first else norm(x)
 
 
@@ -149,6 +146,6 @@ class SandwichBlock(nn.Module):
         """last: as in `Block`."""
         own = None if cache is None else cache[0]
         heard = self.attention(self.norm_attention(x), mask=mask, rotary=rotary, cache=own, last=last)
-        x = (x[:, -1:] if last else x) + dropout(self.norm_attended(heard), self.dropout, self.training)
+        x = x[:, -heard.shape[1] :] + dropout(self.norm_attended(heard), self.dropout, self.training)
         fed = self.feed_forward(self.norm_feed_forward(x))
         return x + dropout(self.norm_fed(fed), self.dropout, self.training)
