@@ -10,6 +10,7 @@ from typing import Any
 from formers.errors import CheckpointError, ConfigError, nearest
 
 # Sections that the recipes of every system have.
+SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 EVERYWHERE = {"train": "training.config:TrainConfig", "adapter": "adapters.config:AdapterConfig"}
 
 
@@ -126,11 +127,22 @@ def load(
     folder = locate(source, allow_bin=allow_bin, offline=offline)
     loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
     if kind == "int8":
-        from formers.blocks.weight import quantise
-        from formers.models.heads import body
-
-        quantise(loaded.model, group=int(group or 0), integers=body(loaded.model) is not None)
+        _to_int8(loaded.model, int(group or 0))
     return open_loaded(loaded)
+
+
+def _to_int8(model: Any, group: int) -> None:
+    """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare."""
+    import torch
+
+    from formers.blocks.weight import choose_columns, quantise
+    from formers.models.causal import CausalLM
+    from formers.models.heads import body
+
+    quantise(model, group=group, integers=body(model) is not None)
+    if isinstance(model, CausalLM):
+        tokens = torch.linspace(0, model.config.vocab - 1, min(SAMPLE, model.config.length)).long()
+        choose_columns(model, lambda: model.features(tokens[None]))
 
 
 def open_loaded(loaded: Any) -> Any:

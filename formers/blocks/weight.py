@@ -7,7 +7,7 @@ operation sees the plain numbers. No model knows of it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as once
@@ -23,8 +23,8 @@ from torch.utils._pytree import tree_map_only
 
 PACKED_MOST = 4 << 30  # bytes of one model that are packed: packs lie beside the plain weights
 FEW_ROWS = 8  # up to here PyTorch's int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
-MANY_ROWS = 64  # from here on integers on both sides are faster than bf16 for a matrix wider than its input (measured)
-APART = 32  # of so many columns, one stays as it is: perplexity is then that of bf16 (measured)
+MANY_ROWS = 64  # from here on integers on both sides are faster than bf16 for a matrix twice as wide as its input
+APART = 32  # of so many columns, one stays as it is: perplexity is then nearly that of bf16 (both measured)
 ACTIVATED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}  # as oneDNN calls them
 LARGE = 1 << 22  # numbers of an fp32 matrix that no cache holds: a loop reads it 1.2 times as fast (measured)
 SAMPLE = 64  # numbers of a weight that tell whether it is still the one that was packed
@@ -104,8 +104,8 @@ class Packed:
 class Int8:
     """A matrix as integers of -127 to 127 and a scale per row, or per row and `group` columns.
 
-    Activations are bf16, sums fp32; many vectors become integers with a scale each, but for the columns with the
-    largest numbers (Dettmers et al. 2022, sections 2 and 3).
+    Activations are bf16, sums fp32. After `choose_columns`, many vectors become integers with a scale each, but for the
+    columns whose numbers are large (Dettmers et al. 2022, sections 2 and 3).
     integers: all columns do, at fewer vectors; three times as fast as fp32 (measured), and close enough for encoders
     (a language model's perplexity would be 4% higher).
     """
@@ -117,6 +117,8 @@ class Int8:
         self.dtype, self.group = plain.dtype, group or columns
         self.integers = integers
         self.pack: Tensor | None = None
+        self.large: Tensor | None = None  # the columns whose numbers are large
+        self.apart: Tensor | None = None  # what the matrix has there, transposed, made with the pack
         parts = plain.float().unflatten(1, (-1, self.group))  # (rows, groups, group)
         scale = parts.abs().amax(2, keepdim=True).clamp(min=1e-12) / 127
         numbers = (parts / scale).round_().to(torch.int8)
@@ -166,17 +168,16 @@ class Int8:
         """Whether so many vectors become integers too."""
         if len(self.parts) > 1 or not torch.cpu._is_vnni_supported():
             return False  # without these instructions the kernel's sums of products may overflow
-        return rows > FEW_ROWS if self.integers else rows >= MANY_ROWS and len(self.ones) > self.group
+        wide = len(self.ones) >= 2 * self.group
+        return rows > FEW_ROWS if self.integers else rows >= MANY_ROWS and wide and self.large is not None
 
     def integer_product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x (rows, columns) with a scale per row. Which columns stay apart, all rows decide together."""
+        """x (rows, columns) with a scale per row, so that a row does not depend on the others."""
         ((numbers, scale),) = self.parts
         if self.pack is None:
             self.pack = torch.ops.onednn.qlinear_prepack(numbers, None)
-        rest, apart = x, 0 if self.integers else max(1, x.shape[1] // APART)
-        if apart:
-            large = x.abs().amax(0).topk(apart).indices
-            rest = x.index_fill(1, large, 0.0)
+            self.apart = None if self.large is None else numbers.T.index_select(0, self.large) * scale
+        rest = x if self.large is None else x.index_fill(1, self.large, 0.0)
         top = torch.maximum(rest.amax(-1, keepdim=True), -rest.amin(-1, keepdim=True)).clamp_(min=1e-12).div_(127)
         # -127 to 127 become 1 to 255; by way of int8, which takes 0.4 of the time of a cast to uint8 (measured)
         whole = (rest * top.reciprocal()).round_().to(torch.int8).view(torch.uint8).add_(128)
@@ -184,8 +185,8 @@ class Int8:
             whole, 1.0, 128, self.pack, scale, torch.zeros(len(scale), dtype=torch.int32), None, 1.0, 0, torch.float32,
             "none", [], "")
         y = y.mul_(top)  # one after the other in place: measured faster than addcmul
-        if apart:  # transposed: rows are found three times as fast as columns
-            y = y.addmm_(x.index_select(1, large), numbers.T.index_select(0, large) * scale)
+        if self.large is not None and self.apart is not None:
+            y = y.addmm_(x.index_select(1, self.large), self.apart)
         return y if bias is None else y.add_(bias)
 
     def product(self, x: Tensor, numbers: Tensor) -> Tensor:
@@ -368,3 +369,20 @@ def quantise(model: nn.Module, *, group: int = 0, integers: bool = False) -> nn.
     return model.requires_grad_(False)
 
 
+def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
+    """In every `Int8` of a linear map, let those columns stay apart whose inputs are largest while `read` runs.
+
+    They belong to the model and not to what it reads (Dettmers et al. 2022, section 4).
+    """
+    def choose(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        most = given[0].abs().reshape(-1, given[0].shape[-1]).amax(0)
+        layer.weight.form.large = most.topk(max(1, len(most) // APART)).indices  # type: ignore[union-attr]
+
+    layers = [module for module in model.modules() if isinstance(form_of(module), Int8)]
+    hooks = [layer.register_forward_hook(choose) for layer in layers]  # after: nothing is packed that is not joined yet
+    try:
+        with torch.no_grad():
+            read()
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -7,7 +7,7 @@ from torch import nn
 
 from formers.blocks.attention import Attention
 from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
-from formers.blocks.weight import MANY_ROWS, Int8, Packed, Weight, matrices, packed, quantise, together
+from formers.blocks.weight import MANY_ROWS, Int8, Packed, Weight, choose_columns, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
@@ -220,11 +220,19 @@ class TestIntegers:
 
     def test_large_columns_stay_apart(self):
         torch.manual_seed(0)
-        weight, bias, x = torch.randn(96, 64), torch.randn(96), torch.randn(MANY_ROWS, 64)
+        weight, bias, x = torch.randn(128, 64), torch.randn(128), torch.randn(MANY_ROWS, 64)
         x[:, [5, 40]] *= 100
-        form = Int8(weight)
+        layer = nn.Linear(64, 128)
+        nn.init.constant_(layer.bias, 0.5), layer.weight.data.copy_(weight)
+        form = quantise(layer).weight.form
+        assert not form.by_integers(MANY_ROWS)
+        choose_columns(layer, lambda: layer(x[None]))
+        assert form.large.sort().values.tolist() == [5, 40] and not layer._forward_hooks
+        assert form.pack is None  # only what a prompt needs is
         assert form.by_integers(MANY_ROWS) and not form.by_integers(MANY_ROWS - 1)
-        assert not Int8(weight.T).by_integers(MANY_ROWS) and not Int8(weight, 32).by_integers(MANY_ROWS)
+        for other, group in ((nn.Linear(96, 160), 0), (nn.Linear(64, 128), 32)):
+            choose_columns(quantise(other, group=group), lambda other=other: other(torch.randn(2, other.in_features)))
+            assert not other.weight.form.by_integers(MANY_ROWS)
 
         def error(found):
             expected = F.linear(x, form.dense())
@@ -233,8 +241,10 @@ class TestIntegers:
         share, most = error(form.linear(x))
         assert share < 0.003 and most < 1
         torch.testing.assert_close(form.linear(x, bias), form.linear(x) + bias)
-        form.integers = True  # none apart
-        assert error(form.linear(x))[1] > 3 * most
+        more = torch.cat([x, 1000 * torch.randn(9, 64)])
+        torch.testing.assert_close(form.linear(more)[:MANY_ROWS], form.linear(x))  # a row by itself
+        none = Int8(weight, integers=True)
+        assert error(none.linear(x))[1] > 3 * most
 
     def test_a_model_with_matrices_that_read_the_same_vectors(self):
         torch.manual_seed(0)
