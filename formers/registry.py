@@ -9,8 +9,8 @@ from typing import Any
 
 from formers.errors import CheckpointError, ConfigError, nearest
 
-# Sections that the recipes of every system have.
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
+# Sections that the recipes of every system have.
 EVERYWHERE = {"train": "training.config:TrainConfig", "adapter": "adapters.config:AdapterConfig"}
 
 

@@ -376,7 +376,9 @@ def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
     """
     def choose(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
         most = given[0].abs().reshape(-1, given[0].shape[-1]).amax(0)
-        layer.weight.form.large = most.topk(max(1, len(most) // APART)).indices  # type: ignore[union-attr]
+        form = layer.weight.form
+        form.large = most.topk(max(1, len(most) // APART)).indices  # type: ignore[union-attr]
+        form.pack = form.joint = None  # type: ignore[union-attr]
 
     layers = [module for module in model.modules() if isinstance(form_of(module), Int8)]
     hooks = [layer.register_forward_hook(choose) for layer in layers]  # after: nothing is packed that is not joined yet

@@ -230,6 +230,10 @@ class TestIntegers:
         assert form.large.sort().values.tolist() == [5, 40] and not layer._forward_hooks
         assert form.pack is None  # only what a prompt needs is
         assert form.by_integers(MANY_ROWS) and not form.by_integers(MANY_ROWS - 1)
+        choose_columns(layer, lambda: layer(x.roll(1, 1)[None]))  # another time: for others
+        assert form.large.sort().values.tolist() == [6, 41]
+        form.linear(x)
+        choose_columns(layer, lambda: [layer(x[None]) for _ in range(2)])
         for other, group in ((nn.Linear(96, 160), 0), (nn.Linear(64, 128), 32)):
             choose_columns(quantise(other, group=group), lambda other=other: other(torch.randn(2, other.in_features)))
             assert not other.weight.form.by_integers(MANY_ROWS)
