@@ -376,9 +376,9 @@ def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
     """
     def choose(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
         most = given[0].abs().reshape(-1, given[0].shape[-1]).amax(0)
-        form = layer.weight.form
-        form.large = most.topk(max(1, len(most) // APART)).indices  # type: ignore[union-attr]
-        form.pack = form.joint = None  # type: ignore[union-attr]
+        form: Any = layer.weight.form  # type: ignore[union-attr]
+        form.large = most.topk(max(1, len(most) // APART)).indices
+        form.pack = form.joint = None
 
     layers = [module for module in model.modules() if isinstance(form_of(module), Int8)]
     hooks = [layer.register_forward_hook(choose) for layer in layers]  # after: nothing is packed that is not joined yet
