@@ -94,10 +94,9 @@ class Stack(nn.Module):
         for i, window in enumerate(windows):
             block = self.blocks[i // self.repeat]
             layer_cache = None if cache is None else cache[i]
-            if last and i == len(windows) - 1:
-                kinds[window]["last"] = True
+            only = last and i == len(windows) - 1
             if self.recompute and self.training:
-                x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, **kinds[window])
+                x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, last=only, **kinds[window])
             else:
-                x = block(x, cache=layer_cache, **kinds[window])
+                x = block(x, cache=layer_cache, last=only, **kinds[window])
         return x if self.norm is None or until is not None else self.norm(x)

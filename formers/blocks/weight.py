@@ -116,6 +116,8 @@ class Int8:
         rows, columns = plain.shape
         self.dtype, self.group = plain.dtype, group or columns
         self.integers = integers
+        # without these instructions the kernel's sums of products may overflow
+        self.multiplies = self.group == columns and torch.cpu._is_vnni_supported()
         self.pack: Tensor | None = None
         self.large: Tensor | None = None  # the columns whose numbers are large
         self.apart: Tensor | None = None  # what the matrix has there, transposed, made with the pack
@@ -166,10 +168,9 @@ class Int8:
 
     def by_integers(self, rows: int) -> bool:
         """Whether so many vectors become integers too."""
-        if len(self.parts) > 1 or not torch.cpu._is_vnni_supported():
-            return False  # without these instructions the kernel's sums of products may overflow
-        wide = len(self.ones) >= 2 * self.group
-        return rows > FEW_ROWS if self.integers else rows >= MANY_ROWS and wide and self.large is not None
+        if self.integers:
+            return self.multiplies and rows > FEW_ROWS
+        return self.large is not None and rows >= MANY_ROWS and len(self.ones) >= 2 * self.group
 
     def integer_product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x (rows, columns) with a scale per row, so that a row does not depend on the others."""
@@ -380,7 +381,10 @@ def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
         form.large = most.topk(max(1, len(most) // APART)).indices
         form.pack = form.joint = None
 
-    layers = [module for module in model.modules() if isinstance(form_of(module), Int8)]
+    forms = ((module, form_of(module)) for module in model.modules())
+    layers = [module for module, form in forms if isinstance(form, Int8) and form.multiplies]
+    if not layers:
+        return
     hooks = [layer.register_forward_hook(choose) for layer in layers]  # after: nothing is packed that is not joined yet
     try:
         with torch.no_grad():

@@ -234,6 +234,8 @@ class TestIntegers:
         assert form.large.sort().values.tolist() == [6, 41]
         form.linear(x)
         choose_columns(layer, lambda: [layer(x[None]) for _ in range(2)])
+        grouped = quantise(nn.Linear(64, 128), group=32)
+        choose_columns(grouped, lambda: pytest.fail("nothing to choose: there is no need to read"))
         for other, group in ((nn.Linear(96, 160), 0), (nn.Linear(64, 128), 32)):
             choose_columns(quantise(other, group=group), lambda other=other: other(torch.randn(2, other.in_features)))
             assert not other.weight.form.by_integers(MANY_ROWS)
