@@ -1,5 +1,5 @@
 # make demo    train a small translator on built-in data and use it   (a minute or two, needs no network after the install)
-# make test    every test                    make check   ruff and mypy
+# make test    every test                    make check   layout, lint and types
 # make bench   compare with the reference    make clean   remove what make made (runs/ stays)
 
 PYTHON ?= python3
@@ -27,6 +27,7 @@ test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(TEST_READY)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

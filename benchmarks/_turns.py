@@ -21,15 +21,22 @@ def compare(what: str, amount: float, mine: Callable[[], object], other: Callabl
                 seconds[side].append(time.perf_counter() - start)
     ratios = [b / a for a, b in zip(*seconds, strict=True)]
     a, b = (statistics.median(s) for s in seconds)
-    return {"what": what, "formers": amount / a, "theirs": amount / b, "ratio": statistics.median(ratios),
-            "seconds": seconds}
+    return {
+        "what": what,
+        "formers": amount / a,
+        "theirs": amount / b,
+        "ratio": statistics.median(ratios),
+        "seconds": seconds,
+    }
 
 
 def show(results: Sequence[dict], repeats: int, theirs: str = "transformers") -> None:
     """The table of a benchmark."""
     machine = platform.processor() or platform.machine()
-    print(f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"median of {repeats} alternating runs")
+    print(
+        f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"median of {repeats} alternating runs"
+    )
     print(f"{'':44}{'formers':>12}{theirs:>14}{'ratio':>8}")
     for row in results:
         print(f"{row['what']:44}{row['formers']:12,.1f}{row['theirs']:14,.1f}{row['ratio']:8.2f}x")

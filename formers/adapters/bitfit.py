@@ -26,8 +26,10 @@ def learn_biases(model: nn.Module, *, targets: Sequence[str] = (), norms: bool =
                 found.append(name)
     if not found:
         where = f" in {', '.join(targets)}" if targets else ""
-        raise ConfigError(f"this model has no biases{where}, so BitFit has nothing to learn; "
-                          + ("adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn"))
+        raise ConfigError(
+            f"this model has no biases{where}, so BitFit has nothing to learn; "
+            + ("adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn")
+        )
     return learn(model, found)
 
 
@@ -38,10 +40,13 @@ def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
     last block and the norm after it; or the modules of these names.
     """
     modules = dict(model.named_modules())
-    places = [place for target in targets or last_parts(model) for place in modules
-              if place == target or place.endswith("." + target)]
-    found = [name for name, _ in model.named_parameters()
-             if any(name.startswith(place + ".") for place in places)]
+    places = [
+        place
+        for target in targets or last_parts(model)
+        for place in modules
+        if place == target or place.endswith("." + target)
+    ]
+    found = [name for name, _ in model.named_parameters() if any(name.startswith(place + ".") for place in places)]
     if not found:
         raise ConfigError(f"adapter targets {', '.join(targets)} mean no part of this model that can learn")
     return learn(model, found)
@@ -62,8 +67,9 @@ def last_parts(model: nn.Module) -> list[str]:
         raise ConfigError("this model has neither a head of its own nor blocks: say in adapter.targets what learns")
     owner = stacks[-1].rpartition(".")[0]
     last = f"{stacks[-1]}.{len(list(model.get_submodule(stacks[-1]).children())) - 1}"
-    norms = [name for name, module in model.named_modules()
-             if isinstance(module, NORMS) and name.rpartition(".")[0] == owner]
+    norms = [
+        name for name, module in model.named_modules() if isinstance(module, NORMS) and name.rpartition(".")[0] == owner
+    ]
     return [last, *norms]
 
 

@@ -49,8 +49,14 @@ def adapt(model: nn.Module, config: AdapterConfig, seed: int = 0, *, whole: Sequ
     """Freeze the model but for what `config` says, and the weights `whole`; gives a line for the report."""
     if config.kind == "lora":
         adapted = add_lora(
-            model, rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets or PAPER,
-            rank_stabilised=config.rank_stabilised, seed=seed, without={name.rpartition(".")[0] for name in whole},
+            model,
+            rank=config.rank,
+            alpha=config.alpha,
+            dropout=config.dropout,
+            targets=config.targets or PAPER,
+            rank_stabilised=config.rank_stabilised,
+            seed=seed,
+            without={name.rpartition(".")[0] for name in whole},
         )
         what = f"LoRA of rank {config.rank} beside {len(adapted)} matrices"
     elif config.kind == "bitfit":

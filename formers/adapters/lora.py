@@ -144,8 +144,10 @@ def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = 
         hits = {name for name in names if _meant(target)(name)}
         if not hits:
             kinds = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
-            raise ConfigError(f'adapter target "{target}" means no linear part of this model; '
-                              f"it has: {kinds} (or {ALL}, or a regular expression)")
+            raise ConfigError(
+                f'adapter target "{target}" means no linear part of this model; '
+                f"it has: {kinds} (or {ALL}, or a regular expression)"
+            )
         found |= hits
     return [name for name in names if name in found]
 
@@ -163,8 +165,16 @@ def _meant(target: str) -> Callable[[str], bool]:
 
 
 def add_lora(
-    model: nn.Module, *, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("q", "v"),
-    rank_stabilised: bool = False, name: str = "default", seed: int = 0, without: Collection[str] = (),
+    model: nn.Module,
+    *,
+    rank: int = 8,
+    alpha: float = 16.0,
+    dropout: float = 0.0,
+    targets: Sequence[str] = ("q", "v"),
+    rank_stabilised: bool = False,
+    name: str = "default",
+    seed: int = 0,
+    without: Collection[str] = (),
 ) -> list[str]:
     """Freeze the model and put a new adapter beside `targets`, which alone learns; gives their names.
 
@@ -176,8 +186,10 @@ def add_lora(
     for place in chosen(model, targets, without):
         base = every[place]
         if rank > min(base.in_features, base.out_features):
-            raise ConfigError(f"adapter rank {rank} is more than {place} has, which is "
-                              f"{base.out_features} x {base.in_features}: use a smaller rank or other targets")
+            raise ConfigError(
+                f"adapter rank {rank} is more than {place} has, which is "
+                f"{base.out_features} x {base.in_features}: use a smaller rank or other targets"
+            )
         a = torch.empty(rank, base.in_features).uniform_(-1, 1, generator=generator) * base.in_features**-0.5
         b = torch.zeros(base.out_features, rank)
         parts[place] = LowRank(a, b, alpha=alpha, rank_stabilised=rank_stabilised, dropout=dropout)

@@ -77,8 +77,9 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, mask: Resolved, scale: float |
     return out
 
 
-def attend_step(q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCache, mask: Resolved,
-                scale: float | None) -> Float[Tensor, "rows heads queries head_dim"] | None:
+def attend_step(
+    q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCache, mask: Resolved, scale: float | None
+) -> Float[Tensor, "rows heads queries head_dim"] | None:
     """`attend` to all that is remembered, as a compiled loop; None if this step is none for it.
 
     For few queries of many rows it is 1.3 to 1.8 times as fast (measured).
@@ -95,8 +96,18 @@ def attend_step(q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCac
     out = torch.empty_like(flat)
     added = loops.NOTHING if mask is None else mask[(None,) * (4 - mask.dim())].squeeze(-2).contiguous().numpy()
     with loops.using(torch.get_num_threads(), "mix"):
-        loops.mix(flat.numpy(), cache.keys.numpy(), cache.values.numpy(), cache.length, queries, 0,
-                  width**-0.5 if scale is None else scale, 0, added, out.numpy())
+        loops.mix(
+            flat.numpy(),
+            cache.keys.numpy(),
+            cache.values.numpy(),
+            cache.length,
+            queries,
+            0,
+            width**-0.5 if scale is None else scale,
+            0,
+            added,
+            out.numpy(),
+        )
     return out.view(rows, queries, heads, width).transpose(1, 2)
 
 

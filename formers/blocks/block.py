@@ -58,8 +58,15 @@ class StackConfig:
 def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
     """The attention of a block, over itself or over a memory of that width."""
     return Attention(
-        c.dim, c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, context_dim=context_dim, bias=c.bias,
-        qk_norm=c.norm if c.qk_norm else None, norm_eps=c.norm_eps, scale=c.scale,
+        c.dim,
+        c.heads,
+        kv_heads=c.kv_heads,
+        head_dim=c.head_dim,
+        context_dim=context_dim,
+        bias=c.bias,
+        qk_norm=c.norm if c.qk_norm else None,
+        norm_eps=c.norm_eps,
+        scale=c.scale,
     )
 
 
@@ -98,7 +105,8 @@ class Block(nn.Module):
         """last: only the last vector is asked for, (batch, 1, dim)."""
         own, read = cache or (None, None)
         x = self.residual(
-            x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own, last=last))
+            x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
+        )
         if self.cross_attention is not None:
             assert memory is not None
             cross, rows = self.cross_attention, len(memory)

@@ -49,8 +49,9 @@ class LayerCache:
             raise ValueError(f"cache holds {self.capacity} positions, got {end}; ask for more when it is made")
         if self.keys is None or self.values is None or end > self.keys.shape[2]:
             size = min(self.capacity, max(end + end // 2, LEAST))
-            self.keys, self.values = (self.moved(part, like.new_empty(rows, heads, size, width))
-                                      for part in (self.keys, self.values))
+            self.keys, self.values = (
+                self.moved(part, like.new_empty(rows, heads, size, width)) for part in (self.keys, self.values)
+            )
         self.length = end
         return self.keys, self.values
 
@@ -68,8 +69,9 @@ class LayerCache:
         if self.keys is None or self.values is None:
             return spare
         free = self.keys, self.values
-        self.keys, self.values = (chosen(part, rows, self.length, into)
-                                  for part, into in zip(free, spare or (None, None), strict=True))
+        self.keys, self.values = (
+            chosen(part, rows, self.length, into) for part, into in zip(free, spare or (None, None), strict=True)
+        )
         return free
 
 
@@ -88,8 +90,9 @@ class Cache:
     `keep` (batch, positions) marks the real ones of all remembered tokens; None means all are.
     """
 
-    def __init__(self, layers: int, capacity: int, *, memory: Tensor | None = None,
-                 memory_keep: Tensor | None = None) -> None:
+    def __init__(
+        self, layers: int, capacity: int, *, memory: Tensor | None = None, memory_keep: Tensor | None = None
+    ) -> None:
         self.own = [LayerCache(capacity) for _ in range(layers)]
         self.read = [LayerCache(memory=True) for _ in range(layers)] if memory is not None else None
         self.memory, self.memory_keep = memory, memory_keep

@@ -181,8 +181,18 @@ def turn(x: Floats, cos: Floats, sin: Floats) -> None:
 
 
 @loop(parallel=True, fastmath=FINITE_OR_NOT)
-def mix(q: Floats, keys: Floats, values: Floats, first: int, new: int, more: int, scale: float, window: int,
-        added: Floats, out: Floats) -> None:
+def mix(
+    q: Floats,
+    keys: Floats,
+    values: Floats,
+    first: int,
+    new: int,
+    more: int,
+    scale: float,
+    window: int,
+    added: Floats,
+    out: Floats,
+) -> None:
     """out = for each of the queries (rows * new, heads, width) an average of the values.
 
     The first of a row's `new` queries reads `first` positions, each of the others `more` than the one before. added:
@@ -215,8 +225,9 @@ def mix(q: Floats, keys: Floats, values: Floats, first: int, new: int, more: int
 
 
 @loop()
-def attend(x: Floats, a: Heads, keys: Floats, values: Floats, past: int, new: int, cos: Floats, sin: Floats,
-           out: Floats) -> None:
+def attend(
+    x: Floats, a: Heads, keys: Floats, values: Floats, past: int, new: int, cos: Floats, sin: Floats, out: Floats
+) -> None:
     """out += what x (rows * new, dim) reads in what is remembered and in itself, which is remembered too."""
     tokens, size = len(x), a.head_dim
     q = np.zeros((tokens, len(a.q.bias)), np.float32)

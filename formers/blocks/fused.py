@@ -40,8 +40,12 @@ class Steps:
 
     def take(self, x: Tensor) -> bool:
         """Whether a step of these vectors (rows, new, dim) can go this way."""
-        return (x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] * x.shape[1] <= self.few
-                and not (torch.is_grad_enabled() or self.stack.training or watched()))
+        return (
+            x.dtype == torch.float32
+            and x.device.type == "cpu"
+            and x.shape[0] * x.shape[1] <= self.few
+            and not (torch.is_grad_enabled() or self.stack.training or watched())
+        )
 
     def __call__(self, x: Tensor, cache: Cache) -> Tensor:
         rows, new, past = x.shape[0], x.shape[1], cache.length
@@ -66,9 +70,16 @@ class Steps:
         up = self.matrix(forward.up)
         gate = up if forward.gate is None else self.matrix(forward.gate)
         return self.loops.Layer(
-            self.heads(block.attention, window), self.norm_of(block.norm_attention),
-            self.norm_of(block.norm_feed_forward), block.norm_first, gate, up,
-            self.matrix(forward.down), forward.gate is not None, self.loops.ACTIVATIONS.index(forward.known()))
+            self.heads(block.attention, window),
+            self.norm_of(block.norm_attention),
+            self.norm_of(block.norm_feed_forward),
+            block.norm_first,
+            gate,
+            up,
+            self.matrix(forward.down),
+            forward.gate is not None,
+            self.loops.ACTIVATIONS.index(forward.known()),
+        )
 
     def heads(self, attention: nn.Module, window: int) -> Any:
         if type(attention) is not Attention:
@@ -76,8 +87,17 @@ class Steps:
         a, size = attention, attention.head_dim
         norms = [self.norm_of(norm or nn.RMSNorm(0, eps=0.0)) for norm in (a.q_norm, a.k_norm)]
         return self.loops.Heads(
-            self.matrix(a.q), self.matrix(a.k), self.matrix(a.v), self.matrix(a.o), *norms, a.q_norm is not None,
-            size**-0.5 if a.scale is None else a.scale, a.k.out_features // size, size, window)
+            self.matrix(a.q),
+            self.matrix(a.k),
+            self.matrix(a.v),
+            self.matrix(a.o),
+            *norms,
+            a.q_norm is not None,
+            size**-0.5 if a.scale is None else a.scale,
+            a.k.out_features // size,
+            size,
+            window,
+        )
 
     def matrix(self, linear: nn.Module) -> Any:
         if type(linear) is not nn.Linear:

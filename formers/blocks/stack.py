@@ -87,7 +87,9 @@ class Stack(nn.Module):
             mask = Mask(causal=self.causal, keep=keep, bias=bias, window=window or None, documents=documents)
             rotary = self.local_rotary if window else self.rotary
             kinds[window] = {
-                "mask": mask.resolve(new, past + new, x.device), "memory": memory, "memory_mask": memory_mask,
+                "mask": mask.resolve(new, past + new, x.device),
+                "memory": memory,
+                "memory_mask": memory_mask,
                 "rotary": None if rotary is None else rotary.at(past, new, x),
             }
         windows = self.windows[:until]

@@ -54,8 +54,9 @@ def multiply(a: Floats, rows: int, inner: int, b: Floats, out: Floats) -> None:
 
 
 @loop(fastmath=FINITE_OR_NOT)
-def read(q: Floats, keys: Floats, values: Floats, added: Floats, first: int, causal: bool, scale: float,
-         out: Floats) -> None:
+def read(
+    q: Floats, keys: Floats, values: Floats, added: Floats, first: int, causal: bool, scale: float, out: Floats
+) -> None:
     """One tile: the queries from `first` on."""
     width, count = q.shape[1], min(WIDE, len(q) - first)
     queries = np.zeros(width * WIDE, np.float32)  # (width, WIDE), as everything below: a query is a column

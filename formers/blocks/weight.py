@@ -183,8 +183,20 @@ class Int8:
         # -127 to 127 become 1 to 255; by way of int8, which takes 0.4 of the time of a cast to uint8 (measured)
         whole = (rest * top.reciprocal()).round_().to(torch.int8).view(torch.uint8).add_(128)
         y = torch.ops.onednn.qlinear_pointwise(
-            whole, 1.0, 128, self.pack, scale, torch.zeros(len(scale), dtype=torch.int32), None, 1.0, 0, torch.float32,
-            "none", [], "")
+            whole,
+            1.0,
+            128,
+            self.pack,
+            scale,
+            torch.zeros(len(scale), dtype=torch.int32),
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
         y = y.mul_(top)  # one after the other in place: measured faster than addcmul
         if self.large is not None and self.apart is not None:
             y = y.addmm_(x.index_select(1, self.large), self.apart)
@@ -214,8 +226,12 @@ Form = Packed | Int8
 
 def is_few(form: Form, x: Tensor) -> bool:
     """Whether the product of these vectors alone is one for a compiled loop."""
-    return (x.dtype == torch.float32 and x.numel() <= form.alone * x.shape[-1] and not torch.is_grad_enabled()
-            and compiled() is not None)
+    return (
+        x.dtype == torch.float32
+        and x.numel() <= form.alone * x.shape[-1]
+        and not torch.is_grad_enabled()
+        and compiled() is not None
+    )
 
 
 def few_rows(form: Form, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -264,8 +280,12 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
     given = [layer.bias for layer in layers]
     bias = None
     if any(each is not None for each in given):
-        bias = torch.cat([x.new_zeros(size) if each is None else each  # type: ignore[misc]
-                          for each, size in zip(given, joint.sizes, strict=True)])
+        bias = torch.cat(
+            [
+                x.new_zeros(size) if each is None else each  # type: ignore[misc]
+                for each, size in zip(given, joint.sizes, strict=True)
+            ]
+        )
     return joint.joined.linear(x, bias).split(joint.sizes, -1)
 
 
@@ -285,7 +305,8 @@ class Weight(torch.Tensor):
     @staticmethod
     def __new__(cls, form: Form, like: Tensor) -> Weight:
         made: Weight = torch.Tensor._make_wrapper_subclass(
-            cls, like.shape, dtype=like.dtype, device=like.device, requires_grad=False)
+            cls, like.shape, dtype=like.dtype, device=like.device, requires_grad=False
+        )
         made.form = form
         return made
 
@@ -375,6 +396,7 @@ def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
 
     They belong to the model and not to what it reads (Dettmers et al. 2022, section 4).
     """
+
     def choose(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
         most = given[0].abs().reshape(-1, given[0].shape[-1]).amax(0)
         form: Any = layer.weight.form  # type: ignore[union-attr]

@@ -44,10 +44,7 @@ VERBS = {
     "inspect": ("formers.cli.inspect", "Look inside: attention, logit lens, probabilities, weights, learning curve."),
     "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
     "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),
-    "list": (
-        "formers.cli.list",
-        "List what there is: recipes, systems, families, data; or a recipe's fields.",
-    ),
+    "list": ("formers.cli.list", "List what there is: recipes, systems, families, data; or a recipe's fields."),
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
@@ -110,9 +107,7 @@ class Verbs(TyperGroup):
 
 
 def _one_line(error: FormersError | OSError) -> str:
-    text = (
-        f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    )
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -155,13 +150,10 @@ def options(
     ] = False,
     threads: Annotated[
         int | None,
-        typer.Option(
-            min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."
-        ),
+        typer.Option(min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."),
     ] = None,
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """The transformer family: train, load, run, look inside.

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
 # system of a model -> what it learns from unless told
-OFFLINE = {"translation": "translation", "language": "language/lora", "masked": "masked", "tagging": "tagging",
-           "classification": "classification", "answering": "answering", "embedding": "embedding"}
+OFFLINE = {
+    "translation": "translation",
+    "language": "language/lora",
+    "masked": "masked",
+    "tagging": "tagging",
+    "classification": "classification",
+    "answering": "answering",
+    "embedding": "embedding",
+}
 LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
@@ -70,7 +77,7 @@ def run(
     """
     verb, rest = what[0], what[1:]
     if verb not in ("merge", "show") and rest:
-        raise ConfigError(f'adapt {" ".join(what)}: {USAGE}{nearest(verb, ("merge", "show"))}')
+        raise ConfigError(f"adapt {' '.join(what)}: {USAGE}{nearest(verb, ('merge', 'show'))}")
     if verb == "show":
         if len(rest) != 1:
             raise ConfigError(f"adapt show: got {len(rest)} names, {USAGE}")
@@ -100,7 +107,13 @@ def adapter_changes(kind: str, lora: str | None) -> list[str]:
 
 
 def train(
-    model: str, recipe: str | None, changes: list[str], kind: str, folder: Path | None, fresh: bool, plain: bool,
+    model: str,
+    recipe: str | None,
+    changes: list[str],
+    kind: str,
+    folder: Path | None,
+    fresh: bool,
+    plain: bool,
     as_json: bool,
 ) -> None:
     """Train an adapter: `formers train` with the model to start from and the [adapter] section filled in."""
@@ -116,9 +129,7 @@ def train(
     command.run(name, folder, [f"model.start={model}", *changes], fresh, plain, as_json)
 
 
-def merge(
-    model: str, adapters: list[str], out: Path, shares: str | None, allow_bin: bool, offline: bool
-) -> None:
+def merge(model: str, adapters: list[str], out: Path, shares: str | None, allow_bin: bool, offline: bool) -> None:
     """Write a model with adapters, or shares of them, merged into it."""
     from formers.pretrained.adapters import adapter_base, fit, merge_adapter, read_adapter
     from formers.pretrained.families import family_of_model
@@ -161,9 +172,13 @@ def show_lora(adapter: Adapter) -> None:
     """One row for each kind of matrix: how many, ranks, scales, and the mean norm of what is added to one."""
     from formers.pretrained.lora_files import summary
 
-    note(f"dropout {adapter.raw.get('lora_dropout', 0)}, "
-         f"scale alpha / {'sqrt(rank)' if adapter.raw.get('use_rslora') else 'rank'}")
-    rows = [(row.name, row.count, row.shape, row.ranks, row.scales, f"{row.norm:.4g}")
-            for row in summary(adapter.raw, adapter.tensors, str(adapter.folder))]
+    note(
+        f"dropout {adapter.raw.get('lora_dropout', 0)}, "
+        f"scale alpha / {'sqrt(rank)' if adapter.raw.get('use_rslora') else 'rank'}"
+    )
+    rows = [
+        (row.name, row.count, row.shape, row.ranks, row.scales, f"{row.norm:.4g}")
+        for row in summary(adapter.raw, adapter.tensors, str(adapter.folder))
+    ]
     columns = ["matrix", "number", "out x in", "rank", "scale", "mean norm"]
     show_table("what is added to each kind of matrix", columns, rows, right=columns[1:])

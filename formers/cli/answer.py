@@ -58,8 +58,9 @@ def run(
         raise ConfigError("--threshold (nan) must be a number")
     text = text_of(passage)
     answerer = open_model(model, system="answering", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
-    found = answerer.answers(questions, [text] * len(questions), top=top, threshold=threshold, longest=longest,
-                             stride=stride)
+    found = answerer.answers(
+        questions, [text] * len(questions), top=top, threshold=threshold, longest=longest, stride=stride
+    )
     for question, answers in zip(questions, found, strict=True):
         if as_json:
             rows = [asdict(each) for each in answers]

@@ -72,8 +72,7 @@ def run(
     stop: Stop = None,
     seed: Seed = None,
     truncate: Annotated[
-        bool,
-        typer.Option("--truncate", help="Leave out the oldest turns when the model can read no more."),
+        bool, typer.Option("--truncate", help="Leave out the oldest turns when the model can read no more.")
     ] = False,
     allow_bin: AllowBin = False,
     offline: Offline = False,
@@ -94,12 +93,8 @@ def run(
     }  # fmt: skip
     Options(**options)  # what is wrong with them is said before the model is read
     messages = [] if load is None else read_messages(load)
-    language = open_model(
-        model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
-    )
-    chat = Chat(
-        language, system=system, messages=messages, template=chosen_template(template, language), **options
-    )
+    language = open_model(model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
+    chat = Chat(language, system=system, messages=messages, template=chosen_template(template, language), **options)
     if sys.stdin.isatty():
         with suppress(ImportError):  # line editing and history, where there is such a library
             import_module("readline")

@@ -22,8 +22,9 @@ def run(
     model: Model,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="What to classify; without it, standard input is read.",
-                       show_default=False),
+        typer.Argument(
+            metavar="[TEXT]...", help="What to classify; without it, standard input is read.", show_default=False
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -61,8 +62,10 @@ def run(
     if second and len(second) not in (1, len(texts or ())):
         raise ConfigError(f"{len(texts or ())} texts, but {len(second)} times --second: give it once for each, or once")
     groups = lines_of(texts, file)
-    classifier = classifying(model, open_model(model, system="classification", allow_bin=allow_bin, offline=offline,
-                                               dtype=dtype, device=device))
+    classifier = classifying(
+        model,
+        open_model(model, system="classification", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device),
+    )
     done = 0
     for group in groups:
         firsts, others = group, second and (second * len(group) if len(second) == 1 else second)
@@ -70,8 +73,9 @@ def run(
             firsts, others = split_pairs(group, done)
         if not texts:
             check_lines(firsts, done)
-        for text, found in zip(group, classifier.classify(firsts, others or None, threshold=threshold,
-                                                          windows=windows), strict=True):
+        for text, found in zip(
+            group, classifier.classify(firsts, others or None, threshold=threshold, windows=windows), strict=True
+        ):
             for line in shown(text, found, probabilities, as_json):
                 note(line)
         done += len(group)
@@ -82,8 +86,10 @@ def classifying(model: str, found: Any) -> Classifier:
     from formers.systems.classification import Classifier
 
     if not isinstance(found, Classifier):
-        raise ConfigError(f"{model} chooses between answers (MultipleChoice), expected one that gives texts a label; "
-                          "try: formers.load(MODEL).choose")
+        raise ConfigError(
+            f"{model} chooses between answers (MultipleChoice), expected one that gives texts a label; "
+            "try: formers.load(MODEL).choose"
+        )
     return found
 
 
@@ -92,8 +98,9 @@ def split_pairs(lines: list[str], before: int) -> tuple[list[str], list[str]]:
     parts = [line.split("\t") for line in lines]
     for number, part in enumerate(parts, before + 1):
         if len(part) != 2:
-            raise DataError(f"line {number}: got {len(part)} text(s) between tabs, expected a pair: text, tab, second "
-                            "text")
+            raise DataError(
+                f"line {number}: got {len(part)} text(s) between tabs, expected a pair: text, tab, second text"
+            )
     return [part[0] for part in parts], [part[1] for part in parts]
 
 
@@ -107,8 +114,13 @@ def check_lines(texts: list[str], before: int) -> None:
 def shown(text: str, found: Classification, probabilities: bool, as_json: bool) -> Iterator[str]:
     """The lines of one text."""
     if as_json:
-        result = {"text": text, "label": found.label, "labels": list(found.labels),
-                  "probabilities": found.probabilities, "number": found.number}
+        result = {
+            "text": text,
+            "label": found.label,
+            "labels": list(found.labels),
+            "probabilities": found.probabilities,
+            "number": found.number,
+        }
         yield json.dumps({key: value for key, value in result.items() if value not in (None, {})}, ensure_ascii=False)
     elif probabilities and found.probabilities:
         order = sorted(found.probabilities.items(), key=lambda each: -each[1])

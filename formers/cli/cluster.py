@@ -31,8 +31,7 @@ def run(
     threshold: Threshold = 0.75,
     smallest: Annotated[int, typer.Option("--smallest", min=1, metavar="N", help="Least texts of a group.")] = 10,
     k: Annotated[
-        int | None,
-        typer.Option("--k", min=1, metavar="N", help="N groups by k-means instead: every text is in one."),
+        int | None, typer.Option("--k", min=1, metavar="N", help="N groups by k-means instead: every text is in one.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Where k-means begins.")] = 0,
     out: Out = None,
@@ -56,15 +55,29 @@ def run(
     table, texts = read_texts(file, column, drop_empty=True)
     if k is not None and k > len(texts):
         raise ConfigError(f"--k {k}: {file} has {len(texts)} texts, expected at most as many groups")
-    encoder = open_model(model, system="embedding", allow_bin=allow_bin, offline=offline,
-                         dtype=number_format(dtype, int8), device=device)
+    encoder = open_model(
+        model, system="embedding", allow_bin=allow_bin, offline=offline, dtype=number_format(dtype, int8), device=device
+    )
     vectors = encoded(encoder, texts, processes=processes)
     with bar("grouping") as tell:
-        groups = (communities(vectors, threshold=threshold, smallest=smallest, tell=tell) if k is None
-                  else k_means(vectors, k, seed=seed, tell=tell))
+        groups = (
+            communities(vectors, threshold=threshold, smallest=smallest, tell=tell)
+            if k is None
+            else k_means(vectors, k, seed=seed, tell=tell)
+        )
     place = table.lines or table.rows or range(1, len(texts) + 1)
-    write_lines(out, ({"group": number, "row": place[row], "text": texts[row]}
-                      for number, group in enumerate(groups, 1) for row in group), as_json=as_json)
+    write_lines(
+        out,
+        (
+            {"group": number, "row": place[row], "text": texts[row]}
+            for number, group in enumerate(groups, 1)
+            for row in group
+        ),
+        as_json=as_json,
+    )
     inside = sum(map(len, groups))
-    typer.echo(f"{len(groups):,} group(s) of {inside:,} of {len(texts):,} texts; {len(texts) - inside:,} in none"
-               f"{f', written to {out}' if out else ''}", err=True)
+    typer.echo(
+        f"{len(groups):,} group(s) of {inside:,} of {len(texts):,} texts; {len(texts) - inside:,} in none"
+        f"{f', written to {out}' if out else ''}",
+        err=True,
+    )

@@ -38,8 +38,11 @@ def run(
     ],
     over: Annotated[
         list[str],
-        typer.Option("--over", metavar="SECTION.KEY=A,B,...",
-                     help="A field and the values to try; given several times, every combination."),
+        typer.Option(
+            "--over",
+            metavar="SECTION.KEY=A,B,...",
+            help="A field and the values to try; given several times, every combination.",
+        ),
     ],
     change: Change = None,
     seeds: Annotated[
@@ -98,8 +101,10 @@ def values_of(text: str) -> tuple[str, list[str]]:
     name, equals, rest = text.partition("=")
     values = [part.strip() for part in re.findall(r'((?:\[[^\]]*\]|"[^"]*"|[^,\["])+)', rest)]
     if not equals or "." not in name or not values or len(set(values)) < len(values):
-        raise ConfigError(f"--over {text}: expected section.key=value,value,... of different values, for example "
-                          "task.pooling=first,mean,max")
+        raise ConfigError(
+            f"--over {text}: expected section.key=value,value,... of different values, for example "
+            "task.pooling=first,mean,max"
+        )
     if name.strip() == "train.seed":
         raise ConfigError("--over train.seed: give --seeds N, which also shows the deviation over them")
     return name.strip(), values
@@ -140,9 +145,7 @@ def train(recipe: Recipe, folder: Path) -> Trained | None:
     return result(recipe, folder, list(Run(folder).read_events()), last.best_step, last.seconds)
 
 
-def result(
-    recipe: Recipe, folder: Path, events: list[dict[str, Any]], best: int | None, seconds: float
-) -> Trained:
+def result(recipe: Recipe, folder: Path, events: list[dict[str, Any]], best: int | None, seconds: float) -> Trained:
     evaluated = {event["step"]: event["metrics"] for event in events if event["event"] == "evaluated"}
     scores = evaluated[best] if best in evaluated else evaluated[max(evaluated)]
     return Trained(recipe.sections["train"].seed, scores, seconds, str(folder))
@@ -167,14 +170,18 @@ def summary(variant: dict[str, str], done: list[Trained]) -> dict[str, Any]:
 
 def show(title: str, results: list[tuple[dict[str, str], list[Trained]]]) -> None:
     """One row for each variant."""
+
     def cell(values: list[float], form: str) -> str:
         mean, deviation = spread(values)
         return f"{mean:{form}}" + (f" ± {deviation:{form}}" if len(values) > 1 else "")
 
     fields, scores = list(results[0][0]), list(dict.fromkeys(name for _, done in results for name in done[0].scores))
     rows = [
-        [*variant.values(), *(cell([each.scores[name] for each in done], ".4f") for name in scores),
-         cell([each.seconds for each in done], ".1f")]
+        [
+            *variant.values(),
+            *(cell([each.scores[name] for each in done], ".4f") for name in scores),
+            cell([each.seconds for each in done], ".1f"),
+        ]
         for variant, done in results
     ]
     show_table(title, [*fields, *scores, "seconds"], rows, right=[*scores, "seconds"])

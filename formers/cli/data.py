@@ -29,9 +29,7 @@ def run(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME",
-            help="Built-in data, a recipe, a file, a folder, or hf:owner/name.",
-            show_default=False,
+            metavar="NAME", help="Built-in data, a recipe, a file, a folder, or hf:owner/name.", show_default=False
         ),
     ],
     split: Annotated[str, typer.Option("--split", metavar="|".join(SPLITS), help="Which part.")] = "train",

@@ -22,12 +22,12 @@ def run(
     model: Model,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="What to encode; without it, standard input is read.",
-                       show_default=False),
+        typer.Argument(
+            metavar="[TEXT]...", help="What to encode; without it, standard input is read.", show_default=False
+        ),
     ] = None,
     file: Annotated[
-        str | None,
-        typer.Option("--file", metavar="FILE", help="Encode the lines of a file, or a column of a table."),
+        str | None, typer.Option("--file", metavar="FILE", help="Encode the lines of a file, or a column of a table.")
     ] = None,
     column: Column = None,
     out: Annotated[
@@ -63,10 +63,12 @@ def run(
         raise ConfigError(f"--out {out}: expected a name that ends in {', '.join(ENDINGS)}")
     out_file(out)
     found = read_texts(file, column, drop_empty=drop_empty)[1] if file else given(texts, drop_empty)
-    encoder = open_model(model, system="embedding", allow_bin=allow_bin, offline=offline,
-                         dtype=number_format(dtype, int8), device=device)
-    vectors = encoded(encoder, found, prompt=prompt, prompt_name=prompt_name, dims=dims, normalise=normalise,
-                      processes=processes)
+    encoder = open_model(
+        model, system="embedding", allow_bin=allow_bin, offline=offline, dtype=number_format(dtype, int8), device=device
+    )
+    vectors = encoded(
+        encoder, found, prompt=prompt, prompt_name=prompt_name, dims=dims, normalise=normalise, processes=processes
+    )
     if out is not None:
         write(out, found, vectors)
         typer.echo(f"wrote {out}: {vectors.shape[0]:,} x {vectors.shape[1]}, float32", err=True)
@@ -85,8 +87,10 @@ def given(texts: list[str] | None, drop_empty: bool) -> list[str]:
     what = "text" if texts else "line"
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty and not drop_empty:
-        raise DataError(f"{what} {empty[0]} is empty ({len(empty)} of {len(lines)} are): nothing to make a vector of; "
-                        "remove it or give --drop-empty")
+        raise DataError(
+            f"{what} {empty[0]} is empty ({len(empty)} of {len(lines)} are): nothing to make a vector of; "
+            "remove it or give --drop-empty"
+        )
     if empty:
         typer.echo(f"left out: {len(empty)} empty {what}(s)", err=True)
     if len(empty) == len(lines):

@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from formers.data.sources import Table
 
 # system -> its function here: (model, what opens it, data, count, columns, --out, --json)
-OTHERS: dict[str, Callable[..., None]] = {"tagging": evaluate_tagging, "answering": evaluate_answering,
-          "classification": evaluate_classification}
+OTHERS: dict[str, Callable[..., None]] = {
+    "tagging": evaluate_tagging,
+    "answering": evaluate_answering,
+    "classification": evaluate_classification,
+}
 SCORES = {"exact_match": "exact match", "bleu": "BLEU", "chrf": "chrF"}
 
 
@@ -94,8 +97,7 @@ def run(
         ),
     ] = None,
     shots: Annotated[
-        int,
-        typer.Option("--shots", min=0, metavar="N", help="The first N questions are examples and are not asked."),
+        int, typer.Option("--shots", min=0, metavar="N", help="The first N questions are examples and are not asked.")
     ] = 0,
     second: Annotated[
         str | None, typer.Option("--second", metavar="COLUMN", help="Column of the second text (labelled pairs).")
@@ -132,17 +134,19 @@ def run(
     if suite is not None:
         asked_for = Suite(suite, data_folder, data, tuple(only or ()), folds)
         asked_for.check()
-        evaluate_suite(model, lambda: open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype,
-                                                 device=device), asked_for, as_json)
+        evaluate_suite(
+            model,
+            lambda: open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device),
+            asked_for,
+            as_json,
+        )
         return
     recipe = named(model) if is_run(model) else None
     asked = text is not None or choices is not None
     if not asked and (system := system_of(model, offline=offline)) in OTHERS:
 
         def classifier() -> Any:
-            return open_model(
-                model, system=system, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
-            )
+            return open_model(model, system=system, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
 
         names = {"text": source, "second": second, "label": label}
         OTHERS[system](model, classifier, data, count, names, out, as_json)
@@ -170,9 +174,7 @@ def run(
         model, system="translation", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
     )
     begin = time.perf_counter()
-    scores, signatures, found = translator.evaluate(
-        sources, targets, beams=beams, length_penalty=length_penalty
-    )
+    scores, signatures, found = translator.evaluate(sources, targets, beams=beams, length_penalty=length_penalty)
     seconds = time.perf_counter() - begin
     if out is not None:
         out.write_text("".join(text.replace("\n", " ") + "\n" for text in found), encoding="utf-8")
@@ -219,15 +221,14 @@ def pairs(
     recipe = named(model) if is_run(model) else None
     config = recipe.sections["data"] if recipe else ParallelData()
     config = replace(
-        config,
-        source=source or config.source,
-        target=target or config.target,
-        held_out=count or config.held_out,
+        config, source=source or config.source, target=target or config.target, held_out=count or config.held_out
     )
     if data is not None:
         config = replace(config, test=data)
     elif recipe is None:
-        raise ConfigError(f"{model} is not a run, so it has no test data of its own: give --data SOURCE "
-                          "(a translation model), or --text FILE or --choices FILE (a language model)")
+        raise ConfigError(
+            f"{model} is not a run, so it has no test data of its own: give --data SOURCE "
+            "(a translation model), or --text FILE or --choices FILE (a language model)"
+        )
     table = config.read("test") or config.read("validation") or config.tables()[1]
     return table.select(range(min(count or len(table), len(table)))), config

@@ -22,15 +22,27 @@ if TYPE_CHECKING:
     from formers.data.labelled import LabelledData
     from formers.data.sources import Table
 
-NAMES = {"accuracy": "accuracy", "f1": "F1 (macro)", "f1_macro": "F1 (macro)", "f1_micro": "F1 (micro)",
-         "matthews": "Matthews' correlation", "pearson": "Pearson", "spearman": "Spearman",
-         "absolute_error": "mean absolute error"}
+NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1 (macro)",
+    "f1_macro": "F1 (macro)",
+    "f1_micro": "F1 (micro)",
+    "matthews": "Matthews' correlation",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "absolute_error": "mean absolute error",
+}
 TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 
 def evaluate_classification(
-    model: str, opened: Callable[[], Any], data: str | None, count: int | None, columns: dict[str, str | None],
-    out: Path | None, as_json: bool,
+    model: str,
+    opened: Callable[[], Any],
+    data: str | None,
+    count: int | None,
+    columns: dict[str, str | None],
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Print the scores of a classifier on SOURCE, or on a run's own test data.
 
@@ -57,8 +69,10 @@ def evaluate_classification(
         note(json.dumps(result, ensure_ascii=False))
         return
     lines = [(NAMES[name], f"{value:.4f}") for name, value in found.items()]
-    lines += [("texts that were cut", f"{cut:,} ({cut / len(table):.1%})"),
-              ("examples per second", f"{len(table) / seconds:.1f}")]
+    lines += [
+        ("texts that were cut", f"{cut:,} ({cut / len(table):.1%})"),
+        ("examples per second", f"{len(table) / seconds:.1f}"),
+    ]
     show_table(f"{model}: {len(table):,} examples of {table.name}", ["score", "value"], lines, right=["value"])
     if confused is not None:
         show_confusion(confused, classifier.labels)
@@ -66,9 +80,7 @@ def evaluate_classification(
         note(f"picture: {drawn}")
 
 
-def rows(
-    model: str, data: str | None, count: int | None, columns: dict[str, str | None]
-) -> tuple[LabelledData, Table]:
+def rows(model: str, data: str | None, count: int | None, columns: dict[str, str | None]) -> tuple[LabelledData, Table]:
     """The rows to judge with: SOURCE, or the test data of a run's recipe (else its validation data)."""
     from formers.data.labelled import LabelledData
 
@@ -87,15 +99,23 @@ def rows(
 def show_confusion(confused: NDArray[Any], labels: tuple[str, ...]) -> None:
     """Rows: what it is; columns: what the model said."""
     if len(labels) > TABLE_MOST:
-        worst = sorted(((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j),
-                       reverse=True)[:TABLE_MOST]
-        show_table("most frequent confusions", ["is", "taken for", "times"],
-                   [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times], right=["times"])
+        worst = sorted(
+            ((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j),
+            reverse=True,
+        )[:TABLE_MOST]
+        show_table(
+            "most frequent confusions",
+            ["is", "taken for", "times"],
+            [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times],
+            right=["times"],
+        )
         return
     names = [short(label, 20) for label in labels]
     said = [f"said {name}" for name in names]
-    lines = [(name, *(f"{each:,}" for each in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
-             for i, (name, row) in enumerate(zip(names, confused, strict=True))]
+    lines = [
+        (name, *(f"{each:,}" for each in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
+        for i, (name, row) in enumerate(zip(names, confused, strict=True))
+    ]
     show_table("confusions", ["is", *said, "found"], lines, right=[*said, "found"])
 
 

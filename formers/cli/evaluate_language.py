@@ -88,8 +88,9 @@ def own_texts(model: str) -> tuple[str, list[str]]:
     recipe = named(model)
     assert recipe is not None  # the caller has seen the run
     if recipe.system != "language":
-        raise ConfigError(f"{model} has learned from {recipe.system} data, not from plain text: give --text FILE or "
-                          "--choices FILE")
+        raise ConfigError(
+            f"{model} has learned from {recipe.system} data, not from plain text: give --text FILE or --choices FILE"
+        )
     config = recipe.sections["data"]
     table = config.read("test") or config.read("validation") or config.tables()[1]
     return table.name, [each for each in table.columns[config.column] if each]

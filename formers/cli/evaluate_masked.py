@@ -56,9 +56,15 @@ def evaluate_masked(model: str, masked: MaskedModel, text: str | None, count: in
     with inference(words):
         scores = judge(words, rows, count or 0)
     seconds = time.perf_counter() - begin
-    result: dict[str, Any] = {"model": model, "text": table.name, "documents": len(sentences),
-                              "rows": min(count or len(rows.plan(0).places), len(rows.plan(0).places)),
-                              "unknown": sentences.unknown, **scores, "seconds": seconds}
+    result: dict[str, Any] = {
+        "model": model,
+        "text": table.name,
+        "documents": len(sentences),
+        "rows": min(count or len(rows.plan(0).places), len(rows.plan(0).places)),
+        "unknown": sentences.unknown,
+        **scores,
+        "seconds": seconds,
+    }
     if as_json:
         note(json.dumps(result, ensure_ascii=False))
         return

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from formers.systems.suites.sets import Encode, Results, Score
 
 SUITES = ("sts", "senteval", "glue-like")
-NAMES = {"spearman": "Spearman x 100", "pearson": "Pearson x 100", "accuracy": "accuracy %", "f1": "F1 %",
-         "matthews": "Matthews x 100"}
+NAMES = {
+    "spearman": "Spearman x 100",
+    "pearson": "Pearson x 100",
+    "accuracy": "accuracy %",
+    "f1": "F1 %",
+    "matthews": "Matthews x 100",
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,10 @@ class Suite:
         if self.file is not None and (self.name != "sts" or self.folder is not None):
             raise ConfigError("--data FILE.csv (two texts and a score) is for --suite sts, in place of --data-folder")
         if self.folder is None and self.file is None:
-            raise ConfigError(f"--suite {self.name} on what? give --data-folder FOLDER, which holds the sets (sts/"
-                              "2012-test.parquet, sst2/train.parquet, sentences/mr.parquet ...)")
+            raise ConfigError(
+                f"--suite {self.name} on what? give --data-folder FOLDER, which holds the sets (sts/"
+                "2012-test.parquet, sst2/train.parquet, sentences/mr.parquet ...)"
+            )
 
 
 def evaluate_suite(model: str, opened: Callable[[], Any], suite: Suite, as_json: bool) -> None:
@@ -53,8 +60,18 @@ def evaluate_suite(model: str, opened: Callable[[], Any], suite: Suite, as_json:
     results, vectors = measured(model, opened(), suite, (lambda score: None) if as_json else tell)
     seconds = time.perf_counter() - begin
     if as_json:
-        note(json.dumps({"model": model, "data": str(suite.folder or suite.file), "vectors": vectors,
-                         **asdict(results), "seconds": seconds}, ensure_ascii=False))
+        note(
+            json.dumps(
+                {
+                    "model": model,
+                    "data": str(suite.folder or suite.file),
+                    "vectors": vectors,
+                    **asdict(results),
+                    "seconds": seconds,
+                },
+                ensure_ascii=False,
+            )
+        )
         return
     show(model, results, vectors, seconds, str(suite.folder or suite.file))
 
@@ -65,12 +82,15 @@ def measured(model: str, opened: Any, suite: Suite, told: Callable[[Score], None
 
     if is_classifier(opened):
         if suite.name != "glue-like":
-            raise ConfigError(f"--suite {suite.name} measures sentence vectors, but {model} is a fine-tuned "
-                              "classifier; give --suite glue-like")
+            raise ConfigError(
+                f"--suite {suite.name} measures sentence vectors, but {model} is a fine-tuned "
+                "classifier; give --suite glue-like"
+            )
         assert suite.folder is not None  # `check` has seen to it
         classify, liken = judges(opened)
-        return understanding.fine_tuned(classify, opened.labels, liken, suite.folder, only=suite.only,
-                                        tell=told), "fine-tuned"
+        return understanding.fine_tuned(
+            classify, opened.labels, liken, suite.folder, only=suite.only, tell=told
+        ), "fine-tuned"
     encoder, how = sentence_encoder(model, opened)
     encode: Encode = encoder.encode
     if suite.file is not None:
@@ -132,15 +152,27 @@ def show(model: str, results: Results, vectors: str, seconds: float, data: str) 
     """The table of a suite, its averages, what is missing, and what has to be known to compare."""
     kinds = list(dict.fromkeys(kind for score in results.scores for kind in score.scores))
     names = [NAMES[kind] for kind in kinds]
-    lines = [(score.set if "/" not in score.set else f"   {score.set.partition('/')[2]}", score.part,
-              *(f"{score.scores[kind]:.2f}" if kind in score.scores else "" for kind in kinds),
-              f"{score.examples:,}", score.how) for score in results.scores]
+    lines = [
+        (
+            score.set if "/" not in score.set else f"   {score.set.partition('/')[2]}",
+            score.part,
+            *(f"{score.scores[kind]:.2f}" if kind in score.scores else "" for kind in kinds),
+            f"{score.examples:,}",
+            score.how,
+        )
+        for score in results.scores
+    ]
     for which in dict.fromkeys(name.partition(" ")[2] for name in results.averages):
         values = [results.averages.get(f"{kind} {which}".strip()) for kind in kinds]
-        lines.append((f"average {which}".strip(), "", *("" if value is None else f"{value:.2f}" for value in values),
-                      "", ""))
-    show_table(f"{model}: {results.suite} of {data}; vectors: {vectors}",
-               ["set", "part", *names, "examples", "how"], lines, right=[*names, "examples"])
+        lines.append(
+            (f"average {which}".strip(), "", *("" if value is None else f"{value:.2f}" for value in values), "", "")
+        )
+    show_table(
+        f"{model}: {results.suite} of {data}; vectors: {vectors}",
+        ["set", "part", *names, "examples", "how"],
+        lines,
+        right=[*names, "examples"],
+    )
     for name, why in results.missing.items():
         note(f"not measured: {name}: {why}")
     for line in results.notes:

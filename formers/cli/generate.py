@@ -76,9 +76,7 @@ def run(
     }  # fmt: skip
     Options(**options)  # what is wrong with them is said before the model is read
     text = standard_input() if prompt == "-" else prompt or ""
-    language = open_model(
-        model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device
-    )
+    language = open_model(model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
     if samples == 1:
         writing = language.stream(text, **options)
         for piece in writing:

@@ -28,13 +28,16 @@ KINDS = {
     "translation": ("attention", "positions", "parameters", "curve"),
     "embedding": ("attention", "map", "positions", "parameters", "curve"),
 }
-KINDS |= {each: ("attention", "positions", "parameters", "curve")
-          for each in ("masked", "classification", "tagging", "answering")}
+KINDS |= {
+    each: ("attention", "positions", "parameters", "curve")
+    for each in ("masked", "classification", "tagging", "answering")
+}
 WHAT = tuple(dict.fromkeys(kind for kinds in KINDS.values() for kind in kinds))
 OF_TEXT = ("attention", "lens", "probabilities", "cache")
 # Option -> the kinds that read it.
 OPTIONS = {
-    **dict.fromkeys(("--target", "--second", "--layer", "--head"), ("attention",)), "--max-tokens": ("cache",),
+    **dict.fromkeys(("--target", "--second", "--layer", "--head"), ("attention",)),
+    "--max-tokens": ("cache",),
     **dict.fromkeys(("--file", "--column", "--labels", "--method", "--count"), ("map",)),
 }
 POINTS = 2000  # texts in a map
@@ -87,26 +90,20 @@ def run(
     ],
     text: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[TEXT]", help=f"The text that is read ({', '.join(OF_TEXT)}).", show_default=False
-        ),
+        typer.Argument(metavar="[TEXT]", help=f"The text that is read ({', '.join(OF_TEXT)}).", show_default=False),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(
-            "--target", metavar="TEXT", help="The translation to read (attention; default: the model's own)."
-        ),
+        typer.Option("--target", metavar="TEXT", help="The translation to read (attention; default: the model's own)."),
     ] = None,
     layer: Annotated[
-        int | None,
-        typer.Option("--layer", min=1, metavar="N", help="Layer, from 1 (attention; default: the last)."),
+        int | None, typer.Option("--layer", min=1, metavar="N", help="Layer, from 1 (attention; default: the last).")
     ] = None,
     head: Annotated[
         int | None, typer.Option("--head", min=1, metavar="N", help="Only this head, from 1 (attention).")
     ] = None,
     max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", min=2, metavar="N", help="Tokens to write (cache; default: 256)."),
+        int | None, typer.Option("--max-tokens", min=2, metavar="N", help="Tokens to write (cache; default: 256).")
     ] = None,
     second: Annotated[
         str | None, typer.Option("--second", metavar="TEXT", help="The second text of a pair (attention of encoders).")
@@ -115,23 +112,26 @@ def run(
         str | None, typer.Option("--file", metavar="SOURCE", help="Texts to put into a plane (map).")
     ] = None,
     column: Annotated[
-        str | None, typer.Option("--column", metavar="COLUMN", help="Column of the texts (map; default: text, or the "
-                                                                     "first).")
+        str | None,
+        typer.Option("--column", metavar="COLUMN", help="Column of the texts (map; default: text, or the first)."),
     ] = None,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="COLUMN", help="Column that colours the points (map).")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", metavar="pca|tsne|umap", help="How vectors become points (map; default: "
-                                                                            "pca).")
+        str | None,
+        typer.Option("--method", metavar="pca|tsne|umap", help="How vectors become points (map; default: pca)."),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", min=3, metavar="N", help=f"At most so many texts, from all over the file "
-                                                                     f"(map; default: {POINTS:,}).")
+        int | None,
+        typer.Option(
+            "--count",
+            min=3,
+            metavar="N",
+            help=f"At most so many texts, from all over the file (map; default: {POINTS:,}).",
+        ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")] = None,
     allow_bin: AllowBin = False,
     offline: Offline = False,
     dtype: Dtype = None,
@@ -149,10 +149,33 @@ def run(
 
     [bold]Other encoders:[/bold] attention, positions, parameters, curve.
     """
-    given = {"--target": target, "--layer": layer, "--head": head, "--max-tokens": max_tokens, "--second": second,
-             "--file": file, "--column": column, "--labels": labels, "--method": method, "--count": count}
-    request = Request(what, model, text or "", target, layer, head, max_tokens, second, file, column, labels,
-                      method or "pca", count or POINTS)
+    given = {
+        "--target": target,
+        "--layer": layer,
+        "--head": head,
+        "--max-tokens": max_tokens,
+        "--second": second,
+        "--file": file,
+        "--column": column,
+        "--labels": labels,
+        "--method": method,
+        "--count": count,
+    }
+    request = Request(
+        what,
+        model,
+        text or "",
+        target,
+        layer,
+        head,
+        max_tokens,
+        second,
+        file,
+        column,
+        labels,
+        method or "pca",
+        count or POINTS,
+    )
     check(request, [name for name, value in given.items() if value is not None])
     out_file(out)
     if what == "curve":
@@ -349,6 +372,4 @@ def curve(source: str) -> Figure:
     from formers.studio import pictures
     from formers.training.run import Run
 
-    return pictures.learning_curve(
-        Run(Path(source).expanduser()).read_events(), f"learning curve of {source}"
-    )
+    return pictures.learning_curve(Run(Path(source).expanduser()).read_events(), f"learning curve of {source}")

@@ -45,13 +45,17 @@ def attention(opened: Any, request: Request) -> Figure:
     (read,) = reader.read([request.text], None if request.second is None else [request.second])
     if len(read.ids) > MOST or read.overflowing:
         limit = min(MOST, encoder.config.length)
-        raise DataError(f"the text has more than {limit} tokens, which a picture (or this model) has no room for; "
-                        "shorten it")
+        raise DataError(
+            f"the text has more than {limit} tokens, which a picture (or this model) has no room for; shorten it"
+        )
     layer = (request.layer or stack.layers) - 1
     which = f"layer {layer + 1} of {stack.layers}" + (f", head {request.head}" if request.head else "")
     return encoder_pictures.attention(
-        opened.tokenizer.pieces(read.ids), encoder_attention(encoder, reader.batch([read])), layer,
-        None if request.head is None else request.head - 1, f"{request.quoted}, {which}",
+        opened.tokenizer.pieces(read.ids),
+        encoder_attention(encoder, reader.batch([read])),
+        layer,
+        None if request.head is None else request.head - 1,
+        f"{request.quoted}, {which}",
     )
 
 
@@ -63,8 +67,9 @@ def embedding_map(opened: Any, request: Request) -> Figure:
     if request.file is None:
         raise ConfigError(f"map of what? formers inspect {request.model} map --file texts.csv [--labels COLUMN]")
     whole = read_table(request.file)
-    column = request.column or next((name for name in ("text", "sentence", "en") if name in whole.columns),
-                                    next(iter(whole.columns)))
+    column = request.column or next(
+        (name for name in ("text", "sentence", "en") if name in whole.columns), next(iter(whole.columns))
+    )
     columns = [column, *([request.labels] if request.labels else [])]
     table = read_table(request.file, columns=columns, text=[column], drop_empty=True)
     total = len(table)
@@ -75,8 +80,10 @@ def embedding_map(opened: Any, request: Request) -> Figure:
     found = plane(opened.encode(texts), request.method)
     method = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[request.method]
     shown = f"{len(texts):,}" if len(texts) == total else f"{len(texts):,} of {total:,}"
-    note(f"{shown} texts of {table.name}, column {column}"
-         + (f"; {table.dropped:,} empty rows left out" if table.dropped else ""))
+    note(
+        f"{shown} texts of {table.name}, column {column}"
+        + (f"; {table.dropped:,} empty rows left out" if table.dropped else "")
+    )
     title = f"{shown} texts of {Path(table.name).name} as {request.name} sees them ({method})"
     return encoder_pictures.embedding_map(found.places, texts, labels, title, found.names)
 
@@ -88,8 +95,10 @@ def label_names(table: Any, column: str | None) -> list[str] | None:
     if column is None:
         return None
     names = file_names(table)
-    return [names[value] if type(value) is int and 0 <= value < len(names) else spelled(value)
-            for value in table.columns[column]]
+    return [
+        names[value] if type(value) is int and 0 <= value < len(names) else spelled(value)
+        for value in table.columns[column]
+    ]
 
 
 def positions(opened: Any, request: Request) -> Figure:
@@ -120,5 +129,7 @@ def positions(opened: Any, request: Request) -> Figure:
 
 
 KINDS: dict[str, Callable[[Any, Request], Figure]] = {
-    "attention": attention, "map": embedding_map, "positions": positions,
+    "attention": attention,
+    "map": embedding_map,
+    "positions": positions,
 }

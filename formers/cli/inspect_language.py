@@ -102,9 +102,7 @@ def probabilities(language: LanguageModel, request: Request) -> Figure:
             ["token", "probability", "bits", "rank"],
             [
                 (quote(name), f"{probability:.4g}", f"{surprisal:.2f}", rank)
-                for name, probability, surprisal, rank in zip(
-                    names, found.probability, bits, found.rank, strict=True
-                )
+                for name, probability, surprisal, rank in zip(names, found.probability, bits, found.rank, strict=True)
             ],
             right=["probability", "bits", "rank"],
         )
@@ -114,17 +112,18 @@ def probabilities(language: LanguageModel, request: Request) -> Figure:
         "least likely",
         ["place", "token", "likely", "bits", "rank", "likelier"],
         [
-            (places[i], quote(names[i]), share(found.probability[i]), f"{bits[i]:.1f}", f"{found.rank[i]:,}",
-             others)
+            (places[i], quote(names[i]), share(found.probability[i]), f"{bits[i]:.1f}", f"{found.rank[i]:,}", others)
             for i, others in zip(worst, instead, strict=True)
         ],
         right=["place", "likely", "bits", "rank"],
     )
     mean = float(bits.mean())
-    summary = f"{len(names):,} tokens, {mean:.2f} bits each on average (perplexity {2**min(mean, 1000.0):.4g})"
+    summary = f"{len(names):,} tokens, {mean:.2f} bits each on average (perplexity {2 ** min(mean, 1000.0):.4g})"
     note(summary)
-    lines = [f"{quote(names[i])} {share(found.probability[i])}, {bits[i]:.1f} bits; likelier: {others}"
-             for i, others in zip(worst, instead, strict=True)]
+    lines = [
+        f"{quote(names[i])} {share(found.probability[i])}, {bits[i]:.1f} bits; likelier: {others}"
+        for i, others in zip(worst, instead, strict=True)
+    ]
     return language_pictures.coloured_text(
         [*pieces(language, given), *names],
         [None] * len(given) + found.probability.tolist(),
@@ -140,33 +139,40 @@ def cache(language: LanguageModel, request: Request) -> Figure:
     tokens = read(language, request)
     room = language.model.config.length + 1 - len(tokens)  # the last token that is written need not be read
     if request.max_tokens is not None and request.max_tokens > room:
-        raise ConfigError(f"--max-tokens ({request.max_tokens}) must be at most {room}: the text has {len(tokens):,} "
-                          f"tokens, and this model reads {language.model.config.length:,}")
+        raise ConfigError(
+            f"--max-tokens ({request.max_tokens}) must be at most {room}: the text has {len(tokens):,} "
+            f"tokens, and this model reads {language.model.config.length:,}"
+        )
     if room < 2:
-        raise DataError(f"the text has {len(tokens):,} tokens, which is all that this model reads; shorten it, so that "
-                        "it can grow")
+        raise DataError(
+            f"the text has {len(tokens):,} tokens, which is all that this model reads; shorten it, so that it can grow"
+        )
     found = cache_times(language.model, tokens, count=min(room, request.max_tokens or WRITTEN))
     show_table(
         "a new token, milliseconds (medians of alternating rounds)",
         ["tokens", "with cache", "without", "times as fast", "cache holds"],
         [
             (length, f"{1000 * fast:.2f}", f"{1000 * slow:.2f}", f"{slow / fast:.1f}", size(held))
-            for length, fast, slow, held in zip(
-                found.lengths, found.cached, found.uncached, found.bytes, strict=True
-            )
+            for length, fast, slow, held in zip(found.lengths, found.cached, found.uncached, found.bytes, strict=True)
         ],
         right=["tokens", "with cache", "without", "times as fast", "cache holds"],
     )
     everything = found.same == len(found.written)
-    note(f"both write the same {len(found.written):,} tokens" if everything else
-         f"of {len(found.written):,} tokens written with the cache, {found.same:,} are said without it too")
+    note(
+        f"both write the same {len(found.written):,} tokens"
+        if everything
+        else f"of {len(found.written):,} tokens written with the cache, {found.same:,} are said without it too"
+    )
     return language_pictures.cache_times(
         found.lengths, found.cached, found.uncached, f"what the cache of {request.name} saves"
     )
 
 
 KINDS: dict[str, Callable[[LanguageModel, Request], Figure]] = {
-    "attention": attention, "lens": lens, "probabilities": probabilities, "cache": cache,
+    "attention": attention,
+    "lens": lens,
+    "probabilities": probabilities,
+    "cache": cache,
 }
 
 

@@ -13,9 +13,7 @@ from formers.registry import SYSTEMS
 
 
 def run(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")
-    ] = None,
+    recipe: Annotated[str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")] = None,
     change: Change = None,
 ) -> None:
     """List what there is: recipes, systems, families, data; or a recipe's fields."""
@@ -33,9 +31,7 @@ def show_fields(recipe: Recipe) -> None:
     rows = []
     for section, values in recipe.sections.items():
         help_of = field_help(type(values))
-        rows += [
-            (f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()
-        ]
+        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()]
     show_table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows)
     note(f"Change a field: formers train {recipe.name} --set section.key=value")
 

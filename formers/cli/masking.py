@@ -42,8 +42,11 @@ def show_masking(name: str, recipe: Recipe, split: str, count: int, out: Path | 
         place.print(shown, soft_wrap=True)
         place.print(Text("to say:   " + " ".join(said_of(lesson.original, lesson.chosen))), soft_wrap=True)
         place.print()
-    note("masked, random and kept tokens in colour" if colours else
-         "⟦[MASK]⟧ hidden, ⟦~such⟧ a random token, ⟦=such⟧ kept: all to be said")
+    note(
+        "masked, random and kept tokens in colour"
+        if colours
+        else "⟦[MASK]⟧ hidden, ⟦~such⟧ a random token, ⟦=such⟧ kept: all to be said"
+    )
     if out is not None:
         from formers.studio.masking_pictures import masking_sheet
         from formers.studio.pictures import save

@@ -29,8 +29,7 @@ def run(
     column: Column = None,
     threshold: Threshold = 0.75,
     top: Annotated[
-        int,
-        typer.Option("--top", min=0, metavar="N", help="Each text brings in its N nearest at most (0: all)."),
+        int, typer.Option("--top", min=0, metavar="N", help="Each text brings in its N nearest at most (0: all).")
     ] = 100,
     most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="Print the N most alike pairs.")] = 500_000,
     out: Out = None,
@@ -52,13 +51,29 @@ def run(
 
     lines_file(out)
     table, texts = read_texts(file, column, drop_empty=True)
-    encoder = open_model(model, system="embedding", allow_bin=allow_bin, offline=offline,
-                         dtype=number_format(dtype, int8), device=device)
+    encoder = open_model(
+        model, system="embedding", allow_bin=allow_bin, offline=offline, dtype=number_format(dtype, int8), device=device
+    )
     vectors = encoded(encoder, texts, processes=processes)
     with bar("comparing") as tell:
         pairs = mine(vectors, threshold=threshold, top=top, most=most, tell=tell)
     place = table.lines or table.rows or range(1, len(texts) + 1)
-    write_lines(out, ({"score": each.score, "row1": place[each.first], "row2": place[each.second],
-                       "text1": texts[each.first], "text2": texts[each.second]} for each in pairs), as_json=as_json)
-    typer.echo(f"{len(pairs):,} pair(s) of {len(texts):,} texts at {threshold:g} or more"
-               f"{f', written to {out}' if out else ''}", err=True)
+    write_lines(
+        out,
+        (
+            {
+                "score": each.score,
+                "row1": place[each.first],
+                "row2": place[each.second],
+                "text1": texts[each.first],
+                "text2": texts[each.second],
+            }
+            for each in pairs
+        ),
+        as_json=as_json,
+    )
+    typer.echo(
+        f"{len(pairs):,} pair(s) of {len(texts):,} texts at {threshold:g} or more"
+        f"{f', written to {out}' if out else ''}",
+        err=True,
+    )

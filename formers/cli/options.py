@@ -18,32 +18,23 @@ Model = Annotated[
     ),
 ]
 Beams = Annotated[
-    int | None,
-    typer.Option("--beams", min=1, metavar="N", help="Beams; 1 is greedy (default: as the model asks)."),
+    int | None, typer.Option("--beams", min=1, metavar="N", help="Beams; 1 is greedy (default: as the model asks).")
 ]
 LengthPenalty = Annotated[
     float | None,
     typer.Option(
-        "--length-penalty",
-        metavar="X",
-        help="Above 1: longer; below 1: shorter (default: as the model asks).",
+        "--length-penalty", metavar="X", help="Above 1: longer; below 1: shorter (default: as the model asks)."
     ),
 ]
-AllowBin = Annotated[
-    bool, typer.Option("--allow-bin", help="Also read pytorch_model.bin (weights only, no code).")
-]
+AllowBin = Annotated[bool, typer.Option("--allow-bin", help="Also read pytorch_model.bin (weights only, no code).")]
 Offline = Annotated[bool, typer.Option("--offline", help="Take hub models from the cache only.")]
 Dtype = Annotated[
     str | None, typer.Option("--dtype", metavar="fp32|bf16|fp16|int8", help="Number format of the weights.")
 ]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cpu).")
-]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cpu).")]
 Change = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="Change a field of the recipe; may be given many times."
-    ),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a field of the recipe; may be given many times."),
 ]
 Source = Annotated[str | None, typer.Option("--source", metavar="COLUMN", help="Column to translate from.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="Column to translate into.")]
@@ -71,14 +62,11 @@ MinP = Annotated[
     typer.Option("--min-p", metavar="X", help="Draw from what is at least X times as likely as the likeliest."),
 ]
 RepetitionPenalty = Annotated[
-    float | None,
-    typer.Option("--repetition-penalty", metavar="X", help="Above 1: what was said is worth less."),
+    float | None, typer.Option("--repetition-penalty", metavar="X", help="Above 1: what was said is worth less.")
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option(
-        "--stop", metavar="TEXT", help=r"Text that ends the text (\n: a line feed); may be given many times."
-    ),
+    typer.Option("--stop", metavar="TEXT", help=r"Text that ends the text (\n: a line feed); may be given many times."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Draw the same text every time.")]
 
@@ -89,9 +77,12 @@ def stops(given: list[str] | None) -> tuple[str, ...]:
 
 
 VERB_OF = {
-    "translation": 'formers translate {} "I ate an apple"', "language": 'formers generate {} "Once upon a time"',
-    "masked": 'formers fill {} "The capital of France is [MASK]."', "classification": 'formers classify {} "A text"',
-    "tagging": 'formers tag {} "A text"', "answering": 'formers answer {} "A question?" --passage FILE',
+    "translation": 'formers translate {} "I ate an apple"',
+    "language": 'formers generate {} "Once upon a time"',
+    "masked": 'formers fill {} "The capital of France is [MASK]."',
+    "classification": 'formers classify {} "A text"',
+    "tagging": 'formers tag {} "A text"',
+    "answering": 'formers answer {} "A question?" --passage FILE',
     "embedding": 'formers encode {} "A text"',
 }
 

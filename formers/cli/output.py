@@ -24,9 +24,7 @@ def note(text: str = "") -> None:
     print(text, flush=True)
 
 
-def show_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
-) -> None:
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
     """Print a title and a table; the columns named in `right` hold numbers."""
     from rich import box
     from rich.table import Table

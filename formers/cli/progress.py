@@ -7,17 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from formers.cli.output import console, duration, note, short
-from formers.training.events import (
-    Evaluated,
-    Event,
-    Reported,
-    Sampled,
-    Saved,
-    Started,
-    Stepped,
-    Stopped,
-    to_json,
-)
+from formers.training.events import Evaluated, Event, Reported, Sampled, Saved, Started, Stepped, Stopped, to_json
 
 
 def as_json(events: Iterator[Event]) -> Iterator[Event]:
@@ -97,15 +87,9 @@ def started(event: Started) -> str:
     """On what the training runs, and how long it should take."""
     begin = f"going on after step {event.step:,} of" if event.resumed else "training"
     processes = f" x {event.processes}" if event.processes > 1 else ""
-    time = (
-        ""
-        if event.estimate_seconds is None
-        else f", about {duration(event.estimate_seconds)} without evaluations"
-    )
+    time = "" if event.estimate_seconds is None else f", about {duration(event.estimate_seconds)} without evaluations"
     learned = (
-        ""
-        if event.trainable == event.parameters
-        else f", {event.trainable:,} of {event.parameters:,} weights learn"
+        "" if event.trainable == event.parameters else f", {event.trainable:,} of {event.parameters:,} weights learn"
     )
     where = f"{event.device}{processes} in {event.precision} ({event.decided})"
     return f"{begin} {event.steps:,} steps on {where}{learned}{time}"

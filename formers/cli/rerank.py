@@ -20,8 +20,9 @@ def run(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What the passages are held against.")],
     passages: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PASSAGE]...", help="What to order; without it, the lines of standard input.",
-                       show_default=False),
+        typer.Argument(
+            metavar="[PASSAGE]...", help="What to order; without it, the lines of standard input.", show_default=False
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Order the lines of a file.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Print the N best only.")] = None,
@@ -49,8 +50,10 @@ def run(
     kept = [line for line in lines if line.strip()]
     if not kept:
         raise DataError("there is no passage to order: give passages, --file, or lines on standard input")
-    classifier = classifying(model, open_model(model, system="classification", allow_bin=allow_bin, offline=offline,
-                                               dtype=dtype, device=device))
+    classifier = classifying(
+        model,
+        open_model(model, system="classification", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device),
+    )
     places = [place for place, line in enumerate(lines, 1) if line.strip()]
     for each in classifier.rerank(query, kept, top=top, label=label, windows=windows):
         if as_json:

@@ -20,8 +20,9 @@ def run(
     model: Model,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Two texts, or more: then all are compared with all.",
-                       show_default=False),
+        typer.Argument(
+            metavar="[TEXT]...", help="Two texts, or more: then all are compared with all.", show_default=False
+        ),
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", metavar="FILE", help="Compare the pairs of .tsv .csv .jsonl .parquet.")
@@ -45,8 +46,11 @@ def run(
     if texts and len(texts) < 2:
         raise ConfigError(f'got the model {model} and one text, expected two: formers similarity MODEL "a" "b"')
     lines_file(out)
-    pairs = file_pairs(file, first, second) if file else [(a, b) for i, a in enumerate(texts or ())
-                                                          for b in (texts or ())[i + 1 :]]
+    pairs = (
+        file_pairs(file, first, second)
+        if file
+        else [(a, b) for i, a in enumerate(texts or ()) for b in (texts or ())[i + 1 :]]
+    )
     if empty := [number for number, pair in enumerate(pairs, 1) if not all(text.strip() for text in pair)]:
         raise DataError(f"a text of pair {empty[0]} is empty, so there is nothing to compare")
     opened = open_model(model, allow_bin=allow_bin, offline=offline, dtype=number_format(dtype, int8), device=device)
@@ -78,8 +82,9 @@ def scored(opened: Any, pairs: Sequence[tuple[str, str]], model: str) -> list[fl
     if isinstance(opened, SentenceEncoder):
         return by_vectors(opened, pairs)
     if not isinstance(opened, Classifier):
-        raise ConfigError(f"{model} is a {type(opened.model).__name__}, expected an encoder without a head, or one "
-                          "that scores pairs")
+        raise ConfigError(
+            f"{model} is a {type(opened.model).__name__}, expected an encoder without a head, or one that scores pairs"
+        )
     return [float(score) for score in opened.score(pairs)]
 
 
@@ -102,6 +107,12 @@ def show_all(texts: Sequence[str], scores: Sequence[float]) -> None:
     known = iter(scores)
     table = {(i, j): next(known) for i in range(len(texts)) for j in range(i + 1, len(texts))}
     names = [str(i) for i in range(1, len(texts) + 1)]
-    body = [[str(i + 1), *("" if i == j else f"{table[min(i, j), max(i, j)]:.4f}" for j in range(len(texts))),
-             short(text, 60)] for i, text in enumerate(texts)]
+    body = [
+        [
+            str(i + 1),
+            *("" if i == j else f"{table[min(i, j), max(i, j)]:.4f}" for j in range(len(texts))),
+            short(text, 60),
+        ]
+        for i, text in enumerate(texts)
+    ]
     show_table("similarity", ["", *names, "text"], body, right=names)

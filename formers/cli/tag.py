@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 
     from formers.systems.tagging import Tag
 
-COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red", "bright_cyan", "bright_green", "bright_magenta",
-           "bright_yellow", "bright_blue", "bright_red")
+COLOURS = (
+    "cyan",
+    "green",
+    "magenta",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_green",
+    "bright_magenta",
+    "bright_yellow",
+    "bright_blue",
+    "bright_red",
+)
 
 
 def run(

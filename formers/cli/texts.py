@@ -26,7 +26,8 @@ Tell = Callable[[int, int], None]
 File = Annotated[
     str,
     typer.Argument(
-        metavar="FILE", help="A text a line, or a column of .tsv .csv .jsonl .parquet, hf:NAME, builtin:NAME.",
+        metavar="FILE",
+        help="A text a line, or a column of .tsv .csv .jsonl .parquet, hf:NAME, builtin:NAME.",
         show_default=False,
     ),
 ]
@@ -115,6 +116,7 @@ def encoded(encoder: SentenceEncoder, texts: Sequence[str], **options: Any) -> A
     if encoder.note:
         typer.echo(f"note: {encoder.note}", err=True)
     with bar("encoding") as move:
+
         def tell(progress: Progress) -> None:
             last[:] = [progress]
             move(progress.done, progress.total)
@@ -123,8 +125,9 @@ def encoded(encoder: SentenceEncoder, texts: Sequence[str], **options: Any) -> A
     for end in last:
         speed = end.done / max(end.seconds, 1e-9)
         cut = f"; {end.cut:,} ({end.cut / end.total:.1%}) cut at {encoder.length} tokens" if end.cut else ""
-        typer.echo(f"{end.total:,} text(s), {end.tokens:,} tokens in {end.seconds:.1f} s ({speed:,.0f} texts/s){cut}",
-                   err=True)
+        typer.echo(
+            f"{end.total:,} text(s), {end.tokens:,} tokens in {end.seconds:.1f} s ({speed:,.0f} texts/s){cut}", err=True
+        )
     return vectors
 
 

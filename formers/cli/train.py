@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
 # system -> the verb to try first on what was trained
-VERBS = {"translation": "translate", "language": "generate", "instruct": "chat", "preferences": "chat",
-         "masked": "fill", "classification": "classify", "tagging": "tag", "answering": "answer",
-         "embedding": "encode"}
+VERBS = {
+    "translation": "translate",
+    "language": "generate",
+    "instruct": "chat",
+    "preferences": "chat",
+    "masked": "fill",
+    "classification": "classify",
+    "tagging": "tag",
+    "answering": "answer",
+    "embedding": "encode",
+}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
@@ -37,14 +45,10 @@ def run(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--run", metavar="FOLDER", help="The run folder (default: runs/ and the recipe's name)."
-        ),
+        typer.Option("--run", metavar="FOLDER", help="The run folder (default: runs/ and the recipe's name)."),
     ] = None,
     change: Change = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the run that is there, and begin anew.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run that is there, and begin anew.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines also on a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
     pooling: Annotated[
@@ -106,9 +110,7 @@ def draw_curve(folder: Path) -> Path | None:
     events = list(place.read_events())
     if not any(event["event"] in ("stepped", "evaluated") for event in events):
         return None
-    return pictures.save(
-        pictures.learning_curve(events, f"learning curve of {folder}"), place.samples / "curve.png"
-    )
+    return pictures.save(pictures.learning_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
 
 
 def summary(

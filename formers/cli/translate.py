@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli.options import (
-    AllowBin,
-    Beams,
-    Device,
-    Dtype,
-    LengthPenalty,
-    Model,
-    Offline,
-    open_model,
-    out_file,
-)
+from formers.cli.options import AllowBin, Beams, Device, Dtype, LengthPenalty, Model, Offline, open_model, out_file
 from formers.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,14 +24,10 @@ def run(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT]...",
-            help="What to translate; without it, standard input is read.",
-            show_default=False,
+            metavar="[TEXT]...", help="What to translate; without it, standard input is read.", show_default=False
         ),
     ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Translate the lines of a file.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Translate the lines of a file.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of standard output.")
     ] = None,
@@ -50,19 +36,13 @@ def run(
     nbest: Annotated[
         int,
         typer.Option(
-            "--nbest",
-            min=1,
-            metavar="N",
-            help="Print the N best, each as score, tab, text; texts are not split.",
+            "--nbest", min=1, metavar="N", help="Print the N best, each as score, tab, text; texts are not split."
         ),
     ] = 1,
     scores: Annotated[
-        bool,
-        typer.Option("--scores", help="Print below each translation its tokens and their log-probabilities."),
+        bool, typer.Option("--scores", help="Print below each translation its tokens and their log-probabilities.")
     ] = False,
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="TEXT", help="How every translation must begin.")
-    ] = "",
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="How every translation must begin.")] = "",
     no_split: Annotated[bool, typer.Option("--no-split", help="Do not split a text into sentences.")] = False,
     allow_bin: AllowBin = False,
     offline: Offline = False,
@@ -110,9 +90,7 @@ def typed_lines() -> Iterator[list[str]]:
     while data := incoming.read1(65536):  # what there is by now; waits where there is nothing
         *whole, rest = (rest + data).split(b"\n")
         for start in range(0, len(whole), GROUP):
-            yield [
-                decoded(line, number + i) for i, line in enumerate(whole[start : start + GROUP], start + 1)
-            ]
+            yield [decoded(line, number + i) for i, line in enumerate(whole[start : start + GROUP], start + 1)]
         number += len(whole)
     if rest:
         yield [decoded(rest, number + 1)]

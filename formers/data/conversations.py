@@ -1,6 +1,6 @@
 """Conversations for instruction tuning: read, turned into tokens, and which of these an assistant says.
 
-    rows -> messages -> ChatEncoder -> Talks (one array of tokens, `counted` where the loss is) -> Packed (language.py)
+rows -> messages -> ChatEncoder -> Talks (one array of tokens, `counted` where the loss is) -> Packed (language.py)
 """
 
 from __future__ import annotations
@@ -132,8 +132,15 @@ def read_part(config: Source, part: str, forms: Sequence[Sequence[str]]) -> Tabl
     if form is None:
         wanted = "; ".join(" and ".join(each) for each in forms)
         raise fault(name, f"it has {listed(found) or 'nothing'}, but a row needs one of: {wanted}")
-    return read_table(name, columns=list(form), text=[], split=part, seed=config.seed, count=count or None,
-                      drop_empty=config.drop_empty)
+    return read_table(
+        name,
+        columns=list(form),
+        text=[],
+        split=part,
+        seed=config.seed,
+        count=count or None,
+        drop_empty=config.drop_empty,
+    )
 
 
 def first_columns(name: str, split: str) -> list[str]:
@@ -161,8 +168,10 @@ def tuple_of(config: Source, convert: Callable[[Table, bool], Table]) -> tuple[T
 
 def talks(table: Table, drop_empty: bool = False) -> Table:
     """Rows of any form as lists of messages. Raises DataError, one line that says where."""
-    rows = [messages_of({name: values[row] for name, values in table.columns.items()}, table.where(row))
-            for row in range(len(table))]
+    rows = [
+        messages_of({name: values[row] for name, values in table.columns.items()}, table.where(row))
+        for row in range(len(table))
+    ]
     kept = [row for row, messages in enumerate(rows) if not (drop_empty and unanswered(messages))]
     for row in kept:
         check_messages(rows[row], table.where(row), answered=True)
@@ -184,21 +193,32 @@ def messages_of(row: dict[str, Any], where: str) -> Any:
     turns = row["conversations"]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise DataError(f'{where}: got {quoted(turns)}, expected a list of {{"from": ..., "value": ...}}')
-    return [{"role": SPEAKERS.get(turn["from"], turn["from"]), "content": turn.get("value")} if "from" in turn else turn
-            for turn in turns]
+    return [
+        {"role": SPEAKERS.get(turn["from"], turn["from"]), "content": turn.get("value")} if "from" in turn else turn
+        for turn in turns
+    ]
 
 
 def unanswered(messages: Any) -> bool:
     """Whether an answer of these messages is empty, which is all that data.drop_empty forgives."""
     return isinstance(messages, list) and any(
-        isinstance(each, dict) and each.get("role") == "assistant" and not each.get("tool_calls")
-        and not str(each.get("content") or "").strip() for each in messages)
+        isinstance(each, dict)
+        and each.get("role") == "assistant"
+        and not each.get("tool_calls")
+        and not str(each.get("content") or "").strip()
+        for each in messages
+    )
 
 
 def texts_of(conversations: Iterable[Sequence[Message]]) -> list[str]:
     """Everything that is said and by whom, to train a tokenizer on."""
-    return [text for messages in conversations for each in messages
-            for text in (f"{each['role'].capitalize()}:\n", each.get("content")) if text]
+    return [
+        text
+        for messages in conversations
+        for each in messages
+        for text in (f"{each['role'].capitalize()}:\n", each.get("content"))
+        if text
+    ]
 
 
 # ---- tokens ------------------------------------------------------------------------------------------------
@@ -235,12 +255,16 @@ class Talks:
             kept.append(found)
             self.rows.append(row)
         self.lengths = np.array(seen)
-        self.dropped |= {f"longer than {length} tokens (data.too_long)": long,
-                         "with no token of an answer left to learn": silent}
+        self.dropped |= {
+            f"longer than {length} tokens (data.too_long)": long,
+            "with no token of an answer left to learn": silent,
+        }
         if not kept:
             why = f"all {len(table):,} conversations are left out" if len(table) > 1 else "its conversation is left out"
-            raise DataError(f"{table.name}: no token carries loss: {why}; look at them with formers data --show-loss, "
-                            f"the row length is {length} tokens (model.length, data.length)")
+            raise DataError(
+                f"{table.name}: no token carries loss: {why}; look at them with formers data --show-loss, "
+                f"the row length is {length} tokens (model.length, data.length)"
+            )
         self.sizes = np.array([len(each.ids) for each in kept], np.int64)
         self.first = np.cumsum(self.sizes) - self.sizes
         self.last = self.first + self.sizes - 1
@@ -268,7 +292,12 @@ class Talks:
         missed = 0.0 if unknown is None else float((self.tokens == unknown).mean())
         loss = int(self.counted.sum())
         return DataReport(
-            len(self.rows), [LengthReport("conversations", self.lengths, missed)], self.dropped,
-            [f"loss: on {loss:,} of {len(self.tokens):,} tokens ({loss / len(self.tokens):.1%}), those of answers",
-             f"cut: {self.cut:,} conversations end before their end (data.too_long)", rows.notes()[0]],
+            len(self.rows),
+            [LengthReport("conversations", self.lengths, missed)],
+            self.dropped,
+            [
+                f"loss: on {loss:,} of {len(self.tokens):,} tokens ({loss / len(self.tokens):.1%}), those of answers",
+                f"cut: {self.cut:,} conversations end before their end (data.too_long)",
+                rows.notes()[0],
+            ],
         )

@@ -19,8 +19,14 @@ BLANK = r"\n(?:[ \t]*\n)+"
 
 
 def read_documents(
-    source: str, *, column: str = "text", separator: str = "file", split: str = "train", seed: int = 0,
-    count: int | None = None, drop_empty: bool = False,
+    source: str,
+    *,
+    column: str = "text",
+    separator: str = "file",
+    split: str = "train",
+    seed: int = 0,
+    count: int | None = None,
+    drop_empty: bool = False,
 ) -> Table:
     """A table of one column, a document in each row.
 
@@ -105,8 +111,10 @@ def split_text(text: str, separator: str) -> Iterator[tuple[int, str]]:
         return
     pattern = {"blank": BLANK, "line": "\n"}.get(separator, re.escape(separator))
     start, line = 0, 1
-    for stop, following in [*((found.start(), found.end()) for found in re.finditer(pattern, text)),
-                            (len(text), len(text))]:
+    for stop, following in [
+        *((found.start(), found.end()) for found in re.finditer(pattern, text)),
+        (len(text), len(text)),
+    ]:
         document = text[start:stop]
         if document.strip():
             inner = document.lstrip("\n")
@@ -130,8 +138,10 @@ def cut(table: Table, column: str, share: float) -> tuple[Table, Table]:
     front = table.select(range(row + bool(first.strip())))
     back = table.select(range(row + (not last.strip()), len(texts)))
     if not len(front) or not len(back):
-        raise DataError(f"{table.name}: {sum(map(len, texts)):,} characters are too few to set a share of {share} of "
-                        "them aside for validation; give data.validation")
+        raise DataError(
+            f"{table.name}: {sum(map(len, texts)):,} characters are too few to set a share of {share} of "
+            "them aside for validation; give data.validation"
+        )
     if first.strip():
         front.columns[column][-1] = first
     if last.strip():

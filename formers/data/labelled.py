@@ -80,8 +80,15 @@ class LabelledData:
             return None
         made = name.startswith("builtin:")
         count = (self.count if part == "train" else self.held_out) if made else None
-        table = read_table(name, columns=self.columns, text=self.columns[:-1], split=part, seed=self.seed,
-                           count=count or None, drop_empty=self.drop_empty)
+        table = read_table(
+            name,
+            columns=self.columns,
+            text=self.columns[:-1],
+            split=part,
+            seed=self.seed,
+            count=count or None,
+            drop_empty=self.drop_empty,
+        )
         if part == "train" and self.count and not made:
             table = table.select(range(min(self.count, len(table))))
         return table
@@ -116,10 +123,13 @@ class LabelledBatches:
         share = 0.0 if unknown is None else float((self.tokens.flat == unknown).mean())
         what = "the longer text of a pair first" if config.second else "at the end"
         self.report = DataReport(
-            len(table), [LengthReport("+".join(config.columns[:-1]), self.tokens.lengths, share)],
+            len(table),
+            [LengthReport("+".join(config.columns[:-1]), self.tokens.lengths, share)],
             {"with an empty text or label (data.drop_empty)": table.dropped},
-            [shares(labels, self.answers),
-             f"longer than {reader.length} tokens: {self.cut:,} ({self.cut / len(table):.1%}), cut {what}"],
+            [
+                shares(labels, self.answers),
+                f"longer than {reader.length} tokens: {self.cut:,} ({self.cut / len(table):.1%}), cut {what}",
+            ],
         )
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:

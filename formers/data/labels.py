@@ -59,8 +59,11 @@ class Labels:
         if numbered and integer(value) is not None:
             what = f"the label {value} is out of range{many}: there are {len(self.names)}, 0 to {len(self.names) - 1}"
             return fault(table.where(row), f"{what} ({listed(self.names)})")
-        return fault(table.where(row), f"the label {quoted(spelled(value))} is not among those learned{many}: "
-                                       f"{listed(self.names)}; correct it, leave the row out, or train with it")
+        return fault(
+            table.where(row),
+            f"the label {quoted(spelled(value))} is not among those learned{many}: "
+            f"{listed(self.names)}; correct it, leave the row out, or train with it",
+        )
 
 
 def learn_labels(
@@ -88,8 +91,11 @@ def learn_labels(
     found = Labels(several, tuple(names))
     seen = {name for value in values for name in [spelled(value)]}
     if several == "one" and len(seen) < 2:
-        raise fault(table.name, f'all {len(table):,} rows have the label {quoted(seen.pop())}: a classifier needs at '
-                                f"least two; look at data.label ({column})")
+        raise fault(
+            table.name,
+            f"all {len(table):,} rows have the label {quoted(seen.pop())}: a classifier needs at "
+            f"least two; look at data.label ({column})",
+        )
     if not seen:
         raise fault(table.name, f"no row has any label in the column {quoted(column)}")
     return found
@@ -97,8 +103,12 @@ def learn_labels(
 
 def fits(values: Sequence[int], known: Sequence[str]) -> bool:
     """Whether whole numbers are places among the labels of a model: it has as many as they reach to."""
-    return bool(known) and min(values) >= 0 and max(values) == len(known) - 1 and not any(
-        name.isdecimal() for name in known)
+    return (
+        bool(known)
+        and min(values) >= 0
+        and max(values) == len(known) - 1
+        and not any(name.isdecimal() for name in known)
+    )
 
 
 def guess(table: Table, column: str) -> Kind:
@@ -128,10 +138,15 @@ def flat(table: Table, column: str, kind: Kind, separator: str) -> Iterator[tupl
             raise fault(table.where(row), f"column {quoted(column)} holds {quoted(value)}, expected {wanted}")
         for each in value if kind == "several" else [value]:
             if not isinstance(each, str | int) or (kind == "one" and type(each) is not first):
-                wanted = "a name or a whole number" if first is None or isinstance(each, float) else (
-                    f"{first.__name__} as in the first row")
-                raise fault(table.where(row), f"column {quoted(column)} holds {quoted(each)} ({type(each).__name__}), "
-                                              f"expected {wanted}")
+                wanted = (
+                    "a name or a whole number"
+                    if first is None or isinstance(each, float)
+                    else (f"{first.__name__} as in the first row")
+                )
+                raise fault(
+                    table.where(row),
+                    f"column {quoted(column)} holds {quoted(each)} ({type(each).__name__}), expected {wanted}",
+                )
             yield row, each
 
 
@@ -184,6 +199,8 @@ def file_names(table: Table) -> tuple[str, ...]:
     except ValueError:
         names = None
     if not isinstance(names, list) or len(set(map(str, names))) < len(names):
-        raise fault(name, f'the key "labels" of its schema is {quoted(stored[b"labels"])}, expected a JSON list of '
-                          "different names")
+        raise fault(
+            name,
+            f'the key "labels" of its schema is {quoted(stored[b"labels"])}, expected a JSON list of different names',
+        )
     return tuple(map(str, names))

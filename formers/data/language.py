@@ -89,8 +89,15 @@ class TextData:
             name = self.train
         if not name:
             return None
-        return read_documents(name, column=self.column, separator=self.separator, split=part, seed=self.seed,
-                              count=self.count or None if part == "train" else None, drop_empty=self.drop_empty)
+        return read_documents(
+            name,
+            column=self.column,
+            separator=self.separator,
+            split=part,
+            seed=self.seed,
+            count=self.count or None if part == "train" else None,
+            drop_empty=self.drop_empty,
+        )
 
     def tables(self) -> tuple[Table, Table]:
         """Training and validation documents."""
@@ -164,6 +171,7 @@ class Documents(Protocol):
     @property
     def counted(self) -> NDArray[np.bool_] | None:
         """Which tokens are to be said (None: all)."""
+
     @property
     def first(self) -> NDArray[np.int64]: ...
     @property
@@ -229,7 +237,9 @@ class Packed(Generic[Texts]):
             number[i, at:] = len(self.rows[row])
         alone = all(len(self.rows[row]) == 1 for row in rows)  # padding on the right is seen by nobody anyway
         return TextBatch(
-            torch.from_numpy(tokens), torch.from_numpy(labels), None if alone else torch.from_numpy(number),
+            torch.from_numpy(tokens),
+            torch.from_numpy(labels),
+            None if alone else torch.from_numpy(number),
             None if real.all() else torch.from_numpy(real),
         )
 
@@ -299,8 +309,10 @@ class Stream:
         """How the rows are filled, for the report."""
         if self.windows == "random":
             return [f"stream: {self.number:,} windows of {self.length} tokens at random places an epoch; no padding"]
-        return [f"stream: {self.number:,} consecutive windows of {self.length} tokens; no padding; "
-                f"{self.spare % self.length} tokens at the borders are left out of an epoch, others each time"]
+        return [
+            f"stream: {self.number:,} consecutive windows of {self.length} tokens; no padding; "
+            f"{self.spare % self.length} tokens at the borders are left out of an epoch, others each time"
+        ]
 
 
 def rows_of(corpus: Corpus, config: TextData, length: int, *, windows: str | None = None) -> Packed | Stream:
@@ -317,7 +329,8 @@ def report_on(corpus: Corpus, rows: Packed | Stream, column: str, unknown: int |
     missed = 0 if unknown is None else int((corpus.tokens == unknown).sum())
     share = corpus.characters / max(1, tokens)
     return DataReport(
-        len(corpus.sizes), [LengthReport(column, corpus.sizes, missed / max(1, tokens))],
+        len(corpus.sizes),
+        [LengthReport(column, corpus.sizes, missed / max(1, tokens))],
         {"empty documents (data.drop_empty)": corpus.table.dropped},
         [f"text: {corpus.characters:,} characters, {tokens:,} tokens ({share:.2f} characters each)", *rows.notes()],
     )

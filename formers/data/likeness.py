@@ -1,6 +1,6 @@
 """Texts that are alike or not, for learning sentence vectors: read, turned into tokens, reported on, batched.
 
-    labelled or scored pairs | anchor, positive (negatives) | groups -> Likeness: sides of rows -> LikenessBatch
+labelled or scored pairs | anchor, positive (negatives) | groups -> Likeness: sides of rows -> LikenessBatch
 """
 
 from __future__ import annotations
@@ -81,8 +81,15 @@ class LikenessData:
     def __post_init__(self) -> None:
         if self.rows not in ROWS:
             raise ConfigError(f'data.rows "{self.rows}" is not known{nearest(self.rows, ROWS)}')
-        for name, least in (("count", 0), ("held_out", 0), ("length", 0), ("rows_per_batch", 2), ("group_pairs", 1),
-                            ("tokens_per_batch", 0), ("vocab", 1)):
+        for name, least in (
+            ("count", 0),
+            ("held_out", 0),
+            ("length", 0),
+            ("rows_per_batch", 2),
+            ("group_pairs", 1),
+            ("tokens_per_batch", 0),
+            ("vocab", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"data.{name} ({getattr(self, name)}) must be at least {least}")
         if not -float("inf") < self.lowest < self.highest < float("inf"):
@@ -93,8 +100,11 @@ class LikenessData:
     @property
     def sides(self) -> tuple[str, ...]:
         """The columns that hold the texts of a row."""
-        return {"groups": (self.group,), "pairs": (self.anchor, self.positive),
-                "triplets": (self.anchor, self.positive, *self.negatives)}.get(self.rows, (self.first, self.second))
+        return {
+            "groups": (self.group,),
+            "pairs": (self.anchor, self.positive),
+            "triplets": (self.anchor, self.positive, *self.negatives),
+        }.get(self.rows, (self.first, self.second))
 
     def read(self, part: str) -> Table | None:
         """The rows of "train", or the scored pairs of "validation" or "test"; None where none were named."""
@@ -110,8 +120,15 @@ class LikenessData:
         if self.rows == "scored":
             return read_scored(self, name, split, within=True, count=count)
         columns = [*self.sides, self.label] if self.rows == "labelled" else list(self.sides)
-        table = read_table(name, columns=columns, text=[] if self.rows == "groups" else self.sides, split=split,
-                           seed=self.seed, count=count or None, drop_empty=self.drop_empty)
+        table = read_table(
+            name,
+            columns=columns,
+            text=[] if self.rows == "groups" else self.sides,
+            split=split,
+            seed=self.seed,
+            count=count or None,
+            drop_empty=self.drop_empty,
+        )
         return check_groups(table, self.group, self.drop_empty) if self.rows == "groups" else table
 
     def tables(self) -> tuple[Table, Table | None, Table | None]:
@@ -132,16 +149,26 @@ class LikenessData:
 
 def read_scored(data: LikenessData, name: str, split: str, *, within: bool, count: int = 0) -> Table:
     """Pairs with a number each. within: it must lie in the range that `data` says. Raises DataError, one line."""
-    table = read_table(name, columns=[data.first, data.second, data.score], text=[data.first, data.second], split=split,
-                       seed=data.seed, count=count or None, drop_empty=data.drop_empty)
+    table = read_table(
+        name,
+        columns=[data.first, data.second, data.score],
+        text=[data.first, data.second],
+        split=split,
+        seed=data.seed,
+        count=count or None,
+        drop_empty=data.drop_empty,
+    )
     values = []
     for row, value in enumerate(table.columns[data.score]):
         number = as_number(value)
         if not np.isfinite(number):
             raise fault(table.where(row), f"column {quoted(data.score)} holds {quoted(value)}, expected a number")
         if within and not data.lowest <= number <= data.highest:
-            raise fault(table.where(row), f"the score {number:g} is outside {data.lowest:g} to {data.highest:g}; set "
-                                          "data.lowest and data.highest to the range of these scores")
+            raise fault(
+                table.where(row),
+                f"the score {number:g} is outside {data.lowest:g} to {data.highest:g}; set "
+                "data.lowest and data.highest to the range of these scores",
+            )
         values.append(number)
     table.columns[data.score] = values
     return table
@@ -177,8 +204,9 @@ def check_groups(table: Table, column: str, drop_empty: bool) -> Table:
     if not kept:
         raise fault(table.name, f"none of the {len(table):,} groups has two texts")
     chosen = table if len(kept) == len(table) else table.select(kept)
-    return Table(table.name, chosen.columns, chosen.lines, table.dropped + len(table) - len(kept), chosen.rows,
-                 chosen.files)
+    return Table(
+        table.name, chosen.columns, chosen.lines, table.dropped + len(table) - len(kept), chosen.rows, chosen.files
+    )
 
 
 def made_pairs(table: Table, data: LikenessData) -> Table | None:
@@ -195,21 +223,31 @@ def made_pairs(table: Table, data: LikenessData) -> Table | None:
     else:
         firsts, seconds = table.columns[data.anchor], table.columns[data.positive]
     unlike = table.columns[data.negatives[0]] if data.rows == "triplets" else [*seconds[1:], seconds[0]]
-    return Table(f"pairs made of {len(table):,} rows of {table.name}", {
-        data.first: [*firsts, *firsts], data.second: [*seconds, *unlike],
-        data.score: [1.0] * len(table) + [0.0] * len(table)})
+    return Table(
+        f"pairs made of {len(table):,} rows of {table.name}",
+        {
+            data.first: [*firsts, *firsts],
+            data.second: [*seconds, *unlike],
+            data.score: [1.0] * len(table) + [0.0] * len(table),
+        },
+    )
 
 
 def classes_of(table: Table, column: str) -> list[Any]:
     """The different labels, sorted. Raises DataError where one is no label or there is one class only."""
     for row, value in enumerate(table.columns[column]):
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise fault(table.where(row), f"column {quoted(column)} holds {quoted(value)}, expected a class: a word or "
-                                          "a whole number")
+            raise fault(
+                table.where(row),
+                f"column {quoted(column)} holds {quoted(value)}, expected a class: a word or a whole number",
+            )
     found = sorted(set(table.columns[column]), key=lambda value: (isinstance(value, str), value))
     if len(found) < 2:
-        raise fault(table.name, f"all {len(table):,} rows have the class {quoted(found[0])} in column "
-                                f"{quoted(column)}, expected at least two classes")
+        raise fault(
+            table.name,
+            f"all {len(table):,} rows have the class {quoted(found[0])} in column "
+            f"{quoted(column)}, expected at least two classes",
+        )
     return found
 
 
@@ -299,8 +337,13 @@ class Likeness:
         places, table_rows = self.places(numbers), self.row_of(numbers)
         tokens, keep = pad([self.texts[int(place)] for place in places.ravel()], self.filler)
         values = None if self.values is None else torch.from_numpy(self.values[table_rows])
-        return LikenessBatch(Inputs(tokens, None, keep), len(places), torch.from_numpy(self.same[places]),
-                             torch.from_numpy(table_rows), values)
+        return LikenessBatch(
+            Inputs(tokens, None, keep),
+            len(places),
+            torch.from_numpy(self.same[places]),
+            torch.from_numpy(table_rows),
+            values,
+        )
 
     def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
         """The first of these rows with its text, and how many more."""
@@ -312,8 +355,10 @@ class Likeness:
     def report(self, unknown: int | None) -> DataReport:
         """Lengths, texts that are cut, classes or scores. unknown: the id of the unknown token, if there is one."""
         share = 0.0 if unknown is None else float((self.texts.flat == unknown).mean())
-        notes = [f"texts: {len(self.texts):,}, {len(np.unique(self.same)):,} of them different; cut to "
-                 f"the longest length: {self.cut:,} ({self.cut / len(self.texts):.2%})"]
+        notes = [
+            f"texts: {len(self.texts):,}, {len(np.unique(self.same)):,} of them different; cut to "
+            f"the longest length: {self.cut:,} ({self.cut / len(self.texts):.2%})"
+        ]
         if self.data.rows == "labelled" and self.values is not None:
             counts = np.bincount(self.values, minlength=len(self.classes))
             shown = (f"{name} {count:,}" for name, count in zip(self.classes, counts, strict=True))
@@ -322,8 +367,10 @@ class Likeness:
             scores = self.values * (self.data.highest - self.data.lowest) + self.data.lowest
             notes.append(f"scores: mean {scores.mean():.2f}, from {scores.min():g} to {scores.max():g}")
         elif self.data.rows == "groups":
-            notes.append(f"groups: {len(self.sizes):,} of {self.sizes.min()} to {self.sizes.max()} texts, "
-                         f"{self.ends[-1]:,} pairs, {self.data.group_pairs} of each group in an epoch")
+            notes.append(
+                f"groups: {len(self.sizes):,} of {self.sizes.min()} to {self.sizes.max()} texts, "
+                f"{self.ends[-1]:,} pairs, {self.data.group_pairs} of each group in an epoch"
+            )
         dropped = {"with an empty text or fewer than two (data.drop_empty)": self.table.dropped}
         return DataReport(len(self.sizes), [LengthReport("text", self.texts.lengths, share)], dropped, notes)
 

@@ -87,15 +87,26 @@ class MaskedData:
         if not 0 <= self.short <= 1:
             raise ConfigError(f"data.short ({self.short}) must be between 0 and 1")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1 + 1e-9:
-            raise ConfigError(f"data.mask_share ({self.mask_share}) and data.random_share ({self.random_share}) must "
-                              "be 0 or more, and together at most 1")
+            raise ConfigError(
+                f"data.mask_share ({self.mask_share}) and data.random_share ({self.random_share}) must "
+                "be 0 or more, and together at most 1"
+            )
 
     def texts(self) -> TextData:
         """The same source as a plain text, which reads it and checks what it shares with this."""
         return TextData(
-            train=self.train, validation=self.validation, test=self.test, column=self.column, separator=self.separator,
-            count=self.count, held_out=self.held_out, vocab=self.vocab, length=self.length,
-            tokens_per_batch=self.tokens_per_batch, drop_empty=self.drop_empty, seed=self.seed,
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            column=self.column,
+            separator=self.separator,
+            count=self.count,
+            held_out=self.held_out,
+            vocab=self.vocab,
+            length=self.length,
+            tokens_per_batch=self.tokens_per_batch,
+            drop_empty=self.drop_empty,
+            seed=self.seed,
         )
 
     def read(self, part: str) -> Table | None:
@@ -195,7 +206,14 @@ class MaskedRows:
     """Rows of one text, or of two segments, with hidden words: the trainer's batches."""
 
     def __init__(
-        self, sentences: Sentences, config: MaskedData, frame: Frame, masking: Masking, length: int, *, pad: int,
+        self,
+        sentences: Sentences,
+        config: MaskedData,
+        frame: Frame,
+        masking: Masking,
+        length: int,
+        *,
+        pad: int,
         segments: int,
     ) -> None:
         """length: tokens of a row; segments: kinds that the model tells apart. Raises DataError where no pairs can be
@@ -204,8 +222,9 @@ class MaskedRows:
         self.pad, self.segments = pad, segments
         self.room = frame.room(config.next_sentence, length)
         if self.room < 2:
-            raise ConfigError(f"rows of {length} tokens have no room for text beside their special tokens; "
-                              "raise data.length")
+            raise ConfigError(
+                f"rows of {length} tokens have no room for text beside their special tokens; raise data.length"
+            )
         if config.next_sentence:
             self.check_pairs()
         self.plans: dict[int, Plan] = {}
@@ -213,8 +232,10 @@ class MaskedRows:
     def check_pairs(self) -> None:
         name, fix = self.sentences.table.name, "or set data.next_sentence = false"
         if len(self.sentences) < 2:
-            raise DataError(f"{name}: there is one document here, so no segment of another one can be shown; separate "
-                            f"documents (data.separator), give more text or data.validation, {fix}")
+            raise DataError(
+                f"{name}: there is one document here, so no segment of another one can be shown; separate "
+                f"documents (data.separator), give more text or data.validation, {fix}"
+            )
         if np.diff(self.sentences.first).max() < 2:
             raise DataError(f"{name}: no document has two sentences, so nothing follows anything; {fix}")
 
@@ -261,8 +282,11 @@ class MaskedRows:
         labels = np.concatenate([labels for *_, labels, _ in made])
         follows = np.array([strange for *_, strange in made], np.int64)
         return MaskedBatch(
-            torch.from_numpy(tokens), torch.from_numpy(kinds) if self.segments > 1 else None,
-            None if real.all() else torch.from_numpy(real), torch.from_numpy(chosen), torch.from_numpy(labels),
+            torch.from_numpy(tokens),
+            torch.from_numpy(kinds) if self.segments > 1 else None,
+            None if real.all() else torch.from_numpy(real),
+            torch.from_numpy(chosen),
+            torch.from_numpy(labels),
             torch.from_numpy(follows) if self.config.next_sentence else None,
         )
 
@@ -276,8 +300,13 @@ class MaskedRows:
         if self.config.next_sentence:
             before, between, after = frame.pair
             parts = [before, text.tokens[a:b], between, text.tokens[c:d], after]
-            kinds = [frame.kinds[0], [frame.texts[0]] * (b - a), frame.kinds[1], [frame.texts[1]] * (d - c),
-                     frame.kinds[2]]
+            kinds = [
+                frame.kinds[0],
+                [frame.texts[0]] * (b - a),
+                frame.kinds[1],
+                [frame.texts[1]] * (d - c),
+                frame.kinds[2],
+            ]
         else:
             parts = [frame.alone[0], text.tokens[a:b], frame.alone[1]]
             kinds = [[0] * len(part) for part in parts]
@@ -307,14 +336,19 @@ class MaskedRows:
         kept = plan.sizes.sum() / (plan.sizes.sum() + plan.cut)
         words = "whole words" if config.whole_word else "tokens"
         return DataReport(
-            len(text), [LengthReport("sentences", np.diff(text.ends, prepend=0), text.unknown)],
-            {"empty documents (data.drop_empty)": text.table.dropped,
-             "documents without a token": len(text.table) - len(text)},
-            [f"text: {len(text.ends):,} sentences, {len(text.tokens):,} tokens",
-             f"rows: {len(plan.places):,} an epoch, {plan.sizes.mean():.1f} tokens of text each; {kind}",
-             f"cut: {1 - kept:.1%} of the tokens of an epoch, from rows that were too long; each epoch others",
-             f"hidden: {config.masked:.0%} of the tokens, as {words}; {config.mask_share:.0%} of these masked, "
-             f"{config.random_share:.0%} random, {max(0.0, 1 - config.mask_share - config.random_share):.0%} kept"],
+            len(text),
+            [LengthReport("sentences", np.diff(text.ends, prepend=0), text.unknown)],
+            {
+                "empty documents (data.drop_empty)": text.table.dropped,
+                "documents without a token": len(text.table) - len(text),
+            },
+            [
+                f"text: {len(text.ends):,} sentences, {len(text.tokens):,} tokens",
+                f"rows: {len(plan.places):,} an epoch, {plan.sizes.mean():.1f} tokens of text each; {kind}",
+                f"cut: {1 - kept:.1%} of the tokens of an epoch, from rows that were too long; each epoch others",
+                f"hidden: {config.masked:.0%} of the tokens, as {words}; {config.mask_share:.0%} of these masked, "
+                f"{config.random_share:.0%} random, {max(0.0, 1 - config.mask_share - config.random_share):.0%} kept",
+            ],
         )
 
 

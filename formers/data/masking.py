@@ -102,8 +102,12 @@ def frame_of(rules: tokenizers.Tokenizer) -> Frame:
     one = np.array(single.ids, np.int64)
     cuts = ((0, first[0]), (first[-1] + 1, second[0]), (second[-1] + 1, len(ids)))
     parts, segments = [ids[a:b] for a, b in cuts], [kinds[a:b] for a, b in cuts]
-    return Frame((one[: inside[0]], one[inside[-1] + 1 :]), (parts[0], parts[1], parts[2]),
-                 (segments[0], segments[1], segments[2]), (int(kinds[first[0]]), int(kinds[second[0]])))
+    return Frame(
+        (one[: inside[0]], one[inside[-1] + 1 :]),
+        (parts[0], parts[1], parts[2]),
+        (segments[0], segments[1], segments[2]),
+        (int(kinds[first[0]]), int(kinds[second[0]])),
+    )
 
 
 def ordinary_tokens(rules: tokenizers.Tokenizer, specials: Sequence[int | None]) -> Ids:

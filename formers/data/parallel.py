@@ -66,8 +66,15 @@ class ParallelData:
             return None
         columns = [self.source, self.target]
         count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
-        table = read_table(name, columns=columns, text=columns, split=part, seed=self.seed, count=count or None,
-                           drop_empty=self.drop_empty)
+        table = read_table(
+            name,
+            columns=columns,
+            text=columns,
+            split=part,
+            seed=self.seed,
+            count=count or None,
+            drop_empty=self.drop_empty,
+        )
         if part == "train" and self.count and not name.startswith("builtin:"):
             table = table.select(range(min(self.count, len(table))))
         return table
@@ -94,8 +101,9 @@ class PairBatch:
 class PairBatches:
     """The batches of a table of pairs, and the report on it."""
 
-    def __init__(self, table: Table, tokenizer: Encodes, config: ParallelData, *, length: int, start: int,
-                 filler: int) -> None:
+    def __init__(
+        self, table: Table, tokenizer: Encodes, config: ParallelData, *, length: int, start: int, filler: int
+    ) -> None:
         self.config, self.start, self.filler = config, start, filler
         texts = table.columns[config.source], table.columns[config.target]
         source, target = Ragged(tokenizer.encode(texts[0])), Ragged(tokenizer.encode_target(texts[1]))
@@ -103,16 +111,22 @@ class PairBatches:
         both = np.stack([source.lengths, target.lengths], 1)
         fits = both.max(1) <= limit
         if not fits.any():
-            raise DataError(f"{table.name}: all {len(table):,} pairs are longer than {limit} tokens; "
-                            "raise model.length or data.longest")
+            raise DataError(
+                f"{table.name}: all {len(table):,} pairs are longer than {limit} tokens; "
+                "raise model.length or data.longest"
+            )
         self.rows = np.flatnonzero(fits)
         self.source, self.target, self.lengths, self.table = source, target, both[self.rows], table
         self.report = DataReport(
             len(self.rows),
-            [LengthReport(config.source, source.lengths, tokenizer.unknown_share(texts[0])),
-             LengthReport(config.target, target.lengths, tokenizer.unknown_share(texts[1]))],
-            {f"longer than {limit} tokens on a side (model.length, data.longest)": int((~fits).sum()),
-             "with an empty sentence (data.drop_empty)": table.dropped},
+            [
+                LengthReport(config.source, source.lengths, tokenizer.unknown_share(texts[0])),
+                LengthReport(config.target, target.lengths, tokenizer.unknown_share(texts[1])),
+            ],
+            {
+                f"longer than {limit} tokens on a side (model.length, data.longest)": int((~fits).sum()),
+                "with an empty sentence (data.drop_empty)": table.dropped,
+            },
         )
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:

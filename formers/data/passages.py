@@ -90,8 +90,13 @@ class PassageData:
         if ending(name) == ".json" and is_squad(name):
             return read_squad(name, columns)
         count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
-        options: dict[str, Any] = {"text": columns[:2], "split": part, "seed": self.seed, "count": count or None,
-                                   "drop_empty": self.drop_empty}
+        options: dict[str, Any] = {
+            "text": columns[:2],
+            "split": part,
+            "seed": self.seed,
+            "count": count or None,
+            "drop_empty": self.drop_empty,
+        }
         try:
             return read_table(name, columns=columns, **options)
         except DataError as error:
@@ -112,18 +117,26 @@ class PassageData:
                 good = isinstance(values, list) and all(type(value) is kind for value in values)
                 if not good:
                     wanted = "texts" if kind is str else "whole numbers"
-                    raise fault(table.where(row), f"column {quoted(column)} holds {quoted(values)}, expected a list of "
-                                f"{wanted} (empty: no answer)")
+                    raise fault(
+                        table.where(row),
+                        f"column {quoted(column)} holds {quoted(values)}, expected a list of "
+                        f"{wanted} (empty: no answer)",
+                    )
             if len(answers) != len(starts):
-                raise fault(table.where(row), f"got {len(answers)} answers but {len(starts)} offsets "
-                            f"({self.starts}), expected one for each")
+                raise fault(
+                    table.where(row),
+                    f"got {len(answers)} answers but {len(starts)} offsets ({self.starts}), expected one for each",
+                )
             for answer, start in zip(answers, starts, strict=True):
                 there = text[start : start + len(answer)] if start >= 0 else ""
                 if there != answer or not answer.strip():
                     at = text.find(answer) if answer.strip() else -1
                     fix = f"it begins at {at}" if at >= 0 else "the passage does not contain it"
-                    raise fault(table.where(row), f"at character {start} the passage has {quoted(there)}, expected the "
-                                f"answer {quoted(answer)}; {fix}; offsets count characters from 0")
+                    raise fault(
+                        table.where(row),
+                        f"at character {start} the passage has {quoted(there)}, expected the "
+                        f"answer {quoted(answer)}; {fix}; offsets count characters from 0",
+                    )
         return table
 
     def tables(self) -> tuple[Table, Table]:
@@ -137,8 +150,10 @@ class PassageData:
         """The table split by passage: no passage is on both sides."""
         passages = list(dict.fromkeys(table.columns[self.context]))
         if len(passages) < 2:
-            raise DataError(f"{table.name}: got {len(passages)} passage, expected at least 2 to set one aside for "
-                            "validation; give data.validation")
+            raise DataError(
+                f"{table.name}: got {len(passages)} passage, expected at least 2 to set one aside for "
+                "validation; give data.validation"
+            )
         aside = min(len(passages) - 1, max(1, round(self.share * len(passages))))
         chosen = {passages[place] for place in np.unique(np.linspace(0, len(passages) - 1, aside).astype(int))}
         held = [row for row, text in enumerate(table.columns[self.context]) if text in chosen]
@@ -208,21 +223,35 @@ class PassageBatches:
                 places.append(each[1:])
                 self.of.append(row)
         if not ids:
-            raise DataError(f"{table.name}: no window of {reader.length} tokens holds the answer of any of its "
-                            f"{len(table):,} questions; raise data.length or data.stride")
+            raise DataError(
+                f"{table.name}: no window of {reader.length} tokens holds the answer of any of its "
+                f"{len(table):,} questions; raise data.length or data.stride"
+            )
         self.ids, self.kinds, self.places = Ragged(ids), Ragged(kinds), np.asarray(places, np.int64)
         self.lengths = self.ids.lengths[:, None]
         asked = len(table) - lost
         without = sum(not each for each in table.columns[config.answers])
         passages = len(set(table.columns[config.context]))
         unknown = reader.tokenizer.unk
-        notes = [f"passages: {passages:,}; questions without an answer: {without:,} ({without / len(table):.2%})",
-                 f"windows of at most {reader.length} tokens: {len(self.ids):,}, {len(self.ids) / asked:.2f} each"]
+        notes = [
+            f"passages: {passages:,}; questions without an answer: {without:,} ({without / len(table):.2%})",
+            f"windows of at most {reader.length} tokens: {len(self.ids):,}, {len(self.ids) / asked:.2f} each",
+        ]
         self.report = DataReport(
-            asked, [LengthReport("question and passage", np.asarray(lengths),
-                                 0.0 if unknown is None else float((self.ids.flat == unknown).mean()))],
-            {"answer longer than what two windows have in common, and cut by them (data.length, data.stride)": lost,
-             "without a passage or question (data.drop_empty)": table.dropped}, notes)
+            asked,
+            [
+                LengthReport(
+                    "question and passage",
+                    np.asarray(lengths),
+                    0.0 if unknown is None else float((self.ids.flat == unknown).mean()),
+                )
+            ],
+            {
+                "answer longer than what two windows have in common, and cut by them (data.length, data.stride)": lost,
+                "without a passage or question (data.drop_empty)": table.dropped,
+            },
+            notes,
+        )
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Window numbers of every batch."""

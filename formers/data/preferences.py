@@ -1,6 +1,6 @@
 """Preferences: conversations with a better and a worse answer, for learning which one to give.
 
-    rows -> what was asked, chosen, rejected -> ChatEncoder, twice -> Choices: tokens, `counted` where the answers are
+rows -> what was asked, chosen, rejected -> ChatEncoder, twice -> Choices: tokens, `counted` where the answers are
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ def comparisons(table: Table, drop_empty: bool = False) -> Table:
             check_messages(messages, f"{where}, {side}", answered=True)
         asked = sides["chosen"][:-1]
         if asked != sides["rejected"][:-1]:
-            raise DataError(f"{where}: chosen and rejected differ before their last message, expected two answers to "
-                            "the same conversation")
+            raise DataError(
+                f"{where}: chosen and rejected differ before their last message, expected two answers to "
+                "the same conversation"
+            )
         if not asked:
             raise DataError(f"{where}: an answer without a question; give prompt, messages, or whole conversations")
         found["messages"].append(asked)
@@ -92,8 +94,9 @@ def comparisons(table: Table, drop_empty: bool = False) -> Table:
     if not kept:
         raise DataError(f"{table.name}: none of the {len(table):,} rows has two answers")
     chosen = table.select(kept)
-    return Table(table.name, dict(found), chosen.lines, table.dropped + len(table) - len(kept), chosen.rows,
-                 chosen.files)
+    return Table(
+        table.name, dict(found), chosen.lines, table.dropped + len(table) - len(kept), chosen.rows, chosen.files
+    )
 
 
 def answered(values: dict[str, Any], side: str, where: str) -> list[Message]:
@@ -154,11 +157,16 @@ class Choices:
                     ids[side].append(found.ids)
                     said[side].append(found.spoken)
                 self.rows.append(row)
-        self.dropped = {f"longer than {limit} tokens on a side (model.length, data.length)": long,
-                        "with two equal answers": equal, "with an empty answer (data.drop_empty)": table.dropped}
+        self.dropped = {
+            f"longer than {limit} tokens on a side (model.length, data.length)": long,
+            "with two equal answers": equal,
+            "with an empty answer (data.drop_empty)": table.dropped,
+        }
         if not self.rows:
-            raise DataError(f"{table.name}: all {len(table):,} rows are left out ({long:,} longer than {limit} tokens, "
-                            f"{equal:,} with two equal answers)")
+            raise DataError(
+                f"{table.name}: all {len(table):,} rows are left out ({long:,} longer than {limit} tokens, "
+                f"{equal:,} with two equal answers)"
+            )
         self.seen = lengths
         self.ids = [Ragged(ids[side]) for side in SIDES]
         self.said = [Ragged(said[side]) for side in SIDES]
@@ -184,5 +192,9 @@ class Choices:
         loss, every = (sum(int(side.flat.sum()) for side in self.said), sum(len(side.flat) for side in self.ids))
         shares = [0.0 if unknown is None else float((side.flat == unknown).mean()) for side in self.ids]
         sides = [LengthReport(side, np.array(self.seen[side]), shares[i]) for i, side in enumerate(SIDES)]
-        return DataReport(len(self.rows), sides, self.dropped,
-                          [f"loss: on {loss:,} of {every:,} tokens ({loss / every:.1%}), those of the answers"])
+        return DataReport(
+            len(self.rows),
+            sides,
+            self.dropped,
+            [f"loss: on {loss:,} of {every:,} tokens ({loss / every:.1%}), those of the answers"],
+        )

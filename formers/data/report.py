@@ -28,8 +28,10 @@ class LengthReport:
 
     def line(self) -> str:
         mean, middle, high = self.lengths.mean(), np.median(self.lengths), np.quantile(self.lengths, 0.99)
-        return (f"{self.name}: {self.histogram()} mean {mean:.1f}, median {middle:.0f}, 99% {high:.0f}, "
-                f"longest {self.lengths.max()} tokens; unknown {self.unknown_share:.3%}")
+        return (
+            f"{self.name}: {self.histogram()} mean {mean:.1f}, median {middle:.0f}, 99% {high:.0f}, "
+            f"longest {self.lengths.max()} tokens; unknown {self.unknown_share:.3%}"
+        )
 
 
 @dataclass
@@ -44,5 +46,9 @@ class DataReport:
     def lines(self) -> list[str]:
         total = self.examples + sum(self.dropped.values())
         left_out = [f"left out: {n:,} ({n / max(total, 1):.2%}) {why}" for why, n in self.dropped.items() if n]
-        return [f"examples: {self.examples:,}", *(s.line() for s in self.sides), *(left_out or ["left out: none"]),
-                *self.notes]
+        return [
+            f"examples: {self.examples:,}",
+            *(s.line() for s in self.sides),
+            *(left_out or ["left out: none"]),
+            *self.notes,
+        ]

@@ -89,8 +89,10 @@ class Table:
     def set_aside(self, most: int, what: str = "row") -> tuple[Table, Table]:
         """The other rows, and every k-th: a twentieth of all, at most `most`. what: the word for a row in a fault."""
         if len(self) < 2:
-            raise DataError(f"{self.name}: got {len(self)} {what}, expected at least 2 to set one aside for "
-                            "validation; give data.validation")
+            raise DataError(
+                f"{self.name}: got {len(self)} {what}, expected at least 2 to set one aside for "
+                "validation; give data.validation"
+            )
         aside = max(1, min(most, len(self) // 20))
         rows = np.unique(np.linspace(0, len(self) - 1, aside).astype(int))
         return self.select(np.delete(np.arange(len(self)), rows).tolist()), self.select(rows.tolist())
@@ -289,9 +291,7 @@ def _without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> T
     row = min(empty)
     column = next(column for column, rows in blank.items() if row in rows)
     many = f" (the first of {len(empty):,} such rows of {len(table):,})" if len(empty) > 1 else ""
-    raise fault(
-        table.where(row), f"column {quoted(column)} is empty{many}; remove them or set data.drop_empty = true"
-    )
+    raise fault(table.where(row), f"column {quoted(column)} is empty{many}; remove them or set data.drop_empty = true")
 
 
 def _white(value: object) -> bool:

@@ -25,8 +25,11 @@ def read_squad(name: str, columns: list[str]) -> Table:
     except json.JSONDecodeError as error:
         raise fault(f"{name}, line {error.lineno}, column {error.colno}", f"bad JSON: {error.msg}") from None
     except (KeyError, TypeError) as error:
-        raise fault(name, f"is one object, but not in SQuAD's form (data > paragraphs > qas; missing: {error}); write "
-                    "a list of objects, or .jsonl") from None
+        raise fault(
+            name,
+            f"is one object, but not in SQuAD's form (data > paragraphs > qas; missing: {error}); write "
+            "a list of objects, or .jsonl",
+        ) from None
     if not rows:
         raise fault(name, "there are no questions, expected at least one")
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(columns)})
@@ -37,5 +40,9 @@ def _rows(whole: Any) -> Iterator[tuple[str, str, list, list]]:
         for paragraph in article["paragraphs"]:
             for asked in paragraph["qas"]:
                 answers = [] if asked.get("is_impossible") else asked["answers"]
-                yield (paragraph["context"], asked["question"], [each["text"] for each in answers],
-                       [each["answer_start"] for each in answers])
+                yield (
+                    paragraph["context"],
+                    asked["question"],
+                    [each["text"] for each in answers],
+                    [each["answer_start"] for each in answers],
+                )

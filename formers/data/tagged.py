@@ -69,8 +69,15 @@ class TaggedData:
             table = read_conll(name, self.tokens, self.tags)
         else:
             count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
-            table = read_table(name, columns=[self.tokens, self.tags], text=[], split=part, seed=self.seed,
-                               count=count or None, drop_empty=self.drop_empty)
+            table = read_table(
+                name,
+                columns=[self.tokens, self.tags],
+                text=[],
+                split=part,
+                seed=self.seed,
+                count=count or None,
+                drop_empty=self.drop_empty,
+            )
         table = self.checked(table)
         if part == "train" and self.count and not name.startswith("builtin:"):
             table = table.select(range(min(self.count, len(table))))
@@ -85,19 +92,26 @@ class TaggedData:
                 if isinstance(values, list):
                     stray = next((each for each in values if not isinstance(each, str)), None)
                 if stray is not None or not isinstance(values, list):
-                    raise fault(table.where(row), f"column {quoted(column)} holds {quoted(stray)} "
-                                f"({type(stray).__name__}), expected a list of texts, one for each word")
+                    raise fault(
+                        table.where(row),
+                        f"column {quoted(column)} holds {quoted(stray)} "
+                        f"({type(stray).__name__}), expected a list of texts, one for each word",
+                    )
             if len(words) != len(tags):
-                raise fault(table.where(row), f"got {len(words)} words ({self.tokens}) but {len(tags)} tags "
-                            f"({self.tags}), expected a tag for each word")
+                raise fault(
+                    table.where(row),
+                    f"got {len(words)} words ({self.tokens}) but {len(tags)} tags "
+                    f"({self.tags}), expected a tag for each word",
+                )
             if not words:
                 empty.append(row)
         if not empty:
             return table
         if not self.drop_empty:
             many = f" (the first of {len(empty):,} such rows of {len(table):,})" if len(empty) > 1 else ""
-            raise fault(table.where(empty[0]), f"the sentence has no words{many}; remove it or set "
-                        "data.drop_empty = true")
+            raise fault(
+                table.where(empty[0]), f"the sentence has no words{many}; remove it or set data.drop_empty = true"
+            )
         if len(empty) == len(table):
             raise fault(table.name, f"all {len(table):,} sentences are without a word")
         kept = table.select(sorted(set(range(len(table))) - set(empty)))
@@ -114,8 +128,11 @@ class TaggedData:
         """The tags that occur, sorted. Raises DataError where there is one only: nothing could be learned."""
         found = sorted(set(chain.from_iterable(table.columns[self.tags])))
         if len(found) < 2:
-            raise fault(table.name, f"all words of its {len(table):,} sentences have the tag {quoted(found[0])}, "
-                        "expected at least two tags; is data.tags the right column?")
+            raise fault(
+                table.name,
+                f"all words of its {len(table):,} sentences have the tag {quoted(found[0])}, "
+                "expected at least two tags; is data.tags the right column?",
+            )
         return tuple(found)
 
     def numbers(self, table: Table, labels: Sequence[str]) -> list[list[int]]:
@@ -125,11 +142,18 @@ class TaggedData:
             return [[place[tag] for tag in tags] for tags in table.columns[self.tags]]
         except KeyError:
             pass
-        row, at = next((row, at) for row, tags in enumerate(table.columns[self.tags])
-                       for at, tag in enumerate(tags) if tag not in place)
+        row, at = next(
+            (row, at)
+            for row, tags in enumerate(table.columns[self.tags])
+            for at, tag in enumerate(tags)
+            if tag not in place
+        )
         word, tag = table.columns[self.tokens][row][at], table.columns[self.tags][row][at]
-        raise fault(table.where(row), f"word {at + 1} ({quoted(word)}) has the tag {quoted(tag)}, which the training "
-                    f"data does not have{nearest(tag, labels)}")
+        raise fault(
+            table.where(row),
+            f"word {at + 1} ({quoted(word)}) has the tag {quoted(tag)}, which the training "
+            f"data does not have{nearest(tag, labels)}",
+        )
 
 
 class TaggedBatch(NamedTuple):
@@ -164,12 +188,18 @@ class TaggedBatches:
         strange = missing / sum(lengths)
         notes = [f"words: {words:,}, tags: {len(labels)} ({listed(labels)})"]
         if cut:
-            notes.append(f"cut to {reader.length} tokens (data.length): {cut:,} sentences ({cut / len(rows):.2%}), "
-                         f"whose last {lost:,} words ({lost / words:.2%}) are not learned")
+            notes.append(
+                f"cut to {reader.length} tokens (data.length): {cut:,} sentences ({cut / len(rows):.2%}), "
+                f"whose last {lost:,} words ({lost / words:.2%}) are not learned"
+            )
         if bare:
             notes.append(f"words of which the tokenizer leaves nothing, not learned: {bare:,} ({bare / words:.2%})")
-        self.report = DataReport(len(rows), [LengthReport(config.tokens, self.lengths[:, 0], strange)],
-                                 {"without a word (data.drop_empty)": table.dropped}, notes)
+        self.report = DataReport(
+            len(rows),
+            [LengthReport(config.tokens, self.lengths[:, 0], strange)],
+            {"without a word (data.drop_empty)": table.dropped},
+            notes,
+        )
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Row numbers of every batch."""

@@ -130,7 +130,16 @@ def complete(
     """Run `generate` to its end: for every sentence, in order, its hypotheses."""
     done: dict[int, list[Hypothesis]] = {}
     for step in generate(
-        model, prompt, cache, strategy, stop=stop, limit=limit, filters=filters, keep=keep, pad=pad, until=until,
+        model,
+        prompt,
+        cache,
+        strategy,
+        stop=stop,
+        limit=limit,
+        filters=filters,
+        keep=keep,
+        pad=pad,
+        until=until,
         ahead=ahead,
     ):
         done |= step.done
@@ -146,9 +155,7 @@ def pad_left(tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @torch.no_grad()
-def score(
-    model: Decodable, prompt: Tensor, target: Tensor, cache: Cache, *, keep: Tensor | None = None
-) -> Tensor:
+def score(model: Decodable, prompt: Tensor, target: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor:
     """The log-probability of each token of `target` (sentences, length) after the prompt and those before."""
     scores, tokens = [], prompt
     for column in target.split(1, dim=1):
@@ -218,8 +225,10 @@ class _Search:
         self.totals = torch.zeros(len(prompt), 1, device=prompt.device)
         self.padded = keep is not None
         padding = [0] * len(prompt) if keep is None else (~keep).sum(1).tolist()
-        self.sentences = [_Sentence(place, [_Row(0, pad, 0.0)], limit, front)
-                          for place, (limit, front) in enumerate(zip(limits, padding, strict=True))]
+        self.sentences = [
+            _Sentence(place, [_Row(0, pad, 0.0)], limit, front)
+            for place, (limit, front) in enumerate(zip(limits, padding, strict=True))
+        ]
         self.dice = strategy.dice(len(prompt))
         self.length = 0
 
@@ -235,8 +244,7 @@ class _Search:
             self.advance(sentence, candidates)
             if self.strategy.independent:
                 step.tokens[sentence.place] = [
-                    one.token if one.total > -math.inf and one.token not in self.stop else None
-                    for one in candidates
+                    one.token if one.total > -math.inf and one.token not in self.stop else None for one in candidates
                 ]
             if sentence.done:
                 step.done[sentence.place] = [found for _, found in sentence.pool[: self.strategy.nbest]]

@@ -38,6 +38,7 @@ class Settings:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Settings:
         """Read a Hugging Face configuration (config.json overlaid with generation_config.json)."""
+
         def get(name: str, default: Any) -> Any:
             value = raw.get(name)
             return default if value is None else value
@@ -69,9 +70,16 @@ class Settings:
 
     def raw(self) -> dict[str, Any]:
         """The same as generation_config.json."""
-        open_ones = {"bos_token_id": self.bos, "forced_bos_token_id": self.forced_first,
-                     "forced_eos_token_id": self.forced_last, "do_sample": self.sample,
-                     "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
+        open_ones = {
+            "bos_token_id": self.bos,
+            "forced_bos_token_id": self.forced_first,
+            "forced_eos_token_id": self.forced_last,
+            "do_sample": self.sample,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+        }
         return {
             "decoder_start_token_id": self.start,
             **({"eos_token_id": self.stop[0] if len(self.stop) == 1 else list(self.stop)} if self.stop else {}),

@@ -21,7 +21,8 @@ def is_bio(labels: Sequence[str]) -> bool:
     """Whether a set of labels marks entities: "O" and "B-PER", "I-PER" ... (IOB, IOB2, BIOES, BILOU)."""
     marked = [label for label in labels if label != "O"]
     return any(label[:2] in ("B-", "I-") for label in marked) and all(
-        len(label) > 2 and label[0] in MARKS and label[1] == "-" for label in marked)
+        len(label) > 2 and label[0] in MARKS and label[1] == "-" for label in marked
+    )
 
 
 def spans(tags: Sequence[str]) -> list[Span]:

@@ -64,8 +64,15 @@ class CausalLM(nn.Module):
             size = c.stack.head_dim or c.stack.dim // c.stack.heads
             rotary = Rotary(size, base=c.rotary_base, stretch=c.rotary_stretch)
             local = None if c.local_rotary_base is None else Rotary(size, base=c.local_rotary_base)
-        self.stack = Stack(c.stack, causal=True, rotary=rotary, local_rotary=local, windows=c.windows,
-                           final_norm=c.final_norm, block=BLOCKS[c.block])
+        self.stack = Stack(
+            c.stack,
+            causal=True,
+            rotary=rotary,
+            local_rotary=local,
+            windows=c.windows,
+            final_norm=c.final_norm,
+            block=BLOCKS[c.block],
+        )
         self.head = None if c.tied else nn.Linear(c.stack.dim, c.vocab, bias=False)
         self.initialise()
 
@@ -147,11 +154,21 @@ def _within(documents: Tensor) -> Tensor:
 
 
 _GPT = StackConfig(dim=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh")
-_LLAMA = StackConfig(dim=768, layers=12, heads=12, hidden=2048, norm="rms", activation="silu", gated=True, bias="",
-                     feed_forward_bias=False)
+_LLAMA = StackConfig(
+    dim=768,
+    layers=12,
+    heads=12,
+    hidden=2048,
+    norm="rms",
+    activation="silu",
+    gated=True,
+    bias="",
+    feed_forward_bias=False,
+)
 FORMS: dict[str, CausalConfig] = {
-    "gpt": CausalConfig(stack=replace(_GPT, norm_first=False), vocab=40478, length=512, positions="learned",
-                        final_norm=False),
+    "gpt": CausalConfig(
+        stack=replace(_GPT, norm_first=False), vocab=40478, length=512, positions="learned", final_norm=False
+    ),
     "gpt2": CausalConfig(stack=_GPT, vocab=50257, positions="learned"),
     "llama": CausalConfig(stack=_LLAMA, vocab=32000, length=2048),
     "qwen2": CausalConfig(stack=replace(_LLAMA, bias="qkv", norm_eps=1e-6), vocab=32000, length=2048),
@@ -220,8 +237,14 @@ class CausalSizes:
     def config(self, vocab: int) -> CausalConfig:
         """The whole config for a vocabulary."""
         form = FORMS[self.form]
-        sizes: dict[str, Any] = {"dim": self.dim, "layers": self.layers, "heads": self.heads, "hidden": self.hidden,
-                                 "kv_heads": self.kv_heads or None, "dropout": self.dropout}
+        sizes: dict[str, Any] = {
+            "dim": self.dim,
+            "layers": self.layers,
+            "heads": self.heads,
+            "hidden": self.hidden,
+            "kv_heads": self.kv_heads or None,
+            "dropout": self.dropout,
+        }
         if not self.bias:
             sizes |= {"bias": "", "feed_forward_bias": False}
         return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length, tied=self.tied)

@@ -131,14 +131,17 @@ FORMS: dict[str, EncoderConfig] = {
     "bert": EncoderConfig(stack=_BERT, vocab=30522),
     "roberta": EncoderConfig(stack=replace(_BERT, norm_eps=1e-5), vocab=50265, position_offset=2, segments=1),
     "distilbert": EncoderConfig(stack=replace(_BERT, layers=6), vocab=30522, segments=0, pooler=""),
-    "albert": EncoderConfig(stack=replace(_BERT, activation="gelu_tanh", dropout=0.0), vocab=30000, embedding_dim=128,
-                            repeat=12),
+    "albert": EncoderConfig(
+        stack=replace(_BERT, activation="gelu_tanh", dropout=0.0), vocab=30000, embedding_dim=128, repeat=12
+    ),
     "electra": EncoderConfig(stack=_BERT, vocab=30522, pooler=""),
-    "mpnet": EncoderConfig(stack=replace(_BERT, norm_eps=1e-5), vocab=30527, position_offset=2, segments=0,
-                           relative_buckets=32),
+    "mpnet": EncoderConfig(
+        stack=replace(_BERT, norm_eps=1e-5), vocab=30527, position_offset=2, segments=0, relative_buckets=32
+    ),
     "roformer": EncoderConfig(stack=_BERT, vocab=50000, length=1536, positions="rotary", pooler=""),
-    "deberta": EncoderConfig(stack=_DEBERTA, vocab=128100, positions="none", segments=0, pooler="",
-                             disentangled=Disentangled()),
+    "deberta": EncoderConfig(
+        stack=_DEBERTA, vocab=128100, positions="none", segments=0, pooler="", disentangled=Disentangled()
+    ),
 }
 # Published sizes by name: form, (layers, dim, heads, hidden), vocabulary, width of the embeddings.
 PRESETS: dict[str, tuple[str, tuple[int, int, int, int], int, int | None]] = {
@@ -195,14 +198,26 @@ class EncoderSizes:
     def __post_init__(self) -> None:
         check_sizes(self, FORMS, ("dim", "layers", "heads", "hidden", "length"))
         if self.embedding_dim < 0 or (self.embedding_dim and self.form not in ("albert", "electra", "roformer")):
-            raise ConfigError(f"model.embedding_dim ({self.embedding_dim}) is for albert, electra and roformer, "
-                              f"not for {self.form}; leave it at 0")
+            raise ConfigError(
+                f"model.embedding_dim ({self.embedding_dim}) is for albert, electra and roformer, "
+                f"not for {self.form}; leave it at 0"
+            )
 
     def config(self, vocab: int) -> EncoderConfig:
         """The whole config for a vocabulary."""
         form = FORMS[self.form]
-        sizes: dict[str, Any] = {"dim": self.dim, "layers": self.layers, "heads": self.heads, "hidden": self.hidden,
-                                 "dropout": self.dropout}
-        return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length,
-                       embedding_dim=self.embedding_dim or form.embedding_dim,
-                       repeat=self.layers if form.repeat > 1 else 1)
+        sizes: dict[str, Any] = {
+            "dim": self.dim,
+            "layers": self.layers,
+            "heads": self.heads,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+        }
+        return replace(
+            form,
+            stack=replace(form.stack, **sizes),
+            vocab=vocab,
+            length=self.length,
+            embedding_dim=self.embedding_dim or form.embedding_dim,
+            repeat=self.layers if form.repeat > 1 else 1,
+        )

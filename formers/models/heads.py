@@ -70,7 +70,10 @@ class MaskedWords(nn.Module):
         self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length vocab"]:
         return self.logits(self.words(self.encoder(tokens, segments=segments, keep=keep)))
@@ -89,7 +92,10 @@ class Pretraining(nn.Module):
         initialise(self.next)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> tuple[Float[Tensor, "batch length vocab"], Float[Tensor, "batch 2"]]:
         """Logits of the word at each place, and of (it follows, it does not)."""
@@ -110,7 +116,10 @@ class NextSentence(nn.Module):
         initialise(self.next)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch 2"]:
         """Logits of (it follows, it does not)."""
@@ -127,7 +136,10 @@ class SequenceClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
@@ -145,7 +157,10 @@ class TokenClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
@@ -162,7 +177,10 @@ class SpanFinder(nn.Module):
         initialise(self.out)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length 2"]:
         """Logits of each token to be the first, and to be the last of the answer."""
@@ -179,7 +197,9 @@ class MultipleChoice(nn.Module):
         initialise(self.out)
 
     def forward(
-        self, tokens: Int[Tensor, "batch choices length"], *,
+        self,
+        tokens: Int[Tensor, "batch choices length"],
+        *,
         segments: Int[Tensor, "batch choices length"] | None = None,
         keep: Bool[Tensor, "batch choices length"] | None = None,
     ) -> Float[Tensor, "batch choices"]:
@@ -202,7 +222,10 @@ class ReplacedTokens(nn.Module):
         self.out.apply(initialise)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], *, segments: Int[Tensor, "batch length"] | None = None,
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        segments: Int[Tensor, "batch length"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length"]:
         """Logits of each token to be a replaced one."""
@@ -211,7 +234,13 @@ class ReplacedTokens(nn.Module):
 
 
 HEADS: tuple[type[nn.Module], ...] = (
-    MaskedWords, Pretraining, NextSentence, SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice,
+    MaskedWords,
+    Pretraining,
+    NextSentence,
+    SequenceClassifier,
+    TokenClassifier,
+    SpanFinder,
+    MultipleChoice,
     ReplacedTokens,
 )
 

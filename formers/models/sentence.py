@@ -19,7 +19,10 @@ from formers.blocks.pooling import pool
 
 POOLINGS = ("first", "mean", "max", "mean_sqrt")
 BENDS: dict[str, Callable[[Tensor], Tensor]] = {
-    **ACTIVATIONS, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": lambda x: x,
+    **ACTIVATIONS,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda x: x,
 }
 
 

@@ -17,7 +17,8 @@ def check_sizes(sizes: Any, forms: Mapping[str, Any], counts: Sequence[str]) -> 
             raise ConfigError(f"model.{name} ({getattr(sizes, name)}) must be at least 1")
     pairs = 2 if forms[sizes.form].positions == "rotary" else 1  # rotary turns pairs of features
     if sizes.dim % (sizes.heads * pairs):
-        raise ConfigError(f"model.dim ({sizes.dim}) must be a multiple of "
-                          f"{'2 * ' if pairs == 2 else ''}model.heads ({sizes.heads})")
+        raise ConfigError(
+            f"model.dim ({sizes.dim}) must be a multiple of {'2 * ' if pairs == 2 else ''}model.heads ({sizes.heads})"
+        )
     if not 0 <= sizes.dropout < 1:
         raise ConfigError(f"model.dropout ({sizes.dropout}) must be in [0, 1)")

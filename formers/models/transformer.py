@@ -94,8 +94,9 @@ class Transformer(nn.Module):
             )
         if c.positions == "rotary":
             rotary = Rotary(stack.head_dim or stack.dim // stack.heads)
-        return Stack(stack, causal=causal, memory_dim=memory_dim, rotary=rotary, relative=relative,
-                     final_norm=c.final_norm)
+        return Stack(
+            stack, causal=causal, memory_dim=memory_dim, rotary=rotary, relative=relative, final_norm=c.final_norm
+        )
 
     def initialise(self) -> None:
         """Glorot-uniform matrices, zero biases, embeddings of unit length; T5's unscaled queries start small."""
@@ -173,8 +174,10 @@ class Transformer(nn.Module):
         lengths = keep.shape[1] - keep.flip(1).int().argmax(1)  # up to the last real token
         order = lengths.argsort(descending=True)
         longest = [int(lengths[rows[0]]) for rows in order.split(ROWS)]
-        found = [F.pad(self.encode(source[rows, :most], keep[rows, :most]), (0, 0, 0, keep.shape[1] - most))
-                 for rows, most in zip(order.split(ROWS), longest, strict=True)]
+        found = [
+            F.pad(self.encode(source[rows, :most], keep[rows, :most]), (0, 0, 0, keep.shape[1] - most))
+            for rows, most in zip(order.split(ROWS), longest, strict=True)
+        ]
         return torch.cat(found)[order.argsort()]
 
     def extend(
@@ -203,14 +206,21 @@ class Form:
 _T5 = {"norm": "rms", "norm_eps": 1e-6, "bias": "", "feed_forward_bias": False, "scale": 1.0}
 FORMS = {
     "original": Form("sinusoidal", {"norm_first": False, "activation": "relu"}, {"scale_embedding": True}),
-    "marian": Form("split_sinusoidal", {"norm_first": False, "activation": "relu"},
-                   {"scale_embedding": True, "logit_bias": True}),
-    "bart": Form("learned", {"norm_first": False, "activation": "gelu"},
-                 {"position_offset": 2, "embedding_norm": True, "logit_bias": True}),
+    "marian": Form(
+        "split_sinusoidal", {"norm_first": False, "activation": "relu"}, {"scale_embedding": True, "logit_bias": True}
+    ),
+    "bart": Form(
+        "learned",
+        {"norm_first": False, "activation": "gelu"},
+        {"position_offset": 2, "embedding_norm": True, "logit_bias": True},
+    ),
     "t5": Form("relative", {**_T5, "activation": "relu"}, {"final_norm": True}),
     "t5_v1_1": Form("relative", {**_T5, "activation": "gelu_tanh", "gated": True}, {"final_norm": True, "tied": False}),
-    "modern": Form("rotary", {"norm": "rms", "bias": "", "feed_forward_bias": False, "activation": "silu",
-                              "gated": True}, {"final_norm": True}),
+    "modern": Form(
+        "rotary",
+        {"norm": "rms", "bias": "", "feed_forward_bias": False, "activation": "silu", "gated": True},
+        {"final_norm": True},
+    ),
 }
 
 
@@ -243,8 +253,13 @@ class TransformerSizes:
     def config(self, vocab: int) -> TransformerConfig:
         """The whole config for a vocabulary."""
         chosen = FORMS[self.form]
-        stack: dict[str, Any] = {"dim": self.dim, "heads": self.heads, "hidden": self.hidden,
-                                 "dropout": self.dropout, **chosen.stack}
+        stack: dict[str, Any] = {
+            "dim": self.dim,
+            "heads": self.heads,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+            **chosen.stack,
+        }
         rest = dict(chosen.rest)
         if chosen.positions == "relative":  # T5: the tied head is scaled
             stack["head_dim"] = self.dim // self.heads
@@ -252,5 +267,8 @@ class TransformerSizes:
         return TransformerConfig(
             encoder=StackConfig(layers=self.encoder_layers, **stack),
             decoder=StackConfig(layers=self.decoder_layers, **stack),
-            vocab=vocab, positions=chosen.positions, length=self.length, **rest,
+            vocab=vocab,
+            positions=chosen.positions,
+            length=self.length,
+            **rest,
         )

@@ -49,8 +49,11 @@ def head_parts(model: nn.Module, *, same: bool) -> list[str]:
     """
     if not isinstance(model, HEADS) or (same and not isinstance(model, OF_TASKS)):
         return []
-    return [name for name, _ in model.named_parameters()
-            if not name.startswith("encoder.") or name.startswith("encoder.pooler.")]
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if not name.startswith("encoder.") or name.startswith("encoder.pooler.")
+    ]
 
 
 def learned_head(model: nn.Module) -> dict[str, Tensor]:
@@ -58,8 +61,11 @@ def learned_head(model: nn.Module) -> dict[str, Tensor]:
     weights = dict(model.named_parameters())
     if any(module.base.weight.requires_grad for module in adapted(model).values()):
         return {}
-    return {name: weights[name] for name in head_parts(model, same=False) if weights[name].requires_grad
-            and ".adapters." not in name}
+    return {
+        name: weights[name]
+        for name in head_parts(model, same=False)
+        if weights[name].requires_grad and ".adapters." not in name
+    }
 
 
 def head_files(model: nn.Module) -> dict[str, Content]:
@@ -113,8 +119,11 @@ def own_state(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
     if type(model) is not type(base):
         return {}
     sizes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    return {name: tensor.clone() for name, tensor in base.state_dict().items()
-            if not name.startswith("encoder.") and sizes.get(name) == tensor.shape}
+    return {
+        name: tensor.clone()
+        for name, tensor in base.state_dict().items()
+        if not name.startswith("encoder.") and sizes.get(name) == tensor.shape
+    }
 
 
 def given(folder: Path) -> tuple[type[nn.Module], Any] | None:

@@ -83,8 +83,11 @@ def read_adapter(folder: str | Path) -> Adapter:
     """The config and tensors of an adapter folder. Raises CheckpointError for missing or broken files."""
     folder = Path(folder).expanduser()
     if not is_adapter(folder):
-        raise CheckpointError(f"{folder} holds no adapter (it has no {PEFT[0]} and no {CHANGES[0]})"
-                              if not (folder / CONFIG).exists() else f"{folder} holds a whole model, no adapter")
+        raise CheckpointError(
+            f"{folder} holds no adapter (it has no {PEFT[0]} and no {CHANGES[0]})"
+            if not (folder / CONFIG).exists()
+            else f"{folder} holds a whole model, no adapter"
+        )
     names = PEFT if (folder / PEFT[0]).exists() else CHANGES
     raw = read_json(folder / names[0])
     if names is CHANGES and (raw.get("format") != FORMAT or not isinstance(raw.get("kind"), str)):
@@ -119,8 +122,10 @@ def load_adapter(
     fitted = fit(adapter, model, layout(model, family))
     if fitted.whole:
         names = ", ".join(sorted(fitted.whole)[:3])
-        raise CheckpointError(f"the adapter {folder} replaces whole weights ({names} ...), so it cannot lie beside "
-                              "others; formers.load opens it, formers adapt merge writes the whole model")
+        raise CheckpointError(
+            f"the adapter {folder} replaces whole weights ({names} ...), so it cannot lie beside "
+            "others; formers.load opens it, formers adapt merge writes the whole model"
+        )
     attach(model, fitted.parts, name)
     return list(fitted.parts)
 
@@ -138,8 +143,14 @@ def merge_adapter(model: nn.Module, fitted: Fitted, share: float = 1.0) -> None:
 
 
 def save_adapter(
-    folder: str | Path, model: nn.Module, *, base: str = "", name: str = "default", kind: str = "lora",
-    family: str | None = None, extra: Mapping[str, Content] | None = None,
+    folder: str | Path,
+    model: nn.Module,
+    *,
+    base: str = "",
+    name: str = "default",
+    kind: str = "lora",
+    family: str | None = None,
+    extra: Mapping[str, Content] | None = None,
 ) -> Path:
     """Write one adapter of a model (kind "lora", peft's format), or the weights that learn (any other kind).
 
@@ -173,8 +184,13 @@ def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
         for rule in table:
             for pattern in rule.target_patterns:
                 if len(rule.targets) > 1 and (match := pattern.fullmatch(name)):
-                    found.update({each: state[each] for target in rule.targets
-                                  if (each := fill(target, match.groupdict())) in state})
+                    found.update(
+                        {
+                            each: state[each]
+                            for target in rule.targets
+                            if (each := fill(target, match.groupdict())) in state
+                        }
+                    )
     return found
 
 
@@ -256,5 +272,10 @@ def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
     config = {**loaded.config, **generation}
     tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, loaded.model, folder)
-    return replace(loaded, folder=folder, config=config, tokenizer=tokenizer or loaded.tokenizer,
-                   template=load_template(folder) or loaded.template)
+    return replace(
+        loaded,
+        folder=folder,
+        config=config,
+        tokenizer=tokenizer or loaded.tokenizer,
+        template=load_template(folder) or loaded.template,
+    )

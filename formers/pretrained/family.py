@@ -14,8 +14,14 @@ from formers.errors import CheckpointError
 from formers.pretrained.fields import Fields, Native
 from formers.pretrained.mapping import Loaded, as_rules, to_ours, to_theirs
 
-RANDOM = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.nn.init.trunc_normal_, torch.nn.init.normal_,
-          torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_}
+RANDOM = {
+    torch.Tensor.uniform_,
+    torch.Tensor.normal_,
+    torch.nn.init.trunc_normal_,
+    torch.nn.init.normal_,
+    torch.nn.init.uniform_,
+    torch.nn.init.kaiming_uniform_,
+}
 
 
 class WithoutDice(TorchFunctionMode):
@@ -48,7 +54,11 @@ class Family:
         return self.weights(config) if callable(self.weights) else self.weights
 
     def build(
-        self, raw: Mapping[str, Any], tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None,
+        self,
+        raw: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        *,
+        dtype: torch.dtype | None = None,
         what: str = "the checkpoint",
     ) -> tuple[nn.Module, str]:
         """Our model with these weights, and the prefix change that was needed. Raises CheckpointError."""

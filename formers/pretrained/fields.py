@@ -112,8 +112,7 @@ class Fields:
             expected = value(raw) if callable(value) else value
             if key in given and given[key] != expected:
                 raise CheckpointError(
-                    f"{what}: {key} = {json.dumps(given[key])}, "
-                    f"but this family computes {json.dumps(expected)} only"
+                    f"{what}: {key} = {json.dumps(given[key])}, but this family computes {json.dumps(expected)} only"
                 )
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
@@ -126,7 +125,7 @@ class Fields:
                 return None
             if values is None:
                 raw[key] = found[0]
-            elif (back := [theirs for theirs, ours in values.items() if ours == found[0]]):
+            elif back := [theirs for theirs, ours in values.items() if ours == found[0]]:
                 raw[key] = back[0]
             else:
                 return None
@@ -187,8 +186,14 @@ def revive(kind: type, tree: Mapping[str, Any]) -> Any:
     return kind(**{key: _as_hinted(hints[key], value, key) for key, value in tree.items()})
 
 
-JSON_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-              type(None): "null"}
+JSON_NAMES = {
+    tuple: "a list",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "null",
+}
 
 
 def _as_hinted(hint: Any, value: Any, key: str) -> Any:

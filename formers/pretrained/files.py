@@ -25,14 +25,33 @@ INDEX = WEIGHTS + ".index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
 OWNED = (
-    CONFIG, GENERATION, WEIGHTS, INDEX, "model-*-of-*.safetensors", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "target_vocab.json", "merges.txt",
-    "source.spm", "target.spm", "spiece.model",
+    CONFIG,
+    GENERATION,
+    WEIGHTS,
+    INDEX,
+    "model-*-of-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "target_vocab.json",
+    "merges.txt",
+    "source.spm",
+    "target.spm",
+    "spiece.model",
 )
 
 # what an unpickler stumbles into, depending on the byte where a file is broken
 BROKEN_PICKLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, struct.error,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    struct.error,
 )
 
 Content = bytes | Callable[[Path], None]
@@ -136,9 +155,11 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     """A writer of these tensors, for `write_folder`."""
+
     def write(path: Path) -> None:
         plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         save_file(plain, path, {"format": "pt"})
+
     return write
 
 
@@ -209,8 +230,11 @@ def swap(fresh: Path, path: Path, files: Mapping[str, Content]) -> None:
     if not path.exists():
         fresh.rename(path)
         return
-    kept = [entry.name for entry in path.iterdir()
-            if entry.name not in files and not any(fnmatch(entry.name, owned) for owned in OWNED)]
+    kept = [
+        entry.name
+        for entry in path.iterdir()
+        if entry.name not in files and not any(fnmatch(entry.name, owned) for owned in OWNED)
+    ]
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
     path.rename(old / "folder")
     try:

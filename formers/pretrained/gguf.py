@@ -32,42 +32,76 @@ from formers.text.gguf_tokenizer import gguf_tokenizer, special_ids
 Raw = dict[str, Any]
 ROPE_FREQUENCIES = "rope_freqs.weight"
 SIZES = {
-    "context_length": "max_position_embeddings", "embedding_length": "hidden_size",
-    "block_count": "num_hidden_layers", "feed_forward_length": "intermediate_size",
-    "attention.head_count": "num_attention_heads", "attention.head_count_kv": "num_key_value_heads",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
 }
 GPT2_SIZES = {
-    "context_length": "n_positions", "embedding_length": "n_embd", "block_count": "n_layer",
-    "feed_forward_length": "n_inner", "attention.head_count": "n_head",
+    "context_length": "n_positions",
+    "embedding_length": "n_embd",
+    "block_count": "n_layer",
+    "feed_forward_length": "n_inner",
+    "attention.head_count": "n_head",
     "attention.layer_norm_epsilon": "layer_norm_epsilon",
 }
 FRACTIONS = ("epsilon", "freq_base", "freq_base_swa", "factor", "scale_linear")  # the rest are whole numbers
 OPTIONAL = {"attention.head_count_kv"}  # absent: as many as heads
 # read below, or known to say nothing about what the network computes
 READ = {
-    "vocab_size", "attention.key_length", "attention.value_length", "attention.sliding_window",
-    "attention.sliding_window_pattern", "attention.causal", "rope.dimension_count", "rope.freq_base",
-    "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
-    "rope.scaling.finetuned", "rope.scale_linear", "tensor_data_layout",
+    "vocab_size",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.causal",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scale_linear",
+    "tensor_data_layout",
 }
 LAYER = {
-    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
 }
 QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 GEMMA_LAYER = {
-    **LAYER, **QK_NORMS, "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
+    **LAYER,
+    **QK_NORMS,
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 GPT2_LAYER = {
-    "attn_norm": "ln_1", "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_norm": "ln_2",
-    "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
+    "attn_norm": "ln_1",
+    "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj",
+    "ffn_norm": "ln_2",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
 }
-GPT2_OUTER = {"token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f",
-              "output": "lm_head"}
+GPT2_OUTER = {
+    "token_embd": "transformer.wte",
+    "position_embd": "transformer.wpe",
+    "output_norm": "transformer.ln_f",
+    "output": "lm_head",
+}
 MINUS_ONE = Op("minus one", lambda x: x - 1, lambda x: x + 1)
 
 
@@ -121,8 +155,9 @@ def load_gguf(
     model = model if device is None else model.to(device)
     template = None
     if tokenizer is not None and "chat_template" in tokenizer.settings:
-        specials = {key: value for key, value in tokenizer.settings.items()
-                    if key.endswith("_token") and isinstance(value, str)}
+        specials = {
+            key: value for key, value in tokenizer.settings.items() if key.endswith("_token") and isinstance(value, str)
+        }
         where = f"the chat template of {file.path}"
         template = ChatTemplate(tokenizer.settings["chat_template"], specials, where=where)
     return Loaded(model, kind.model_type, config, tokenizer, file.path, prefix, template)
@@ -136,8 +171,9 @@ def read_config(file: GgufFile) -> tuple[Raw, Architecture]:
     if found not in ARCHITECTURES:
         raise CheckpointError(f"{what}: architecture {found!r} is not supported{nearest(found, ARCHITECTURES)}")
     architecture = ARCHITECTURES[found]
-    given = {key.removeprefix(f"{found}."): value for key, value in file.metadata.items()
-             if key.startswith(f"{found}.")}
+    given = {
+        key.removeprefix(f"{found}."): value for key, value in file.metadata.items() if key.startswith(f"{found}.")
+    }
     for key, value in given.items():
         if key not in {*architecture.sizes, *READ} and value:
             raise CheckpointError(
@@ -208,8 +244,9 @@ def read_tensors(file: GgufFile, architecture: Architecture, raw: Raw, dtype: to
             try:
                 tensors[name] = op.forward(tensor)
             except RuntimeError as fault:
-                raise CheckpointError(f"{file.path}: tensor {entry.name} of shape {entry.shape} does not fit the heads "
-                                      f"({fault})") from fault
+                raise CheckpointError(
+                    f"{file.path}: tensor {entry.name} of shape {entry.shape} does not fit the heads ({fault})"
+                ) from fault
     return tensors
 
 
@@ -222,12 +259,16 @@ def rotary(file: GgufFile, raw: Raw) -> Raw:
     size = plain(file, "attention.key_length", raw["hidden_size"] // heads)
     for key in ("attention.value_length", "rope.dimension_count"):
         if (other := plain(file, key, size)) != size:
-            raise CheckpointError(f"{file.path}: {key} is {other}, but the heads are {size} wide, and only equal ones "
-                                  "are computed here")
+            raise CheckpointError(
+                f"{file.path}: {key} is {other}, but the heads are {size} wide, and only equal ones are computed here"
+            )
     if file.metadata.get(f"{file.metadata['general.architecture']}.attention.causal", True) is not True:
         raise CheckpointError(f"{file.path} is an encoder (attention.causal is false); this reads decoders only")
-    found = {"head_dim": size, "rope_theta": plain(file, "rope.freq_base", 10000.0),
-             "num_key_value_heads": raw.get("num_key_value_heads", heads)}
+    found = {
+        "head_dim": size,
+        "rope_theta": plain(file, "rope.freq_base", 10000.0),
+        "num_key_value_heads": raw.get("num_key_value_heads", heads),
+    }
     stretch = rope_scaling(file, found["rope_theta"], size)
     return found if stretch is None else {**found, "rope_scaling": stretch}
 
@@ -244,8 +285,9 @@ def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
         return None
     factors = file.tensor(ROPE_FREQUENCIES).double()
     if factors.shape != (size // 2,):
-        raise CheckpointError(f"{file.path}: {ROPE_FREQUENCIES} has shape {tuple(factors.shape)}, "
-                              f"expected ({size // 2},)")
+        raise CheckpointError(
+            f"{file.path}: {ROPE_FREQUENCIES} has shape {tuple(factors.shape)}, expected ({size // 2},)"
+        )
     if bool((factors == 1).all()):
         return None
     turns = base ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
@@ -254,8 +296,13 @@ def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
     for original in (8192, *(2**power for power in range(5, 24))):
         share = ((original * turns / (2 * math.pi) - 1.0) / (4.0 - 1.0)).clamp(0, 1)
         if torch.allclose(1 / ((1 - share) / most + share), factors, rtol=1e-4, atol=0):
-            return {"rope_type": "llama3", "factor": most, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                    "original_max_position_embeddings": original}
+            return {
+                "rope_type": "llama3",
+                "factor": most,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": original,
+            }
     raise CheckpointError(f"{file.path}: {ROPE_FREQUENCIES} holds factors that are not those of Llama 3's stretch")
 
 
@@ -287,7 +334,8 @@ def gemma(file: GgufFile, raw: Raw) -> Raw:
         pattern = plain(file, "attention.sliding_window_pattern", 6)
         local = [(i + 1) % pattern != 0 for i in range(layers)]
     found = {
-        **rotary(file, raw), "rope_local_base_freq": plain(file, "rope.freq_base_swa", 10000.0),
+        **rotary(file, raw),
+        "rope_local_base_freq": plain(file, "rope.freq_base_swa", 10000.0),
         "layer_types": ["sliding_attention" if window and each else "full_attention" for each in local],
     }
     # the 27B model alone scales by another number; llama.cpp too knows it by its 62 layers
@@ -299,22 +347,40 @@ def gemma(file: GgufFile, raw: Raw) -> Raw:
 SILU = {"hidden_act": "silu"}
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture(
-        model_type="llama", fixed=SILU, more=llama,
+        model_type="llama",
+        fixed=SILU,
+        more=llama,
         ops=lambda raw: {
-            "attn_q": unturned(raw["num_attention_heads"]), "attn_k": unturned(raw["num_key_value_heads"]),
+            "attn_q": unturned(raw["num_attention_heads"]),
+            "attn_k": unturned(raw["num_key_value_heads"]),
         },
     ),
     "qwen2": Architecture(model_type="qwen2", fixed=SILU, more=rotary),
     "qwen3": Architecture(model_type="qwen3", fixed=SILU, more=rotary, layer={**LAYER, **QK_NORMS}),
     "gemma3": Architecture(
-        model_type="gemma3_text", fixed={"hidden_activation": "gelu_pytorch_tanh"}, more=gemma, layer=GEMMA_LAYER,
+        model_type="gemma3_text",
+        fixed={"hidden_activation": "gelu_pytorch_tanh"},
+        more=gemma,
+        layer=GEMMA_LAYER,
         ops=lambda raw: dict.fromkeys(
-            ("output_norm", "attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm",
-             "post_ffw_norm"), MINUS_ONE,
+            (
+                "output_norm",
+                "attn_norm",
+                "attn_q_norm",
+                "attn_k_norm",
+                "post_attention_norm",
+                "ffn_norm",
+                "post_ffw_norm",
+            ),
+            MINUS_ONE,
         ),
     ),
     "gpt2": Architecture(
-        model_type="gpt2", sizes=GPT2_SIZES, outer=GPT2_OUTER, layer=GPT2_LAYER, layers="transformer.h",
+        model_type="gpt2",
+        sizes=GPT2_SIZES,
+        outer=GPT2_OUTER,
+        layer=GPT2_LAYER,
+        layers="transformer.h",
         fixed={"activation_function": "gelu_new"},
         ops=lambda raw: dict.fromkeys(("attn_qkv", "attn_output", "ffn_up", "ffn_down"), TRANSPOSED),
     ),

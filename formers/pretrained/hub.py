@@ -38,7 +38,11 @@ def fetch_gguf(source: str, *, offline: bool | None = None) -> Path:
 
 
 def fetch(
-    id: str, *, revision: str | None = None, offline: bool | None = None, allow_bin: bool = False,
+    id: str,
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+    allow_bin: bool = False,
     only: str | None = None,
 ) -> Path:
     """The local folder of `owner/name` or `owner/name@revision`, downloaded unless the cache has it.
@@ -62,11 +66,17 @@ def fetch(
     # the library's own class where it is not an OSError (httpx), for a connection that breaks on the way
     broken = (OSError, getattr(errors, "HTTPError", OSError))
     try:
-        return Path(snapshot_download(
-            name, revision=revision, cache_dir=cache_folder(), endpoint=endpoint, local_files_only=offline,
-            allow_patterns=[only] if only else [*FILES, "*.bin"] if allow_bin else FILES,
-            ignore_patterns=None if only else SKIPPED,
-        ))
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                cache_dir=cache_folder(),
+                endpoint=endpoint,
+                local_files_only=offline,
+                allow_patterns=[only] if only else [*FILES, "*.bin"] if allow_bin else FILES,
+                ignore_patterns=None if only else SKIPPED,
+            )
+        )
     except errors.GatedRepoError as fault:
         raise CheckpointError(
             f"{shown} needs a permission: accept its terms at {endpoint}/{name}, and set HF_TOKEN"
@@ -84,9 +94,7 @@ def fetch(
             ) from fault
         raise CheckpointError(f"{shown} is not in the cache, and {endpoint} cannot be reached") from fault
     except broken as fault:
-        raise CheckpointError(
-            f"downloading {shown} from {endpoint} broke off: {str(fault).splitlines()[0]}"
-        ) from fault
+        raise CheckpointError(f"downloading {shown} from {endpoint} broke off: {str(fault).splitlines()[0]}") from fault
 
 
 def cache_folder() -> Path:

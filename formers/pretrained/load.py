@@ -34,8 +34,14 @@ from formers.text.tokenizer import Tokenizer, load_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Token ids that old readers look for in config.json and new ones in generation_config.json
-IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id", "forced_eos_token_id",
-       "forced_bos_token_id")
+IDS = (
+    "pad_token_id",
+    "eos_token_id",
+    "bos_token_id",
+    "decoder_start_token_id",
+    "forced_eos_token_id",
+    "forced_bos_token_id",
+)
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SHARD = 5 * 10**9  # bytes in one file of weights, as other libraries write them
 
@@ -62,7 +68,10 @@ class Loaded:
 
 
 def load_model(
-    folder: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
     allow_bin: bool = False,
 ) -> Loaded:
     """A model folder (ours, or a published one) or .gguf file as our model in evaluation mode, fp32 unless `dtype`.
@@ -94,9 +103,15 @@ def load_model(
 
 
 def save_model(
-    folder: str | Path, model: nn.Module, *, tokenizer: Tokenizer | None = None,
-    generation: Mapping[str, Any] | None = None, family: str | None = None,
-    extra: Mapping[str, Content] | None = None, settings: Mapping[str, Any] | None = None, shard_bytes: int = SHARD,
+    folder: str | Path,
+    model: nn.Module,
+    *,
+    tokenizer: Tokenizer | None = None,
+    generation: Mapping[str, Any] | None = None,
+    family: str | None = None,
+    extra: Mapping[str, Content] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    shard_bytes: int = SHARD,
 ) -> Path:
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
@@ -126,13 +141,17 @@ def tokenizer_files(tokenizer: Tokenizer, model: nn.Module) -> dict[str, bytes]:
     settings = json.loads(files[TOKENIZER_CONFIG])
     length = settings.get("model_max_length", encoder.config.length)
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    settings |= {"model_max_length": min(length, encoder.config.length),
-                 "model_input_names": inputs if encoder.config.segments > 1 else inputs[::2]}
+    settings |= {
+        "model_max_length": min(length, encoder.config.length),
+        "model_input_names": inputs if encoder.config.segments > 1 else inputs[::2],
+    }
     return {**files, TOKENIZER_CONFIG: as_json(settings)}
 
 
 def express(
-    model: nn.Module, model_type: str | None, tokenizer: Tokenizer | None = None,
+    model: nn.Module,
+    model_type: str | None,
+    tokenizer: Tokenizer | None = None,
     generation: Mapping[str, Any] | None = None,
 ) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
     """The family that a model is written as, with config and tensors. Raises CheckpointError if none fits."""
@@ -150,8 +169,12 @@ def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:
     ids = dict(kind.generation)
     if tokenizer is not None:
         start = tokenizer.pad if tokenizer.start is None else tokenizer.start
-        known = {"pad_token_id": tokenizer.pad, "eos_token_id": tokenizer.eos, "bos_token_id": tokenizer.bos,
-                 "decoder_start_token_id": start if kind.model is Transformer else None}
+        known = {
+            "pad_token_id": tokenizer.pad,
+            "eos_token_id": tokenizer.eos,
+            "bos_token_id": tokenizer.bos,
+            "decoder_start_token_id": start if kind.model is Transformer else None,
+        }
         ids.update({key: value for key, value in known.items() if value is not None})
     return ids
 

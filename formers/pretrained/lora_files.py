@@ -43,31 +43,59 @@ from formers.pretrained.mapping import (
 
 OUTER = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")
-READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "bias", "modules_to_save",
-        "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
-        "init_lora_weights"}
+READ = {
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "use_rslora",
+    "bias",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layers_to_transform",
+    "layers_pattern",
+    "exclude_modules",
+    "init_lora_weights",
+}
 # say nothing about what is computed
-SILENT = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-          "fan_in_fan_out", "megatron_core", "qalora_group_size", "ensure_weight_tying", "runtime_config"}
+SILENT = {
+    "task_type",
+    "auto_mapping",
+    "peft_version",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "fan_in_fan_out",
+    "megatron_core",
+    "qalora_group_size",
+    "ensure_weight_tying",
+    "runtime_config",
+}
 # ways to begin that leave the model's own weights alone; the others (pissa, olora, loftq ...) change them
 INITIAL = (True, False, "gaussian", "orthogonal", "eva")
 TASKS = {CausalLM: "CAUSAL_LM", Transformer: "SEQ_2_SEQ_LM"}
 # of models whose head learns whole beside the adapter
 TASKS_OF_HEADS: dict[str, type[nn.Module]] = {
-    "SEQ_CLS": SequenceClassifier, "TOKEN_CLS": TokenClassifier, "QUESTION_ANS": SpanFinder,
+    "SEQ_CLS": SequenceClassifier,
+    "TOKEN_CLS": TokenClassifier,
+    "QUESTION_ANS": SpanFinder,
 }
 
 
 def check(raw: Mapping[str, Any], what: str) -> None:
     """Refuse, by name, what is not computed here."""
     if raw.get("peft_type") != "LORA":
-        raise CheckpointError(f'{what}: peft_type = {raw.get("peft_type")!r} is not computed here; known: LORA')
+        raise CheckpointError(f"{what}: peft_type = {raw.get('peft_type')!r} is not computed here; known: LORA")
     for key, value in raw.items():
         if key not in READ and key not in SILENT and value:
             raise CheckpointError(f"{what}: {key} = {value!r} is not computed here")
     if raw.get("init_lora_weights", True) not in INITIAL:
-        raise CheckpointError(f"{what}: init_lora_weights = {raw['init_lora_weights']!r} changes the model's own "
-                              "weights; save the adapter with peft's path_initial_model_for_weight_conversion")
+        raise CheckpointError(
+            f"{what}: init_lora_weights = {raw['init_lora_weights']!r} changes the model's own "
+            "weights; save the adapter with peft's path_initial_model_for_weight_conversion"
+        )
     if raw.get("bias", "none") not in ("none", "all", "lora_only"):
         raise CheckpointError(f"{what}: bias = {raw['bias']!r} is not known; known: none, all, lora_only")
     for key in ("r", "lora_alpha"):
@@ -91,7 +119,11 @@ def is_target(targets: str | Sequence[str], module: str) -> bool:
 
 
 def read_lora(
-    raw: Mapping[str, Any], tensors: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str], model: nn.Module,
+    raw: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    rules: list[Rule],
+    prefixes: Sequence[str],
+    model: nn.Module,
     what: str,
 ) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
     """Our name -> what is added to that Linear; and our name -> whole weights (`bias`, `modules_to_save`).
@@ -134,8 +166,13 @@ def read_lora(
 
 
 def read_part(
-    raw: Mapping[str, Any], module: str, a: Tensor, b: Tensor, places: list[tuple[str, nn.Linear]],
-    parts: dict[str, LowRank], faults: Faults,
+    raw: Mapping[str, Any],
+    module: str,
+    a: Tensor,
+    b: Tensor,
+    places: list[tuple[str, nn.Linear]],
+    parts: dict[str, LowRank],
+    faults: Faults,
 ) -> None:
     """One matrix of theirs, which is one or several equal ones of ours."""
     inside, outside = places[0][1].in_features, sum(linear.out_features for _, linear in places)
@@ -147,7 +184,10 @@ def read_part(
     alpha = pattern_value(raw.get("alpha_pattern"), module, raw["lora_alpha"])
     for (name, _), piece in zip(places, b.chunk(len(places)), strict=True):
         parts[name] = LowRank(
-            a.clone(), piece.clone(), alpha=alpha, rank_stabilised=bool(raw.get("use_rslora")),
+            a.clone(),
+            piece.clone(),
+            alpha=alpha,
+            rank_stabilised=bool(raw.get("use_rslora")),
             dropout=raw.get("lora_dropout", 0.0),
         )
 
@@ -157,13 +197,20 @@ def is_whole(raw: Mapping[str, Any], name: str, rules: list[Rule]) -> bool:
     module = name.rpartition(".")[0]
     if name.endswith(".base_layer.weight") or ours_for(name, rules) in (["embedding"], [HEAD]):
         return True
-    saved = any(module == each or module.endswith("." + each) or f"{each}." in f"{module}."
-                for each in raw.get("modules_to_save") or ())
+    saved = any(
+        module == each or module.endswith("." + each) or f"{each}." in f"{module}."
+        for each in raw.get("modules_to_save") or ()
+    )
     return saved or (raw.get("bias", "none") != "none" and name.endswith(".bias"))
 
 
 def read_whole(
-    whole: Mapping[str, Tensor], rules: list[Rule], prefixes: Sequence[str], model: nn.Module, what: str, *,
+    whole: Mapping[str, Tensor],
+    rules: list[Rule],
+    prefixes: Sequence[str],
+    model: nn.Module,
+    what: str,
+    *,
     ties: bool = False,
 ) -> dict[str, Tensor]:
     """Whole weights under our names, each of which must be one of the model's; those that it has already left out.
@@ -208,16 +255,23 @@ def write_lora(
     every = linears(model)
     groups: dict[str, tuple[Rule, list[str]]] = {}  # their module -> its rule, and the parts of it that we have
     for place in parts:
-        hits = [(rule, match) for rule in rules for pattern in rule.target_patterns
-                if (match := pattern.fullmatch(f"{place}.weight"))]
+        hits = [
+            (rule, match)
+            for rule in rules
+            for pattern in rule.target_patterns
+            if (match := pattern.fullmatch(f"{place}.weight"))
+        ]
         if len(hits) != 1 or hits[0][0].op not in (SAME, TRANSPOSED):
             raise CheckpointError(f"the adapter of {place} has no name in this layout, so it cannot be written")
         rule, match = hits[0]
         module = fill(rule.theirs[0], match.groupdict()).removesuffix(".weight")
-        groups.setdefault(module, (rule, [fill(target, match.groupdict()).removesuffix(".weight")
-                                          for target in rule.targets]))
-    joined = {module: join([parts.get(name) for name in names], [every[name].out_features for name in names])
-              for module, (_, names) in groups.items()}
+        groups.setdefault(
+            module, (rule, [fill(target, match.groupdict()).removesuffix(".weight") for target in rule.targets])
+        )
+    joined = {
+        module: join([parts.get(name) for name in names], [every[name].out_features for name in names])
+        for module, (_, names) in groups.items()
+    }
     tensors = {}
     for module, part in joined.items():
         tensors[f"{OUTER}{module}.lora_A.weight"] = part.a.detach().contiguous()
@@ -229,9 +283,17 @@ def write_lora(
     rank = Counter(part.rank for part in joined.values()).most_common(1)[0][0]
     alpha = Counter(part.alpha for part in joined.values()).most_common(1)[0][0]
     return {
-        "peft_type": "LORA", "task_type": TASKS.get(type(model)), "inference_mode": True, "r": rank,
-        "lora_alpha": number(alpha), "lora_dropout": first.dropout, "use_rslora": first.rank_stabilised, "bias": "none",
-        "target_modules": shortest(set(joined), theirs), "modules_to_save": None, "init_lora_weights": True,
+        "peft_type": "LORA",
+        "task_type": TASKS.get(type(model)),
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": number(alpha),
+        "lora_dropout": first.dropout,
+        "use_rslora": first.rank_stabilised,
+        "bias": "none",
+        "target_modules": shortest(set(joined), theirs),
+        "modules_to_save": None,
+        "init_lora_weights": True,
         "fan_in_fan_out": any(rule.op is TRANSPOSED for rule, _ in groups.values()),
         "rank_pattern": {module: part.rank for module, part in joined.items() if part.rank != rank},
         "alpha_pattern": {module: number(part.alpha) for module, part in joined.items() if part.alpha != alpha},
@@ -239,7 +301,10 @@ def write_lora(
 
 
 def with_whole(
-    raw: Mapping[str, Any], tensors: Mapping[str, Tensor], whole: Mapping[str, Tensor], rules: list[Rule],
+    raw: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    whole: Mapping[str, Tensor],
+    rules: list[Rule],
     model: nn.Module,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The same with whole weights of ours beside it (`modules_to_save`): a head that learned.
@@ -266,8 +331,13 @@ def join(parts: Sequence[LowRank | None], sizes: Sequence[int]) -> LowRank:
     there = [part for part in parts if part is not None]
     first = there[0]
     if len(there) == len(parts) and all(torch.equal(part.a, first.a) and part.scale == first.scale for part in there):
-        return LowRank(first.a, torch.cat([part.b for part in there]), alpha=first.alpha,
-                       rank_stabilised=first.rank_stabilised, dropout=first.dropout)
+        return LowRank(
+            first.a,
+            torch.cat([part.b for part in there]),
+            alpha=first.alpha,
+            rank_stabilised=first.rank_stabilised,
+            dropout=first.dropout,
+        )
     rank = sum(part.rank for part in there)
     b = first.b.new_zeros(sum(sizes), rank)
     row = column = 0
@@ -277,8 +347,13 @@ def join(parts: Sequence[LowRank | None], sizes: Sequence[int]) -> LowRank:
             column += part.rank
         row += size
     alpha = first.alpha * (rank / first.rank) ** (0.5 if first.rank_stabilised else 1.0)
-    return LowRank(torch.cat([part.a for part in there]), b, alpha=alpha, rank_stabilised=first.rank_stabilised,
-                   dropout=first.dropout)
+    return LowRank(
+        torch.cat([part.a for part in there]),
+        b,
+        alpha=alpha,
+        rank_stabilised=first.rank_stabilised,
+        dropout=first.dropout,
+    )
 
 
 def shortest(wanted: set[str], every: set[str]) -> list[str]:
@@ -318,8 +393,17 @@ def summary(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) ->
         square = ((part.b.T @ part.b) * (part.a @ part.a.T)).sum().clamp(min=0).item()
         kind = match[1].rpartition(".")[2], f"{b.shape[0]} x {a.shape[1]}"
         groups.setdefault(kind, []).append((part.rank, part.scale, part.scale * square**0.5))
-    return [Kind(name, len(found), shape, listed(rank for rank, _, _ in found), listed(scale for _, scale, _ in found),
-                 sum(norm for _, _, norm in found) / len(found)) for (name, shape), found in groups.items()]
+    return [
+        Kind(
+            name,
+            len(found),
+            shape,
+            listed(rank for rank, _, _ in found),
+            listed(scale for _, scale, _ in found),
+            sum(norm for _, _, norm in found) / len(found),
+        )
+        for (name, shape), found in groups.items()
+    ]
 
 
 def listed(values: Iterable[float]) -> str:

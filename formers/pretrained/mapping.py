@@ -112,10 +112,11 @@ def compile_pattern(name: str) -> re.Pattern[str]:
         return f"(?P<{placeholder}>{'.+' if many else '[^.]+'})"
 
     pieces = re.split(r"(\{\w+\*?\})", name)
-    return re.compile("".join(
-        re.sub(r"\{(\w+)(\*?)\}", group, piece) if i % 2 else re.escape(piece)
-        for i, piece in enumerate(pieces)
-    ))
+    return re.compile(
+        "".join(
+            re.sub(r"\{(\w+)(\*?)\}", group, piece) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
+        )
+    )
 
 
 def fill(name: str, values: Mapping[str, str]) -> str:
@@ -185,8 +186,7 @@ def to_ours(
     state: dict[str, Tensor] = {}
     found: dict[str, str] = {}  # our name -> the name it came from
     for name, tensor in tensors.items():
-        hits = [(rule, match) for rule in rules for pattern in rule.patterns
-                if (match := pattern.fullmatch(name))]
+        hits = [(rule, match) for rule in rules for pattern in rule.patterns if (match := pattern.fullmatch(name))]
         if len(hits) != 1:
             faults.add("matched by two rules" if hits else EXTRA, f"+ {name}")
             continue
@@ -214,8 +214,11 @@ def to_ours(
 
 
 def compare(
-    state: dict[str, Tensor], shapes: Mapping[str, Sequence[int]], found: Mapping[str, str],
-    rules: list[Rule], faults: Faults,
+    state: dict[str, Tensor],
+    shapes: Mapping[str, Sequence[int]],
+    found: Mapping[str, str],
+    rules: list[Rule],
+    faults: Faults,
 ) -> None:
     """Note parameters that are missing, have another shape or do not exist; fill in those that mean zeros."""
     for ours, shape in shapes.items():
@@ -241,7 +244,9 @@ def to_theirs(
     rules, faults, tensors = as_rules(rows), Faults(), {}
     for name in state:
         hits = [
-            (rule, part, match) for rule in rules for part, pattern in enumerate(rule.target_patterns)
+            (rule, part, match)
+            for rule in rules
+            for part, pattern in enumerate(rule.target_patterns)
             if (match := pattern.fullmatch(name))
         ]
         if len(hits) != 1:

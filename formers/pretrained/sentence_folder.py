@@ -22,15 +22,32 @@ from formers.pretrained.files import CONFIG, Content, as_json, as_safetensors, r
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Where the encoder's length is: the last of these names are of 2019 and 2020.
-LENGTHS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json",
-           "sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json")
+LENGTHS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+)
 # Their pooling mode -> ours, in the order in which several are put one behind the other.
 MODES = {"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}
-OLD_MODES = {"pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max", "pooling_mode_mean_tokens": "mean",
-             "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-             "pooling_mode_weightedmean_tokens": "weightedmean", "pooling_mode_lasttoken": "lasttoken"}
-ACTIVATIONS = {"Tanh": "tanh", "Identity": "identity", "ReLU": "relu", "GELU": "gelu", "SiLU": "silu",
-               "Sigmoid": "sigmoid"}
+OLD_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+ACTIVATIONS = {
+    "Tanh": "tanh",
+    "Identity": "identity",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "SiLU": "silu",
+    "Sigmoid": "sigmoid",
+}
 PLACES = {"Identity": "linear"}  # torch.nn.modules.linear.Identity; all others are in .activation
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 KNOWN = "Transformer, Pooling, Dense, Normalize, Dropout"
@@ -63,20 +80,31 @@ def sentence_files(head: SentenceHead, dim: int, settings: SentenceSettings) -> 
     files: dict[str, Content] = {
         LENGTHS[0]: as_json({"max_seq_length": settings.length, "do_lower_case": settings.lowercase}),
         "1_Pooling/config.json": as_json(pooling_config(head, dim, settings)),
-        SETTINGS: as_json({
-            "__version__": {}, "prompts": dict(settings.prompts), "default_prompt_name": settings.default_prompt,
-            "similarity_fn_name": settings.similarity, "model_type": "SentenceTransformer",
-        }),
+        SETTINGS: as_json(
+            {
+                "__version__": {},
+                "prompts": dict(settings.prompts),
+                "default_prompt_name": settings.default_prompt,
+                "similarity_fn_name": settings.similarity,
+                "model_type": "SentenceTransformer",
+            }
+        ),
     }
     for number, step in enumerate(head.steps, 2):
         kind = "Dense" if isinstance(step, Dense) else "Normalize"
         entries.append((f"{number}_{kind}", kind))
         if isinstance(step, Dense):
             files.update(dense_files(step, f"{number}_{kind}"))
-    files[MODULES] = (json.dumps([
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (path, kind) in enumerate(entries)
-    ], indent=2) + "\n").encode()
+    files[MODULES] = (
+        json.dumps(
+            [
+                {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+                for number, (path, kind) in enumerate(entries)
+            ],
+            indent=2,
+        )
+        + "\n"
+    ).encode()
     return files
 
 
@@ -96,8 +124,12 @@ def pooling_config(head: SentenceHead, dim: int, settings: SentenceSettings) -> 
 def dense_files(step: Dense, path: str) -> dict[str, Content]:
     name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == step.activation)
     linear = step.linear
-    config = {"in_features": linear.in_features, "out_features": linear.out_features, "bias": linear.bias is not None,
-              "activation_function": f"torch.nn.modules.{PLACES.get(name, 'activation')}.{name}"}
+    config = {
+        "in_features": linear.in_features,
+        "out_features": linear.out_features,
+        "bias": linear.bias is not None,
+        "activation_function": f"torch.nn.modules.{PLACES.get(name, 'activation')}.{name}",
+    }
     weights = {f"linear.{key}": tensor for key, tensor in linear.state_dict().items()}
     return {f"{path}/config.json": as_json(config), f"{path}/model.safetensors": as_safetensors(weights)}
 
@@ -127,11 +159,14 @@ def read_modules(folder: Path) -> Modules | None:
         return None
     try:
         listed = json.loads(path.read_text("utf-8"))
-        entries = [(str(each["type"]).rpartition(".")[2], str(each["path"]))
-                   for each in sorted(listed, key=lambda each: each["idx"])]
+        entries = [
+            (str(each["type"]).rpartition(".")[2], str(each["path"]))
+            for each in sorted(listed, key=lambda each: each["idx"])
+        ]
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise CheckpointError(f"{path} is not a list of modules with idx, path and type ({fault!r}); "
-                              "get the file again") from fault
+        raise CheckpointError(
+            f"{path} is not a list of modules with idx, path and type ({fault!r}); get the file again"
+        ) from fault
     for kind, place in entries:
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise CheckpointError(f"{path} names a folder outside its own: {place!r} of {kind}")
@@ -227,14 +262,24 @@ def read_settings(folder: Path, body: Path, include_prompt: bool) -> SentenceSet
     prompts = {str(name): str(text or "") for name, text in (whole.get("prompts") or {}).items()}
     default = whole.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise CheckpointError(f"{folder / SETTINGS}: default_prompt_name {default!r} is none of its prompts"
-                              f"{nearest(str(default), prompts)}")
+        raise CheckpointError(
+            f"{folder / SETTINGS}: default_prompt_name {default!r} is none of its prompts"
+            f"{nearest(str(default), prompts)}"
+        )
     similarity = whole.get("similarity_fn_name") or "cosine"
     if similarity not in SIMILARITIES:
-        raise CheckpointError(f"{folder / SETTINGS}: similarity_fn_name {similarity!r} is not known"
-                              f"{nearest(str(similarity), SIMILARITIES)}")
+        raise CheckpointError(
+            f"{folder / SETTINGS}: similarity_fn_name {similarity!r} is not known"
+            f"{nearest(str(similarity), SIMILARITIES)}"
+        )
     length = reading.get("max_seq_length")
     if length is not None and (not isinstance(length, int) or length < 1):
         raise CheckpointError(f"{place}: max_seq_length {length!r}, expected a number of tokens from 1")
-    return SentenceSettings(length=length, lowercase=bool(reading.get("do_lower_case")), prompts=prompts,
-                            include_prompt=include_prompt, default_prompt=default, similarity=similarity)
+    return SentenceSettings(
+        length=length,
+        lowercase=bool(reading.get("do_lower_case")),
+        prompts=prompts,
+        include_prompt=include_prompt,
+        default_prompt=default,
+        similarity=similarity,
+    )

@@ -29,9 +29,7 @@ ROOM_FOR_NUMBERS = 20  # classes whose confusions are written as numbers
 # ---- attention ---------------------------------------------------------------------------------------------
 
 
-def attention(
-    tokens: Sequence[str], maps: NDArray[np.float32], layer: int, head: int | None, title: str
-) -> Figure:
+def attention(tokens: Sequence[str], maps: NDArray[np.float32], layer: int, head: int | None, title: str) -> Figure:
     """Who looks at whom in one layer (every head, or one), in all layers small, and what the first token looks at.
 
     maps: (layers, heads, queries, keys); layer and head count from 0. The first token is the one that classifiers
@@ -61,8 +59,7 @@ def attention(
 
 
 def strip(
-    axes: Axes, tokens: Sequence[str], rows: NDArray[np.float32], title: str, name: str, side: float,
-    chosen: int | None,
+    axes: Axes, tokens: Sequence[str], rows: NDArray[np.float32], title: str, name: str, side: float, chosen: int | None
 ) -> None:
     """(rows, tokens) in the colours of the maps above; what is chosen has a frame."""
     from matplotlib.patches import Rectangle
@@ -85,7 +82,10 @@ def strip(
 
 
 def embedding_map(
-    places: NDArray[np.floating[Any]], texts: Sequence[str], labels: Sequence[str] | None, title: str,
+    places: NDArray[np.floating[Any]],
+    texts: Sequence[str],
+    labels: Sequence[str] | None,
+    title: str,
     axes_names: tuple[str, str] = ("", ""),
 ) -> Figure:
     """Points (texts, 2), coloured by label where there are labels; few of them have their text beside them.
@@ -102,11 +102,17 @@ def embedding_map(
     for number, (name, rows) in enumerate(drawn_kinds):
         other = name == "" and labels is not None
         axes.scatter(
-            places[rows, 0], places[rows, 1], s=size, alpha=0.85 if len(texts) < 500 else 0.6,
+            places[rows, 0],
+            places[rows, 1],
+            s=size,
+            alpha=0.85 if len(texts) < 500 else 0.6,
             c="#bbbbbb" if other else COLOURS[number % len(COLOURS)] if labels is not None else BLUE,
-            marker=MARKS[number // len(COLOURS) % len(MARKS)], linewidths=0, zorder=1 if other else 2,
-            label=f"{len(kinds) - MOST_GROUPS} more labels ({len(rows):,})" if other else f"{label(name, 28)} "
-                  f"({len(rows):,})",
+            marker=MARKS[number // len(COLOURS) % len(MARKS)],
+            linewidths=0,
+            zorder=1 if other else 2,
+            label=f"{len(kinds) - MOST_GROUPS} more labels ({len(rows):,})"
+            if other
+            else f"{label(name, 28)} ({len(rows):,})",
         )
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     if axes_names == ("", ""):
@@ -128,14 +134,13 @@ def embedding_map(
     return drawn
 
 
-def groups(
-    labels: Sequence[str] | None, count: int
-) -> tuple[list[str], list[tuple[str, NDArray[np.int64]]]]:
+def groups(labels: Sequence[str] | None, count: int) -> tuple[list[str], list[tuple[str, NDArray[np.int64]]]]:
     """All labels, most frequent first, and the rows of each that is drawn; those beyond MOST_GROUPS are one, ""."""
     if labels is None:
         return [], [("", np.arange(count))]
-    names, which, counts = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True,
-                                     return_counts=True)
+    names, which, counts = np.unique(
+        np.asarray(labels, dtype=object).astype(str), return_inverse=True, return_counts=True
+    )
     order = np.argsort(-counts, kind="stable")
     found = [(str(names[i]), np.flatnonzero(which == i)) for i in order[:MOST_GROUPS]]
     if len(order) > MOST_GROUPS:
@@ -152,12 +157,32 @@ def beside(drawn: Figure, axes: Axes, places: NDArray[np.floating[Any]], texts: 
     points = axes.transData.transform(places)
     dots = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
     frame, taken = axes.get_window_extent(renderer), list[tuple[float, float, float, float]]()
-    ways = ((7, 0, "left"), (-7, 0, "right"), (0, 10, "center"), (0, -10, "center"), (7, 9, "left"), (-7, 9, "right"),
-            (7, -9, "left"), (-7, -9, "right"), (0, 20, "center"), (0, -20, "center"))
+    ways = (
+        (7, 0, "left"),
+        (-7, 0, "right"),
+        (0, 10, "center"),
+        (0, -10, "center"),
+        (7, 9, "left"),
+        (-7, 9, "right"),
+        (7, -9, "left"),
+        (-7, -9, "right"),
+        (0, 20, "center"),
+        (0, -20, "center"),
+    )
     for number, (place, text) in enumerate(zip(places, texts, strict=True)):
         for x, y, side in ways:
-            said = axes.annotate(label(text, 30), place, (x, y), textcoords="offset points", fontsize=8, ha=side,
-                                 va="center", color="#333333", parse_math=False, annotation_clip=False)
+            said = axes.annotate(
+                label(text, 30),
+                place,
+                (x, y),
+                textcoords="offset points",
+                fontsize=8,
+                ha=side,
+                va="center",
+                color="#333333",
+                parse_math=False,
+                annotation_clip=False,
+            )
             box = said.get_window_extent(renderer)
             mine = (box.x0, box.y0, box.x1, box.y1)
             others = [*taken, *(dot for i, dot in enumerate(dots) if i != number)]
@@ -195,18 +220,36 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], *, title: str = "") -> F
     axes = drawn.subplots()
     image = axes.imshow(shares, cmap=MAP, vmin=0, vmax=1, interpolation="nearest")
     size = 9 if count <= 30 else float(np.clip(72 * side / count * 0.6, 4.5, 9))
-    axes.set_xticks(range(count), names, fontsize=size, rotation=0 if count <= 3 else 45,
-                    ha="center" if count <= 3 else "right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(range(count), [f"{name} ({total:,})" for name, total in zip(names, sums, strict=True)]
-                    if count <= 30 else names, fontsize=size, parse_math=False)
+    axes.set_xticks(
+        range(count),
+        names,
+        fontsize=size,
+        rotation=0 if count <= 3 else 45,
+        ha="center" if count <= 3 else "right",
+        rotation_mode="anchor",
+        parse_math=False,
+    )
+    axes.set_yticks(
+        range(count),
+        [f"{name} ({total:,})" for name, total in zip(names, sums, strict=True)] if count <= 30 else names,
+        fontsize=size,
+        parse_math=False,
+    )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="said", ylabel="is")
     if count <= ROOM_FOR_NUMBERS:
         for row, column in zip(*np.nonzero(table), strict=True):
-            axes.text(column, row, f"{table[row, column]:,}", ha="center", va="center", parse_math=False,
-                      fontsize=min(10.0, 72 * cell * 1.5 / max(4, len(f"{table.max():,}"))),
-                      color=ink(image.cmap(float(shares[row, column]))))
+            axes.text(
+                column,
+                row,
+                f"{table[row, column]:,}",
+                ha="center",
+                va="center",
+                parse_math=False,
+                fontsize=min(10.0, 72 * cell * 1.5 / max(4, len(f"{table.max():,}"))),
+                color=ink(image.cmap(float(shares[row, column]))),
+            )
     bar = drawn.colorbar(image, ax=axes, pad=0.02, aspect=30, label="share of the row")
     bar.ax.tick_params(labelsize=8)
     return drawn

@@ -47,9 +47,7 @@ def ink(paper: Sequence[float]) -> str:
 # ---- attention ---------------------------------------------------------------------------------------------
 
 
-def heads(
-    tokens: Sequence[str], maps: NDArray[np.float32], layer: int, head: int | None, title: str
-) -> Figure:
+def heads(tokens: Sequence[str], maps: NDArray[np.float32], layer: int, head: int | None, title: str) -> Figure:
     """Every head of one layer (or one head, large), and small beside it every head of every layer.
 
     maps: (layers, heads, queries, keys); layer and head count from 0.
@@ -79,8 +77,14 @@ def heads_size(maps: NDArray[np.float32], shown: NDArray[np.float32]) -> tuple[f
 
 
 def draw_heads(
-    place: Figure | SubFigure, tokens: Sequence[str], maps: NDArray[np.float32], shown: NDArray[np.float32],
-    layer: int, head: int | None, *, causal: bool,
+    place: Figure | SubFigure,
+    tokens: Sequence[str],
+    maps: NDArray[np.float32],
+    shown: NDArray[np.float32],
+    layer: int,
+    head: int | None,
+    *,
+    causal: bool,
 ) -> None:
     """The maps that are `shown`, and the overview. causal: what is later is never looked at, and is grey."""
     rows, columns, side, _, width = _sides(maps, shown)
@@ -112,9 +116,7 @@ def _grid(
         axes.tick_params(labelbottom=last, bottom=last, labelleft=number % columns == 0, left=number % columns == 0)
     part.supxlabel("looked at (key)", fontsize=10)
     part.supylabel("looking (query)", fontsize=10)
-    part.colorbar(
-        image, ax=panels, label="attention weight", pad=0.01, aspect=50, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1]
-    )
+    part.colorbar(image, ax=panels, label="attention weight", pad=0.01, aspect=50, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
 
 
 def attention_look() -> dict[str, Any]:
@@ -291,9 +293,7 @@ def _scale(drawn: Figure, height: float) -> None:
 # ---- cache -------------------------------------------------------------------------------------------------
 
 
-def cache_times(
-    lengths: Sequence[int], cached: Sequence[float], uncached: Sequence[float], title: str
-) -> Figure:
+def cache_times(lengths: Sequence[int], cached: Sequence[float], uncached: Sequence[float], title: str) -> Figure:
     """Milliseconds of a new token over the length of the text, with and without the cache."""
     drawn = figure(8.5, 4.8)
     drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)

@@ -63,5 +63,13 @@ def draw_line(axes: Axes, lesson: MaskedLesson, places: Sequence[tuple[int, int]
         texts = (lesson.original[token], lesson.shown[token], lesson.original[token] if kind else "")
         for row, text in enumerate(texts):
             loud = bool(kind) and row > 0
-            axes.text(12 + column, at + 0.9 * row, text.replace("$", r"\$"), fontsize=6.5, va="center",
-                      family="monospace", color=colour if loud else "0.35", weight="bold" if loud else "normal")
+            axes.text(
+                12 + column,
+                at + 0.9 * row,
+                text.replace("$", r"\$"),
+                fontsize=6.5,
+                va="center",
+                family="monospace",
+                color=colour if loud else "0.35",
+                weight="bold" if loud else "normal",
+            )

@@ -65,8 +65,10 @@ def save(drawn: Figure, path: str | Path) -> Path:
             warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")  # no font has it: drawn as a box
             drawn.savefig(path, dpi=100)
         if path.suffix.lower() == ".png" and path.stat().st_size > LARGE:
-            small = Image.open(path).convert("RGB").quantize(
-                256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+            small = (
+                Image.open(path)
+                .convert("RGB")
+                .quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
             )  # 256 colours are a third of the bytes; this method keeps rare ones
             small.save(path, optimize=True)
     except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib cannot write
@@ -78,11 +80,7 @@ def save(drawn: Figure, path: str | Path) -> Path:
 
 
 def attention(
-    source: Sequence[str],
-    target: Sequence[str],
-    encoder: NDArray[np.float32],
-    cross: NDArray[np.float32],
-    title: str,
+    source: Sequence[str], target: Sequence[str], encoder: NDArray[np.float32], cross: NDArray[np.float32], title: str
 ) -> Figure:
     """What the source looks at in itself and what the target looks at in the source.
 
@@ -190,9 +188,7 @@ def relative_positions(biases: Mapping[str, NDArray[np.float32]], title: str) ->
     """What is added to the scores at each distance: name -> (heads, distances), distance 0 in the middle."""
     drawn = figure(11, 1.6 + 2.4 * len(biases))
     drawn.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
-    for axes, (name, bias) in zip(
-        drawn.subplots(len(biases), 1, squeeze=False).flat, biases.items(), strict=True
-    ):
+    for axes, (name, bias) in zip(drawn.subplots(len(biases), 1, squeeze=False).flat, biases.items(), strict=True):
         heads, width = bias.shape
         most, reach = float(np.abs(bias).max()) or 1.0, width // 2
         image = axes.imshow(
@@ -229,18 +225,11 @@ def learning_curve(events: Iterable[Mapping[str, Any]], title: str) -> Figure:
     panels = drawn.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _losses(panels[0], steps, evaluations)
     for name, color, mark in zip(names, (GREEN, PURPLE, SKY, RED, ORANGE), "os^Dv", strict=False):
-        points = [
-            (event["step"], event["metrics"][name]) for event in evaluations if name in event["metrics"]
-        ]
-        panels[1].plot(
-            *zip(*points, strict=True), color=color, marker=mark, markersize=4, label=name.replace("_", " ")
-        )
+        points = [(event["step"], event["metrics"][name]) for event in evaluations if name in event["metrics"]]
+        panels[1].plot(*zip(*points, strict=True), color=color, marker=mark, markersize=4, label=name.replace("_", " "))
         panels[1].set(ylabel="validation score")
     panels[-1].plot(
-        [e["step"] for e in steps],
-        [e["rate"] for e in steps],
-        color="#555555",
-        marker="." if len(steps) < 3 else None,
+        [e["step"] for e in steps], [e["rate"] for e in steps], color="#555555", marker="." if len(steps) < 3 else None
     )
     panels[-1].set(ylabel="rate", xlabel="step")
     panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)

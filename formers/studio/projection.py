@@ -34,8 +34,9 @@ def plane(vectors: NDArray[np.floating], method: str = "pca", *, seed: int = 0) 
     x = np.asarray(vectors, np.float64)
     if method == "pca":
         places, shares = principal(x, 2)
-        return Plane(places, (f"first component ({shares[0]:.1%} of the variance)",
-                              f"second component ({shares[1]:.1%})"))
+        return Plane(
+            places, (f"first component ({shares[0]:.1%} of the variance)", f"second component ({shares[1]:.1%})")
+        )
     start = principal(x, min(FIRST, *x.shape))[0]
     made = tsne(start, seed) if method == "tsne" else umap(x, seed)
     return Plane(np.asarray(made, np.float64), ("", ""))

@@ -1,6 +1,6 @@
 """Answering: the part of a passage that answers a question, or that none does.
 
-    question + passage -> windows -> SpanFinder -> a score for every span of every window -> the likeliest
+question + passage -> windows -> SpanFinder -> a score for every span of every window -> the likeliest
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class Answerer:
 
     def needs_reader(self) -> Reader:
         if self.reader is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or "
-                              "vocab.txt")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+            )
         return self.reader
 
     def answer(self, question: str, passage: str, *, top: int = 1, **options: Any) -> Any:
@@ -64,8 +65,14 @@ class Answerer:
         return found[0] if top == 1 else found
 
     def answers(
-        self, questions: Sequence[str], passages: Sequence[str], *, top: int = 1, threshold: float = 0.0,
-        longest: int = LONGEST, stride: int = 0,
+        self,
+        questions: Sequence[str],
+        passages: Sequence[str],
+        *,
+        top: int = 1,
+        threshold: float = 0.0,
+        longest: int = LONGEST,
+        stride: int = 0,
     ) -> list[list[Answer]]:
         """For each pair its `top` likeliest answers, best first, none of which overlaps a better one.
 

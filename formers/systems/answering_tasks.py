@@ -60,8 +60,10 @@ class AnsweringTask:
         logits = self.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep).float()
         logits = logits.masked_fill(~batch.open.to(device)[..., None], -torch.inf)
         starts, ends = batch.starts.to(device), batch.ends.to(device)
-        total = (F.cross_entropy(logits[..., 0], starts, reduction="sum")
-                 + F.cross_entropy(logits[..., 1], ends, reduction="sum")) / 2
+        total = (
+            F.cross_entropy(logits[..., 0], starts, reduction="sum")
+            + F.cross_entropy(logits[..., 1], ends, reduction="sum")
+        ) / 2
         right = (logits[..., 0].argmax(1) == starts) & (logits[..., 1].argmax(1) == ends)
         return Loss(total, len(starts), {"exact": right.sum(), "tokens": inputs.tokens.numel()})
 
@@ -96,10 +98,13 @@ class AnsweringTask:
         """Questions and answers to look at."""
         chosen = self.validation.select(range(min(3, len(self.validation))))
         questions, passages = (chosen.columns[name] for name in (self.data.question, self.data.context))
-        found = self.answerer.answers(questions, passages, threshold=self.threshold, stride=self.data.stride,
-                                      longest=self.config.longest_answer)
-        return [(question, f"{each[0].text or '(no answer)'} ({each[0].score:.2f})")
-                for question, each in zip(questions, found, strict=True)]
+        found = self.answerer.answers(
+            questions, passages, threshold=self.threshold, stride=self.data.stride, longest=self.config.longest_answer
+        )
+        return [
+            (question, f"{each[0].text or '(no answer)'} ({each[0].score:.2f})")
+            for question, each in zip(questions, found, strict=True)
+        ]
 
     def save(self, folder: Path) -> None:
         self.answerer.save(folder)
@@ -131,9 +136,14 @@ def prepare(
     seen = set(table.columns[data.context])
     both = sum(text in seen for text in dict.fromkeys(held_out.columns[data.context]))
     passages = f"{len(set(held_out.columns[data.context])):,} passages ({both:,} of them in the training data too)"
-    return task, batches, [
-        f"training data: {table.name}", *batches.report.lines(),
-        f"validation: {held_out.name}, {len(held_out):,} questions on {passages}",
-        f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters",
-        memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
-    ]
+    return (
+        task,
+        batches,
+        [
+            f"training data: {table.name}",
+            *batches.report.lines(),
+            f"validation: {held_out.name}, {len(held_out):,} questions on {passages}",
+            f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters",
+            memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
+        ],
+    )

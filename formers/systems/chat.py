@@ -1,6 +1,6 @@
 """Chat: turns with a language model, in the form that it was trained to read.
 
-    messages -> ChatEncoder (the model's own template) -> tokens -> those that the cache does not hold -> answer
+messages -> ChatEncoder (the model's own template) -> tokens -> those that the cache does not hold -> answer
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from formers.systems.prefix import Prefix
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
 MAX_TOKENS = 1024
-NO_TEMPLATE = ("this model has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json), so "
-               "nothing says how it is spoken to; take one tuned for chats, or give a template (--template FILE|plain)")
+NO_TEMPLATE = (
+    "this model has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json), so "
+    "nothing says how it is spoken to; take one tuned for chats, or give a template (--template FILE|plain)"
+)
 
 
 class Turn(NamedTuple):
@@ -40,8 +42,13 @@ class Chat:
     """
 
     def __init__(
-        self, language: LanguageModel, *, system: str = "", messages: Iterable[Message] = (),
-        template: ChatTemplate | None = None, **options: Any,
+        self,
+        language: LanguageModel,
+        *,
+        system: str = "",
+        messages: Iterable[Message] = (),
+        template: ChatTemplate | None = None,
+        **options: Any,
     ) -> None:
         """system: what the model is told before all. messages: a conversation to go on with. template: instead of the
         model's own. options: as for `LanguageModel.generate`, for every answer; greedy, at most 1024 tokens, unless
@@ -60,8 +67,10 @@ class Chat:
             system = str(earlier.pop(0)["content"])
         self.system = system
         self.messages: list[Message] = [*self.beginning(), *earlier]
-        self.prefix, self.writer = Prefix(language.model), Writer(
-            language.model, language.needs_tokenizer(), language.settings, self.ends())
+        self.prefix, self.writer = (
+            Prefix(language.model),
+            Writer(language.model, language.needs_tokenizer(), language.settings, self.ends()),
+        )
         self.result: Continuation | None = None
         """The last answer, if it came to its end."""
         self.dropped = 0

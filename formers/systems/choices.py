@@ -1,6 +1,6 @@
 """Multiple choice by likelihood: which continuation of a question a language model finds likeliest.
 
-    rows {"question", "choices", "answer"} -> examples + question (read once) -> each choice's log-probability
+rows {"question", "choices", "answer"} -> examples + question (read once) -> each choice's log-probability
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ class Chooser:
         longest, most = max(map(len, ends)), self.language.model.config.length
         if len(head) + longest - 1 > most:
             more = f"{self.examples} examples and " if self.examples else ""
-            raise DataError(f"{what} with {more}its longest choice has {len(head) + longest:,} tokens, but this model "
-                            f"reads at most {most:,}; {'give fewer examples' if more else 'shorten it'}")
+            raise DataError(
+                f"{what} with {more}its longest choice has {len(head) + longest:,} tokens, but this model "
+                f"reads at most {most:,}; {'give fewer examples' if more else 'shorten it'}"
+            )
         size = max(1, BESIDE // (len(head) + longest))
         with inference(self.language.model):
             self.prefix.read(head[:-1])
@@ -142,8 +144,10 @@ def checked(where: str, question: Any, choices: Any, answer: Any) -> Question:
     if isinstance(answer, str) and answer in choices:
         answer = choices.index(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise fault(where, f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to "
-                           f"{len(choices) - 1}")
+        raise fault(
+            where,
+            f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to {len(choices) - 1}",
+        )
     return Question(question, tuple(choices), answer)
 
 

@@ -1,6 +1,6 @@
 """Choosing with an encoder: which of several texts goes with a question (or continues a story), as SWAG asks.
 
-    [CLS] question [SEP] choice [SEP], each choice alone -> MultipleChoice -> one number each -> softmax over them
+[CLS] question [SEP] choice [SEP], each choice alone -> MultipleChoice -> one number each -> softmax over them
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class Chooser:
     def reader(self) -> Reader:
         """Raises ConfigError for a model without tokenizer files."""
         if self.tokenizer is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or "
-                              "vocab.txt")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+            )
         if self._reader is None:
             config = self.model.config.encoder
             self._reader = Reader(self.tokenizer, config.length, segments=config.segments)
@@ -69,8 +70,10 @@ class Chooser:
         """The same for many questions, each of which may have another number of choices; batched by length."""
         for number, (_, choices) in enumerate(questions, 1):
             if isinstance(choices, str) or len(choices) < 2 or not all(choice.strip() for choice in choices):
-                raise DataError(f"question {number} of {len(questions):,} has the choices {choices!r}, expected at "
-                                "least two texts that are not empty")
+                raise DataError(
+                    f"question {number} of {len(questions):,} has the choices {choices!r}, expected at "
+                    "least two texts that are not empty"
+                )
         pairs = [(question, choice) for question, choices in questions for choice in choices]
         if not pairs:
             return []
@@ -106,6 +109,7 @@ def chosen(choices: Sequence[str], scores: Tensor, cut: int) -> Chosen:
 def open_chooser(loaded: Loaded) -> Any:
     """The chooser of a loaded checkpoint. Raises CheckpointError for a model without such a head."""
     if not isinstance(loaded.model, MultipleChoice):
-        raise CheckpointError(f"{loaded.folder} is a {type(loaded.model).__name__}, expected a model of choices "
-                              "(BertForMultipleChoice)")
+        raise CheckpointError(
+            f"{loaded.folder} is a {type(loaded.model).__name__}, expected a model of choices (BertForMultipleChoice)"
+        )
     return Chooser(loaded.model, loaded.tokenizer, family=loaded.family)

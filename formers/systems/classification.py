@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 # What may be done to the one output of a cross-encoder, by the last part of the name in config.json.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "Sigmoid": torch.sigmoid, "Identity": lambda x: x, "Tanh": torch.tanh,
+    "Sigmoid": torch.sigmoid,
+    "Identity": lambda x: x,
+    "Tanh": torch.tanh,
 }
 # The key of config.json in which sentence-transformers keeps its settings, and its name for "leave the number alone".
 SETTINGS, RAW = "sentence_transformers", "torch.nn.modules.linear.Identity"
@@ -65,13 +67,19 @@ class Classifier:
     """A sequence classifier with its tokenizer: what `formers.load` gives for such models."""
 
     def __init__(
-        self, model: SequenceClassifier, tokenizer: Tokenizer | None, *, family: str | None = None,
-        activation: str = RAW, length: int = 0,
+        self,
+        model: SequenceClassifier,
+        tokenizer: Tokenizer | None,
+        *,
+        family: str | None = None,
+        activation: str = RAW,
+        length: int = 0,
     ) -> None:
         """activation: of the one output of a model of numbers; length: most tokens that are read (0: all it sees)."""
         if (name := activation.rpartition(".")[2]) not in ACTIVATIONS:
-            raise CheckpointError(f"config.json: {SETTINGS}.activation_fn {activation!r} is not computed here"
-                                  f"{nearest(name, ACTIVATIONS)}")
+            raise CheckpointError(
+                f"config.json: {SETTINGS}.activation_fn {activation!r} is not computed here{nearest(name, ACTIVATIONS)}"
+            )
         self.model, self.tokenizer, self.family, self.activation = model, tokenizer, family, activation
         self.length = length
         self._reader: Reader | None = None
@@ -93,16 +101,22 @@ class Classifier:
     def reader(self) -> Reader:
         """Raises ConfigError for a model without tokenizer files."""
         if self.tokenizer is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or "
-                              "vocab.txt")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+            )
         if self._reader is None:
             config = self.model.config.encoder
             self._reader = Reader(self.tokenizer, self.length or config.length, segments=config.segments)
         return self._reader
 
     def classify(
-        self, texts: str | Sequence[str], seconds: str | Sequence[str] | None = None, *, threshold: float = 0.5,
-        windows: bool = False, tokens_per_batch: int = 4096,
+        self,
+        texts: str | Sequence[str],
+        seconds: str | Sequence[str] | None = None,
+        *,
+        threshold: float = 0.5,
+        windows: bool = False,
+        tokens_per_batch: int = 4096,
     ) -> Any:
         """A `Classification` of a text (str), or a list of them, in order; seconds: the second texts of pairs.
 
@@ -117,7 +131,11 @@ class Classifier:
         return said[0] if isinstance(texts, str) else said
 
     def probabilities(
-        self, texts: str | Sequence[str], seconds: str | Sequence[str] | None = None, *, windows: bool = False,
+        self,
+        texts: str | Sequence[str],
+        seconds: str | Sequence[str] | None = None,
+        *,
+        windows: bool = False,
         tokens_per_batch: int = 4096,
     ) -> NDArray[np.float32]:
         """(texts, labels): the probability of every label; (texts, 1): the number, after the model's activation."""
@@ -135,7 +153,7 @@ class Classifier:
             read = self.read(firsts[some], None if others is None else others[some], windows)
             flat = self.activated(self.logits([piece for row in read for piece in row], tokens_per_batch)).numpy()
             ends = np.cumsum([len(row) for row in read])
-            parts += [flat[end - len(row):end].mean(0, keepdims=True) for row, end in zip(read, ends, strict=True)]
+            parts += [flat[end - len(row) : end].mean(0, keepdims=True) for row, end in zip(read, ends, strict=True)]
         return np.concatenate(parts)
 
     def read(self, texts: list[str], seconds: list[str] | None, windows: bool) -> list[list[Encoding]]:
@@ -175,12 +193,17 @@ class Classifier:
         return Classification(", ".join(chosen), tuple(chosen), probabilities)
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, label: str | None = None, windows: bool = False,
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        label: str | None = None,
+        windows: bool = False,
         tokens_per_batch: int = 4096,
     ) -> NDArray[np.float32]:
         """(pairs,): the number of each pair; of a classifier, the probability of `label` (of two, the second's)."""
-        found = self.probabilities([a for a, _ in pairs], [b for _, b in pairs], windows=windows,
-                                   tokens_per_batch=tokens_per_batch)
+        found = self.probabilities(
+            [a for a, _ in pairs], [b for _, b in pairs], windows=windows, tokens_per_batch=tokens_per_batch
+        )
         return found[:, self.column(label)]
 
     def column(self, label: str | None) -> int:
@@ -190,17 +213,26 @@ class Classifier:
                 raise ConfigError(f'there is no label "{label}"{nearest(label, self.labels)}')
             return self.labels.index(label)
         if len(self.labels) > 2:
-            raise ConfigError(f"this model tells {len(self.labels)} labels apart ({', '.join(self.labels)}): say which "
-                              "one's probability is the score")
+            raise ConfigError(
+                f"this model tells {len(self.labels)} labels apart ({', '.join(self.labels)}): say which "
+                "one's probability is the score"
+            )
         return len(self.labels) - 1
 
     def rerank(
-        self, query: str, passages: Sequence[str], *, top: int | None = None, label: str | None = None,
-        windows: bool = False, tokens_per_batch: int = 4096,
+        self,
+        query: str,
+        passages: Sequence[str],
+        *,
+        top: int | None = None,
+        label: str | None = None,
+        windows: bool = False,
+        tokens_per_batch: int = 4096,
     ) -> list[Ranked]:
         """The passages (at most `top`) with their scores, best first; equal scores stay in order."""
-        scores = self.score([(query, passage) for passage in passages], label=label, windows=windows,
-                            tokens_per_batch=tokens_per_batch)
+        scores = self.score(
+            [(query, passage) for passage in passages], label=label, windows=windows, tokens_per_batch=tokens_per_batch
+        )
         order = np.argsort(-scores, kind="stable")[:top]
         return [Ranked(int(i), float(scores[i]), passages[i]) for i in order]
 

@@ -1,6 +1,6 @@
 """Learning to classify: any encoder with a head, on labelled texts or pairs; also a number for each.
 
-    tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy | squared error
+tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy | squared error
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class ClassificationConfig:
     def __post_init__(self) -> None:
         for name, known in (("kind", KINDS), ("pooling", get_args(Pooling)), ("class_weights", WEIGHTS)):
             if getattr(self, name) not in known:
-                raise ConfigError(f'task.{name} "{getattr(self, name)}" is not known'
-                                  f"{nearest(getattr(self, name), known)}")
+                raise ConfigError(
+                    f'task.{name} "{getattr(self, name)}" is not known{nearest(getattr(self, name), known)}'
+                )
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"task.label_smoothing ({self.label_smoothing}) must be in [0, 1)")
 
@@ -63,7 +64,10 @@ class ClassificationTask:
     """What the trainer sees: the loss of the labels, and scores on held-out texts."""
 
     def __init__(
-        self, classifier: Classifier, validation: LabelledBatches, config: ClassificationConfig,
+        self,
+        classifier: Classifier,
+        validation: LabelledBatches,
+        config: ClassificationConfig,
         weights: NDArray[np.float64] | None = None,
     ) -> None:
         """weights: how much each label counts; None: all the same."""
@@ -88,8 +92,9 @@ class ClassificationTask:
         if kind == "number":
             return F.mse_loss(logits.squeeze(-1), answers.float(), reduction="sum"), len(answers)
         if kind == "several":
-            total = F.binary_cross_entropy_with_logits(logits, answers.float(), reduction="sum",
-                                                       pos_weight=self.weights)
+            total = F.binary_cross_entropy_with_logits(
+                logits, answers.float(), reduction="sum", pos_weight=self.weights
+            )
             return total, answers.numel()
         total = F.cross_entropy(logits, answers, weight=self.weights, label_smoothing=smoothing, reduction="sum")
         return total, len(answers) if self.weights is None else float(self.weights[answers].sum())
@@ -98,8 +103,9 @@ class ClassificationTask:
     def evaluate(self) -> dict[str, float]:
         """The loss (no smoothing), and the scores of `scores`."""
         logits, answers = self.told()
-        total, count = self.judge(torch.from_numpy(logits).to(self.classifier.device),
-                                  torch.from_numpy(answers).to(self.classifier.device))
+        total, count = self.judge(
+            torch.from_numpy(logits).to(self.classifier.device), torch.from_numpy(answers).to(self.classifier.device)
+        )
         return {"loss": float(total) / count, **scores(self.classifier.kind, logits, answers)}
 
     @torch.no_grad()
@@ -139,12 +145,18 @@ def scores(kind: str, logits: NDArray[np.float32], answers: NDArray[Any]) -> dic
     F1; of numbers: Pearson and Spearman, and the mean error."""
     if kind == "number":
         said = logits[:, 0]
-        return {"pearson": pearson(said, answers), "spearman": spearman(said, answers),
-                "absolute_error": float(np.abs(said - answers).mean())}
+        return {
+            "pearson": pearson(said, answers),
+            "spearman": spearman(said, answers),
+            "absolute_error": float(np.abs(said - answers).mean()),
+        }
     if kind == "several":
         chosen = (logits > 0).astype(np.int64)
-        return {"accuracy": accuracy(chosen, answers), "f1_micro": f1(chosen, answers, average="micro"),
-                "f1_macro": f1(chosen, answers)}
+        return {
+            "accuracy": accuracy(chosen, answers),
+            "f1_micro": f1(chosen, answers, average="micro"),
+            "f1_macro": f1(chosen, answers),
+        }
     best = logits.argmax(1)
     return {"accuracy": accuracy(best, answers), "f1": f1(best, answers), "matthews": matthews(best, answers)}
 
@@ -167,13 +179,18 @@ def prepare(
     # what it reads to classify is what it has learned to read
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
     task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.answers))
-    return task, batches, [
-        f"training data: {table.name}", *batches.report.lines(),
-        f"validation: {held_out.name}, {len(held_out):,} examples, {validation.cut:,} cut",
-        f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters, {kept}",
-        *([frozen] if frozen else []),
-        memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
-    ]
+    return (
+        task,
+        batches,
+        [
+            f"training data: {table.name}",
+            *batches.report.lines(),
+            f"validation: {held_out.name}, {len(held_out):,} examples, {validation.cut:,} cut",
+            f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters, {kept}",
+            *([frozen] if frozen else []),
+            memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
+        ],
+    )
 
 
 def known_labels(begun: Begun) -> tuple[str, ...]:
@@ -181,9 +198,7 @@ def known_labels(begun: Begun) -> tuple[str, ...]:
     return begun.model.config.labels if isinstance(begun.model, SequenceClassifier) else ()
 
 
-def with_head(
-    begun: Begun, labels: Labels, pooling: Any, batches: LabelledBatches
-) -> tuple[SequenceClassifier, str]:
+def with_head(begun: Begun, labels: Labels, pooling: Any, batches: LabelledBatches) -> tuple[SequenceClassifier, str]:
     """The classifier on an encoder, and in words where its head is from: the checkpoint's where it has these labels."""
     config = HeadConfig(encoder=begun.encoder.config, labels=labels.names, kind=labels.kind, pooling=pooling)
     model = SequenceClassifier(config).to(begun.encoder.embedding.weight.device)
@@ -198,9 +213,7 @@ def with_head(
     return model, f"a new head of {len(labels.names)} label(s), {pooling} pooling"
 
 
-def class_weights(
-    config: ClassificationConfig, labels: Labels, answers: NDArray[Any]
-) -> NDArray[np.float64] | None:
+def class_weights(config: ClassificationConfig, labels: Labels, answers: NDArray[Any]) -> NDArray[np.float64] | None:
     """rows / (labels * rows with this label); of several, rows without a label for each row with it."""
     if config.class_weights == "none":
         return None
@@ -219,7 +232,8 @@ def judged(classifier: Classifier, table: Table, data: LabelledData) -> tuple[ND
     Raises DataError for a label that the model does not know.
     """
     labels = Labels(classifier.kind, classifier.labels)  # type: ignore[arg-type]
-    task = ClassificationTask(classifier, LabelledBatches(table, classifier.reader, data, labels),
-                              ClassificationConfig())
+    task = ClassificationTask(
+        classifier, LabelledBatches(table, classifier.reader, data, labels), ClassificationConfig()
+    )
     classifier.model.eval()
     return *task.told(), task.validation.cut

@@ -71,15 +71,21 @@ class EmbeddingConfig:
 
     def __post_init__(self) -> None:
         known: Sequence[tuple[str, Sequence[str]]] = (
-            ("objective", tuple(OBJECTIVES)), ("pooling", get_args(Pooling)), ("distance", ("euclidean", "cosine")))
+            ("objective", tuple(OBJECTIVES)),
+            ("pooling", get_args(Pooling)),
+            ("distance", ("euclidean", "cosine")),
+        )
         for name, values in known:
             if getattr(self, name) not in values:
-                raise ConfigError(f'task.{name} "{getattr(self, name)}" is not known'
-                                  f"{nearest(getattr(self, name), values)}")
+                raise ConfigError(
+                    f'task.{name} "{getattr(self, name)}" is not known{nearest(getattr(self, name), values)}'
+                )
         parts = self.concatenation.split(",")
         if len(set(parts)) < len(parts) or not set(parts) <= set(PARTS):
-            raise ConfigError(f'task.concatenation "{self.concatenation}" must be some of {", ".join(PARTS)} between '
-                              "commas, each once")
+            raise ConfigError(
+                f'task.concatenation "{self.concatenation}" must be some of {", ".join(PARTS)} between '
+                "commas, each once"
+            )
         for name, least in (("chunk", 0), ("margin", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"task.{name} ({getattr(self, name)}) must be at least {least}")
@@ -88,8 +94,10 @@ class EmbeddingConfig:
         if any(dim < 1 for dim in self.dims) or len(set(self.dims)) < len(self.dims):
             raise ConfigError(f"task.dims {list(self.dims)} must be different numbers of at least 1")
         if self.weights and (len(self.weights) != len(self.dims) or min(self.weights) <= 0):
-            raise ConfigError(f"task.weights {list(self.weights)} must be as many positive numbers as task.dims "
-                              f"{list(self.dims)} has, or none")
+            raise ConfigError(
+                f"task.weights {list(self.weights)} must be as many positive numbers as task.dims "
+                f"{list(self.dims)} has, or none"
+            )
 
 
 Vectors = Float[Tensor, "sides rows dim"]
@@ -184,11 +192,7 @@ def triplet(
 
 
 def in_batch(
-    x: Vectors,
-    allowed: Bool[Tensor, "rows candidates"] | None = None,
-    *,
-    scale: float = 20.0,
-    symmetric: bool = False,
+    x: Vectors, allowed: Bool[Tensor, "rows candidates"] | None = None, *, scale: float = 20.0, symmetric: bool = False
 ) -> Losses:
     """Cross-entropy of finding each anchor's positive among all positives, and all hard negatives, of the batch.
 
@@ -208,9 +212,7 @@ def in_batch(
     return Losses(each, parts)
 
 
-def matryoshka(
-    losses: Callable[[Tensor], Losses], x: Vectors, dims: Sequence[int], weights: Sequence[float]
-) -> Losses:
+def matryoshka(losses: Callable[[Tensor], Losses], x: Vectors, dims: Sequence[int], weights: Sequence[float]) -> Losses:
     """The objective on the whole vectors, plus, weighted, on their first numbers for each of `dims`."""
     whole = losses(x)
     each = whole.each

@@ -54,8 +54,15 @@ class EmbeddingTask:
     """What the trainer sees: the objective on the vectors of a batch. `model` is the encoder, or a `Siamese`."""
 
     def __init__(
-        self, begun: Begun, reader: Reader, config: EmbeddingConfig, *, held: Likeness | None = None,
-        scored: Table | None = None, data: LikenessData, classes: int = 0,
+        self,
+        begun: Begun,
+        reader: Reader,
+        config: EmbeddingConfig,
+        *,
+        held: Likeness | None = None,
+        scored: Table | None = None,
+        data: LikenessData,
+        classes: int = 0,
     ) -> None:
         """held: rows to watch the loss on; scored: pairs to correlate with; classes: of the softmax."""
         self.encoder, self.tokenizer, self.family = begun.encoder, begun.tokenizer, begun.family
@@ -76,8 +83,13 @@ class EmbeddingTask:
         """Summed over rows; the vectors are compared in fp32."""
         device = self.device
         vectors = self.embed(batch.texts.to(device)).unflatten(0, (batch.sides, -1))
-        placed = LikenessBatch(batch.texts, batch.sides, batch.same.to(device), batch.groups.to(device),
-                               None if batch.values is None else batch.values.to(device))
+        placed = LikenessBatch(
+            batch.texts,
+            batch.sides,
+            batch.same.to(device),
+            batch.groups.to(device),
+            None if batch.values is None else batch.values.to(device),
+        )
         with torch.autocast(device.type, enabled=False):
             found = objective(self.config, placed, self.matrix)(vectors.float())
         tokens = batch.texts.tokens.numel() if batch.texts.keep is None else int(batch.texts.keep.sum())
@@ -137,8 +149,9 @@ class EmbeddingTask:
             scores.update({name: value / count for name, value in sums.items() if name != "tokens"})
         if self.scored is not None:
             columns = self.scored.columns
-            scores.update(correlations(self, columns[self.data.first], columns[self.data.second],
-                                       columns[self.data.score]))
+            scores.update(
+                correlations(self, columns[self.data.first], columns[self.data.second], columns[self.data.score])
+            )
         return scores
 
     def sample(self) -> list[tuple[str, str]]:
@@ -222,15 +235,22 @@ def prepare(
     task = EmbeddingTask(begun, reader, config, held=held, scored=scored, data=data, classes=len(classes))
     plan = batches.epoch(0)
     longest = batches.collate(plan[0]).texts.tokens.numel()
-    lines = [f"training data: {table.name}", *batches.report(begun.tokenizer.unk).lines(),
-             f"batches: {len(plan):,} an epoch, of {min(map(len, plan)):,} to {max(map(len, plan)):,} rows"]
+    lines = [
+        f"training data: {table.name}",
+        *batches.report(begun.tokenizer.unk).lines(),
+        f"batches: {len(plan):,} an epoch, of {min(map(len, plan)):,} to {max(map(len, plan)):,} rows",
+    ]
     if held is not None:
         lines.append(f"held out: {held.table.name}, {len(held.table):,} rows, whose loss is watched")
     if scored is not None:
         lines.append(f"validation: {scored.name}, {len(scored):,} scored pairs")
-    lines += [f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(task.model):,} parameters, "
-              f"{config.pooling} pooling", memory_line(task.model, train, longest, len(plan)),
-              *warnings(config, train.accumulate, scored), *departures(config, start, begun.encoder.config.stack.dim)]
+    lines += [
+        f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(task.model):,} parameters, "
+        f"{config.pooling} pooling",
+        memory_line(task.model, train, longest, len(plan)),
+        *warnings(config, train.accumulate, scored),
+        *departures(config, start, begun.encoder.config.stack.dim),
+    ]
     return task, batches, lines
 
 
@@ -239,43 +259,58 @@ def check(data: LikenessData, config: EmbeddingConfig, adapter: Any) -> None:
     wanted = OBJECTIVES[config.objective]
     if data.rows not in wanted:
         fits = [name for name, rows in OBJECTIVES.items() if data.rows in rows]
-        raise ConfigError(f'task.objective "{config.objective}" learns from rows of {" or ".join(wanted)}, but '
-                          f'data.rows is "{data.rows}", which {" and ".join(fits)} learn from; change one of the two')
+        raise ConfigError(
+            f'task.objective "{config.objective}" learns from rows of {" or ".join(wanted)}, but '
+            f'data.rows is "{data.rows}", which {" and ".join(fits)} learn from; change one of the two'
+        )
     if config.objective == "in_batch" and data.tokens_per_batch:
-        raise ConfigError(f"data.tokens_per_batch is {data.tokens_per_batch}, but must be 0 for task.objective in_batch"
-                          ", whose negatives are the other rows of a batch: set data.rows_per_batch")
+        raise ConfigError(
+            f"data.tokens_per_batch is {data.tokens_per_batch}, but must be 0 for task.objective in_batch"
+            ", whose negatives are the other rows of a batch: set data.rows_per_batch"
+        )
     if config.objective == "triplet" and len(data.negatives) != 1:
-        raise ConfigError(f"data.negatives has {len(data.negatives)} columns, but triplets have one negative; "
-                          'take one, or task.objective = "in_batch"')
+        raise ConfigError(
+            f"data.negatives has {len(data.negatives)} columns, but triplets have one negative; "
+            'take one, or task.objective = "in_batch"'
+        )
     if config.objective == "softmax" and adapter is not None and adapter.kind != "none":
-        raise ConfigError(f'adapter.kind "{adapter.kind}" saves no softmax matrix: use another task.objective, or '
-                          'adapter.kind = "none"')
+        raise ConfigError(
+            f'adapter.kind "{adapter.kind}" saves no softmax matrix: use another task.objective, or '
+            'adapter.kind = "none"'
+        )
 
 
 def check_dims(config: EmbeddingConfig, dim: int) -> None:
     if config.dims and max(config.dims) >= dim:
-        raise ConfigError(f"task.dims {list(config.dims)} must be less than the width of the vectors, {dim}, which "
-                          "is learned anyway")
+        raise ConfigError(
+            f"task.dims {list(config.dims)} must be less than the width of the vectors, {dim}, which is learned anyway"
+        )
 
 
 def check_classes(table: Table, column: str, classes: Sequence[Any]) -> None:
     """Refuse held-out rows of a class that no training row has."""
     row = next((row for row, value in enumerate(table.columns[column]) if value not in classes), None)
     if row is not None:
-        raise ConfigError(f"{table.where(row)}: the class {table.columns[column][row]!r} occurs in no other row; give "
-                          "it more rows, or set data.held_out = 0")
+        raise ConfigError(
+            f"{table.where(row)}: the class {table.columns[column][row]!r} occurs in no other row; give "
+            "it more rows, or set data.held_out = 0"
+        )
 
 
 def warnings(config: EmbeddingConfig, accumulate: int, scored: Table | None) -> list[str]:
     """What a reader of the report should know before the first step."""
     lines = []
     if config.objective == "in_batch" and accumulate > 1:
-        lines.append(f"warning: train.accumulate ({accumulate}) adds gradients but no negatives: each batch sees only "
-                     "its own rows; for more negatives in the same memory raise data.rows_per_batch and set "
-                     "task.chunk (cached gradients)")
+        lines.append(
+            f"warning: train.accumulate ({accumulate}) adds gradients but no negatives: each batch sees only "
+            "its own rows; for more negatives in the same memory raise data.rows_per_batch and set "
+            "task.chunk (cached gradients)"
+        )
     if config.objective == "in_batch" and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        lines.append(f"warning: {dist.get_world_size()} processes share a batch, and each takes its negatives from its "
-                     "own part only; raise data.rows_per_batch with their number")
+        lines.append(
+            f"warning: {dist.get_world_size()} processes share a batch, and each takes its negatives from its "
+            "own part only; raise data.rows_per_batch with their number"
+        )
     if scored is None:
         lines.append("warning: no scored validation pairs, so no Spearman correlation: name some in data.validation")
     return lines
@@ -290,5 +325,7 @@ def departures(config: EmbeddingConfig, start: Path | None, dim: int) -> list[st
     given = " and ".join((", ".join(head.poolings) + " pooling", *kinds))
     if head.poolings == (config.pooling,) and kinds == ["Normalise"] * config.normalise:
         return []
-    return [f"warning: {start} has {given}; now trained are vectors of {config.pooling} pooling"
-            f"{', normalised' if config.normalise else ''} (task.pooling, task.normalise)"]
+    return [
+        f"warning: {start} has {given}; now trained are vectors of {config.pooling} pooling"
+        f"{', normalised' if config.normalise else ''} (task.pooling, task.normalise)"
+    ]

@@ -69,8 +69,10 @@ def begin(
     loaded = load_model(start)
     found = body(loaded.model)
     if found is None:
-        raise ConfigError(f"{start} is a {type(loaded.model).__name__} (model_type {loaded.family}), expected an "
-                          "encoder such as bert, roberta or mpnet")
+        raise ConfigError(
+            f"{start} is a {type(loaded.model).__name__} (model_type {loaded.family}), expected an "
+            "encoder such as bert, roberta or mpnet"
+        )
     if loaded.tokenizer is None:
         raise ConfigError(f"{start} has no tokenizer files; put tokenizer.json or vocab.txt beside its config.json")
     encoder = with_pooler(found, wanted(loaded.family, found.config.pooler, pooler))
@@ -103,8 +105,10 @@ def obtain_word_pieces(data: Vocabulary, texts: Sequence[str], folder: Path) -> 
         if place != kept or kept.is_dir():
             tokenizer = load_tokenizer(place, {}) if place.is_dir() else None
             if tokenizer is None:
-                raise ConfigError(f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
-                                  "tokenizer.json or vocab.txt, or leave it empty to train word pieces")
+                raise ConfigError(
+                    f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
+                    "tokenizer.json or vocab.txt, or leave it empty to train word pieces"
+                )
             return tokenizer
     tokenizer = train_word_pieces(texts, data.vocab)
     write_folder(kept, tokenizer.files())
@@ -119,8 +123,9 @@ def freeze(encoder: Encoder, layers: int) -> str:
     blocks = list(encoder.stack.blocks)
     if not 0 <= layers <= len(blocks):
         what = " of its own" if encoder.config.repeat > 1 else ""
-        raise ConfigError(f"task.freeze ({layers}) must be from 0 to {len(blocks)}: the model has {len(blocks)} "
-                          f"layer(s){what}")
+        raise ConfigError(
+            f"task.freeze ({layers}) must be from 0 to {len(blocks)}: the model has {len(blocks)} layer(s){what}"
+        )
     if not layers:
         return ""
     below = [encoder.embedding, encoder.positions, encoder.segments, encoder.norm, encoder.project, *blocks[:layers]]
@@ -129,5 +134,7 @@ def freeze(encoder: Encoder, layers: int) -> str:
             part.requires_grad_(False)
     learning = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in encoder.parameters())
-    return (f"frozen: the embeddings and the lowest {layers} of {len(blocks)} layers; "
-            f"{learning / total:.1%} of the body learns")
+    return (
+        f"frozen: the embeddings and the lowest {layers} of {len(blocks)} layers; "
+        f"{learning / total:.1%} of the body learns"
+    )

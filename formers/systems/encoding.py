@@ -55,8 +55,14 @@ class SentenceEncoder:
     """
 
     def __init__(
-        self, model: Encoder, tokenizer: Tokenizer | None, head: SentenceHead, settings: SentenceSettings, *,
-        family: str | None = None, note: str = "",
+        self,
+        model: Encoder,
+        tokenizer: Tokenizer | None,
+        head: SentenceHead,
+        settings: SentenceSettings,
+        *,
+        family: str | None = None,
+        note: str = "",
     ) -> None:
         """note: what the user should know of these vectors."""
         self.model, self.tokenizer, self.family, self.note = model, tokenizer, family, note
@@ -87,15 +93,24 @@ class SentenceEncoder:
         """Raises ConfigError for a model without tokenizer files."""
         if self._reader is None:
             if self.tokenizer is None:
-                raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add "
-                                  "tokenizer.json or vocab.txt")
+                raise ConfigError(
+                    "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+                )
             self._reader = Reader(self.tokenizer, self.length, segments=1, lowercase=self.settings.lowercase)
         return self._reader
 
     def encode(
-        self, texts: str | Sequence[str], *, prompt: str | None = None, prompt_name: str | None = None,
-        normalise: bool | None = None, dims: int | None = None, tokens_per_batch: int = 0, processes: int = 1,
-        allow_empty: bool = False, tell: Tell | None = None,
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        normalise: bool | None = None,
+        dims: int | None = None,
+        tokens_per_batch: int = 0,
+        processes: int = 1,
+        allow_empty: bool = False,
+        tell: Tell | None = None,
     ) -> Vectors:
         """The vector of a text (dim,), or of each of several (texts, dim), as float32 in the order given.
 
@@ -185,8 +200,10 @@ class SentenceEncoder:
                 raise DataError(f"text {place} is {text!r:.60} ({type(text).__name__}), expected a string")
             if not allow_empty and (not text or text.isspace()):
                 many = sum(not isinstance(each, str) or not each.strip() for each in texts)
-                raise DataError(f"text {place} is empty ({many} of {len(texts)} are): nothing to make a vector of; "
-                                "leave it out, or say allow_empty=True")
+                raise DataError(
+                    f"text {place} is empty ({many} of {len(texts)} are): nothing to make a vector of; "
+                    "leave it out, or say allow_empty=True"
+                )
 
     def prompt(self, prompt: str | None, name: str | None) -> str:
         """What is put in front of the texts."""
@@ -220,8 +237,12 @@ class SentenceEncoder:
     def save(self, folder: str | Path) -> None:
         """Write a folder of sentence-transformers, whose encoder is in the Hugging Face layout."""
         settings = replace(self.settings, length=self.length)
-        save_model(folder, self.model, tokenizer=self.tokenizer,
-                   extra=sentence_files(self.head, self.model.config.stack.dim, settings))
+        save_model(
+            folder,
+            self.model,
+            tokenizer=self.tokenizer,
+            extra=sentence_files(self.head, self.model.config.stack.dim, settings),
+        )
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:

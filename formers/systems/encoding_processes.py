@@ -56,10 +56,15 @@ def plan(encoder: SentenceEncoder, weights: Path, processes: int) -> Plan:
     """Writes the weights, int8 ones as the plain numbers that give the same integers again."""
     forms = [weight.form for _, weight in matrices(encoder.model) if isinstance(weight, Weight)]
     eights = [form for form in forms if isinstance(form, Int8)]
-    group = None if not eights else min(0 if form.group == form.numbers.shape[2] and len(form.parts) == 1 else
-                                        form.group for form in eights)
-    state = {name: tensor.form.dense() if isinstance(tensor, Weight) else tensor.detach()
-             for name, tensor in encoder.model.state_dict(keep_vars=True).items()}
+    group = (
+        None
+        if not eights
+        else min(0 if form.group == form.numbers.shape[2] and len(form.parts) == 1 else form.group for form in eights)
+    )
+    state = {
+        name: tensor.form.dense() if isinstance(tensor, Weight) else tensor.detach()
+        for name, tensor in encoder.model.state_dict(keep_vars=True).items()
+    }
     torch.save(state, weights)
     threads = max(1, torch.get_num_threads() // processes)
     return Plan(encoder.model.config, weights, group, encoder.tokenizer, encoder.head, encoder.settings, threads)
@@ -84,9 +89,11 @@ def stream(
                 done, cut, tokens = done + len(piece), cut + lost, tokens + read
                 yield piece, vectors, Progress(done, len(texts), cut, tokens, time.perf_counter() - begin)
         except BrokenProcessPool as fault:
-            raise ConfigError(f"one of {processes} processes ended before its work was done: there may be too little "
-                              "memory for so many, or the script that calls this has no "
-                              '`if __name__ == "__main__":`') from fault
+            raise ConfigError(
+                f"one of {processes} processes ended before its work was done: there may be too little "
+                "memory for so many, or the script that calls this has no "
+                '`if __name__ == "__main__":`'
+            ) from fault
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,6 +1,6 @@
 """How language models write: the options, a batch of prompts, one text streamed as it comes.
 
-    options -> strategy and filters;   prompts -> batches of like length -> generate -> Continuation
+options -> strategy and filters;   prompts -> batches of like length -> generate -> Continuation
 """
 
 from __future__ import annotations
@@ -79,11 +79,14 @@ class Options:
         self.drawing(nothing, None)
         Beam(self.beams)
         if self.temperature == 0 and (self.samples or 1) > 1:
-            raise ConfigError(f"samples: got {self.samples} with temperature 0, which are all the same; give a "
-                              "temperature above 0")
+            raise ConfigError(
+                f"samples: got {self.samples} with temperature 0, which are all the same; give a temperature above 0"
+            )
         if self.beams > 1 and (self.draws or self.stop):
-            raise ConfigError(f"beams: got {self.beams} with {'sampling' if self.draws else 'stop strings'}, expected "
-                              "one or the other")
+            raise ConfigError(
+                f"beams: got {self.beams} with {'sampling' if self.draws else 'stop strings'}, expected "
+                "one or the other"
+            )
 
     @property
     def draws(self) -> bool:
@@ -103,8 +106,10 @@ class Options:
 
         return Sample(
             temperature=value(self.temperature or None, settings.temperature or None, 1.0),
-            top_k=int(value(self.top_k, settings.top_k, 0)), top_p=value(self.top_p, settings.top_p, 1.0),
-            min_p=value(self.min_p, settings.min_p, 0.0), samples=1 if self.samples is None else self.samples,
+            top_k=int(value(self.top_k, settings.top_k, 0)),
+            top_p=value(self.top_p, settings.top_p, 1.0),
+            min_p=value(self.min_p, settings.min_p, 0.0),
+            samples=1 if self.samples is None else self.samples,
             seed=seed,
         )
 
@@ -167,8 +172,10 @@ class Writer:
         if len(prompt) <= longest:
             return prompt
         if not options.truncate:
-            raise DataError(f"{what} has {len(prompt):,} tokens, but this model reads at most {longest:,}; shorten it, "
-                            "or say truncate, which keeps its end")
+            raise DataError(
+                f"{what} has {len(prompt):,} tokens, but this model reads at most {longest:,}; shorten it, "
+                "or say truncate, which keeps its end"
+            )
         kept = longest + 1 - min(options.max_tokens, (longest + 1) // 2)
         opening = min(opening, kept - 1)
         return prompt[:opening] + prompt[len(prompt) - (kept - opening) :]
@@ -195,24 +202,38 @@ class Writer:
         limits = [self.limit(prompt, options) for prompt in prompts]
         tokens, keep = self.padded(prompts)
         cache = self.model.begin(capacity=tokens.shape[1] + max(limits) - 1)
-        streams = {(place, i): TextStream(self.tokenizer, prompt, options.stop)
-                   for place, prompt in enumerate(prompts) for i in range(strategy.nbest)}
+        streams = {
+            (place, i): TextStream(self.tokenizer, prompt, options.stop)
+            for place, prompt in enumerate(prompts)
+            for i in range(strategy.nbest)
+        }
 
         def until(place: int, sample: int, token: int) -> bool:
             stream = streams[place, sample]
             stream.add(token)
             return stream.stopped is not None
 
-        done = complete(self.model, tokens, cache, strategy, stop=self.ends, limit=limits,
-                        filters=options.filters(self.settings), keep=keep, pad=self.settings.pad,
-                        until=until if options.stop else None, ahead=options.ahead)
+        done = complete(
+            self.model,
+            tokens,
+            cache,
+            strategy,
+            stop=self.ends,
+            limit=limits,
+            filters=options.filters(self.settings),
+            keep=keep,
+            pad=self.settings.pad,
+            until=until if options.stop else None,
+            ahead=options.ahead,
+        )
         for place, several in enumerate(done):
             for i, one in enumerate(several):
                 for token in () if options.stop else one.tokens:
                     streams[place, i].add(token)
                 streams[place, i].end()
-        return [[described(one, streams[place, i]) for i, one in enumerate(several)]
-                for place, several in enumerate(done)]
+        return [
+            [described(one, streams[place, i]) for i, one in enumerate(several)] for place, several in enumerate(done)
+        ]
 
     def padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
         """(prompts, longest), filled up on the left, and what is real; None where no prompt is shorter."""
@@ -229,8 +250,9 @@ class Writing:
     read: tokens that the cache holds already; together with `prompt` they are what is continued.
     """
 
-    def __init__(self, writer: Writer, prompt: list[int], options: Options, cache: Cache | None = None,
-                 read: Sequence[int] = ()) -> None:
+    def __init__(
+        self, writer: Writer, prompt: list[int], options: Options, cache: Cache | None = None, read: Sequence[int] = ()
+    ) -> None:
         if (options.samples or 1) > 1 or options.beams > 1:
             raise ConfigError("a text can be streamed when it is one: with one sample and one beam")
         self.writer, self.prompt, self.options, self.read = writer, prompt, options, list(read)
@@ -255,9 +277,16 @@ class Writing:
 
         self.cache.reserve(len(whole) + self.limit - 1)
         steps = generate(
-            writer.model, torch.tensor([self.prompt], device=device), self.cache,
-            options.strategy(writer.settings, [whole]), stop=writer.ends, limit=self.limit, filters=filters,
-            pad=writer.settings.pad, until=until, ahead=options.ahead,
+            writer.model,
+            torch.tensor([self.prompt], device=device),
+            self.cache,
+            options.strategy(writer.settings, [whole]),
+            stop=writer.ends,
+            limit=self.limit,
+            filters=filters,
+            pad=writer.settings.pad,
+            until=until,
+            ahead=options.ahead,
             before=torch.tensor([self.read], device=device) if self.read else None,
         )
         with inference(writer.model), ExitStack() as stack:

@@ -1,6 +1,6 @@
 """What a language model computes while it reads a text: attention maps, the logit lens, probabilities, cache times.
 
-    tokens -> CausalLM, one pass -> what each head looks at, what each layer would say, how likely each token was
+tokens -> CausalLM, one pass -> what each head looks at, what each layer would say, how likely each token was
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ def lens(model: CausalLM, tokens: Sequence[int], *, top: int = 3, last: int | No
     rows = []
     for number, opinion in enumerate(opinions):
         what = f"after layer {number}"
-        parts = [summary(probabilities(model, x, what), goal, top)
-                 for x, goal in zip(opinion.split(PIECE), said.split(PIECE), strict=True)]
+        parts = [
+            summary(probabilities(model, x, what), goal, top)
+            for x, goal in zip(opinion.split(PIECE), said.split(PIECE), strict=True)
+        ]
         rows.append([torch.cat(part) for part in zip(*parts, strict=True)])
     best, shares, answer, rank = (torch.stack(part).cpu().numpy() for part in zip(*rows, strict=True))
     return Lens(best, shares, answer, rank)
@@ -112,8 +114,10 @@ def position_tables(model: CausalLM, count: int) -> dict[str, Floats]:
         return {"": rotary_table(stack.rotary, count)}
     near = sorted({window for window in stack.windows if window})
     local = f"layers that see {' or '.join(map(str, near))} positions"
-    return {"layers that see everything": rotary_table(stack.rotary, count),
-            local: rotary_table(stack.local_rotary, count)}
+    return {
+        "layers that see everything": rotary_table(stack.rotary, count),
+        local: rotary_table(stack.local_rotary, count),
+    }
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,17 @@ class Likelihoods:
 def likelihoods(model: CausalLM, tokens: Sequence[int], *, top: int = 3) -> Likelihoods:
     """The probability of every token but the first, with the `top` likeliest in its place."""
     if len(tokens) < 2:
-        raise ConfigError(f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)}, expected at least 2: the first "
-                          "follows nothing, so it has no probability")
+        raise ConfigError(
+            f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)}, expected at least 2: the first "
+            "follows nothing, so it has no probability"
+        )
     with inference(model):
         x = model.features(row_of(model, tokens[:-1]))[0]
     goals = torch.tensor(tokens[1:], device=x.device)[:, None]
-    parts = [summary(probabilities(model, some, ""), goal, top)
-             for some, goal in zip(x.split(PIECE), goals.split(PIECE), strict=True)]
+    parts = [
+        summary(probabilities(model, some, ""), goal, top)
+        for some, goal in zip(x.split(PIECE), goals.split(PIECE), strict=True)
+    ]
     others, shares, own, rank = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     return Likelihoods(list(tokens[1:]), own, rank, others, shares)
 
@@ -169,9 +177,7 @@ class CacheTimes:
 
 
 @torch.no_grad()
-def cache_times(
-    model: CausalLM, tokens: Sequence[int], *, count: int, points: int = 10, rounds: int = 3
-) -> CacheTimes:
+def cache_times(model: CausalLM, tokens: Sequence[int], *, count: int, points: int = 10, rounds: int = 3) -> CacheTimes:
     """Write `count` tokens after these with a cache, then time one more token at `points` lengths, both ways.
 
     Both ways take turns at each length, and all lengths in each of the `rounds`, so that what else the machine does
@@ -233,8 +239,10 @@ def probabilities(model: CausalLM, x: Tensor, what: str) -> Tensor:
     """(positions, dim) -> (positions, vocab), fp32. Raises CheckpointError where they are no numbers."""
     found = model.logits(x).float().softmax(-1)
     if not bool(found.isfinite().all()):
-        raise CheckpointError(f"the model's logits {what} are no finite numbers".replace("  ", " ")
-                              + ": weights are damaged (NaN), or too large for this dtype; try fp32")
+        raise CheckpointError(
+            f"the model's logits {what} are no finite numbers".replace("  ", " ")
+            + ": weights are damaged (NaN), or too large for this dtype; try fp32"
+        )
     return found
 
 

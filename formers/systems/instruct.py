@@ -1,6 +1,6 @@
 """Instruction tuning: a language model learns the answers of conversations, and nothing else of them.
 
-    messages -> chat template -> tokens, counted where an assistant speaks -> packed rows -> cross-entropy of these
+messages -> chat template -> tokens, counted where an assistant speaks -> packed rows -> cross-entropy of these
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class InstructConfig:
 class InstructTask:
     """What the trainer sees: the cross-entropy of what assistants say, the end of the turn included."""
 
-    def __init__(self, language: LanguageModel, encoder: ChatEncoder, validation: Packed[Talks],
-                 config: InstructConfig) -> None:
+    def __init__(
+        self, language: LanguageModel, encoder: ChatEncoder, validation: Packed[Talks], config: InstructConfig
+    ) -> None:
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
 
@@ -82,8 +83,10 @@ class InstructTask:
     def hits(self, x: Tensor, labels: Tensor) -> int:
         """How many labels are the likeliest token; the logits exist a piece at a time."""
         size = max(1, PIECE // self.model.config.vocab)
-        return sum(int((self.model.logits(some).argmax(-1) == goal).sum())
-                   for some, goal in zip(x.split(size), labels.split(size), strict=True))
+        return sum(
+            int((self.model.logits(some).argmax(-1) == goal).sum())
+            for some, goal in zip(x.split(size), labels.split(size), strict=True)
+        )
 
     def last_answers(self, count: int) -> tuple[list[list[Message]], list[str]]:
         """Validation conversations up to their last answer, and that answer."""
@@ -191,8 +194,10 @@ def material(
     language, encoder = obtain_model(sizes, data, texts_of(tables[0].columns["messages"]), folder, start)
     length = row_length(data.length, language.model.config.length)
     last_only, drop_long = data.answers == "last", data.too_long == "drop"
-    rows, watched = (packed_talks(Talks(table, encoder, length=length, last_only=last_only, drop_long=drop_long), data,
-                                  length) for table in tables)
+    rows, watched = (
+        packed_talks(Talks(table, encoder, length=length, last_only=last_only, drop_long=drop_long), data, length)
+        for table in tables
+    )
     return language, encoder, rows, watched
 
 
@@ -207,11 +212,17 @@ def prepare(
     language, encoder, rows, watched = material(sections, folder, start)
     config = sections["task"]
     unknown = language.needs_tokenizer().unk
-    report = [f"training data: {rows.corpus.table.name}", *rows.corpus.report(rows, unknown).lines(),
-              f"validation: {watched.corpus.table.name}, {len(watched.corpus.rows):,} conversations, "
-              f"{int(watched.corpus.counted.sum()):,} tokens of answers"]
-    return InstructTask(language, encoder, watched, config), rows, [
-        *report, *size_lines(language, encoder, sections, len(rows.epoch(0)))]
+    report = [
+        f"training data: {rows.corpus.table.name}",
+        *rows.corpus.report(rows, unknown).lines(),
+        f"validation: {watched.corpus.table.name}, {len(watched.corpus.rows):,} conversations, "
+        f"{int(watched.corpus.counted.sum()):,} tokens of answers",
+    ]
+    return (
+        InstructTask(language, encoder, watched, config),
+        rows,
+        [*report, *size_lines(language, encoder, sections, len(rows.epoch(0)))],
+    )
 
 
 def size_lines(
@@ -221,8 +232,11 @@ def size_lines(
     data, train = sections["data"], sections["train"]
     tokenizer, template = encoder.tokenizer, encoder.template
     end = "".join(tokenizer.pieces(encoder.ending())) or "no special token, so nothing says where it ends"
-    lost = [name for name in dict.fromkeys(re.findall(r"<\|[^|<>]+\|>", template.source))
-            if tokenizer.rules.token_to_id(name) is None]
+    lost = [
+        name
+        for name in dict.fromkeys(re.findall(r"<\|[^|<>]+\|>", template.source))
+        if tokenizer.rules.token_to_id(name) is None
+    ]
     return [
         f"template: {template.where}; an answer ends with {end}",
         *[f"the template writes {name}, which is no token of this tokenizer, so anybody can write it" for name in lost],

@@ -1,6 +1,6 @@
 """Language models: continue a text, say how likely one is, choose between answers.
 
-    text -> tokens -> CausalLM.extend (prefill, then one token at a time) -> generate (greedy, sampling, beams) -> text
+text -> tokens -> CausalLM.extend (prefill, then one token at a time) -> generate (greedy, sampling, beams) -> text
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ class LanguageModel:
     """A decoder with its tokenizer: what `formers.load` gives for language models."""
 
     def __init__(
-        self, model: CausalLM, tokenizer: Tokenizer | None, settings: Settings, *, family: str | None = None,
+        self,
+        model: CausalLM,
+        tokenizer: Tokenizer | None,
+        settings: Settings,
+        *,
+        family: str | None = None,
         template: ChatTemplate | None = None,
     ) -> None:
         """template: how a conversation is written for this model, see `systems/chat.py`."""
@@ -69,16 +74,15 @@ class LanguageModel:
         """
         tokens = self.needs_tokenizer().encode_plain([text])[0]
         with inference(self.model):
-            return score_text(self.model, text, tokens, opening=self.opening, start=self.start_or_none(),
-                              window=window, stride=stride)
+            return score_text(
+                self.model, text, tokens, opening=self.opening, start=self.start_or_none(), window=window, stride=stride
+            )
 
     def perplexity(self, text: str, *, window: int | None = None, stride: int | None = None) -> float:
         """exp(-mean log-probability of a token), by the windows of `score`."""
         return self.score(text, window=window, stride=stride).perplexity
 
-    def choose(
-        self, question: str, choices: Sequence[str], *, examples: Sequence[tuple[str, str]] = ()
-    ) -> Choice:
+    def choose(self, question: str, choices: Sequence[str], *, examples: Sequence[tuple[str, str]] = ()) -> Choice:
         """The likeliest of several continuations of a question, after `examples` of questions with their answers.
 
         `.index` is the place of the likeliest, `.normalised_index` of the likeliest per byte. For many questions
@@ -106,8 +110,10 @@ class LanguageModel:
         """The token that begins a text: the beginning of a sequence, or the end of the text before (GPT-2)."""
         found = self.start_or_none()
         if found is None:
-            raise ConfigError("this model has no start token (bos_token or eos_token in tokenizer_config.json), so it "
-                              "cannot begin a text: give a prompt")
+            raise ConfigError(
+                "this model has no start token (bos_token or eos_token in tokenizer_config.json), so it "
+                "cannot begin a text: give a prompt"
+            )
         return found
 
     def start_or_none(self) -> int | None:
@@ -125,18 +131,27 @@ class LanguageModel:
 
     def needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
-                              "or vocab.json + merges.txt (the .model itself works)")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
+                "or vocab.json + merges.txt (the .model itself works)"
+            )
         return self.tokenizer
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
-        save_model(folder, self.model, tokenizer=self.tokenizer, generation=self.settings.raw(), family=self.family,
-                   extra=None if self.template is None else self.template.files())
+        save_model(
+            folder,
+            self.model,
+            tokenizer=self.tokenizer,
+            generation=self.settings.raw(),
+            family=self.family,
+            extra=None if self.template is None else self.template.files(),
+        )
 
 
 def open_language(loaded: Loaded) -> LanguageModel:
     """The system of a loaded checkpoint."""
     assert isinstance(loaded.model, CausalLM)  # the registry names this opener for families of it only
-    return LanguageModel(loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family,
-                         template=loaded.template)
+    return LanguageModel(
+        loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family, template=loaded.template
+    )

@@ -74,8 +74,9 @@ class LanguageTask:
     def sample(self) -> list[tuple[str, str]]:
         """Continuations to look at, the same random numbers every time."""
         prompts = list(self.config.samples) or ["", self.beginning()]
-        found = self.language.generate(prompts, max_tokens=self.config.sample_tokens, seed=0,
-                                       temperature=self.config.temperature, truncate=True)
+        found = self.language.generate(
+            prompts, max_tokens=self.config.sample_tokens, seed=0, temperature=self.config.temperature, truncate=True
+        )
         return [(prompt, str(each)) for prompt, each in zip(prompts, found, strict=True)]
 
     def beginning(self) -> str:
@@ -129,13 +130,18 @@ def prepare(
     rows, watched = rows_of(corpus, data, length), rows_of(heard, data, length, windows="consecutive")
     used = len(np.unique(corpus.tokens))
     missed = 0.0 if tokenizer.unk is None else float((heard.tokens == tokenizer.unk).mean())
-    return LanguageTask(language, watched, config), rows, [
-        f"training data: {table.name}", *report_on(corpus, rows, data.column, tokenizer.unk).lines(),
-        f"validation: {held_out.name}, {len(held_out):,} documents, {heard.labels:,} tokens, unknown {missed:.3%}",
-        f"vocabulary: {tokenizer.vocab:,} tokens, {used:,} of them in the training text; "
-        f"model: {parameters_of(language.model):,} parameters",
-        memory_line(language.model, train, data.tokens_per_batch, len(rows.epoch(0))),
-    ]
+    return (
+        LanguageTask(language, watched, config),
+        rows,
+        [
+            f"training data: {table.name}",
+            *report_on(corpus, rows, data.column, tokenizer.unk).lines(),
+            f"validation: {held_out.name}, {len(held_out):,} documents, {heard.labels:,} tokens, unknown {missed:.3%}",
+            f"vocabulary: {tokenizer.vocab:,} tokens, {used:,} of them in the training text; "
+            f"model: {parameters_of(language.model):,} parameters",
+            memory_line(language.model, train, data.tokens_per_batch, len(rows.epoch(0))),
+        ],
+    )
 
 
 def new_language(sizes: CausalSizes, tokenizer: Tokenizer) -> LanguageModel:
@@ -180,8 +186,10 @@ def obtain_tokenizer(data: TokenizerChoice, texts: list[str], folder: Path, *, o
         if place is not None and (place != kept or kept.is_dir()):
             tokenizer = load_tokenizer(place, {}) if place.is_dir() else None
             if tokenizer is None:
-                raise ConfigError(f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
-                                  'tokenizer.json, or "bpe" or "characters" to train one')
+                raise ConfigError(
+                    f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
+                    'tokenizer.json, or "bpe" or "characters" to train one'
+                )
             return tokenizer
     if data.tokenizer == "characters":
         tokenizer = characters(texts, opening=opening)

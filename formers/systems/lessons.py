@@ -35,8 +35,10 @@ def lessons(
     folder: a run's, or an empty one where a new tokenizer may be left. Raises ConfigError for other systems.
     """
     if system not in SYSTEMS:
-        raise ConfigError(f'--show-loss: the system "{system}" has no single text whose tokens carry loss; '
-                          f"it is for {', '.join(SYSTEMS)}")
+        raise ConfigError(
+            f'--show-loss: the system "{system}" has no single text whose tokens carry loss; '
+            f"it is for {', '.join(SYSTEMS)}"
+        )
     if split == "test":
         raise ConfigError("--show-loss shows what is trained on: --split train, or validation")
     if system == "preferences":
@@ -46,8 +48,9 @@ def lessons(
     task, rows, _ = (language_tasks if system == "language" else instruct).prepare(sections, folder, start)
     chosen: Packed[Any] | Stream = task.validation if split == "validation" else rows
     tokenizer = task.language.needs_tokenizer()
-    yield from of_packed(chosen, tokenizer, count) if isinstance(chosen, Packed) else of_stream(
-        chosen, tokenizer, count)
+    yield from (
+        of_packed(chosen, tokenizer, count) if isinstance(chosen, Packed) else of_stream(chosen, tokenizer, count)
+    )
 
 
 def of_packed(rows: Packed[Any], tokenizer: Tokenizer, count: int) -> Iterator[Lesson]:

@@ -28,8 +28,11 @@ class Scored:
     @staticmethod
     def joined(parts: Sequence[Scored]) -> Scored:
         """Several texts as one."""
-        return Scored([token for each in parts for token in each.tokens], [s for each in parts for s in each.scores],
-                      sum(each.bytes for each in parts))
+        return Scored(
+            [token for each in parts for token in each.tokens],
+            [s for each in parts for s in each.scores],
+            sum(each.bytes for each in parts),
+        )
 
     @property
     def total(self) -> float:
@@ -47,8 +50,14 @@ class Scored:
 
 
 def score_text(
-    model: CausalLM, text: str, tokens: Sequence[int], *, opening: Sequence[int], start: int | None,
-    window: int | None, stride: int | None,
+    model: CausalLM,
+    text: str,
+    tokens: Sequence[int],
+    *,
+    opening: Sequence[int],
+    start: int | None,
+    window: int | None,
+    stride: int | None,
 ) -> Scored:
     """See `LanguageModel.score`; `opening` stands before every window, `start`, where there is none, once."""
     longest = model.config.length
@@ -57,8 +66,10 @@ def score_text(
     if not len(opening) + 2 <= window <= longest:
         raise ConfigError(f"window: got {window}, expected {len(opening) + 2} to {longest}, what this model reads")
     if not 1 <= stride < window - len(opening):
-        raise ConfigError(f"stride: got {stride}, expected 1 to {window - len(opening) - 1}, so that windows of "
-                          f"{window} tokens overlap")
+        raise ConfigError(
+            f"stride: got {stride}, expected 1 to {window - len(opening) - 1}, so that windows of "
+            f"{window} tokens overlap"
+        )
     body = list(tokens) if opening or start is None else [start, *tokens]
     first = 0 if opening else 1  # of the body, the first that can be counted
     if len(body) <= first:
@@ -72,9 +83,7 @@ def score_text(
     return Scored(body[first:], scores, len(text.encode()))
 
 
-def windows(
-    body: Sequence[int], first: int, size: int, stride: int
-) -> Iterator[tuple[list[Sequence[int]], int]]:
+def windows(body: Sequence[int], first: int, size: int, stride: int) -> Iterator[tuple[list[Sequence[int]], int]]:
     """Windows of equal length in groups, and how many tokens at the end of each are counted in it."""
     rows: list[Sequence[int]] = []
     begin, done, counted = 0, first, 0

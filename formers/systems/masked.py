@@ -1,6 +1,6 @@
 """Masked language models: fill in hidden words, say how likely a text is, find words that do not belong.
 
-    text with [MASK] -> tokens -> Encoder -> word head at the masks -> the likeliest words
+text with [MASK] -> tokens -> Encoder -> word head at the masks -> the likeliest words
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ class MaskedModel:
     """An encoder with a word head, or ELECTRA's discriminator: what `formers.load` gives for them."""
 
     def __init__(
-        self, model: Words | NextSentence | ReplacedTokens, tokenizer: Tokenizer | None, *, family: str | None = None,
+        self,
+        model: Words | NextSentence | ReplacedTokens,
+        tokenizer: Tokenizer | None,
+        *,
+        family: str | None = None,
         generator: MaskedWords | None = None,
     ) -> None:
         """generator: the small model that a discriminator has learned with, saved beside it."""
@@ -74,8 +78,10 @@ class MaskedModel:
     @cached_property
     def reader(self) -> Reader:
         if self.tokenizer is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
-                              "or vocab.txt (the .model itself works)")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
+                "or vocab.txt (the .model itself works)"
+            )
         config = self.model.config.encoder
         return Reader(self.tokenizer, config.length, segments=config.segments)
 
@@ -124,8 +130,10 @@ class MaskedModel:
         parts = text.split(self.mask_text)
         before, after = self.mask_text.join(parts[: gap + 1]), self.mask_text.join(parts[gap + 1 :])
         names = self.reader.tokenizer.pieces(ids)
-        return [Candidate(value, name.strip() or name, number, joined(before, name, after))
-                for value, name, number in zip(values, names, ids, strict=True)]
+        return [
+            Candidate(value, name.strip() or name, number, joined(before, name, after))
+            for value, name, number in zip(values, names, ids, strict=True)
+        ]
 
     def with_mask(self, text: str) -> str:
         """The text with the model's own mask. Raises DataError where there is none."""
@@ -146,12 +154,15 @@ class MaskedModel:
         for number, encoding in enumerate(encodings):
             if encoding.overflowing:
                 what = "the text" if len(texts) == 1 else f"text {number + 1}"
-                raise DataError(f"{what} is longer than the {self.reader.length} tokens that this model reads; "
-                                "shorten it")
+                raise DataError(
+                    f"{what} is longer than the {self.reader.length} tokens that this model reads; shorten it"
+                )
             masks = encoding.ids.count(self.mask)
             if masks != texts[number].count(self.mask_text):
-                raise CheckpointError(f"the tokenizer reads {self.mask_text} as other tokens: its tokenizer.json must "
-                                      "list it among the added tokens")
+                raise CheckpointError(
+                    f"the tokenizer reads {self.mask_text} as other tokens: its tokenizer.json must "
+                    "list it among the added tokens"
+                )
             if waiting and (len(waiting) + 1) * max(map(len, [*waiting, encoding])) > READ:
                 yield waiting
                 waiting = []
@@ -182,16 +193,20 @@ class MaskedModel:
                 tokens[rows, places] = self.mask
                 segments = None if kinds is None else kinds.expand(len(places), -1)
                 x = model.encoder(tokens.to(self.device), segments=segments)[rows, places]
-                for piece, goal in zip(pieces(model.words(x), model.config.vocab),
-                                       pieces(ids[places].to(self.device), model.config.vocab), strict=True):
+                for piece, goal in zip(
+                    pieces(model.words(x), model.config.vocab),
+                    pieces(ids[places].to(self.device), model.config.vocab),
+                    strict=True,
+                ):
                     scores += (-F.cross_entropy(model.logits(piece).float(), goal, reduction="none")).tolist()
         return Scored([encoding.ids[place] for place in at], scores, len(text.encode()))
 
     def follows(self, first: str, second: str) -> float:
         """The probability that the second text follows the first in its document."""
         if not isinstance(self.model, Pretraining | NextSentence):
-            raise ConfigError(f"this {type(self.model).__name__} has no next-sentence head; train one with "
-                              "data.next_sentence = true")
+            raise ConfigError(
+                f"this {type(self.model).__name__} has no next-sentence head; train one with data.next_sentence = true"
+            )
         with inference(self.model), torch.no_grad():
             batch = self.reader.batch(self.reader.read([first], [second])).to(self.device)
             x = self.model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)
@@ -201,26 +216,34 @@ class MaskedModel:
     def detect(self, text: str) -> list[Suspect]:
         """For every token of a text, the probability that it is not the original one (ELECTRA's discriminator)."""
         if not isinstance(self.model, ReplacedTokens):
-            raise ConfigError(f"this {type(self.model).__name__} fills in words; only an ELECTRA discriminator "
-                              "detects replaced ones")
+            raise ConfigError(
+                f"this {type(self.model).__name__} fills in words; only an ELECTRA discriminator detects replaced ones"
+            )
         encoding = self.reader.read([text])[0]
         if encoding.overflowing:
-            raise DataError(f"the text is longer than the {self.reader.length} tokens that this model reads; "
-                            "shorten it")
+            raise DataError(
+                f"the text is longer than the {self.reader.length} tokens that this model reads; shorten it"
+            )
         batch = self.reader.batch([encoding]).to(self.device)
         with inference(self.model), torch.no_grad():
             logits = self.model(batch.tokens, segments=batch.segments, keep=batch.keep)[0]
         names = self.reader.tokenizer.pieces(encoding.ids)
-        return [Suspect(value, name, *span) for value, name, span, special in zip(
-            logits.float().sigmoid().tolist(), names, encoding.offsets, encoding.special_tokens_mask, strict=True)
-            if not special]
+        return [
+            Suspect(value, name, *span)
+            for value, name, span, special in zip(
+                logits.float().sigmoid().tolist(), names, encoding.offsets, encoding.special_tokens_mask, strict=True
+            )
+            if not special
+        ]
 
     @property
     def words(self) -> Words:
         """The model, if it has a word head. Raises ConfigError otherwise."""
         if isinstance(self.model, ReplacedTokens):
-            raise ConfigError("this is an ELECTRA discriminator, which detects replaced words and fills in none; "
-                              "give a model with a masked-words head, such as its generator")
+            raise ConfigError(
+                "this is an ELECTRA discriminator, which detects replaced words and fills in none; "
+                "give a model with a masked-words head, such as its generator"
+            )
         if isinstance(self.model, NextSentence):
             raise ConfigError("this model judges next sentences only; give a model with a masked-words head")
         return self.model
@@ -231,8 +254,12 @@ class MaskedModel:
         if self.generator is not None:  # in the layout of the discriminator, where that has a place for all its parts
             kind, _, _ = express(self.model, self.family)
             fits = any(each.express(self.generator) is not None for each in families(kind.model_type))
-            save_model(Path(folder) / GENERATOR, self.generator, tokenizer=self.tokenizer,
-                       family=kind.model_type if fits else None)
+            save_model(
+                Path(folder) / GENERATOR,
+                self.generator,
+                tokenizer=self.tokenizer,
+                family=kind.model_type if fits else None,
+            )
 
 
 def pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:

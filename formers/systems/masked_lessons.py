@@ -26,8 +26,10 @@ class MaskedLesson:
     @property
     def kinds(self) -> list[str]:
         """Of each token: "" (not chosen), masked, random (another one stands there), kept."""
-        return ["" if not said else "kept" if was == now else "masked" if now in ("[MASK]", "<mask>") else "random"
-                for was, now, said in zip(self.original, self.shown, self.chosen, strict=True)]
+        return [
+            "" if not said else "kept" if was == now else "masked" if now in ("[MASK]", "<mask>") else "random"
+            for was, now, said in zip(self.original, self.shown, self.chosen, strict=True)
+        ]
 
     def summary(self) -> str:
         """One line: where it is from, how many tokens are to be said and what stands in their place."""
@@ -49,7 +51,9 @@ def masked_lessons(
     for row in evenly(len(rows.plan(0).places), count):
         batch = rows.collate([row])
         yield MaskedLesson(
-            rows.describe([row]).removesuffix(" and 0 more row(s)"), tokenizer.pieces(batch.original()[0].tolist()),
-            tokenizer.pieces(batch.tokens[0].tolist()), batch.chosen[0].tolist(),
+            rows.describe([row]).removesuffix(" and 0 more row(s)"),
+            tokenizer.pieces(batch.original()[0].tolist()),
+            tokenizer.pieces(batch.tokens[0].tolist()),
+            batch.chosen[0].tolist(),
             None if batch.follows is None else not bool(batch.follows[0]),
         )

@@ -1,7 +1,7 @@
 """Pre-training of encoders, new ones or a checkpoint's: hidden words, next sentences, replaced tokens (ELECTRA).
 
-    rows with hidden words -> Encoder -> word head at the hidden places -> cross-entropy   (+ next sentence)
-    ELECTRA: the words that a generator draws there -> discriminator -> which tokens are replaced
+rows with hidden words -> Encoder -> word head at the hidden places -> cross-entropy   (+ next sentence)
+ELECTRA: the words that a generator draws there -> discriminator -> which tokens are replaced
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ class MaskedConfig:
         if not 0 < self.generator <= 1:
             raise ConfigError(f"task.generator ({self.generator}) must be above 0 and at most 1")
         if self.discriminator_weight < 0 or self.evaluated < 0:
-            raise ConfigError(f"task.discriminator_weight ({self.discriminator_weight}) and task.evaluated "
-                              f"({self.evaluated}) must be 0 or more")
+            raise ConfigError(
+                f"task.discriminator_weight ({self.discriminator_weight}) and task.evaluated "
+                f"({self.evaluated}) must be 0 or more"
+            )
         if bare := next((text for text in self.samples if "[MASK]" not in text and "<mask>" not in text), None):
             raise ConfigError(f'task.samples: "{bare}" has no [MASK] to fill')
 
@@ -128,8 +130,10 @@ class ReplacedTask:
         """Of every real token: the discriminator's logit, and whether it is replaced; and how many there are."""
         generator = self.model.generator
         with torch.no_grad():
-            drawn = [torch.multinomial(generator.logits(part).float().softmax(-1), 1).squeeze(1)
-                     for part in pieces(x, generator.config.vocab)]
+            drawn = [
+                torch.multinomial(generator.logits(part).float().softmax(-1), 1).squeeze(1)
+                for part in pieces(x, generator.config.vocab)
+            ]
             tokens = batch.original()
             before = tokens.clone()
             tokens[batch.chosen] = torch.cat(drawn)
@@ -155,9 +159,14 @@ class ReplacedTask:
             found, replaced = found + (guess & truth).sum().item(), replaced + truth.sum().item()
             suspected += guess.sum().item()
         scores["loss"] = scores["masked_loss"] + self.config.discriminator_weight * loss / total
-        return {**scores, "replaced_loss": loss / total, "replaced_accuracy": 100 * right / total,
-                "replaced_share": 100 * replaced / total, "recall": 100 * found / max(1.0, replaced),
-                "precision": 100 * found / max(1.0, suspected)}
+        return {
+            **scores,
+            "replaced_loss": loss / total,
+            "replaced_accuracy": 100 * right / total,
+            "replaced_share": 100 * replaced / total,
+            "recall": 100 * found / max(1.0, replaced),
+            "precision": 100 * found / max(1.0, suspected),
+        }
 
     def sample(self) -> list[tuple[str, str]]:
         """Texts with masks, filled with the generator's likeliest words."""
@@ -207,8 +216,12 @@ def judge(model: Words, rows: MaskedRows, most: int = 0) -> dict[str, float]:
             judged += (pooled.argmax(-1) == batch.follows).sum().item()
             pairs += len(batch.follows)
     mean = total / max(1.0, count)
-    scores = {"loss": mean, "masked_loss": mean, "perplexity": math.exp(min(50.0, mean)),
-              "masked_accuracy": 100 * right / max(1.0, count)}
+    scores = {
+        "loss": mean,
+        "masked_loss": mean,
+        "perplexity": math.exp(min(50.0, mean)),
+        "masked_accuracy": 100 * right / max(1.0, count),
+    }
     if pairs:
         scores["loss"] += following / pairs
         scores |= {"next_loss": following / pairs, "next_accuracy": 100 * judged / pairs}
@@ -220,8 +233,9 @@ def filled(masked: MaskedModel, rows: MaskedRows, texts: tuple[str, ...]) -> lis
     mask = masked.mask_text
     if not texts:
         several = [rows.collate([row]) for each in rows.spread(SHOWN) for row in each]
-        texts = tuple(masked.reader.tokenizer.decode(visible(batch, masked.mask), skip_special=False)
-                      for batch in several)
+        texts = tuple(
+            masked.reader.tokenizer.decode(visible(batch, masked.mask), skip_special=False) for batch in several
+        )
         texts = tuple(text for text in texts if mask in text)
     found = []
     for text in texts:
@@ -261,31 +275,39 @@ def prepare(
     rows = rows_of(Sentences(table, data.column, reader.rules, reader.tokenizer.unk), data, reader)
     heard = rows_of(Sentences(held_out, data.column, reader.rules, reader.tokenizer.unk), data, reader)
     task: MaskedTask | ReplacedTask = (ReplacedTask if config.objective == "replaced" else MaskedTask)(
-        masked, heard, config)
-    return task, rows, [
-        f"training data: {table.name}", *rows.report().lines(),
-        f"validation: {held_out.name}, {len(heard.sentences):,} documents, {len(heard.plan(0).places):,} rows, "
-        f"unknown {heard.sentences.unknown:.3%}",
-        f"vocabulary: {reader.tokenizer.vocab:,} tokens; model: {parameters_of(task.model):,} parameters", *notes,
-        memory_line(task.model, train, data.tokens_per_batch, len(rows.epoch(0))),
-    ]
+        masked, heard, config
+    )
+    return (
+        task,
+        rows,
+        [
+            f"training data: {table.name}",
+            *rows.report().lines(),
+            f"validation: {held_out.name}, {len(heard.sentences):,} documents, {len(heard.plan(0).places):,} rows, "
+            f"unknown {heard.sentences.unknown:.3%}",
+            f"vocabulary: {reader.tokenizer.vocab:,} tokens; model: {parameters_of(task.model):,} parameters",
+            *notes,
+            memory_line(task.model, train, data.tokens_per_batch, len(rows.epoch(0))),
+        ],
+    )
 
 
 def rows_of(sentences: Sentences, data: MaskedData, reader: Reader) -> MaskedRows:
     """The rows of a text as a reader's model takes them. Raises ConfigError where the tokenizer has no mask token."""
     if reader.mask is None:
-        raise ConfigError("the tokenizer has no mask token (mask_token in tokenizer_config.json), so no word can be "
-                          "hidden; start from an encoder, or let word pieces be trained (data.tokenizer empty)")
+        raise ConfigError(
+            "the tokenizer has no mask token (mask_token in tokenizer_config.json), so no word can be "
+            "hidden; start from an encoder, or let word pieces be trained (data.tokenizer empty)"
+        )
     specials = (reader.pad, reader.mask, reader.first, reader.separator, reader.tokenizer.unk)
     reader.rules.no_truncation()
     masking = data.masking(reader.mask, ordinary_tokens(reader.rules, specials))
-    return MaskedRows(sentences, data, frame_of(reader.rules), masking, reader.length, pad=reader.pad,
-                      segments=reader.segments)
+    return MaskedRows(
+        sentences, data, frame_of(reader.rules), masking, reader.length, pad=reader.pad, segments=reader.segments
+    )
 
 
-def model_of(
-    begun: Begun, config: MaskedConfig, data: MaskedData, start: Path | None
-) -> tuple[MaskedModel, list[str]]:
+def model_of(begun: Begun, config: MaskedConfig, data: MaskedData, start: Path | None) -> tuple[MaskedModel, list[str]]:
     """The model to train, on the encoder that training begins with, and what has to be said of its heads."""
     family = None if start is None else begun.family
     if config.objective == "replaced":
@@ -311,8 +333,9 @@ def replaced_of(begun: Begun, config: MaskedConfig, start: Path | None) -> tuple
         if not isinstance(loaded, MaskedWords):
             raise CheckpointError(f"{place} is a {type(loaded).__name__}, expected a generator (masked words)")
         generator = loaded.to(begun.encoder.embedding.weight.device)
-    return MaskedModel(model, begun.tokenizer, family=writable(model, None if start is None else begun.family),
-                       generator=generator), notes
+    return MaskedModel(
+        model, begun.tokenizer, family=writable(model, None if start is None else begun.family), generator=generator
+    ), notes
 
 
 def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) -> list[str]:
@@ -322,15 +345,17 @@ def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) ->
     ours = dict(model.named_children())
     theirs = {} if isinstance(before, Encoder) else dict(before.named_children())
     wanted = [name for name in heads if name in ours]
-    taken = [name for name in wanted
-             if type(theirs.get(name)) is type(ours[name]) and (name != "out" or "dense" in theirs)]
+    taken = [
+        name for name in wanted if type(theirs.get(name)) is type(ours[name]) and (name != "out" or "dense" in theirs)
+    ]
     for name in taken:
         ours[name].load_state_dict(theirs[name].state_dict())
     new = [name for name in wanted if name not in taken]
     lost = [name for name in theirs if name not in ("encoder", "activation") and name not in taken]
     kind = type(before).__name__
     return ([f"heads: {', '.join(new)} made anew, as the checkpoint ({kind}) has none"] if new else []) + (
-        [f"heads: {', '.join(lost)} of the checkpoint ({kind}) left out"] if lost else [])
+        [f"heads: {', '.join(lost)} of the checkpoint ({kind}) left out"] if lost else []
+    )
 
 
 def writable(model: nn.Module, family: str | None) -> str | None:

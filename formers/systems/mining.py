@@ -76,8 +76,11 @@ def mine(
         floor = max(floor, float(best[-1])) if len(best) == most else floor
         if tell is not None:
             tell(block.stop, count)
-    return [Pair(score, code // count, code % count)
-            for score, code in zip(best.tolist(), codes.tolist(), strict=True) if score > -np.inf]
+    return [
+        Pair(score, code // count, code % count)
+        for score, code in zip(best.tolist(), codes.tolist(), strict=True)
+        if score > -np.inf
+    ]
 
 
 def merged(scores: Tensor, codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -156,8 +159,11 @@ def k_means(vectors: Vectors, k: int, *, seed: int = 0, tries: int = 4, tell: Te
             best = total, chosen, distances
     assert best is not None
     _, chosen, distances = best
-    groups = [rows[distances[rows].argsort(stable=True)].tolist()
-              for group in range(k) if len(rows := (chosen == group).nonzero().squeeze(1))]
+    groups = [
+        rows[distances[rows].argsort(stable=True)].tolist()
+        for group in range(k)
+        if len(rows := (chosen == group).nonzero().squeeze(1))
+    ]
     return sorted(groups, key=len, reverse=True)
 
 

@@ -68,8 +68,9 @@ class PreferenceConfig:
 class PreferenceTask:
     """What the trainer sees: the DPO loss of pairs, with how often and how far the better answer is preferred."""
 
-    def __init__(self, language: LanguageModel, encoder: ChatEncoder, validation: Choices,
-                 config: PreferenceConfig) -> None:
+    def __init__(
+        self, language: LanguageModel, encoder: ChatEncoder, validation: Choices, config: PreferenceConfig
+    ) -> None:
         """validation: with its reference."""
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
@@ -88,8 +89,11 @@ class PreferenceTask:
         likelihood = found.chunk(2)[0] / tokens
         total = (loss - config.likelihood * likelihood).sum()
         parts = {"preference": loss, "right": (margin > 0).float(), "margin": margin, "likelihood": likelihood}
-        return Loss(total, len(margin), {"tokens": batch.tokens.numel(),
-                                         **{name: value.detach().sum() for name, value in parts.items()}})
+        return Loss(
+            total,
+            len(margin),
+            {"tokens": batch.tokens.numel(), **{name: value.detach().sum() for name, value in parts.items()}},
+        )
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -132,8 +136,12 @@ def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
     size = max(1, PIECE // model.config.vocab)
     pieces = zip(x.split(size), labels.split(size), strict=True)
     # recomputed in the backward pass, or the logits of all pieces would be kept for it
-    found = [checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
-             if torch.is_grad_enabled() else log_probabilities(some, model.head_weight, goal) for some, goal in pieces]
+    found = [
+        checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
+        if torch.is_grad_enabled()
+        else log_probabilities(some, model.head_weight, goal)
+        for some, goal in pieces
+    ]
     return torch.zeros(len(counted), device=device).index_add(0, row, torch.cat(found))
 
 
@@ -240,8 +248,14 @@ def prepare(
     """
     language, encoder, batches, watched = choices_of(sections, folder, start)
     reference = add_reference(language.model, {"train": batches, "validation": watched}, folder)
-    return PreferenceTask(language, encoder, watched, sections["task"]), batches, [
-        f"training data: {batches.table.name}", *batches.report(language.needs_tokenizer().unk).lines(),
-        f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
-        *size_lines(language, encoder, sections, len(batches.epoch(0)), sides=2), reference,
-    ]
+    return (
+        PreferenceTask(language, encoder, watched, sections["task"]),
+        batches,
+        [
+            f"training data: {batches.table.name}",
+            *batches.report(language.needs_tokenizer().unk).lines(),
+            f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
+            *size_lines(language, encoder, sections, len(batches.epoch(0)), sides=2),
+            reference,
+        ],
+    )

@@ -1,6 +1,6 @@
 """Tagging: a label for every word of a text, parts of speech or names; and how that is learned.
 
-    text -> words -> word pieces (windows) -> TokenClassifier -> the label of each word's first piece -> entities
+text -> words -> word pieces (windows) -> TokenClassifier -> the label of each word's first piece -> entities
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class Tagger:
 
     def needs_reader(self) -> Reader:
         if self.reader is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or "
-                              "vocab.txt")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+            )
         return self.reader
 
     def tag(self, text: Sentence, *, join: bool = True, stride: int = 0) -> list[Tag]:
@@ -82,8 +83,10 @@ class Tagger:
         for text, (places, logits) in zip(texts, self.read(texts, stride=stride), strict=True):
             whole = text if isinstance(text, str) else " ".join(text)
             best, scores = logits.argmax(1).tolist(), np.exp(logits.max(1, initial=-np.inf)).tolist()
-            words = [Tag(whole[start:end], self.labels[at] if score else "", score, start, end)
-                     for (start, end), at, score in zip(places, best, scores, strict=True)]
+            words = [
+                Tag(whole[start:end], self.labels[at] if score else "", score, start, end)
+                for (start, end), at, score in zip(places, best, scores, strict=True)
+            ]
             found.append(joined(words, whole) if join and self.entities else words)
         return found
 
@@ -187,9 +190,13 @@ def clearest(windows: Sequence[Encoding]) -> dict[int, tuple[int, int]]:
 def joined(words: Sequence[Tag], text: str) -> list[Tag]:
     """The entities that words with BIO labels make."""
     return [
-        Tag(text[words[s.start].start : words[s.end - 1].end], s.kind,
+        Tag(
+            text[words[s.start].start : words[s.end - 1].end],
+            s.kind,
             sum(word.score for word in words[s.start : s.end]) / (s.end - s.start),
-            words[s.start].start, words[s.end - 1].end)
+            words[s.start].start,
+            words[s.end - 1].end,
+        )
         for s in spans([word.label for word in words])
     ]
 
@@ -243,8 +250,10 @@ class TaggingTask:
         """Tagged sentences to look at."""
         texts: list[Sentence] = list(self.config.samples) or self.sentences[:2]
         found = self.tagger.tag_all(texts, join=False)
-        return [(text if isinstance(text, str) else " ".join(text), " ".join(f"{tag.text}/{tag.label}" for tag in tags))
-                for text, tags in zip(texts, found, strict=True)]
+        return [
+            (text if isinstance(text, str) else " ".join(text), " ".join(f"{tag.text}/{tag.label}" for tag in tags))
+            for text, tags in zip(texts, found, strict=True)
+        ]
 
     def save(self, folder: Path) -> None:
         self.tagger.save(folder)
@@ -268,16 +277,22 @@ def prepare(
     model = begun.model
     if not isinstance(model, TokenClassifier) or not set(labels) <= set(model.config.labels):
         model = TokenClassifier(HeadConfig(encoder=begun.encoder.config, labels=labels)).to(
-            begun.encoder.embedding.weight.device)
+            begun.encoder.embedding.weight.device
+        )
     model.encoder = begun.encoder
     reader = begun.reader(data.length)
     tagger = Tagger(model, begun.tokenizer, length=reader.length, family=begun.family if start else None)
     batches = TaggedBatches(table, reader, tagger.labels, data)
     data.numbers(held_out, tagger.labels)  # a tag that was never learned is a fault of the data, said before training
     task = TaggingTask(tagger, held_out, data, config)
-    return task, batches, [
-        f"training data: {table.name}", *batches.report.lines(),
-        f"validation: {held_out.name}, {len(held_out):,} sentences",
-        f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters",
-        memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
-    ]
+    return (
+        task,
+        batches,
+        [
+            f"training data: {table.name}",
+            *batches.report.lines(),
+            f"validation: {held_out.name}, {len(held_out):,} sentences",
+            f"vocabulary: {begun.tokenizer.vocab:,} tokens; model: {parameters_of(model):,} parameters",
+            memory_line(model, train, data.tokens_per_batch, len(batches.epoch(0))),
+        ],
+    )

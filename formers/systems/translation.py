@@ -1,6 +1,6 @@
 """Translation: train an encoder-decoder on sentence pairs, translate with it, look at what it attends to.
 
-    text -> tokens -> Transformer.begin (encode) -> generate (greedy or beam) -> tokens -> text
+text -> tokens -> Transformer.begin (encode) -> generate (greedy or beam) -> tokens -> text
 """
 
 from __future__ import annotations
@@ -71,8 +71,14 @@ class Translator:
         return self.model.embedding.weight.device
 
     def translate(
-        self, texts: str | Sequence[str], *, beams: int | None = None, length_penalty: float | None = None,
-        prefix: str = "", split: bool = True, limit: int | None = None,
+        self,
+        texts: str | Sequence[str],
+        *,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        prefix: str = "",
+        split: bool = True,
+        limit: int | None = None,
     ) -> Any:
         """The best translation of a text (str) or of each of several (list of str).
 
@@ -87,8 +93,15 @@ class Translator:
         return out[0] if isinstance(texts, str) else out
 
     def candidates(
-        self, texts: Sequence[str], *, beams: int | None = None, length_penalty: float | None = None,
-        nbest: int = 1, prefix: str = "", limit: int | None = None, tokens_per_batch: int = 4096,
+        self,
+        texts: Sequence[str],
+        *,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        nbest: int = 1,
+        prefix: str = "",
+        limit: int | None = None,
+        tokens_per_batch: int = 4096,
     ) -> list[list[Translation]]:
         """For each text its `nbest` translations, best first, with scores; texts are not split into sentences."""
         tokenizer = self.needs_tokenizer()
@@ -96,8 +109,7 @@ class Translator:
         if beams < nbest:
             raise ConfigError(f"nbest ({nbest}) must not be larger than beams ({beams})")
         penalty = self.settings.length_penalty if length_penalty is None else length_penalty
-        strategy: Strategy = Greedy() if beams == 1 else Beam(
-            beams, penalty, self.settings.early_stopping, nbest)  # type: ignore[arg-type]
+        strategy: Strategy = Greedy() if beams == 1 else Beam(beams, penalty, self.settings.early_stopping, nbest)  # type: ignore[arg-type]
         forced = tokenizer.encode_target([prefix])[0] if prefix else []
         forced = forced[:-1] if forced and forced[-1] in self.settings.stop else forced
         blank = [not t.strip() for t in texts]
@@ -110,7 +122,11 @@ class Translator:
         return [empty if b else [self.describe(h, forced) for h in next(found)] for b in blank]
 
     def decode(
-        self, ids: list[list[int]], strategy: Strategy, forced: Sequence[int] = (), limit: int | None = None,
+        self,
+        ids: list[list[int]],
+        strategy: Strategy,
+        forced: Sequence[int] = (),
+        limit: int | None = None,
         tokens_per_batch: int = 4096,
     ) -> list[list[Hypothesis]]:
         """Token ids in, hypotheses out, in order; batched by length."""
@@ -125,8 +141,16 @@ class Translator:
                 prompt = torch.tensor([[self.settings.start, *forced]] * len(chosen), device=self.device)
                 most = min(limit or 2 * source.shape[1] + 50, self.model.config.length - prompt.shape[1])
                 cache = self.model.begin(source, keep, capacity=prompt.shape[1] + most)
-                found = complete(self.model, prompt, cache, strategy, stop=self.settings.stop, limit=most,
-                                 filters=self.settings.filters(), pad=self.settings.pad)
+                found = complete(
+                    self.model,
+                    prompt,
+                    cache,
+                    strategy,
+                    stop=self.settings.stop,
+                    limit=most,
+                    filters=self.settings.filters(),
+                    pad=self.settings.pad,
+                )
                 for i, hypotheses in zip(chosen, found, strict=True):
                     done[i] = hypotheses
         self.model.train(was_training)
@@ -135,23 +159,34 @@ class Translator:
     def describe(self, hypothesis: Hypothesis, forced: Sequence[int]) -> Translation:
         tokenizer = self.needs_tokenizer()
         tokens = [*forced, *hypothesis.tokens]
-        return Translation(tokenizer.decode(tokens), hypothesis.score, tokenizer.pieces(hypothesis.tokens),
-                           hypothesis.scores)
+        return Translation(
+            tokenizer.decode(tokens), hypothesis.score, tokenizer.pieces(hypothesis.tokens), hypothesis.scores
+        )
 
     def needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise ConfigError("this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
-                              "or source.spm + target.spm + vocab.json, or spiece.model (the .model itself works)")
+            raise ConfigError(
+                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
+                "or source.spm + target.spm + vocab.json, or spiece.model (the .model itself works)"
+            )
         return self.tokenizer
 
     def check_length(self, ids: list[int], place: int, text: str) -> None:
         longest = self.model.config.length
         if len(ids) > longest:
-            raise DataError(f'sentence {place + 1} ("{text[:40]}...") has {len(ids)} tokens, but this model reads at '
-                            f"most {longest}; shorten it, or put full stops where it may be split")
+            raise DataError(
+                f'sentence {place + 1} ("{text[:40]}...") has {len(ids)} tokens, but this model reads at '
+                f"most {longest}; shorten it, or put full stops where it may be split"
+            )
 
-    def evaluate(self, sources: Sequence[str], targets: Sequence[str], *, beams: int | None = None,
-                 length_penalty: float | None = None) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    def evaluate(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+    ) -> tuple[dict[str, float], dict[str, str], list[str]]:
         """(scores, signatures, translations): BLEU, chrF and exact match of translating `sources`."""
         found = self.candidates(sources, beams=beams, length_penalty=length_penalty)
         hypotheses = [best[0].text for best in found]
@@ -172,8 +207,11 @@ class Translator:
             return torch.cat([notes.of(part) for part in parts]).float().cpu().numpy()  # type: ignore[arg-type]
 
         return AttentionMaps(
-            tokenizer.pieces(ids, source=True), tokenizer.pieces(said), maps(self.model.encoder, False),
-            maps(self.model.decoder, False), maps(self.model.decoder, True),
+            tokenizer.pieces(ids, source=True),
+            tokenizer.pieces(said),
+            maps(self.model.encoder, False),
+            maps(self.model.decoder, False),
+            maps(self.model.decoder, True),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -208,7 +246,8 @@ class TranslationTask:
         """Summed cross-entropy over the real target tokens; the logits of padding are never computed."""
         device = self.translator.device
         x = self.model.features(
-            batch.source.to(device), batch.target.to(device),
+            batch.source.to(device),
+            batch.target.to(device),
             source_keep=None if batch.source_keep is None else batch.source_keep.to(device),
         )
         labels = batch.labels.to(device)
@@ -219,8 +258,13 @@ class TranslationTask:
             x, labels = x[real], labels[real]
         if self.model.config.head_scale is not None:
             x = x * self.model.config.head_scale
-        total = cross_entropy(x, self.model.head_weight, labels, bias=self.model.logit_bias,
-                              smoothing=self.config.label_smoothing if smoothing is None else smoothing)
+        total = cross_entropy(
+            x,
+            self.model.head_weight,
+            labels,
+            bias=self.model.logit_bias,
+            smoothing=self.config.label_smoothing if smoothing is None else smoothing,
+        )
         return Loss(total, labels.numel())
 
     @torch.no_grad()
@@ -289,8 +333,14 @@ def prepare(
     else:
         tokenizer = obtain_tokenizer(data, table, folder)
         filler, end = special_ids(tokenizer)
-        settings = Settings(start=filler if tokenizer.start is None else tokenizer.start, stop=(end,), pad=filler,
-                            forbidden=(filler,), beams=config.beams, length_penalty=config.length_penalty)
+        settings = Settings(
+            start=filler if tokenizer.start is None else tokenizer.start,
+            stop=(end,),
+            pad=filler,
+            forbidden=(filler,),
+            beams=config.beams,
+            length_penalty=config.length_penalty,
+        )
         translator = Translator(Transformer(sizes.config(tokenizer.vocab)), tokenizer, settings)
     if torch.cuda.is_available():
         translator.model.cuda()
@@ -298,19 +348,25 @@ def prepare(
     batches = PairBatches(table, tokenizer, data, length=length, start=first, filler=filler)
     validation = PairBatches(held_out, tokenizer, data, length=length, start=first, filler=filler)
     task = TranslationTask(translator, validation, config)
-    return task, batches, [
-        f"training data: {table.name}", *batches.report.lines(),
-        f"validation: {held_out.name}, {len(validation.rows):,} examples",
-        f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters_of(translator.model):,} parameters",
-        memory_line(translator.model, train, data.tokens_per_batch, len(batches.epoch(0))),
-    ]
+    return (
+        task,
+        batches,
+        [
+            f"training data: {table.name}",
+            *batches.report.lines(),
+            f"validation: {held_out.name}, {len(validation.rows):,} examples",
+            f"vocabulary: {tokenizer.vocab:,} tokens; model: {parameters_of(translator.model):,} parameters",
+            memory_line(translator.model, train, data.tokens_per_batch, len(batches.epoch(0))),
+        ],
+    )
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """(padding, end of text), which training cannot do without."""
     if tokenizer.pad is None or tokenizer.eos is None:
-        raise ConfigError("the tokenizer must have a padding and an end-of-text token (pad_token, eos_token in "
-                          "tokenizer_config.json)")
+        raise ConfigError(
+            "the tokenizer must have a padding and an end-of-text token (pad_token, eos_token in tokenizer_config.json)"
+        )
     return tokenizer.pad, tokenizer.eos
 
 
@@ -321,8 +377,10 @@ def obtain_tokenizer(data: ParallelData, table: Table, folder: Path) -> Tokenize
         if place is not None and (place != kept or kept.is_dir()):
             tokenizer = load_tokenizer(place, {})
             if tokenizer is None:
-                raise ConfigError(f"{place}: there is no tokenizer here; give a folder with tokenizer.json, or leave "
-                                  "data.tokenizer empty to train one")
+                raise ConfigError(
+                    f"{place}: there is no tokenizer here; give a folder with tokenizer.json, or leave "
+                    "data.tokenizer empty to train one"
+                )
             return tokenizer
     tokenizer = train_bpe(chain(table.columns[data.source], table.columns[data.target]), data.vocab)
     write_folder(kept, tokenizer.files())

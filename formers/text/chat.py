@@ -116,8 +116,10 @@ def plain_template(tokenizer: Tokenizer) -> ChatTemplate:
     """The template for a model that has none: roles as words, the tokenizer's end-of-text token after an answer."""
     specials = special_names(tokenizer)
     if "eos_token" not in specials:
-        raise ConfigError("the tokenizer has no end-of-text token (eos_token in tokenizer_config.json), without which "
-                          "an answer has no end; give one, or a chat_template.jinja")
+        raise ConfigError(
+            "the tokenizer has no end-of-text token (eos_token in tokenizer_config.json), without which "
+            "an answer has no end; give one, or a chat_template.jinja"
+        )
     return ChatTemplate(PLAIN, specials, where="roles in plain words")
 
 
@@ -167,16 +169,21 @@ class ChatEncoder:
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer | None) -> None:
         if not isinstance(tokenizer, RuleTokenizer):
-            raise ConfigError("conversations need a tokenizer.json, whose special tokens can be told from text; this "
-                              f"model has {'no tokenizer' if tokenizer is None else 'another kind of tokenizer'}")
+            raise ConfigError(
+                "conversations need a tokenizer.json, whose special tokens can be told from text; this "
+                f"model has {'no tokenizer' if tokenizer is None else 'another kind of tokenizer'}"
+            )
         self.template, self.tokenizer = template, tokenizer
         # without the post-processor: the template writes the special tokens, and offsets keep their spaces
         table = json.loads(tokenizer.rules.to_str())
         self.rules = tokenizers.Tokenizer.from_str(json.dumps({**table, "post_processor": None}))
         # text itself may be unknown, but not to bytes: there "unknown" is another name of a control token
         unknown = None if tokenizer.byte_level else tokenizer.unk
-        controls = {each["content"] for each in table["added_tokens"]
-                    if (each["special"] and each["id"] != unknown) or each["id"] == tokenizer.eos}
+        controls = {
+            each["content"]
+            for each in table["added_tokens"]
+            if (each["special"] and each["id"] != unknown) or each["id"] == tokenizer.eos
+        }
         written = {each["content"] for each in table["added_tokens"] if each["content"] in template.source}
         self.controls, self.guarded = Names(controls), Names(controls | written)
         self.numbers = {each["id"] for each in table["added_tokens"] if each["content"] in controls}
@@ -234,7 +241,8 @@ class ChatEncoder:
             raise DataError(
                 f"{self.template.where} writes the conversation up to message {at + 1} differently when it goes on, so "
                 "nobody can say what the assistant spoke; give a template with {% generation %} blocks, or learn only "
-                'the last answers (data.answers = "last")')
+                'the last answers (data.answers = "last")'
+            )
         start, end = len(before), len(after)
         if before == earlier:  # no words ask for an answer: it begins where its text does
             start = max(start, text.find(str(messages[at].get("content") or "").strip(), start, end))
@@ -250,8 +258,12 @@ class ChatEncoder:
             # after a line feed, for some tokenizers put a space before what stands first
             lead = self.rules.encode("\n" + piece, add_special_tokens=False) if done else None
             inside = [start >= 1 for start, _ in lead.offsets] if lead else []
-            if lead and inside == sorted(inside) and (1, 1) not in lead.offsets and all(
-                    end <= 1 for (_, end), kept in zip(lead.offsets, inside, strict=True) if not kept):
+            if (
+                lead
+                and inside == sorted(inside)
+                and (1, 1) not in lead.offsets
+                and all(end <= 1 for (_, end), kept in zip(lead.offsets, inside, strict=True) if not kept)
+            ):
                 skip, found, shift = inside.count(False), lead, done - 1
             else:
                 skip, found, shift = 0, self.rules.encode(piece, add_special_tokens=False), done
@@ -260,8 +272,10 @@ class ChatEncoder:
             done += len(piece)
             written += len(self.controls.whole.findall(piece))
         if sum(number in self.numbers for number in ids) > written:
-            raise DataError("this tokenizer reads a special token out of ordinary text, so what a message says cannot "
-                            f"be kept apart from what the template says: {MARKS.sub('', marked)!r:.80}")
+            raise DataError(
+                "this tokenizer reads a special token out of ordinary text, so what a message says cannot "
+                f"be kept apart from what the template says: {MARKS.sub('', marked)!r:.80}"
+            )
         return ids, offsets
 
 

@@ -1,8 +1,8 @@
 """Tokenizers of published encoders that have no tokenizer.json, as rules: WordPiece, and SentencePiece's unigrams.
 
-    vocab.txt       BERT, DistilBERT, ELECTRA, MPNet, RoFormer: one piece a line, its id is its line
-    spiece.model    ALBERT
-    spm.model       DeBERTa-v2 and v3
+vocab.txt       BERT, DistilBERT, ELECTRA, MPNet, RoFormer: one piece a line, its id is its line
+spiece.model    ALBERT
+spm.model       DeBERTa-v2 and v3
 """
 
 from __future__ import annotations
@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     import tokenizers
 
 BERT = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
-MPNET = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "sep_token": "</s>", "pad_token": "<pad>",
-         "cls_token": "<s>", "mask_token": "<mask>"}
+MPNET = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "[UNK]",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "cls_token": "<s>",
+    "mask_token": "<mask>",
+}
 ALBERT = BERT | {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "<unk>", "pad_token": "<pad>"}
 DEBERTA = BERT | {"bos_token": "[CLS]", "eos_token": "[SEP]"}
 
@@ -40,7 +47,8 @@ def load_word_pieces(folder: Path, settings: Mapping[str, Any], config: Mapping[
     check_names(vocab, names, path)
     rules = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=names["unk_token"]))
     rules.normalizer = normalizers.BertNormalizer(
-        lowercase=bool(settings.get("do_lower_case", True)), strip_accents=settings.get("strip_accents"),
+        lowercase=bool(settings.get("do_lower_case", True)),
+        strip_accents=settings.get("strip_accents"),
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
     )
     rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -108,8 +116,9 @@ def read_unigrams(path: Path) -> PieceFile:
     pieces = read_piece_file(path)
     if not pieces.unigram or pieces.byte_fallback:
         kind = "bytes for unknown characters" if pieces.unigram else "another kind than unigrams"
-        raise CheckpointError(f"{path} has {kind}, which no published ALBERT or DeBERTa has; put the model's "
-                              "tokenizer.json beside it")
+        raise CheckpointError(
+            f"{path} has {kind}, which no published ALBERT or DeBERTa has; put the model's tokenizer.json beside it"
+        )
     return pieces
 
 
@@ -119,8 +128,10 @@ def unigrams(pieces: PieceFile, names: Mapping[str, str], path: Path, penalty: A
     from tokenizers import AddedToken, models
 
     lowest = 1e4  # an unused piece is never worth it
-    scores = [(piece.text, piece.score - penalty(piece.text) - (lowest if piece.kind == UNUSED else 0.0))
-              for piece in pieces.pieces]
+    scores = [
+        (piece.text, piece.score - penalty(piece.text) - (lowest if piece.kind == UNUSED else 0.0))
+        for piece in pieces.pieces
+    ]
     vocab = {text: number for number, (text, _) in enumerate(scores)}
     check_names(vocab, {key: name for key, name in names.items() if key != "mask_token"}, path)
     rules = tokenizers.Tokenizer(models.Unigram(scores, unk_id=pieces.unknown, byte_fallback=False))
@@ -136,12 +147,18 @@ def special_names(usual: Mapping[str, str], settings: Mapping[str, Any]) -> dict
 
 def check_names(vocab: Mapping[str, int], names: Mapping[str, str], path: Path) -> None:
     if missing := sorted({name for name in names.values() if name not in vocab}):
-        raise CheckpointError(f"{path} lacks the special pieces {', '.join(missing)}; name those that it has in "
-                              "tokenizer_config.json, or get the file again")
+        raise CheckpointError(
+            f"{path} lacks the special pieces {', '.join(missing)}; name those that it has in "
+            "tokenizer_config.json, or get the file again"
+        )
 
 
 def finish(
-    rules: tokenizers.Tokenizer, names: Mapping[str, str], settings: Mapping[str, Any], config: Mapping[str, Any], *,
+    rules: tokenizers.Tokenizer,
+    names: Mapping[str, str],
+    settings: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
     tight_mask: bool = False,
 ) -> RuleTokenizer:
     """The special tokens, and how texts and pairs stand between them.
@@ -160,5 +177,6 @@ def finish(
         rules.post_processor = processors.RobertaProcessing(ids[1], ids[0], add_prefix_space=False)
     else:
         rules.post_processor = processors.TemplateProcessing(
-            single=f"{first} $A {separator}", pair=f"{first} $A {separator} $B:1 {separator}:1", special_tokens=ids)
+            single=f"{first} $A {separator}", pair=f"{first} $A {separator} $B:1 {separator}:1", special_tokens=ids
+        )
     return RuleTokenizer(rules, {**settings, **names}, ids=ids_of(config))

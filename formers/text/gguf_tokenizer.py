@@ -27,12 +27,16 @@ IDS = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", 
 ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|end|>")
 
 # How text is cut into words before BPE: facts of the published tokenizers.
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-          r"|\s+(?!\S)|\s+")
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-          r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,26 @@ class Words:
 GPT2, DIGITS, QWEN = Words(), Words(digits=True), Words(QWEN2, nfc=True)
 LLAMA_BPE = Words(LLAMA3, whole=True, bos=True)
 PRE = {
-    "default": GPT2, "gpt-2": GPT2, "gpt2": GPT2, "olmo": GPT2, "mpt": GPT2, "phi-2": GPT2,
-    "smollm": DIGITS, "starcoder": DIGITS, "refact": DIGITS, "minerva-7b": DIGITS,
-    "llama-bpe": LLAMA_BPE, "llama3": LLAMA_BPE, "llama-v3": LLAMA_BPE, "falcon3": LLAMA_BPE, "pixtral": LLAMA_BPE,
-    "midm-2.0": LLAMA_BPE, "smaug-bpe": Words(LLAMA3),
-    "qwen2": QWEN, "megrez": QWEN, "deepseek-r1-qwen": Words(QWEN2),
+    "default": GPT2,
+    "gpt-2": GPT2,
+    "gpt2": GPT2,
+    "olmo": GPT2,
+    "mpt": GPT2,
+    "phi-2": GPT2,
+    "smollm": DIGITS,
+    "starcoder": DIGITS,
+    "refact": DIGITS,
+    "minerva-7b": DIGITS,
+    "llama-bpe": LLAMA_BPE,
+    "llama3": LLAMA_BPE,
+    "llama-v3": LLAMA_BPE,
+    "falcon3": LLAMA_BPE,
+    "pixtral": LLAMA_BPE,
+    "midm-2.0": LLAMA_BPE,
+    "smaug-bpe": Words(LLAMA3),
+    "qwen2": QWEN,
+    "megrez": QWEN,
+    "deepseek-r1-qwen": Words(QWEN2),
     "tekken": Words(TEKKEN, whole=True, bos=True),
 }
 
@@ -137,12 +156,16 @@ class Vocabulary:
         """Every way to build a token from two others; the token with the highest score is built first."""
         if self.scores is None:
             raise CheckpointError(f"{self.what} lacks {PREFIX}scores")
-        normal = {token: score for token, score, kind in zip(self.tokens, self.scores, self.kinds, strict=True)
-                  if kind == NORMAL}
+        normal = {
+            token: score
+            for token, score, kind in zip(self.tokens, self.scores, self.kinds, strict=True)
+            if kind == NORMAL
+        }
         ways = [
             (-score, -cut, token[:cut], token[cut:])
             for token, score in normal.items()
-            for cut in range(1, len(token)) if token[:cut] in normal and token[cut:] in normal
+            for cut in range(1, len(token))
+            if token[:cut] in normal and token[cut:] in normal
         ]
         return [(left, right) for *_, left, right in sorted(ways)]
 
@@ -168,9 +191,7 @@ def scored(vocabulary: Vocabulary, space: bool) -> tokenizers.Tokenizer:
     """BPE as SentencePiece does it: a space is "▁", `space` puts one first, unknown characters become bytes."""
     unk = vocabulary.tokens[vocabulary.ids["unk"]] if "unk" in vocabulary.ids else None
     merges = vocabulary.merges_of_scores()
-    rules = tokenizers.Tokenizer(
-        models.BPE(vocabulary.vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=True)
-    )
+    rules = tokenizers.Tokenizer(models.BPE(vocabulary.vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=True))
     marked = normalizers.Replace(" ", "▁")
     rules.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), marked]) if space else marked
     first = [decoders.Strip(" ", 1, 0)] if space else []
@@ -202,8 +223,11 @@ def surround(rules: tokenizers.Tokenizer, vocabulary: Vocabulary, *, bos: bool, 
         return
     # $A is the text; "bos" and "eos" stand for the tokens, whose own names may hold what a template cannot
     template = [*(["bos:0"] if bos else []), "$A:0", *(["eos:0"] if eos else [])]
-    tokens = [{"id": name, "ids": [number], "tokens": [vocabulary.tokens[number]]}
-              for name in wanted for number in [vocabulary.ids[name]]]
+    tokens = [
+        {"id": name, "ids": [number], "tokens": [vocabulary.tokens[number]]}
+        for name in wanted
+        for number in [vocabulary.ids[name]]
+    ]
     rules.post_processor = processors.TemplateProcessing(single=template, special_tokens=tokens)
 
 
@@ -230,10 +254,12 @@ def special_ids(metadata: Metadata) -> dict[str, Any]:
     ids = ids_of(metadata, len(tokens), "the file")
     kinds = metadata.get(PREFIX + "token_type") or [CONTROL] * len(tokens)
     wanted = set(ENDS)
-    named = {token: number for number, token in enumerate(tokens)
-             if token in wanted and kinds[number] == CONTROL}
-    ends = [ids.get("eos"), *(metadata.get(PREFIX + key) for key in ("eot_token_id", "eom_token_id")),
-            *(named[name] for name in ENDS if name in named)]
+    named = {token: number for number, token in enumerate(tokens) if token in wanted and kinds[number] == CONTROL}
+    ends = [
+        ids.get("eos"),
+        *(metadata.get(PREFIX + key) for key in ("eot_token_id", "eom_token_id")),
+        *(named[name] for name in ENDS if name in named),
+    ]
     ends = list(dict.fromkeys(number for number in ends if number is not None))
     found: dict[str, Any] = {f"{name}_token_id": ids[name] for name in ("bos", "pad") if name in ids}
     if ends:

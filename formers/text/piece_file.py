@@ -68,8 +68,11 @@ def _parse(data: bytes) -> PieceFile:
         elif number in (2, 3):
             (trainer if number == 2 else normaliser).update(_fields(_bytes(value)))
     return PieceFile(
-        pieces, unigram=trainer.get(3, UNIGRAM) == UNIGRAM, byte_fallback=bool(trainer.get(35, 0)),
-        characters=_bytes(normaliser.get(2, b"")), dummy_prefix=bool(normaliser.get(3, 1)),
+        pieces,
+        unigram=trainer.get(3, UNIGRAM) == UNIGRAM,
+        byte_fallback=bool(trainer.get(35, 0)),
+        characters=_bytes(normaliser.get(2, b"")),
+        dummy_prefix=bool(normaliser.get(3, 1)),
         remove_spaces=bool(normaliser.get(4, 1)),
     )
 

@@ -1,6 +1,6 @@
 """Texts as an encoder reads them: alone or in pairs, cut to its length or in overlapping windows, words in sight.
 
-    [CLS] first text [SEP]        [CLS] first text [SEP] second text [SEP]        (or as the tokenizer has it)
+[CLS] first text [SEP]        [CLS] first text [SEP] second text [SEP]        (or as the tokenizer has it)
 """
 
 from __future__ import annotations
@@ -117,8 +117,10 @@ class Reader:
         self.rules.no_truncation()
         for number, encoding in enumerate(self.rules.encode_batch(list(questions), add_special_tokens=False)):
             if len(encoding) + stride >= room:
-                raise ConfigError(f"question {number + 1} has {len(encoding)} tokens: with windows of {length} that "
-                                  f"overlap by {stride} there is no room for its passage; shorten it or the overlap")
+                raise ConfigError(
+                    f"question {number + 1} has {len(encoding)} tokens: with windows of {length} that "
+                    f"overlap by {stride} there is no room for its passage; shorten it or the overlap"
+                )
         self.rules.enable_truncation(length, stride=stride, strategy="only_second")
         found = self.rules.encode_batch(list(zip(questions, passages, strict=True)))
         return [[encoding, *encoding.overflowing] for encoding in found]
@@ -142,8 +144,11 @@ class Reader:
         if self.segments > 1:
             segments = np.zeros(real.shape, np.int64)
             segments[real] = joined([encoding.type_ids for encoding in encodings])
-        return Inputs(torch.from_numpy(tokens), None if segments is None else torch.from_numpy(segments),
-                      None if real.all() else torch.from_numpy(real))
+        return Inputs(
+            torch.from_numpy(tokens),
+            None if segments is None else torch.from_numpy(segments),
+            None if real.all() else torch.from_numpy(real),
+        )
 
 
 def joined(rows: Sequence[Sequence[int] | NDArray[np.int32]]) -> NDArray[np.int64]:

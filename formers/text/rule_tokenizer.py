@@ -24,7 +24,11 @@ class RuleTokenizer:
     """The `Tokenizer` contract over `tokenizers.Tokenizer`; one vocabulary for both sides."""
 
     def __init__(
-        self, rules: tokenizers.Tokenizer, settings: Mapping[str, Any], *, start: int | None = None,
+        self,
+        rules: tokenizers.Tokenizer,
+        settings: Mapping[str, Any],
+        *,
+        start: int | None = None,
         ids: Mapping[str, int] | None = None,
     ) -> None:
         """settings: tokenizer_config.json ("pad_token": "<pad>" ...); ids: those that it leaves open."""
@@ -64,8 +68,11 @@ class RuleTokenizer:
         return share(self.encode_plain(list(texts)), self.unk)
 
     def files(self) -> dict[str, bytes]:
-        specials = {f"{kind}_token": self.rules.id_to_token(number) for kind in KINDS
-                    if (number := getattr(self, kind)) is not None}
+        specials = {
+            f"{kind}_token": self.rules.id_to_token(number)
+            for kind in KINDS
+            if (number := getattr(self, kind)) is not None
+        }
         dropped = ("added_tokens_decoder", "auto_map")
         settings = {key: value for key, value in self.settings.items() if key not in dropped and value is not None}
         settings = encoder_specials(self.rules) | settings | specials
@@ -95,8 +102,10 @@ def refuse_chinese_words(vocab: Iterable[str], path: Path) -> None:
     """RoFormer's Chinese checkpoints were trained on words that the segmenter jieba finds: no use without it."""
     word = next((each for each in vocab if CHINESE.fullmatch(each)), None)
     if word:
-        raise CheckpointError(f"{path} is a vocabulary of Chinese words (such as {word}), which jieba finds in a text; "
-                              "that is not done here: use a RoFormer with a vocabulary of word pieces")
+        raise CheckpointError(
+            f"{path} is a vocabulary of Chinese words (such as {word}), which jieba finds in a text; "
+            "that is not done here: use a RoFormer with a vocabulary of word pieces"
+        )
 
 
 def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
@@ -126,15 +135,28 @@ def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[s
         rules.post_processor = processors.RobertaProcessing(
             ("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), add_prefix_space=space
         )
-        defaults = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
-                    "cls_token": "<s>", "sep_token": "</s>"}
+        defaults = {
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "pad_token": "<pad>",
+            "cls_token": "<s>",
+            "sep_token": "</s>",
+        }
     elif "[CLS]" in vocab and "[SEP]" in vocab:
         rules.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
             special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
         )
-        defaults = {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]",
-                    "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        defaults = {
+            "bos_token": "[CLS]",
+            "eos_token": "[SEP]",
+            "unk_token": "[UNK]",
+            "pad_token": "[PAD]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+        }
     else:
         rules.post_processor = processors.ByteLevel(trim_offsets=False)
         defaults = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")

@@ -32,8 +32,24 @@ OPEN, CLOSE = "\U000f0002", "\U000f0003"  # around what {% generation %} blocks 
 EACH, WEIGHED = "formers each", "formers weighed"  # names that no template can write
 # They draw at random, search by backtracking, or add up lists in quadratic time
 LEFT_OUT = {"random", "urlize", "striptags", "wordwrap", "xmlattr", "sum", "pprint"}
-CHEAP_TESTS = {"defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "boolean",
-               "true", "false", "integer", "float", "callable", "odd", "even"}
+CHEAP_TESTS = {
+    "defined",
+    "undefined",
+    "none",
+    "string",
+    "mapping",
+    "iterable",
+    "sequence",
+    "number",
+    "boolean",
+    "true",
+    "false",
+    "integer",
+    "float",
+    "callable",
+    "odd",
+    "even",
+}
 
 _spent: ContextVar[list[int]] = ContextVar("spent")
 
@@ -188,8 +204,13 @@ class Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["+", "-", "*", "**", "/", "//", "%"])
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, optimized=False, finalize=weighed,
-                         extensions=[Generation, loopcontrols])
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            finalize=weighed,
+            extensions=[Generation, loopcontrols],
+        )
         self.filters["tojson"] = to_json
         self.filters = {name: bounded(f) for name, f in self.filters.items() if name not in LEFT_OUT}
         self.filters |= {EACH: each, WEIGHED: weighed}
@@ -225,14 +246,18 @@ class Environment(ImmutableSandboxedEnvironment):
             sized, times = (right, left) if isinstance(left, int) else (left, right)
             if isinstance(times, int) and not isinstance(sized, int | float) and weight(sized) * times > LARGEST:
                 raise SecurityError(f"it repeats a value {times:,} times")
-            if isinstance(sized, int) and isinstance(times, int) and (
-                    sized.bit_length() + times.bit_length() > DIGITS):
+            if isinstance(sized, int) and isinstance(times, int) and (sized.bit_length() + times.bit_length() > DIGITS):
                 raise SecurityError("it makes an enormous number")
         return super().call_binop(context, operator, left, right)
 
 
-def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None,
-            separators: tuple[str, str] | None = None, sort_keys: bool = False) -> str:
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     """JSON as it is, without the HTML escapes of Jinja's own filter."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 

@@ -24,23 +24,32 @@ class Tokenizer(Protocol):
     @property
     def vocab(self) -> int:
         """The highest source id plus one."""
+
     @property
     def target_vocab(self) -> int:
         """The same of the target side, where that has a vocabulary of its own."""
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids with the special tokens that the model expects around them."""
+
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of the text alone; the names of special tokens in it are still read as those tokens."""
+
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """The same for the target side."""
+
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of target ids."""
+
     def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
         """A readable name per id, for pictures."""
+
     def unknown_share(self, texts: Iterable[str]) -> float:
         """Share of tokens that are unknown, special tokens aside: 0 when the vocabulary covers the texts."""
+
     def files(self) -> dict[str, bytes]:
         """The files that a model folder needs for this tokenizer."""
+
     def save(self, folder: str | Path) -> None:
         """Write `files` into a folder."""
 
@@ -95,11 +104,13 @@ def train_bpe(
         raise ConfigError(f"vocab ({vocab}) must be more than the {len(specials)} special tokens")
     rules = tokenizers.Tokenizer(models.BPE(unk_token=UNK))
     rules.normalizer = normalizers.NFC()
-    rules.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Metaspace(),
-        pre_tokenizers.Punctuation("isolated"),
-        pre_tokenizers.Digits(individual_digits=True),
-    ])
+    rules.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(),
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+        ]
+    )
     rules.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 END = "<|endoftext|>"
 BYTES = 256
-WORD_PIECE_SPECIALS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
-                       "mask_token": "[MASK]"}
+WORD_PIECE_SPECIALS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 
 
 def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, min_count: int = 2) -> Tokenizer:
@@ -36,7 +41,10 @@ def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, m
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rules.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab, min_frequency=min_count, special_tokens=[END], show_progress=False,
+        vocab_size=vocab,
+        min_frequency=min_count,
+        special_tokens=[END],
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     rules.train_from_iterator(texts, trainer)
@@ -89,8 +97,12 @@ def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = Tru
         rules = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
         rules.normalizer = normalizer
         rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        rules.train_from_iterator(texts, trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first))
+        rules.train_from_iterator(
+            texts,
+            trainers.WordPieceTrainer(
+                vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first
+            ),
+        )
         return rules.get_vocab()
 
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -104,7 +116,8 @@ def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = Tru
     rules.decoder = decoders.WordPiece()
     ids = [(name, rules.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     rules.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids)
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
+    )
     return RuleTokenizer(rules, {**WORD_PIECE_SPECIALS, "do_lower_case": lowercase})
 
 

@@ -24,11 +24,7 @@ TENSORS, FACTS, BEST = "training.safetensors", "training.json", "best.json"
 
 
 def write(
-    root: Path,
-    step: int,
-    save: Callable[[Path], None],
-    tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
+    root: Path, step: int, save: Callable[[Path], None], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> Path:
     """Write the checkpoint `<root>/<step>`; a full disk or a missing permission leaves only an error."""
     final, temporary = root / f"{step:06d}", root / f"{TEMPORARY}{step:06d}"
@@ -36,9 +32,7 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         save(temporary)
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS
-        )
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
         (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         for path in [*temporary.rglob("*"), temporary]:
             _flush(path)
@@ -67,9 +61,7 @@ def steps(root: Path) -> list[int]:
     """The steps that have a checkpoint, ascending."""
     if not root.is_dir():
         return []
-    return sorted(
-        int(path.name) for path in root.iterdir() if path.name.isdigit() and (path / FACTS).is_file()
-    )
+    return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit() and (path / FACTS).is_file())
 
 
 def path_of(root: Path, step: int) -> Path:

@@ -95,9 +95,7 @@ class TrainConfig:
         self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         fit = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         self._check("betas", fit, "two numbers in [0, 1)")
-        self._check(
-            "patience", not (self.patience and not self.evaluate_every), "0 where train.evaluate_every is 0"
-        )
+        self._check("patience", not (self.patience and not self.evaluate_every), "0 where train.evaluate_every is 0")
 
     def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:

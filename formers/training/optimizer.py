@@ -18,17 +18,13 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """name -> parameter, of those that learn; a shared one once."""
     found = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     if not found:
-        raise TrainingError(
-            "no weight of this model learns (requires_grad is False everywhere): nothing to train"
-        )
+        raise TrainingError("no weight of this model learns (requires_grad is False everywhere): nothing to train")
     return found
 
 
 def decayed(model: nn.Module) -> set[str]:
     """The names of the weights that decay: matrices, but no embeddings, norms, biases or position tables."""
-    tables = {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    }
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)}
     return {
         name
         for name, weight in trainable(model).items()
@@ -48,8 +44,10 @@ def depths(model: nn.Module) -> dict[str, int]:
     inside = {name: found for name in names if (found := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
     places = {found[1] for found in inside.values()}
     if len(places) != 1:
-        raise TrainingError(f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} "
-                            f"has {len(places)}; set it to 1")
+        raise TrainingError(
+            f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} "
+            f"has {len(places)}; set it to 1"
+        )
     last = max(int(found[2]) for found in inside.values()) + 1
     first = min(names.index(name) for name in inside)
     return {
@@ -79,9 +77,14 @@ def adamw(
             if (name in decaying) == decays:
                 groups.setdefault((top - depth[name], decays), []).append(weight)
     return torch.optim.AdamW(
-        [{"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
-         for (above, decays), group in groups.items()],
-        lr=0.0, betas=betas, eps=epsilon, fused=True,
+        [
+            {"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
+            for (above, decays), group in groups.items()
+        ],
+        lr=0.0,
+        betas=betas,
+        eps=epsilon,
+        fused=True,
     )
 
 
@@ -114,11 +117,7 @@ def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float
     The norm is of the mean, before clipping. One pass, and nothing is read back from the device.
     """
     norm = torch.nn.utils.get_total_norm(gradients) * factor
-    scale = (
-        torch.clamp(clip / (norm + 1e-6), max=1.0) * factor
-        if clip
-        else torch.as_tensor(factor, device=norm.device)
-    )
+    scale = torch.clamp(clip / (norm + 1e-6), max=1.0) * factor if clip else torch.as_tensor(factor, device=norm.device)
     torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
     return norm
 

@@ -51,9 +51,7 @@ class State:
     """Fingerprint of the weights that do not learn: they are not saved and have to be the same again."""
 
 
-def tensors_of(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None
-) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Tensor]:
     """Everything that learning changed: weights, buffers, the optimizer's memory, the average."""
     weights = {f"weight.{name}": weight for name, weight in trainable(model).items()}
     buffers = {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
@@ -62,21 +60,15 @@ def tensors_of(
 
 
 @torch.no_grad()
-def restore(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None
-) -> State:
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> State:
     """Put the tensors of a checkpoint back in place; gives its numbers."""
     tensors, facts = checkpoint.read(folder)
     try:
         state = State(**facts)
     except TypeError as error:
-        raise CheckpointError(
-            f"{folder}/{checkpoint.FACTS} is not of this version of formers: {error}"
-        ) from error
+        raise CheckpointError(f"{folder}/{checkpoint.FACTS} is not of this version of formers: {error}") from error
     if not math.isclose(state.frozen, fingerprint(model), rel_tol=1e-6):
-        raise CheckpointError(
-            f"the weights that do not learn differ from those that {folder} was trained with"
-        )
+        raise CheckpointError(f"the weights that do not learn differ from those that {folder} was trained with")
     places: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in trainable(model).items()}
     places |= {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
     saved = {name: value for name, value in tensors.items() if name.startswith(("weight.", "buffer."))}
@@ -123,6 +115,4 @@ def _compare(places: Mapping[str, Tensor], saved: Mapping[str, Tensor], folder: 
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         listed = ", ".join(name.replace("weight.", "", 1) for name in sorted(faults)[:3])
-        raise CheckpointError(
-            f"{folder} is a checkpoint of another model: {listed}{more}; train in another run folder"
-        )
+        raise CheckpointError(f"{folder} is a checkpoint of another model: {listed}{more}; train in another run folder")

@@ -77,7 +77,10 @@ class Training:
         self.weights = list(trainable(task.model).values())
         self.device = self.weights[0].device
         self.optimizer = adamw(
-            task.model, weight_decay=config.weight_decay, betas=config.betas, epsilon=config.epsilon,
+            task.model,
+            weight_decay=config.weight_decay,
+            betas=config.betas,
+            epsilon=config.epsilon,
             layer_decay=config.layer_decay,
         )
         self.average = Average(task.model, config.average) if config.average else None
@@ -261,9 +264,7 @@ class Training:
         if better:
             self.state.best = {"step": self.state.step, "monitor": monitor, "value": metrics[monitor]}
         self.state.stale = 0 if better else self.state.stale + 1
-        return Evaluated(
-            step=self.state.step, metrics=metrics, best=better, seconds=time.perf_counter() - start
-        )
+        return Evaluated(step=self.state.step, metrics=metrics, best=better, seconds=time.perf_counter() - start)
 
     def sample(self) -> Sampled:
         samples = []
@@ -311,9 +312,7 @@ class Training:
             best_step=state.best["step"] if state.best else None,
             best_value=state.best["value"] if state.best else None,
             peak_memory=peak_memory(),
-            peak_device_memory=torch.cuda.max_memory_allocated(self.device)
-            if self.device.type == "cuda"
-            else 0,
+            peak_device_memory=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0,
             already=already,
             message=message,
         )

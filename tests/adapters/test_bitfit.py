@@ -28,7 +28,8 @@ def test_biases_of_some_parts_and_gains_of_norms():
     with_gains = learn_biases(language(), norms=True)
     assert {"stack.norm.weight", "stack.norm.bias", "stack.blocks.1.norm_attention.weight"} <= set(with_gains)
     assert learn_biases(language("llama"), norms=True) == [
-        n for n, _ in language("llama").named_parameters() if "norm" in n]
+        n for n, _ in language("llama").named_parameters() if "norm" in n
+    ]
     with pytest.raises(ConfigError, match=r"has no biases, so BitFit has nothing to learn; .* let the norms learn"):
         learn_biases(language("llama"))
     with pytest.raises(ConfigError, match="has no biases in qq"):

@@ -179,7 +179,9 @@ def test_targets():
     model = Transformer(TransformerSizes(dim=16, encoder_layers=2, decoder_layers=2, heads=2, hidden=24).config(20))
     assert len(chosen(model, ["q"])) == 6 and len(chosen(model, ["cross_attention.q"])) == 2
     assert chosen(model, ["decoder.blocks.1.attention.v", "encoder.blocks.0.attention.v"]) == [
-        "encoder.blocks.0.attention.v", "decoder.blocks.1.attention.v"]
+        "encoder.blocks.0.attention.v",
+        "decoder.blocks.1.attention.v",
+    ]
     assert chosen(model, [r"encoder\..*\.[qv]"]) == [f"encoder.blocks.{i}.attention.{x}" for i in (0, 1) for x in "qv"]
     assert len(chosen(model, ["all-linear"])) == 2 * 6 + 2 * 10
     with pytest.raises(ConfigError, match=r'target "q_proj" means no linear part of this model; it has: q, k, v, o'):
@@ -204,12 +206,15 @@ def test_faults():
         remove(model, "x")
 
 
-@pytest.mark.parametrize(("given", "part"), [
-    ({"kind": "lorra"}, 'did you mean "lora"'),
-    ({"rank": 0}, r"adapter.rank \(0\) must be at least 1"),
-    ({"alpha": 0.0}, "positive"),
-    ({"dropout": 1.0}, r"in \[0, 1\)"),
-])
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"kind": "lorra"}, 'did you mean "lora"'),
+        ({"rank": 0}, r"adapter.rank \(0\) must be at least 1"),
+        ({"alpha": 0.0}, "positive"),
+        ({"dropout": 1.0}, r"in \[0, 1\)"),
+    ],
+)
 def test_the_section_refuses(given, part):
     with pytest.raises(ConfigError, match=part):
         AdapterConfig(**given)
@@ -217,7 +222,8 @@ def test_the_section_refuses(given, part):
 
 def test_adapt_says_what_learns():
     assert adapt(language(), AdapterConfig(kind="lora", rank=2)) == (
-        "adapter: LoRA of rank 2 beside 4 matrices: 256 of 4,784 numbers learn (5.35%)")
+        "adapter: LoRA of rank 2 beside 4 matrices: 256 of 4,784 numbers learn (5.35%)"
+    )
 
 
 def test_packs_of_merged_matrices_are_made_anew():

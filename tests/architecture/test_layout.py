@@ -51,19 +51,7 @@ OUTSIDE = {
     "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
-EMPTY_NAMES = {
-    "utils",
-    "util",
-    "common",
-    "helpers",
-    "helper",
-    "misc",
-    "base",
-    "core",
-    "manager",
-    "handler",
-    "wrapper",
-}
+EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 
 def name(path: Path) -> str:
@@ -126,9 +114,7 @@ def test_a_file_has_at_most_400_lines_and_says_what_it_is(path):
 
 def test_no_name_that_says_nothing():
     found = [
-        name(p)
-        for p in PACKAGE.rglob("*")
-        if EMPTY_NAMES & set(re.split(r"[_.]", p.name.rstrip("s") + "." + p.name))
+        name(p) for p in PACKAGE.rglob("*") if EMPTY_NAMES & set(re.split(r"[_.]", p.name.rstrip("s") + "." + p.name))
     ]
     assert not found
 
@@ -173,16 +159,12 @@ def test_no_hasattr_and_no_code_from_files():
         called = ast.unparse(node.func)
         assert called not in {"hasattr", "eval", "exec"}, f"{where}: {called}"
         if called == "torch.load":
-            assert "weights_only=True" in [ast.unparse(k) for k in node.keywords], (
-                f"{where}: torch.load of code"
-            )
+            assert "weights_only=True" in [ast.unparse(k) for k in node.keywords], f"{where}: torch.load of code"
     for path in FILES:
         for line, imported in imports(path):
             assert imported.split(".")[0] not in {"dill", "cloudpickle", "marshal"}, f"{name(path)}:{line}"
             assert not imported.startswith("pickle."), f"{name(path)}:{line}: {imported}"
-    for where, node in nodes(
-        FILES, ast.Attribute
-    ):  # the error of a file that weights_only refuses may be named
+    for where, node in nodes(FILES, ast.Attribute):  # the error of a file that weights_only refuses may be named
         if isinstance(node.value, ast.Name) and node.value.id == "pickle":
             assert node.attr == "UnpicklingError", f"{where}: pickle.{node.attr}"
 

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-(USAGE,) = (
-    typer.BadParameter.__bases__
-)  # click's UsageError: new versions of typer carry a click of their own
+(USAGE,) = typer.BadParameter.__bases__  # click's UsageError: new versions of typer carry a click of their own
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "formers" / "recipes").rglob("*.toml"))
 README = ROOT / "README.md"
@@ -89,9 +87,7 @@ def commands(text):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.strip().removeprefix("$ "), comments=True) if "formers" in line else []
             if words[:1] == ["formers"]:
-                end = next(
-                    (i for i, w in enumerate(words) if w in {"|", ">", ">>", "<", "&&", ";"}), len(words)
-                )
+                end = next((i for i, w in enumerate(words) if w in {"|", ">", ">>", "<", "&&", ";"}), len(words))
                 yield words[1:end]
 
 

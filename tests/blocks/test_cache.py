@@ -131,11 +131,13 @@ def test_rows_move_again_and_again_in_every_layer():
         rows = len(plain[0][0]) if plain else 4
         news = [(torch.randn(rows, 2, 1, 3), torch.randn(rows, 2, 1, 3)) for _own in cache.own]
         seen = [own.append(*new) for own, new in zip(cache.own, news, strict=True)]
-        plain = [tuple(torch.cat(parts, 2) for parts in zip(old, new, strict=True))
-                 for old, new in zip(plain or [(torch.empty(4, 2, 0, 3), torch.empty(4, 2, 0, 3))] * 3, news,
-                                     strict=True)]
-        assert all(torch.equal(*both) for one, other in zip(seen, plain, strict=True)
-                   for both in zip(one, other, strict=True))
+        plain = [
+            tuple(torch.cat(parts, 2) for parts in zip(old, new, strict=True))
+            for old, new in zip(plain or [(torch.empty(4, 2, 0, 3), torch.empty(4, 2, 0, 3))] * 3, news, strict=True)
+        ]
+        assert all(
+            torch.equal(*both) for one, other in zip(seen, plain, strict=True) for both in zip(one, other, strict=True)
+        )
         chosen = torch.randint(rows, (int(torch.randint(1, 6, (), generator=generator)),), generator=generator)
         cache.reorder(chosen)
         plain = [(keys[chosen], values[chosen]) for keys, values in plain]

@@ -19,12 +19,16 @@ def randomised(module):
     return module.eval()
 
 
-@pytest.mark.parametrize("config", [
-    Disentangled(distance=4, buckets=0), Disentangled(distance=4, buckets=0, shared=False),
-    Disentangled(distance=3, buckets=0, position_to_content=False, shared=False),
-    Disentangled(distance=9, buckets=4, content_to_position=False),
-    Disentangled(distance=9, buckets=4, content_to_position=False, position_to_content=False),
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Disentangled(distance=4, buckets=0),
+        Disentangled(distance=4, buckets=0, shared=False),
+        Disentangled(distance=3, buckets=0, position_to_content=False, shared=False),
+        Disentangled(distance=9, buckets=4, content_to_position=False),
+        Disentangled(distance=9, buckets=4, content_to_position=False, position_to_content=False),
+    ],
+)
 def test_scores_are_the_sum_of_their_terms(config):
     attention = randomised(DisentangledAttention(8, 2, config))
     x, table = torch.randn(1, 6, 8), torch.randn(2 * config.span, 8)
@@ -61,10 +65,14 @@ def test_rows_of_the_table():
     assert (bucketed + bucketed.T)[bucketed.T > 0].unique().tolist() in ([512], [511, 512])
 
 
-@pytest.mark.parametrize("config", [
-    Disentangled(distance=6, buckets=0), Disentangled(distance=6, buckets=2, norm=False, shared=False),
-    Disentangled(distance=6, buckets=2, kernel=3, convolution_groups=2, convolution_activation="gelu"),
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Disentangled(distance=6, buckets=0),
+        Disentangled(distance=6, buckets=2, norm=False, shared=False),
+        Disentangled(distance=6, buckets=2, kernel=3, convolution_groups=2, convolution_activation="gelu"),
+    ],
+)
 def test_the_stack_ignores_padding_and_recomputes(config):
     stack = randomised(DisentangledStack(STACK, config))
     x = torch.randn(2, 5, 8)

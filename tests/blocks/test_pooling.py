@@ -11,8 +11,10 @@ BY_HAND = {"first": lambda row: row[0], "mean": lambda row: row.mean(0), "max": 
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=4),
-       st.sampled_from(list(BY_HAND)))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=4),
+    st.sampled_from(list(BY_HAND)),
+)
 def test_padding_on_either_side(rows, how):
     length = max(map(sum, rows))
     keep = torch.zeros(len(rows), length, dtype=torch.bool)

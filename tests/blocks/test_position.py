@@ -51,8 +51,7 @@ def test_one_unitary_step_leads_from_each_position_to_the_next():
     for i in range(0, dim, 2):
         angle = 10000 ** (-i / dim)
         step[i : i + 2, i : i + 2] = torch.tensor(
-            [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]],
-            dtype=torch.float64,
+            [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64
         )
     torch.testing.assert_close(step @ step.T, torch.eye(dim, dtype=torch.float64))
     table = sinusoids(200, dim).double()

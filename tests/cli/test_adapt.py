@@ -29,7 +29,9 @@ def test_adapt_show_and_merge(trained, tmp_path):
     assert "lora of " + str(trained.folder / "checkpoints") in shown and "alpha / sqrt(rank)" in shown
     rows = [line.split() for line in shown.splitlines() if line.startswith(("q_proj", "v_proj"))]
     assert [row[:-1] for row in sorted(rows)] == [
-        ["q_proj", "5", "16", "x", "16", "2", "5.65685"], ["v_proj", "2", "16", "x", "16", "2", "5.65685"]]
+        ["q_proj", "5", "16", "x", "16", "2", "5.65685"],
+        ["v_proj", "2", "16", "x", "16", "2", "5.65685"],
+    ]
     assert all(float(row[-1]) > 0 for row in rows)
 
     works("adapt", "merge", trained.folder, "runs/translation-lora", "merged")
@@ -58,7 +60,10 @@ def test_biases_and_what_comes_last(trained, option, kind):
 def test_the_lora_option():
     assert adapter_changes("lora", None) == ["adapter.kind=lora"]
     assert adapter_changes("lora", "rank=4,targets=all-linear") == [
-        "adapter.kind=lora", "adapter.rank=4", "adapter.targets=['all-linear']"]
+        "adapter.kind=lora",
+        "adapter.rank=4",
+        "adapter.targets=['all-linear']",
+    ]
     with pytest.raises(ConfigError, match=r'--lora rnk=4: expected KEY=VALUE; did you mean "rank"'):
         adapter_changes("lora", "rnk=4")
 
@@ -80,8 +85,9 @@ def test_faults(arguments, part):
 
 
 def test_faults_of_folders(trained, tmp_path):
-    assert "target \"q_proj\" means no linear part of this model; it has: q, k" in fails(
-        "adapt", trained.folder, "--lora", "targets=q_proj", *SETS)
+    assert 'target "q_proj" means no linear part of this model; it has: q, k' in fails(
+        "adapt", trained.folder, "--lora", "targets=q_proj", *SETS
+    )
     assert "rank 99 is more than" in fails("adapt", trained.folder, "--lora", "rank=99", *SETS, "--fresh")
     assert "rank: got 'x' (str), expected int" in fails("adapt", trained.folder, "--lora", "rank=x", *SETS)
     assert "holds a whole model, no adapter" in fails("adapt", "show", trained.folder)

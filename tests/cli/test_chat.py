@@ -55,7 +55,8 @@ def test_options_of_answers(folder):
     whole = works("chat", folder, "--seed", 3, "--max-tokens", 12, stdin="Hi\n")
     stop = whole[1:3]
     assert works("chat", folder, "--seed", 3, "--max-tokens", 12, "--stop", stop, stdin="Hi\n") == (
-        whole[: whole.index(stop)] + "\n")
+        whole[: whole.index(stop)] + "\n"
+    )
 
 
 def test_templates(folder, bare, tmp_path):
@@ -63,7 +64,8 @@ def test_templates(folder, bare, tmp_path):
     assert works("chat", bare, "--template", "plain", "--max-tokens", 3, stdin="Hi\n")
     (tmp_path / "turns.jinja").write_text(TURNS)
     assert works("chat", bare, "--template", "turns.jinja", "--max-tokens", 3, stdin="Hi\n") == works(
-        "chat", folder, "--max-tokens", 3, stdin="Hi\n")
+        "chat", folder, "--max-tokens", 3, stdin="Hi\n"
+    )
     (tmp_path / "broken.jinja").write_text("{% for %}")
     assert "broken.jinja, line 1" in fails("chat", bare, "--template", "broken.jinja", stdin="Hi\n")
     assert "none.jinja: cannot be read" in fails("chat", bare, "--template", "none.jinja", stdin="Hi\n")
@@ -109,5 +111,4 @@ def test_faults(folder, trained, tmp_path):
     assert "bad.json" in fails("chat", folder, "--load", "bad.json", stdin="")
     chat = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]
     (tmp_path / "chat.json").write_text(json.dumps(chat))
-    assert "system message of its own" in fails(
-        "chat", folder, "--load", "chat.json", "--system", "other", stdin="")
+    assert "system message of its own" in fails("chat", folder, "--load", "chat.json", "--system", "other", stdin="")

@@ -37,7 +37,8 @@ def test_probabilities_and_json(folder):
     found = formers.load(folder).classify(TEXTS[0])
     order = sorted(found.probabilities.items(), key=lambda each: -each[1])
     assert works("classify", folder, TEXTS[0], "--probabilities") == (
-        "\t".join(f"{name} {share:.4f}" for name, share in order) + "\n")
+        "\t".join(f"{name} {share:.4f}" for name, share in order) + "\n"
+    )
     told = json.loads(works("classify", folder, TEXTS[0], "--json", "--windows"))
     assert told["text"] == TEXTS[0] and told["label"] == found.label
     assert told["probabilities"] == pytest.approx(found.probabilities, abs=1e-5)
@@ -51,7 +52,8 @@ def test_pairs(scorer):
     typed = f"{TEXTS[0]}\t{TEXTS[2]}\n{TEXTS[1]}\t{TEXTS[3]}\n"
     assert works("classify", scorer, "--pairs", stdin=typed) == lines
     assert json.loads(works("classify", scorer, TEXTS[0], "--second", TEXTS[2], "--json"))["number"] == pytest.approx(
-        expected[0].number, abs=1e-4)
+        expected[0].number, abs=1e-4
+    )
 
 
 def test_what_cannot_be_classified(folder, tmp_path):
@@ -92,7 +94,8 @@ def test_evaluate(folder, tmp_path):
     assert "accuracy" in shown and "said good" in shown
     path.write_text("text,label\na,great\n")
     assert 'line 2: the label "great" is not among those learned: bad, fair, good' in fails(
-        "evaluate", folder, "--data", path)
+        "evaluate", folder, "--data", path
+    )
     assert "give --data SOURCE" in fails("evaluate", folder)
     path.write_text("text,label\nsoup,good\ncake,bad\n")
     works("evaluate", folder, "--data", path, "--out", tmp_path / "confusions.png")
@@ -100,8 +103,17 @@ def test_evaluate(folder, tmp_path):
 
 
 def test_pooling_is_an_option_of_training(tmp_path):
-    small = ["data.count=40", "data.held_out=10", "data.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",
-             "train.steps=2", "train.evaluate_every=2", "train.precision=fp32"]
+    small = [
+        "data.count=40",
+        "data.held_out=10",
+        "data.vocab=120",
+        "model.dim=8",
+        "model.hidden=16",
+        "model.heads=2",
+        "train.steps=2",
+        "train.evaluate_every=2",
+        "train.precision=fp32",
+    ]
     sets = [part for change in small for part in ("--set", change)]
     works("train", "classification", "--pooling", "max", "--run", tmp_path / "run", "--json", *sets)
     assert formers.load(tmp_path / "run").model.config.pooling == "max"

@@ -96,13 +96,7 @@ def test_list_names_everything():
 def test_list_of_a_recipe_shows_every_field_with_its_help():
     shown = works("list", "translation", "--set", "train.rate=0.5")
     assert "train.rate" in shown and "0.5" in shown
-    for part in (
-        "model.dim",
-        "Width of the residual stream.",
-        "data.train",
-        "builtin:phrasebook",
-        "task.decoded",
-    ):
+    for part in ("model.dim", "Width of the residual stream.", "data.train", "builtin:phrasebook", "task.decoded"):
         assert part in shown
     assert works("list", "translation/multi30k")  # the data is missing, the fields are not
 

@@ -46,7 +46,9 @@ def test_faults():
     assert "different values" in fails("compare", "classification", "--over", "task.pooling=mean,mean")
     assert 'task.pooling "avg" is not known' in fails("compare", "classification", "--over", "task.pooling=mean,avg")
     assert "--seeds N" in fails("compare", "classification", "--over", "train.seed=1,2")
-    assert "names a field twice" in fails("compare", "classification", "--over", "task.pooling=mean", "--over",
-                                          "task.pooling=max")
-    assert "evaluate_every is 0" in fails("compare", "classification", "--over", "task.pooling=mean,max", "--set",
-                                          "train.evaluate_every=0")
+    assert "names a field twice" in fails(
+        "compare", "classification", "--over", "task.pooling=mean", "--over", "task.pooling=max"
+    )
+    assert "evaluate_every is 0" in fails(
+        "compare", "classification", "--over", "task.pooling=mean,max", "--set", "train.evaluate_every=0"
+    )

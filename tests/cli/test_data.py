@@ -45,8 +45,19 @@ def test_of_preferences_and_text(tmp_path):
     assert "line 1, chosen: loss on 2 of" in shown and "line 1, rejected: loss on 3 of" in shown
     text = tmp_path / "x.txt"
     text.write_text("one two three\nfour\n")
-    shown = works("data", "language", "--show-loss", "--set", f"data.train={text}", "--set", f"data.validation={text}",
-                  "--set", "data.separator=line", "--set", "data.vocab=260")
+    shown = works(
+        "data",
+        "language",
+        "--show-loss",
+        "--set",
+        f"data.train={text}",
+        "--set",
+        f"data.validation={text}",
+        "--set",
+        "data.separator=line",
+        "--set",
+        "data.vocab=260",
+    )
     assert "│⟦o⟧⟦n⟧⟦e⟧" in shown
 
 
@@ -61,12 +72,18 @@ def test_faults_are_one_line(talks, tmp_path):
     assert "bad.jsonl, line 1: no assistant turn" in fails("data", "language/instruct", "--show-loss", *small(bad))
 
 
-@pytest.mark.parametrize("row, message", [
-    ('{"messages": [{"content": "a"}]}', "line 1, message 1: it has no role"),
-    ('{"messages": [{"role": "bot", "content": "a"}]}', 'the role "bot" is not known'),
-    ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}', "the answer is empty"),
-    ('{"messages": [{"role": "user", "content": "a"}]}', "no assistant turn"),
-])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ('{"messages": [{"content": "a"}]}', "line 1, message 1: it has no role"),
+        ('{"messages": [{"role": "bot", "content": "a"}]}', 'the role "bot" is not known'),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}',
+            "the answer is empty",
+        ),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "no assistant turn"),
+    ],
+)
 def test_training_refuses_bad_conversations(tmp_path, row, message):
     path = tmp_path / "bad.jsonl"
     path.write_text(row + "\n")

@@ -56,8 +56,10 @@ def test_lines_of_a_file_or_of_standard_input(model, file, tmp_path):
     done = call("encode", model, "--file", file, "--drop-empty", "--json", "--prompt-name", "q")
     assert "left out: 1 empty row(s)" in done.stderr and "6 text(s)" in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    np.testing.assert_array_equal(np.array([row["vector"] for row in rows], np.float32),
-                                  formers.load(model).encode(["the " + text for text in TEXTS]))
+    np.testing.assert_array_equal(
+        np.array([row["vector"] for row in rows], np.float32),
+        formers.load(model).encode(["the " + text for text in TEXTS]),
+    )
     shown = works("encode", model, stdin="a dog runs\nmusic\n").splitlines()
     assert len(shown) == 2 and shown[0].endswith("... (16)\ta dog runs")
 

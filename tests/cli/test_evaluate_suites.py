@@ -37,8 +37,14 @@ def data(tmp_path_factory):
     for part, count in (("train", 40), ("validation", 10), ("test", 10)):
         write(place / "sst2" / f"{part}.jsonl", [opinion(i) for i in range(count)])
         write(place / "cola" / f"{part}.jsonl", [{**opinion(i), "label": i % 2} for i in range(count)])
-    pairs = [{"sentence1": " ".join(a := list(random.choice(PLAIN, 3))), "score": float(same),
-              "sentence2": " ".join(a[:same] + ["dull"] * (3 - same))} for same in random.integers(0, 4, 20).tolist()]
+    pairs = [
+        {
+            "sentence1": " ".join(a := list(random.choice(PLAIN, 3))),
+            "score": float(same),
+            "sentence2": " ".join(a[:same] + ["dull"] * (3 - same)),
+        }
+        for same in random.integers(0, 4, 20).tolist()
+    ]
     write(place / "sts" / "2012-test.jsonl", pairs)
     return place
 
@@ -80,8 +86,11 @@ def test_senteval_and_an_encoder_with_another_head(model, words, data):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     shown = works("evaluate", model, "--suite", "senteval", "--data-folder", data)
     assert "sst2, test: accuracy %" in shown and "not measured: mr: no mr or sentences/mr file" in shown
-    found = json.loads(works("evaluate", words, "--suite", "glue-like", "--data-folder", data, "--only", "cola",
-                             "--folds", "5", "--json"))
+    found = json.loads(
+        works(
+            "evaluate", words, "--suite", "glue-like", "--data-folder", data, "--only", "cola", "--folds", "5", "--json"
+        )
+    )
     assert "MaskedWords, which was not trained for sentence vectors" in found["vectors"]
     assert found["scores"][0]["scores"].keys() == {"matthews", "accuracy"} and not found["missing"]
 
@@ -98,7 +107,8 @@ def test_a_classifier_says_its_own_labels(parts, data, tmp_path):
     assert found["vectors"] == "fine-tuned" and found["scores"][0]["scores"]["accuracy"] == pytest.approx(100 * right)
     assert "are not this model's (positive, negative); --only cola takes them in order" in found["missing"]["cola"]
     assert "fine-tuned classifier; give --suite glue-like" in fails(
-        "evaluate", tmp_path / "m", "--suite", "sts", "--data-folder", data)
+        "evaluate", tmp_path / "m", "--suite", "sts", "--data-folder", data
+    )
 
 
 def test_faults_of_suites(model, data, tmp_path):
@@ -133,5 +143,5 @@ def test_a_map_of_a_file(model, words, data, tmp_path):
     assert "20 of 40 texts" in shown and out.stat().st_size > 5000
     assert "map of what?" in fails("inspect", model, "map")
     assert '"lens" is not known' not in fails("inspect", words, "map", "--file", source)
-    assert "--method \"lda\" is not known" in fails("inspect", model, "map", "--file", source, "--method", "lda")
+    assert '--method "lda" is not known' in fails("inspect", model, "map", "--file", source, "--method", "lda")
     assert '--file is of "map"' in fails("inspect", model, "parameters", "--file", source)

@@ -12,9 +12,22 @@ from formers.pretrained.load import save_model
 from formers.text.training import train_byte_bpe
 from tests.cli.conftest import fails, works
 
-SMALL = ["model.dim=16", "model.hidden=32", "model.heads=2", "model.layers=1", "model.length=48", "data.vocab=300",
-         "data.count=4", "data.tokens_per_batch=2048", "train.steps=2", "train.precision=fp32", "train.warmup=1",
-         "train.evaluate_every=0", "train.sample_every=0", "task.samples=[]"]
+SMALL = [
+    "model.dim=16",
+    "model.hidden=32",
+    "model.heads=2",
+    "model.layers=1",
+    "model.length=48",
+    "data.vocab=300",
+    "data.count=4",
+    "data.tokens_per_batch=2048",
+    "train.steps=2",
+    "train.precision=fp32",
+    "train.warmup=1",
+    "train.evaluate_every=0",
+    "train.sample_every=0",
+    "task.samples=[]",
+]
 SETS = [part for change in SMALL for part in ("--set", change)]
 
 
@@ -28,8 +41,19 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def replaced(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fill") / "electra"
-    works("train", "masked", "--run", folder, *SETS, "--set", "task.objective=replaced", "--set",
-          "data.next_sentence=false", "--set", "model.form=electra")
+    works(
+        "train",
+        "masked",
+        "--run",
+        folder,
+        *SETS,
+        "--set",
+        "task.objective=replaced",
+        "--set",
+        "data.next_sentence=false",
+        "--set",
+        "model.form=electra",
+    )
     return folder
 
 
@@ -55,8 +79,11 @@ def test_what_cannot_be_filled_is_one_line(trained, tmp_path):
     assert "no text" in fails("fill", trained, "-", stdin="\n")
     tokenizer = train_byte_bpe(["a b c"], 258)
     torch.manual_seed(0)
-    save_model(tmp_path / "gpt", CausalLM(CausalSizes(dim=8, layers=1, heads=1, hidden=8, length=8).config(258)),
-               tokenizer=tokenizer)
+    save_model(
+        tmp_path / "gpt",
+        CausalLM(CausalSizes(dim=8, layers=1, heads=1, hidden=8, length=8).config(258)),
+        tokenizer=tokenizer,
+    )
     assert "is for language, expected a model for masked" in fails("fill", tmp_path / "gpt", "A [MASK].")
 
 

@@ -25,8 +25,10 @@ def test_a_text_goes_on(folder, model):
     expected = model.generate("The capital", max_tokens=8).text
     assert works("generate", folder, "The capital", "--max-tokens", 8) == expected + "\n"
     assert works("generate", folder, "-", "--max-tokens", 8, stdin="The capital\n") == expected + "\n"
-    assert works("generate", folder, "-", "--max-tokens", 8, stdin="The\ncapital") == model.generate(
-        "The\ncapital", max_tokens=8).text + "\n"
+    assert (
+        works("generate", folder, "-", "--max-tokens", 8, stdin="The\ncapital")
+        == model.generate("The\ncapital", max_tokens=8).text + "\n"
+    )
 
 
 def test_a_text_begins(folder, model):
@@ -36,8 +38,17 @@ def test_a_text_begins(folder, model):
 def test_sampling(folder, model):
     given = ["--temperature", 0.8, "--top-k", 20, "--top-p", 0.95, "--min-p", 0.01, "--repetition-penalty", 1.2,
              "--seed", 4, "--max-tokens", 6, "--samples", 2]  # fmt: skip
-    one, two = model.generate("Lily", temperature=0.8, top_k=20, top_p=0.95, min_p=0.01, repetition_penalty=1.2,
-                              seed=4, max_tokens=6, samples=2)
+    one, two = model.generate(
+        "Lily",
+        temperature=0.8,
+        top_k=20,
+        top_p=0.95,
+        min_p=0.01,
+        repetition_penalty=1.2,
+        seed=4,
+        max_tokens=6,
+        samples=2,
+    )
     assert works("generate", folder, "Lily", *given) == f"--- 1\n{one}\n--- 2\n{two}\n"
 
 
@@ -45,7 +56,8 @@ def test_stop_strings(folder, model):
     whole = model.generate("Lily", max_tokens=12, seed=1).text
     stop = whole[2:4]
     assert works("generate", folder, "Lily", "--max-tokens", 12, "--seed", 1, "--stop", stop, "--stop", "\\n\\n") == (
-        whole[: whole.index(stop)] + "\n")
+        whole[: whole.index(stop)] + "\n"
+    )
 
 
 def test_log_probabilities(folder, model):

@@ -81,15 +81,10 @@ def test_attention_of_any_size_draws_labels_that_do_not_overlap(heads, source, t
 
     words = [f"▁{'word' * (1 + i % 4)}{i}" for i in range(max(source, target))]
     words[:2] = ["$x$", "漢字"]
-    drawn = pictures.attention(
-        words[:source], words[:target], maps(source, source), maps(target, source), "$a$ [b]"
-    )
+    drawn = pictures.attention(words[:source], words[:target], maps(source, source), maps(target, source), "$a$ [b]")
     picture(pictures.save(drawn, tmp_path / "attention.png"))
     large = [
-        axes
-        for part in drawn.subfigs
-        for axes in (part.subfigs[0] if part.subfigs else part).axes
-        if axes.get_ylabel()
+        axes for part in drawn.subfigs for axes in (part.subfigs[0] if part.subfigs else part).axes if axes.get_ylabel()
     ]
     for axes in large:
         for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
@@ -100,9 +95,7 @@ def test_attention_of_any_size_draws_labels_that_do_not_overlap(heads, source, t
 
 def test_pictures_leave_matplotlib_settings_alone_but_the_fonts(tmp_path):
     assert matplotlib.rcParams["figure.dpi"] == matplotlib.rcParamsDefault["figure.dpi"]
-    pictures.save(
-        pictures.positions(np.eye(5, dtype=np.float32), "x"), tmp_path / "a" / "b.png"
-    )  # folders are made
+    pictures.save(pictures.positions(np.eye(5, dtype=np.float32), "x"), tmp_path / "a" / "b.png")  # folders are made
 
 
 def test_a_curve_with_losses_that_are_no_numbers(tmp_path):

@@ -148,8 +148,9 @@ def test_faults(folder, trained, tmp_path):
     assert "--max-tokens (400) must be at most 1" in fails("inspect", folder, "cache", "a", "--max-tokens", "400")
     assert "is not a run folder" in fails("inspect", folder, "curve")
     said = fails("inspect", trained.folder, "lens", "hi")
-    assert said.endswith('is a translation model, which has no "lens" to inspect; it has: attention, positions, '
-                         "parameters, curve")
+    assert said.endswith(
+        'is a translation model, which has no "lens" to inspect; it has: attention, positions, parameters, curve'
+    )
     long = "dog " * 200
     assert "tokens, but this model reads at most 160; shorten it" in fails("inspect", folder, "lens", long)
     assert list(tmp_path.iterdir()) == []
@@ -181,8 +182,15 @@ def test_help_names_the_kinds_of_every_system():
 
 
 def test_share_has_two_digits():
-    cases = {1.0: "100%", 0.9997: "100%", 0.62: "62%", 0.0621: "6.2%", 0.000031: "0.0031%", 1e-9: "<0.001%",
-             0.0: "<0.001%"}
+    cases = {
+        1.0: "100%",
+        0.9997: "100%",
+        0.62: "62%",
+        0.0621: "6.2%",
+        0.000031: "0.0031%",
+        1e-9: "<0.001%",
+        0.0: "<0.001%",
+    }
     assert {each: language_pictures.share(each) for each in cases} == cases
 
 

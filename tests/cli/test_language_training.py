@@ -6,24 +6,50 @@ import pytest
 
 from tests.cli.conftest import fails, works
 
-SMALL = ["train.steps=3", "train.precision=fp32", "data.count=6", "data.vocab=300", "model.layers=1", "model.dim=32",
-         "model.heads=2", "model.hidden=32", "task.evaluated=4", "task.sample_tokens=5"]
+SMALL = [
+    "train.steps=3",
+    "train.precision=fp32",
+    "data.count=6",
+    "data.vocab=300",
+    "model.layers=1",
+    "model.dim=32",
+    "model.heads=2",
+    "model.hidden=32",
+    "task.evaluated=4",
+    "task.sample_tokens=5",
+]
 SETS = [part for change in SMALL for part in ("--set", change)]
 
 
 def test_the_tiny_recipe_trains_from_the_command_line():
     shown = works("train", "language", *SETS)
-    for part in ("training data: builtin:prose", "packing: ", "vocabulary: 300 tokens", "step 3/3  validation: loss ",
-                 "bits per character", "step 3/3  sample: ", "formers generate runs/language 'The function'",
-                 "runs/language/checkpoints/000003"):
+    for part in (
+        "training data: builtin:prose",
+        "packing: ",
+        "vocabulary: 300 tokens",
+        "step 3/3  validation: loss ",
+        "bits per character",
+        "step 3/3  sample: ",
+        "formers generate runs/language 'The function'",
+        "runs/language/checkpoints/000003",
+    ):
         assert part in shown, shown
     assert "3 steps in" in works("train", "runs/language")
 
 
 def test_text_files_are_trained_on(tmp_path):
     (tmp_path / "book.txt").write_text("It was a day. " * 200, encoding="utf-8")
-    shown = works("train", "language/shakespeare", *SETS, "--set", "data.train=book.txt", "--set", "model.length=16",
-                  "--set", "data.tokens_per_batch=64")
+    shown = works(
+        "train",
+        "language/shakespeare",
+        *SETS,
+        "--set",
+        "data.train=book.txt",
+        "--set",
+        "model.length=16",
+        "--set",
+        "data.tokens_per_batch=64",
+    )
     assert "windows of 16 tokens at random places" in shown and "unknown 0.000%" in shown
 
 

@@ -44,8 +44,10 @@ def test_tag_prints_words_above_their_labels(folders):
     lines = said("tag", folders / "plain", "Anna lives in Rome.").splitlines()
     words, labels = lines[0].split(), lines[1].split()
     assert words == ["Anna", "lives", "in", "Rome", "."] and set(labels) <= {"NOUN", "VERB"} and len(labels) == 5
-    assert all(lines[0].index(word) in [lines[1].find(label, at) for at in range(len(lines[1]))]
-               for word, label in zip(words, labels, strict=True))
+    assert all(
+        lines[0].index(word) in [lines[1].find(label, at) for at in range(len(lines[1]))]
+        for word, label in zip(words, labels, strict=True)
+    )
     assert said("tag", folders / "plain", "--words", "Rome.").split()[0] == "Rome."
 
 
@@ -80,7 +82,8 @@ def test_answer_shows_the_sentence_and_json_the_place(folders, tmp_path):
 
 def test_one_line_for_every_fault(folders, tmp_path):
     assert "is for tagging, expected a model for answering" in said(
-        "answer", folders / "plain", "Who?", "--passage", PASSAGE, code=2)
+        "answer", folders / "plain", "Who?", "--passage", PASSAGE, code=2
+    )
     assert "there is no such file" in said("answer", folders / "answers", "Who?", "--passage", "texts/none.txt", code=2)
     assert "is empty" in said("answer", folders / "answers", "Who?", "--passage", " ", code=2)
     assert "question 1 is empty" in said("answer", folders / "answers", "", "--passage", PASSAGE, code=2)
@@ -101,8 +104,10 @@ def test_evaluate_counts_every_word_and_question(folders, tmp_path):
     tagged.write_text('{"tokens": ["Anna"], "tags": ["NAME"]}\n', encoding="utf-8")
     assert 'line 1: word 1 ("Anna") has the tag "NAME"' in said("evaluate", folders / "plain", "--data", tagged, code=2)
     asked = tmp_path / "asked.jsonl"
-    rows = [{"context": PASSAGE, "question": "Where?", "answers": ["Rome"], "answer_starts": [14]},
-            {"context": PASSAGE, "question": "Why?", "answers": [], "answer_starts": []}]
+    rows = [
+        {"context": PASSAGE, "question": "Where?", "answers": ["Rome"], "answer_starts": [14]},
+        {"context": PASSAGE, "question": "Why?", "answers": [], "answer_starts": []},
+    ]
     asked.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     row = json.loads(said("evaluate", folders / "answers", "--data", asked, "--json", "--out", tmp_path / "out.jsonl"))
     assert row["questions"] == 2 and {"exact_match", "f1", "f1_answered", "f1_unanswerable"} <= row.keys()

@@ -33,9 +33,7 @@ def test_a_finished_run_says_so_and_goes_on_with_more_steps(trained, tmp_path):
 
 
 def test_plain_lines_and_the_end(tmp_path):
-    shown = works(
-        "train", "translation", *SETS, "--set", "train.steps=1"
-    ).splitlines()  # into runs/translation
+    shown = works("train", "translation", *SETS, "--set", "train.steps=1").splitlines()  # into runs/translation
     assert any(line.startswith("step 1/1  epoch 0  loss ") and "tokens/s" in line for line in shown)
     assert any(line.startswith("step 1/1  validation: loss ") and line.endswith("(best)") for line in shown)
     assert any(line.startswith("step 1/1  sample: I ate an apple -> ") for line in shown)
@@ -171,8 +169,7 @@ def test_plain_shows_each_event_on_a_line(capsys):
     assert len(list(progress.plain(events()))) == 7
     assert capsys.readouterr().out.splitlines() == [
         "examples: 5",
-        "training 20 steps on cpu x 2 in fp32 (recipe), 3 of 7 weights learn, "
-        "about 1:01:40 without evaluations",
+        "training 20 steps on cpu x 2 in fp32 (recipe), 3 of 7 weights learn, about 1:01:40 without evaluations",
         "step 10/20  epoch 0  loss 2.5000  ctc 1.0000  rate 1.00e-03  1,234 tokens/s  1:05 left",
         "step 10/20  validation: loss 2.25, exact match 12 (best)",
         "step 10/20  sample: [red]I ate[/red] -> " + ("Ich aß " * 100)[:99] + "…",

@@ -60,9 +60,7 @@ def test_ctrl_c_ends_with_130(trained, tmp_path):
 
 
 def test_nbest_prints_score_and_text(trained, translator):
-    lines = works(
-        "translate", trained.folder, "I ate", "", "an apple", "--nbest", "2", "--beams", "3"
-    ).splitlines()
+    lines = works("translate", trained.folder, "I ate", "", "an apple", "--nbest", "2", "--beams", "3").splitlines()
     assert len(lines) == 5 and lines[2] == ""
     found = [
         [f"{each.score:.4f}\t{each.text}" for each in texts]
@@ -88,9 +86,7 @@ def test_a_prefix_begins_every_translation(trained):
 
 def test_no_split_reads_a_text_in_one_go(trained, translator):
     text = "You saw me. We saw her."
-    assert works("translate", trained.folder, text, "--no-split").strip() == translator.translate(
-        text, split=False
-    )
+    assert works("translate", trained.folder, text, "--no-split").strip() == translator.translate(text, split=False)
 
 
 def test_faults(trained, tmp_path):
@@ -157,21 +153,9 @@ def test_evaluate_a_run_on_its_test_data(trained, tmp_path):
 
 
 def test_evaluate_json_and_other_data(trained, tmp_path):
-    (tmp_path / "pairs.tsv").write_text(
-        "source\ttarget\nI ate\tIch aß\nYou ate\tDu hast gegessen\n", encoding="utf-8"
-    )
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\nI ate\tIch aß\nYou ate\tDu hast gegessen\n", encoding="utf-8")
     result = json.loads(
-        works(
-            "evaluate",
-            trained.folder,
-            "--data",
-            "pairs.tsv",
-            "--source",
-            "source",
-            "--target",
-            "target",
-            "--json",
-        )
+        works("evaluate", trained.folder, "--data", "pairs.tsv", "--source", "source", "--target", "target", "--json")
     )
     assert result["sentences"] == 2 and result["data"] == "pairs.tsv"
     assert 0 <= result["bleu"] <= 100 and "version" in result["signatures"]["bleu"]
@@ -179,26 +163,14 @@ def test_evaluate_json_and_other_data(trained, tmp_path):
     assert result["sentences"] == 5
     works("export", trained.folder, "model")
     assert "give --data SOURCE" in fails("evaluate", "model")
-    assert "pairs.tsv" in works(
-        "evaluate", "model", "--data", "pairs.tsv", "--source", "source", "--target", "target"
-    )
-    assert "no column" in fails(
-        "evaluate", "model", "--data", "pairs.tsv", "--source", "source", "--target", "nothing"
-    )
+    assert "pairs.tsv" in works("evaluate", "model", "--data", "pairs.tsv", "--source", "source", "--target", "target")
+    assert "no column" in fails("evaluate", "model", "--data", "pairs.tsv", "--source", "source", "--target", "nothing")
     assert "none.tsv: does not exist" in fails("evaluate", trained.folder, "--data", "none.tsv")
 
 
 def test_train_can_start_from_a_model(trained, tmp_path):
     works("export", trained.folder, "model")
     shown = works(
-        "train",
-        "translation",
-        "--run",
-        "tuned",
-        *SETS,
-        "--set",
-        "train.steps=1",
-        "--set",
-        "model.start=model",
+        "train", "translation", "--run", "tuned", *SETS, "--set", "train.steps=1", "--set", "model.start=model"
     )
     assert "step 1/1" in shown

@@ -39,8 +39,14 @@ def of(table, encoder=ENCODER, length=64, last_only=False, drop_long=False):
 
 def test_every_form_is_the_same_conversation(put):
     sharegpt = [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hello"}]
-    for row in ({"messages": SHORT}, {"prompt": "hello", "answer": "hello"}, {"prompt": SHORT[:1], "answer": "hello"},
-                {"conversations": sharegpt}, {"conversations": SHORT}, {"messages": SHORT, "id": 3}):
+    for row in (
+        {"messages": SHORT},
+        {"prompt": "hello", "answer": "hello"},
+        {"prompt": SHORT[:1], "answer": "hello"},
+        {"conversations": sharegpt},
+        {"conversations": SHORT},
+        {"messages": SHORT, "id": 3},
+    ):
         assert read(put(row)).columns["messages"] == [SHORT]
 
 
@@ -77,33 +83,42 @@ def test_a_part_is_set_aside(put):
     assert list(map(len, both)) == [40, 1]
 
 
-@pytest.mark.parametrize("row, message", [
-    ({"messages": "hello"}, "x.jsonl, line 2: got 'hello', expected a list of messages"),
-    ({"messages": []}, "x.jsonl, line 2: got [], expected a list of messages"),
-    ({"messages": [{"content": "a"}]}, "x.jsonl, line 2, message 1: it has no role"),
-    ({"messages": [{"role": "bot", "content": "a"}]}, 'x.jsonl, line 2, message 1: the role "bot" is not known'),
-    ({"messages": [*SHORT, {"role": "assistant", "content": ""}]}, "x.jsonl, line 2, message 3: the answer is empty"),
-    ({"messages": [{"role": "user", "content": 3}]}, "x.jsonl, line 2, message 1: its content is 3 (int)"),
-    ({"messages": SHORT[:1]}, "x.jsonl, line 2: no assistant turn among the 1 messages"),
-    ({"message": SHORT}, 'x.jsonl, line 2: no key "messages"'),
-    ('{"messages": [', "x.jsonl, line 2, column 15: bad JSON"),
-])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"messages": "hello"}, "x.jsonl, line 2: got 'hello', expected a list of messages"),
+        ({"messages": []}, "x.jsonl, line 2: got [], expected a list of messages"),
+        ({"messages": [{"content": "a"}]}, "x.jsonl, line 2, message 1: it has no role"),
+        ({"messages": [{"role": "bot", "content": "a"}]}, 'x.jsonl, line 2, message 1: the role "bot" is not known'),
+        (
+            {"messages": [*SHORT, {"role": "assistant", "content": ""}]},
+            "x.jsonl, line 2, message 3: the answer is empty",
+        ),
+        ({"messages": [{"role": "user", "content": 3}]}, "x.jsonl, line 2, message 1: its content is 3 (int)"),
+        ({"messages": SHORT[:1]}, "x.jsonl, line 2: no assistant turn among the 1 messages"),
+        ({"message": SHORT}, 'x.jsonl, line 2: no key "messages"'),
+        ('{"messages": [', "x.jsonl, line 2, column 15: bad JSON"),
+    ],
+)
 def test_faults_say_where(put, row, message):
     with pytest.raises(DataError) as found:
         read(put({"messages": SHORT}, row))
     assert message in str(found.value) and "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("row, message", [
-    ({"text": "hello"}, "it has text, but a row needs one of: messages; prompt and answer; conversations"),
-    ({"prompt": "hello"}, "it has prompt, but"),
-    ({"prompt": 3, "answer": "a"}, "line 1: got 3, expected a list of messages"),
-    ({"prompt": "hello", "answer": 3}, "message 2: its content is 3 (int), expected text"),
-    ({"prompt": "hello", "answer": ""}, 'column "answer" is empty'),
-    ({"conversations": "hello"}, 'line 1: got "hello", expected a list of {"from": ..., "value": ...}'),
-    ({"conversations": [{"from": "bot", "value": "a"}]}, 'the role "bot" is not known'),
-    ({"conversations": [{"from": "human"}]}, "its content is None"),
-])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"text": "hello"}, "it has text, but a row needs one of: messages; prompt and answer; conversations"),
+        ({"prompt": "hello"}, "it has prompt, but"),
+        ({"prompt": 3, "answer": "a"}, "line 1: got 3, expected a list of messages"),
+        ({"prompt": "hello", "answer": 3}, "message 2: its content is 3 (int), expected text"),
+        ({"prompt": "hello", "answer": ""}, 'column "answer" is empty'),
+        ({"conversations": "hello"}, 'line 1: got "hello", expected a list of {"from": ..., "value": ...}'),
+        ({"conversations": [{"from": "bot", "value": "a"}]}, 'the role "bot" is not known'),
+        ({"conversations": [{"from": "human"}]}, "its content is None"),
+    ],
+)
 def test_faults_of_the_first_row(put, row, message):
     with pytest.raises(DataError) as found:
         read(put(row))
@@ -122,11 +137,16 @@ def test_empty_answers_can_be_left_out(put):
         read(put({"messages": [{"content": ""}]}), drop_empty=True)
 
 
-@pytest.mark.parametrize("field, value, message", [
-    ("answers", "first", 'data.answers "first" is not known; known: all, last'),
-    ("packing", "stream", "data.packing"), ("too_long", "keep", "data.too_long"),
-    ("count", -1, r"data.count \(-1\) must be at least 0"), ("tokens_per_batch", 0, "data.tokens_per_batch"),
-])
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("answers", "first", 'data.answers "first" is not known; known: all, last'),
+        ("packing", "stream", "data.packing"),
+        ("too_long", "keep", "data.too_long"),
+        ("count", -1, r"data.count \(-1\) must be at least 0"),
+        ("tokens_per_batch", 0, "data.tokens_per_batch"),
+    ],
+)
 def test_settings_that_are_none(field, value, message):
     with pytest.raises(ConfigError, match=message):
         ConversationData(**{field: value})
@@ -148,8 +168,20 @@ def test_labels_and_loss_of_a_row_by_hand(put):
     found = of(table_of(put, SHORT, SHORT))
     rows = Packed(found, 64, 64, seed=1, together=True)
     [row] = [rows.collate(batch) for batch in rows.epoch(0)]
-    names = ["<|im_start|>", "user", "\n", "hello", "<|im_end|>", "\n", "<|im_start|>", "assistant", "\n", "hello",
-             "<|im_end|>", "\n"]
+    names = [
+        "<|im_start|>",
+        "user",
+        "\n",
+        "hello",
+        "<|im_end|>",
+        "\n",
+        "<|im_start|>",
+        "assistant",
+        "\n",
+        "hello",
+        "<|im_end|>",
+        "\n",
+    ]
     assert TOKENIZER.pieces(row.tokens[0].tolist()) == names[:-1] * 2
     assert TOKENIZER.pieces(row.labels[0].tolist()) == names[1:] * 2
     assert row.documents.tolist() == [[0] * 11 + [1] * 11]

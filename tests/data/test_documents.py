@@ -89,7 +89,8 @@ def test_faults_say_where(put):
     table = read_documents("some/*.txt", drop_empty=True)
     assert (table.columns["text"], table.dropped) == (["text"], 1)
     assert 'the mark data.separator = "lines" is nowhere in it; known words: file, blank, line' in fault(
-        put("book.txt", BOOK), separator="lines")
+        put("book.txt", BOOK), separator="lines"
+    )
     assert "no file matches" in fault("none/*.txt")
     put("mixed/a.txt", "a")
     put("mixed/b.csv", "text\nb")

@@ -15,8 +15,9 @@ from formers.text.training import train_word_pieces
 
 
 def table(labels: list, texts: list[str] | None = None) -> Table:
-    return Table("a.jsonl", {"text": texts or ["a text"] * len(labels), "label": labels},
-                 lines=list(range(1, len(labels) + 1)))
+    return Table(
+        "a.jsonl", {"text": texts or ["a text"] * len(labels), "label": labels}, lines=list(range(1, len(labels) + 1))
+    )
 
 
 def reader(length: int = 8) -> Reader:
@@ -96,8 +97,9 @@ def test_faults_of_labels():
     assert refused(table([["a"], 1.5]), "label").startswith('a.jsonl, line 2: column "label" holds 1.5')
     assert "expected one label" in refused(table(["a", ["b"]]), "label", kind="one")
     assert refused(table([1.5, float("nan")]), "label").endswith("holds nan, expected a finite number")
-    assert refused(table([1, "x"]), "label", kind="number").endswith('line 2: column "label" holds "x", expected a '
-                                                                       "finite number")
+    assert refused(table([1, "x"]), "label", kind="number").endswith(
+        'line 2: column "label" holds "x", expected a finite number'
+    )
     assert "no row has any label" in refused(table([[], []]), "label")
     labels = Labels("one", ("bad", "good"))
     with pytest.raises(DataError, match=r"a.jsonl, line 2: the label \"fair\" .* \(the first of 2 such rows of 3\): "):

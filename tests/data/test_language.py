@@ -87,8 +87,12 @@ def test_every_token_of_every_document_is_said_once_an_epoch(start, together, le
 @pytest.mark.parametrize("kind", ["documents", "none", "random", "consecutive"])
 def test_the_order_is_a_pure_function_of_seed_and_epoch(kind):
     def plan(epoch, seed=1):
-        config = TextData(packing=kind if kind in ("documents", "none") else "stream", seed=seed, tokens_per_batch=40,
-                          windows=kind if kind in ("random", "consecutive") else "random")
+        config = TextData(
+            packing=kind if kind in ("documents", "none") else "stream",
+            seed=seed,
+            tokens_per_batch=40,
+            windows=kind if kind in ("random", "consecutive") else "random",
+        )
         return [rows.tolist() for rows in rows_of(corpus(some()), config, 10).epoch(epoch)]
 
     assert plan(2) == plan(2) and len({str(plan(0)), str(plan(1)), str(plan(0, seed=2))}) == 3
@@ -107,8 +111,12 @@ def test_streams_are_windows_of_the_text():
                 assert labels.tolist() == whole.tokens[row + 1 : row + 8].tolist()
     starts = sorted(int(row) for rows in stream.epoch(5) for row in rows)
     assert np.diff(starts).tolist() == [7] * 6 and starts[-1] + 7 < len(whole.tokens)
-    anywhere = {int(row) for epoch in range(80) for rows in Stream(whole, 7, 21, seed=3, windows="random").epoch(epoch)
-                for row in rows}
+    anywhere = {
+        int(row)
+        for epoch in range(80)
+        for rows in Stream(whole, 7, 21, seed=3, windows="random").epoch(epoch)
+        for row in rows
+    }
     assert anywhere == set(range(len(whole.tokens) - 7))
 
 
@@ -157,8 +165,14 @@ def test_the_report_says_how_the_text_is_used():
     whole = corpus(["a" * 10, "b" * 30, "c?"])
     config = TextData(tokens_per_batch=32)
     lines = "\n".join(report_on(whole, rows_of(whole, config, 16), "text", 99).lines())
-    for part in ("examples: 3", "longest 30 tokens; unknown 2.381%", "42 characters, 42 tokens (1.00 characters each)",
-                 "3 rows of 16 tokens hold 4 pieces", "padding 6.2%", "cut: 1 of 3 documents (33.3%)"):
+    for part in (
+        "examples: 3",
+        "longest 30 tokens; unknown 2.381%",
+        "42 characters, 42 tokens (1.00 characters each)",
+        "3 rows of 16 tokens hold 4 pieces",
+        "padding 6.2%",
+        "cut: 1 of 3 documents (33.3%)",
+    ):
         assert part in lines, lines
     alone = Packed(whole, 16, 32, seed=1, together=False)
     places = sum(alone.collate(rows).tokens.numel() for rows in alone.epoch(0))

@@ -14,8 +14,15 @@ from formers.errors import ConfigError, DataError
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
-TEXTS = ["a cat sat", "the cat was sitting", "a dog ran off", "the dog ran away fast", "rain fell", "it rained",
-         "it poured"]
+TEXTS = [
+    "a cat sat",
+    "the cat was sitting",
+    "a dog ran off",
+    "the dog ran away fast",
+    "rain fell",
+    "it rained",
+    "it poured",
+]
 TWO = {"sentence1": "a", "sentence2": "b"}
 
 
@@ -65,8 +72,17 @@ def test_built_in_scores_count_the_places_that_agree():
     for one, other, score in rows[:30]:
         of_one, of_other = ([m for m in known if says(text, m)] for text in (one, other))
         assert score in {float(sum(a == b for a, b in zip(m, n, strict=True))) for m in of_one for n in of_other}
-    assert len(read_table("builtin:paraphrase-scores", columns=["sentence1", "sentence2", "score"],
-                          text=["sentence1"], split="test")) == 600
+    assert (
+        len(
+            read_table(
+                "builtin:paraphrase-scores",
+                columns=["sentence1", "sentence2", "score"],
+                text=["sentence1"],
+                split="test",
+            )
+        )
+        == 600
+    )
 
 
 # ---- batches -----------------------------------------------------------------------------------------------
@@ -124,8 +140,12 @@ def test_batches_are_even_and_of_similar_length(reader):
 
 
 def test_the_report_counts_what_is_cut_and_equal(reader):
-    found = likeness(reader, "labelled", {"sentence1": ["a cat sat", "a cat sat"], "sentence2": TEXTS[2:4],
-                                          "label": [0, 1]}, length=4)
+    found = likeness(
+        reader,
+        "labelled",
+        {"sentence1": ["a cat sat", "a cat sat"], "sentence2": TEXTS[2:4], "label": [0, 1]},
+        length=4,
+    )
     notes = "\n".join(found.report(None).lines())
     assert "texts: 4, " in notes and "cut to the longest length: 4 (100.00%)" in notes and "classes: 0 1, 1 1" in notes
 
@@ -148,20 +168,30 @@ def test_validation_pairs_are_made_of_held_out_rows(tmp_path):
 # ---- faults ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("fields", "rows", "message"), [
-    ({"rows": "scored"}, [{"sentence1": "a", "score": 1}], 'no key "sentence2"'),
-    ({"rows": "scored"}, [{**TWO, "score": 1}, {**TWO, "score": 7}],
-     "line 2: the score 7 is outside 0 to 5; set data.lowest and data.highest"),
-    ({"rows": "scored"}, [{**TWO, "score": "high"}], 'line 1: column "score" holds "high"'),
-    ({"rows": "scored"}, [{**TWO, "score": True}], "holds True, expected a number"),
-    ({"rows": "labelled"}, [{"sentence1": "a", "sentence2": " ", "label": 1}], 'line 1: column "sentence2" is empty'),
-    ({"rows": "pairs"}, [{"anchor": "a", "positive": 3}], 'line 1: column "positive" holds 3'),
-    ({"rows": "triplets"}, [{"anchor": "a", "positive": "b"}], 'no key "negative"'),
-    ({}, [{"texts": "a"}], 'line 1: column "texts" holds "a", expected a list of texts'),
-    ({}, [{"texts": ["a", "b"]}, {"texts": ["a"]}], "holds a list of 1 text(s), expected at least 2"),
-    ({}, [{"texts": ["a", " "]}], "holds an empty text in its list"),
-    ({}, [{"texts": ["a", 5]}], "holds 5 in its list, expected texts only"),
-])
+@pytest.mark.parametrize(
+    ("fields", "rows", "message"),
+    [
+        ({"rows": "scored"}, [{"sentence1": "a", "score": 1}], 'no key "sentence2"'),
+        (
+            {"rows": "scored"},
+            [{**TWO, "score": 1}, {**TWO, "score": 7}],
+            "line 2: the score 7 is outside 0 to 5; set data.lowest and data.highest",
+        ),
+        ({"rows": "scored"}, [{**TWO, "score": "high"}], 'line 1: column "score" holds "high"'),
+        ({"rows": "scored"}, [{**TWO, "score": True}], "holds True, expected a number"),
+        (
+            {"rows": "labelled"},
+            [{"sentence1": "a", "sentence2": " ", "label": 1}],
+            'line 1: column "sentence2" is empty',
+        ),
+        ({"rows": "pairs"}, [{"anchor": "a", "positive": 3}], 'line 1: column "positive" holds 3'),
+        ({"rows": "triplets"}, [{"anchor": "a", "positive": "b"}], 'no key "negative"'),
+        ({}, [{"texts": "a"}], 'line 1: column "texts" holds "a", expected a list of texts'),
+        ({}, [{"texts": ["a", "b"]}, {"texts": ["a"]}], "holds a list of 1 text(s), expected at least 2"),
+        ({}, [{"texts": ["a", " "]}], "holds an empty text in its list"),
+        ({}, [{"texts": ["a", 5]}], "holds 5 in its list, expected texts only"),
+    ],
+)
 def test_faults_of_rows(tmp_path, fields, rows, message):
     with pytest.raises(DataError) as fault:
         LikenessData(train=lines(tmp_path, *rows), **fields).read("train")
@@ -184,12 +214,15 @@ def test_classes():
         classes_of(Table("t", {"label": [1, 0.5]}), "label")
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"rows": "pair"}, 'data.rows "pair" is not known'),
-    ({"rows_per_batch": 1}, r"data.rows_per_batch \(1\) must be at least 2"),
-    ({"lowest": 5.0}, r"data.lowest \(5.0\) must be less than data.highest"),
-    ({"rows": "triplets", "negatives": ()}, "data.negatives is empty"),
-])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rows": "pair"}, 'data.rows "pair" is not known'),
+        ({"rows_per_batch": 1}, r"data.rows_per_batch \(1\) must be at least 2"),
+        ({"lowest": 5.0}, r"data.lowest \(5.0\) must be less than data.highest"),
+        ({"rows": "triplets", "negatives": ()}, "data.negatives is empty"),
+    ],
+)
 def test_faults_of_the_section(fields, message):
     with pytest.raises(ConfigError, match=message):
         LikenessData(**fields)

@@ -22,8 +22,13 @@ WORDS = "apple river stone window garden letter morning silver thunder mountain 
 def documents(number=40, sentences=12, seed=0):
     """Texts in which every sentence says which it is: d3 s7 ..."""
     dice = random.Random(seed)
-    return ["\n".join(f"doc{d} sent{s} " + " ".join(dice.choices(WORDS, k=dice.randint(3, 9))) + "."
-                      for s in range(dice.randint(2, sentences))) for d in range(number)]
+    return [
+        "\n".join(
+            f"doc{d} sent{s} " + " ".join(dice.choices(WORDS, k=dice.randint(3, 9))) + "."
+            for s in range(dice.randint(2, sentences))
+        )
+        for d in range(number)
+    ]
 
 
 def rows(texts, length=32, tokenizer=None, **changes) -> MaskedRows:
@@ -99,8 +104,11 @@ def test_a_word_longer_than_the_share_is_hidden_where_there_is_no_other():
 def numbers(tokenizer, ids):
     """(document, sentence) pairs that a segment names in full."""
     words = tokenizer.decode(ids).split()
-    return [(int(a[3:]), int(b[4:])) for a, b in itertools.pairwise(words)
-            if a.startswith("doc") and b.startswith("sent") and a[3:].isdigit() and b[4:].isdigit()]
+    return [
+        (int(a[3:]), int(b[4:]))
+        for a, b in itertools.pairwise(words)
+        if a.startswith("doc") and b.startswith("sent") and a[3:].isdigit() and b[4:].isdigit()
+    ]
 
 
 def test_half_of_the_pairs_follow_and_the_others_are_of_another_document(texts):
@@ -198,11 +206,18 @@ def test_what_cannot_be_paired_is_refused_in_one_line():
         rows(documents(3), length=4)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"masked": 0.0}, "data.masked"), ({"masked": 1.0}, "data.masked"), ({"short": -0.1}, "data.short"),
-    ({"mask_share": 0.95}, "together at most 1"), ({"random_share": -1.0}, "random_share"),
-    ({"tokens_per_batch": 0}, "data.tokens_per_batch"), ({"separator": ""}, "data.separator"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"masked": 0.0}, "data.masked"),
+        ({"masked": 1.0}, "data.masked"),
+        ({"short": -0.1}, "data.short"),
+        ({"mask_share": 0.95}, "together at most 1"),
+        ({"random_share": -1.0}, "random_share"),
+        ({"tokens_per_batch": 0}, "data.tokens_per_batch"),
+        ({"separator": ""}, "data.separator"),
+    ],
+)
 def test_settings_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
         MaskedData(**changes)

@@ -41,8 +41,9 @@ def test_likeness():
 
 
 def test_as_a_table_and_what_is_refused():
-    table = read_table("builtin:opinion-pairs", columns=["sentence1", "sentence2", "score"], count=4,
-                       text=["sentence1", "sentence2"])
+    table = read_table(
+        "builtin:opinion-pairs", columns=["sentence1", "sentence2", "score"], count=4, text=["sentence1", "sentence2"]
+    )
     assert len(table) == 4 and isinstance(table.columns["score"][0], float)
     with pytest.raises(DataError, match="split: got"):
         made.opinions("dev", 3)

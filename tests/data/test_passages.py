@@ -31,18 +31,45 @@ def nested(answers):
 def test_answers_may_be_flat_nested_or_in_squads_own_file(tmp_path):
     table = read(tmp_path, FLAT, FLAT | {"answers": [], "answer_starts": []})
     assert table.columns["answers"] == [["New York"], []] and table.columns["answer_starts"] == [[33], []]
-    table = read(tmp_path, nested({"text": ["Rome"], "answer_start": [14]}), nested({"text": [], "answer_start": []}),
-                 nested([{"text": "Rome", "answer_start": 14}]))
+    table = read(
+        tmp_path,
+        nested({"text": ["Rome"], "answer_start": [14]}),
+        nested({"text": [], "answer_start": []}),
+        nested([{"text": "Rome", "answer_start": 14}]),
+    )
     assert table.columns["answers"] == [["Rome"], [], ["Rome"]]
     assert table.columns["answer_starts"] == [[14], [], [14]]
-    squad = {"version": "v2.0", "data": [{"title": "t", "paragraphs": [{"context": TEXT, "qas": [
-        {"id": "1", "question": "Where?", "answers": [{"text": "Rome", "answer_start": 14}], "is_impossible": False},
-        {"id": "2", "question": "Who?", "answers": [], "is_impossible": True}]}]}]}
+    squad = {
+        "version": "v2.0",
+        "data": [
+            {
+                "title": "t",
+                "paragraphs": [
+                    {
+                        "context": TEXT,
+                        "qas": [
+                            {
+                                "id": "1",
+                                "question": "Where?",
+                                "answers": [{"text": "Rome", "answer_start": 14}],
+                                "is_impossible": False,
+                            },
+                            {"id": "2", "question": "Who?", "answers": [], "is_impossible": True},
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
     path = tmp_path / "train.json"
     path.write_text(json.dumps(squad), encoding="utf-8")
     table = PassageData(train=str(path)).read("train")
-    assert table.columns == {"context": [TEXT, TEXT], "question": ["Where?", "Who?"], "answers": [["Rome"], []],
-                             "answer_starts": [[14], []]}
+    assert table.columns == {
+        "context": [TEXT, TEXT],
+        "question": ["Where?", "Who?"],
+        "answers": [["Rome"], []],
+        "answer_starts": [[14], []],
+    }
     path.write_text('{"rows": []}', encoding="utf-8")
     with pytest.raises(DataError, match="not in SQuAD's form"):
         PassageData(train=str(path)).read("train")

@@ -79,11 +79,7 @@ GOLDEN = [
         "We did not buy a car yesterday.",
         "Wir haben gestern kein Auto gekauft.",
     ),
-    (
-        clause("they", "drink", object="milk", negative=True),
-        "They do not drink milk.",
-        "Sie trinken keine Milch.",
-    ),
+    (clause("they", "drink", object="milk", negative=True), "They do not drink milk.", "Sie trinken keine Milch."),
     (
         clause("the old man", "give", object="the boy", recipient="the student"),
         "The old man gives the student the boy.",
@@ -109,11 +105,7 @@ GOLDEN = [
         "You all help these children.",
         "Ihr helft diesen Kindern.",
     ),
-    (
-        clause("she", "follow", "past", object="a dog"),
-        "She followed a dog.",
-        "Sie ist einem Hund gefolgt.",
-    ),
+    (clause("she", "follow", "past", object="a dog"), "She followed a dog.", "Sie ist einem Hund gefolgt."),
     (clause("we", "go", "past", goal="home"), "We went home.", "Wir sind nach Hause gegangen."),
     (clause("Anna", "drive", goal="the station"), "Anna drives to the station.", "Anna fährt zum Bahnhof."),
     (clause("he", "run", goal="the park"), "He runs to the park.", "Er läuft in den Park."),
@@ -123,11 +115,7 @@ GOLDEN = [
         "I am not going to the office.",
         "Ich gehe nicht ins Büro.",
     ),
-    (
-        clause("he", "sleep", place="the big garden"),
-        "He sleeps in the big garden.",
-        "Er schläft im großen Garten.",
-    ),
+    (clause("he", "sleep", place="the big garden"), "He sleeps in the big garden.", "Er schläft im großen Garten."),
     (clause("I", "be", place="the beach"), "I am on the beach.", "Ich bin am Strand."),
     (clause("we", "be", "past", place="the market"), "We were at the market.", "Wir waren auf dem Markt."),
     (clause("the soup", "be", quality="hot"), "The soup is hot.", "Die Suppe ist heiß."),
@@ -167,11 +155,7 @@ GOLDEN = [
         "You often drink cold water.",
         "Du trinkst oft kaltes Wasser.",
     ),
-    (
-        clause("you", "see", "past", object="she", asked="whether"),
-        "Did you see her?",
-        "Hast du sie gesehen?",
-    ),
+    (clause("you", "see", "past", object="she", asked="whether"), "Did you see her?", "Hast du sie gesehen?"),
     (clause(WHO, "eat", "past", object=IT, asked="who"), "Who ate it?", "Wer hat es gegessen?"),
     (clause("you", "write", object=WHAT, asked="what"), "What do you write?", "Was schreibst du?"),
     (clause("he", "meet", object=WHO, asked="what"), "Who does he meet?", "Wen trifft er?"),
@@ -204,21 +188,13 @@ def test_golden(meaning, source, target):
             "I think that he reads the book.",
             "Ich glaube, dass er das Buch liest.",
         ),
-        (
-            clause("Maria", "call", object="I"),
-            "I think that Maria calls me.",
-            "Ich glaube, dass Maria mich anruft.",
-        ),
+        (clause("Maria", "call", object="I"), "I think that Maria calls me.", "Ich glaube, dass Maria mich anruft."),
         (
             clause("she", "travel", "past", goal="Berlin", time="yesterday"),
             "I think that she traveled to Berlin yesterday.",
             "Ich glaube, dass sie gestern nach Berlin gereist ist.",
         ),
-        (
-            clause("we", "wait", modal="have"),
-            "I think that we have to wait.",
-            "Ich glaube, dass wir warten müssen.",
-        ),
+        (clause("we", "wait", modal="have"), "I think that we have to wait.", "Ich glaube, dass wir warten müssen."),
     ],
 )
 def test_golden_opinions(inner, source, target):

@@ -107,12 +107,7 @@ def test_articles_adjectives_and_nouns_agree(both):
 
 
 def test_the_agreement_check_finds_mistakes():
-    wrong = [
-        "Ich sehe die Apfel.",
-        "Ich sehe den Student.",
-        "Er isst einen rote Apfel.",
-        "Er isst rotes Äpfel.",
-    ]
+    wrong = ["Ich sehe die Apfel.", "Ich sehe den Student.", "Er isst einen rote Apfel.", "Er isst rotes Äpfel."]
     wrong += ["Er ist in dem alter Haus.", "Sie hat ein alte Haus.", "Sie helfen den Kinder."]
     for sentence in wrong:
         assert not all(cells for _, cells, _ in noun_phrases(sentence)), sentence

@@ -35,31 +35,46 @@ def of(table, length=64, **options):
     return Choices(table, ENCODER, PreferenceData(**options), length=length, filler=TOKENIZER.eos)
 
 
-@pytest.mark.parametrize("row", [
-    {"prompt": "hello", "chosen": "hello", "rejected": "Water"},
-    {"prompt": ASKED, "chosen": "hello", "rejected": "Water"},
-    {"messages": ASKED, "chosen": "hello", "rejected": "Water"},
-    {"messages": ASKED, "chosen": [GOOD], "rejected": [BAD]},
-    {"messages": ASKED, "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]},
-    {"prompt": "hello", "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD], "score": 3},
-    {"chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]},
-])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "hello", "chosen": "hello", "rejected": "Water"},
+        {"prompt": ASKED, "chosen": "hello", "rejected": "Water"},
+        {"messages": ASKED, "chosen": "hello", "rejected": "Water"},
+        {"messages": ASKED, "chosen": [GOOD], "rejected": [BAD]},
+        {"messages": ASKED, "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]},
+        {"prompt": "hello", "chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD], "score": 3},
+        {"chosen": [*ASKED, GOOD], "rejected": [*ASKED, BAD]},
+    ],
+)
 def test_every_form_is_the_same_pair(put, row):
     table = read(put(row))
     assert table.columns == {"messages": [ASKED], "chosen": [[*ASKED, GOOD]], "rejected": [[*ASKED, BAD]]}
 
 
-@pytest.mark.parametrize("row, message", [
-    ({"prompt": "a", "chosen": "b"}, "it has prompt, chosen, but a row needs one of: prompt and chosen and rejected"),
-    ({"prompt": "a", "chosen": "b", "rejected": 3}, "line 1: rejected is 3, expected text or a list of messages"),
-    ({"prompt": "a", "chosen": "b", "rejected": " "}, 'column "rejected" is empty'),
-    ({"prompt": 3, "chosen": "b", "rejected": "c"}, "line 1: got 3, expected a list of messages"),
-    ({"chosen": "b", "rejected": "c"}, "line 1: an answer without a question"),
-    ({"chosen": [*ASKED, GOOD], "rejected": [*TALK[:1], BAD]}, "line 1: chosen and rejected differ before their last"),
-    ({"chosen": ASKED, "rejected": ASKED}, 'the last message of chosen is from "user", expected an assistant'),
-    ({"messages": ASKED, "chosen": [{"role": "bot", "content": "a"}], "rejected": "b"}, 'the role "bot" is not known'),
-    ({"messages": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "its content is None"),
-])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        (
+            {"prompt": "a", "chosen": "b"},
+            "it has prompt, chosen, but a row needs one of: prompt and chosen and rejected",
+        ),
+        ({"prompt": "a", "chosen": "b", "rejected": 3}, "line 1: rejected is 3, expected text or a list of messages"),
+        ({"prompt": "a", "chosen": "b", "rejected": " "}, 'column "rejected" is empty'),
+        ({"prompt": 3, "chosen": "b", "rejected": "c"}, "line 1: got 3, expected a list of messages"),
+        ({"chosen": "b", "rejected": "c"}, "line 1: an answer without a question"),
+        (
+            {"chosen": [*ASKED, GOOD], "rejected": [*TALK[:1], BAD]},
+            "line 1: chosen and rejected differ before their last",
+        ),
+        ({"chosen": ASKED, "rejected": ASKED}, 'the last message of chosen is from "user", expected an assistant'),
+        (
+            {"messages": ASKED, "chosen": [{"role": "bot", "content": "a"}], "rejected": "b"},
+            'the role "bot" is not known',
+        ),
+        ({"messages": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "its content is None"),
+    ],
+)
 def test_faults_say_where(put, row, message):
     with pytest.raises(DataError) as found:
         read(put(row))
@@ -67,9 +82,13 @@ def test_faults_say_where(put, row, message):
 
 
 def test_a_batch_by_hand(put):
-    table = read(put({"messages": ASKED, "chosen": "hello", "rejected": "Water"},
-                     {"messages": TALK[:3], "chosen": "hello", "rejected": "hello"},
-                     {"messages": ASKED, "chosen": "Water, with", "rejected": "hello"}))
+    table = read(
+        put(
+            {"messages": ASKED, "chosen": "hello", "rejected": "Water"},
+            {"messages": TALK[:3], "chosen": "hello", "rejected": "hello"},
+            {"messages": ASKED, "chosen": "Water, with", "rejected": "hello"},
+        )
+    )
     choices = of(table)
     assert choices.rows == [0, 2] and choices.dropped["with two equal answers"] == 1
     choices.reference = np.array([[1, 2], [3, 4]], np.float32)
@@ -102,8 +121,12 @@ def test_the_batches_of_an_epoch_hold_every_row_once(put):
 
 
 def test_long_rows_are_left_out_and_reported(put):
-    table = read(put({"prompt": "hello", "chosen": "hello", "rejected": "Water"},
-                     {"prompt": "hello " * 50, "chosen": "hello", "rejected": "Water"}))
+    table = read(
+        put(
+            {"prompt": "hello", "chosen": "hello", "rejected": "Water"},
+            {"prompt": "hello " * 50, "chosen": "hello", "rejected": "Water"},
+        )
+    )
     choices = of(table, length=32)
     report = "\n".join(choices.report(TOKENIZER.unk).lines())
     assert choices.rows == [0] and "1 (50.00%) longer than 32 tokens on a side" in report

@@ -62,10 +62,16 @@ def test_what_counts_as_prose(block, is_it):
 
 def test_headings_stay_only_above_what_is_kept():
     seen: set[str] = set()
-    text = ("Title\n*****\n\nThe first sentence of\nthem *all* [1].\n\nGone\n====\n\n   x ::= y\n\nf(x)\n\n"
-            "   This says what it is.\n\n* An item of some few words.\n* A second item, of other words.")
+    text = (
+        "Title\n*****\n\nThe first sentence of\nthem *all* [1].\n\nGone\n====\n\n   x ::= y\n\nf(x)\n\n"
+        "   This says what it is.\n\n* An item of some few words.\n* A second item, of other words."
+    )
     assert list(prose._fresh(text, seen)) == [
-        "Title", "The first sentence of them all.", "f(x)", "This says what it is.", "An item of some few words.",
+        "Title",
+        "The first sentence of them all.",
+        "f(x)",
+        "This says what it is.",
+        "An item of some few words.",
         "A second item, of other words.",
     ]
     assert list(prose._fresh(text, seen)) == []

@@ -60,12 +60,7 @@ def test_where_a_sentence_ends(case):
 
 def test_spans_keep_what_separates():
     text = "  A cat.  A dog.\n\nNew paragraph\twith a tab. "
-    assert split_spans(text) == [
-        ("", "  "),
-        ("A cat.", "  "),
-        ("A dog.", "\n\n"),
-        ("New paragraph\twith a tab.", " "),
-    ]
+    assert split_spans(text) == [("", "  "), ("A cat.", "  "), ("A dog.", "\n\n"), ("New paragraph\twith a tab.", " ")]
     assert split_spans("") == split_sentences("") == []
     assert split_sentences(" \n ") == []
 
@@ -81,27 +76,7 @@ def test_longest_cuts_at_commas_then_spaces_then_hard():
 
 
 words = st.sampled_from(
-    [
-        "a",
-        "Cat",
-        "Dr.",
-        "z.",
-        "B.",
-        "3.",
-        "Mai",
-        "1999.",
-        "No.",
-        "...",
-        "…",
-        "?",
-        "!”",
-        "“",
-        "„",
-        ",",
-        ";",
-        "。",
-        "」",
-    ]
+    ["a", "Cat", "Dr.", "z.", "B.", "3.", "Mai", "1999.", "No.", "...", "…", "?", "!”", "“", "„", ",", ";", "。", "」"]
     + [" ", "  ", "\n", "\r\n", "\n\n", "\t", "\u2028", "\x85", "\u00a0", "e\u0301", "\x1f"]
 )
 texts = st.one_of(st.text(), st.lists(words).map("".join))

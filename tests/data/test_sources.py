@@ -94,9 +94,7 @@ def test_columns_choose_and_order(put):
     assert list(table.columns.items()) == [("de", ["eine Katze"]), ("en", ["a cat"])]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("x.tsv", "a cat\teine Katze\ntwo dogs\tzwei Hunde"), ("x.csv", None)]
-)
+@pytest.mark.parametrize(("name", "content"), [("x.tsv", "a cat\teine Katze\ntwo dogs\tzwei Hunde"), ("x.csv", None)])
 def test_without_header_the_columns_are_taken_in_order(put, name, content):
     content = content or "a cat,eine Katze\ntwo dogs,zwei Hunde"
     table = read_table(put(name, content), columns=EN_DE)
@@ -173,10 +171,7 @@ def test_columns_that_are_not_text(put):
 
 
 def test_count_takes_the_first_rows(put):
-    assert read_table(put("x.tsv", TEXTS["x.tsv"]), count=1).columns == {
-        "en": ["a cat"],
-        "de": ["eine Katze"],
-    }
+    assert read_table(put("x.tsv", TEXTS["x.tsv"]), count=1).columns == {"en": ["a cat"], "de": ["eine Katze"]}
     assert len(read_table("x.tsv", count=9)) == 2
 
 
@@ -269,9 +264,7 @@ def test_a_parquet_file_without_rows(put):
 
 def test_a_missing_file_names_the_nearest(put, tmp_path):
     put("data/train.tsv", "x")
-    assert 'data/trian.tsv: does not exist; the folder data does and holds "train.tsv"' in fault(
-        "data/trian.tsv"
-    )
+    assert 'data/trian.tsv: does not exist; the folder data does and holds "train.tsv"' in fault("data/trian.tsv")
     assert 'there is no "dta"; the folder . does and holds "data": did you mean' in fault("dta/train.tsv")
     assert "does and holds train.tsv" in fault("data/zzz.csv")
     (tmp_path / "hollow").mkdir()
@@ -302,8 +295,7 @@ def test_a_folder_is_not_a_file(put, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "got"),
-    [("x.xlsx", '".xlsx"'), ("x", "no ending"), ("x.parquet.gz", '".parquet.gz"'), ("x.gz", '".gz"')],
+    ("name", "got"), [("x.xlsx", '".xlsx"'), ("x", "no ending"), ("x.parquet.gz", '".parquet.gz"'), ("x.gz", '".gz"')]
 )
 def test_an_unknown_ending(put, name, got):
     message = fault(put(name, "x"))
@@ -430,22 +422,16 @@ def test_pairs_of_files_that_do_not_fit_the_columns(put):
 
 def test_bad_json(put):
     assert fault(put("x.jsonl", '{"en": "a"}\n{"en": \n')).startswith("x.jsonl, line 2, column 8: bad JSON: ")
-    assert fault(put("x.json", '[{"en": "a"},\n {"en" 1}]')).startswith(
-        "x.json, line 2, column 8: bad JSON: "
-    )
+    assert fault(put("x.json", '[{"en": "a"},\n {"en" 1}]')).startswith("x.json, line 2, column 8: bad JSON: ")
     assert "name the file .jsonl" in fault(put("x.json", '{"en": "a"}\n{"en": "b"}\n'))
     assert "bad JSON" in fault(put("x.jsonl", "[" * 100_000))
     assert "bad JSON" in fault(put("x.jsonl", '{"en": ' + "1" * 5000 + "}"))
 
 
 def test_json_that_holds_something_else(put):
-    assert fault(put("x.jsonl", '{"en": "a"}\n["b"]\n')).startswith(
-        "x.jsonl, line 2: got ['b'], expected an object"
-    )
+    assert fault(put("x.jsonl", '{"en": "a"}\n["b"]\n')).startswith("x.jsonl, line 2: got ['b'], expected an object")
     assert "got an object with the keys data, expected a list" in fault(put("x.json", '{"data": []}'))
-    assert (
-        fault(put("x.json", '[{"en": "a"}, 3]')) == "x.json, row 2: got 3, expected an object such as {...}"
-    )
+    assert fault(put("x.json", '[{"en": "a"}, 3]')) == "x.json, row 2: got 3, expected an object such as {...}"
 
 
 def test_an_object_that_lacks_a_key_or_has_one_too_many(put):
@@ -503,9 +489,7 @@ def test_a_source_that_is_no_name():
 def test_faults_of_builtin_data():
     assert 'did you mean "phrasebook"?' in fault("builtin:phrasebok")
     assert "known: " in fault("builtin:xyz")
-    assert "the columns are en, de, but en, fr are wanted" in fault(
-        "builtin:phrasebook", columns=("en", "fr")
-    )
+    assert "the columns are en, de, but en, fr are wanted" in fault("builtin:phrasebook", columns=("en", "fr"))
     assert "the columns are text, but en, de are wanted" in fault("builtin:prose", columns=EN_DE)
     assert all(made.columns for made in BUILTIN.values())
 
@@ -601,7 +585,5 @@ def test_multi30k():
     assert table.columns["en"][0] == "Two young, White males are outside near many bushes."
     assert table.where(16).endswith("train.parquet, row 17")
     assert (
-        read_table(DATA / "multi30k", split="validation", columns=EN_DE)
-        .where(0)
-        .endswith("validation.parquet, row 1")
+        read_table(DATA / "multi30k", split="validation", columns=EN_DE).where(0).endswith("validation.parquet, row 1")
     )

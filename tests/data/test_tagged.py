@@ -65,11 +65,19 @@ def test_conll_files_have_a_word_and_its_tag_a_line(tmp_path):
     assert table.where(1) == f"{plain}, line 6"
     full = tmp_path / "b.conllu"
     line = "{}\t{}\t_\t{}\t_\t_\t0\t_\t_\t_\n"
-    full.write_text("# text = Don't go\n" + line.format("1-2", "Don't", "_") + line.format(1, "Do", "AUX")
-                    + line.format(2, "n't", "PART") + line.format("2.1", "x", "X") + line.format(3, "go", "VERB"),
-                    encoding="utf-8")
+    full.write_text(
+        "# text = Don't go\n"
+        + line.format("1-2", "Don't", "_")
+        + line.format(1, "Do", "AUX")
+        + line.format(2, "n't", "PART")
+        + line.format("2.1", "x", "X")
+        + line.format(3, "go", "VERB"),
+        encoding="utf-8",
+    )
     assert TaggedData(train=str(full)).read("train").columns == {
-        "tokens": [["Do", "n't", "go"]], "tags": [["AUX", "PART", "VERB"]]}
+        "tokens": [["Do", "n't", "go"]],
+        "tags": [["AUX", "PART", "VERB"]],
+    }
     plain.write_text("EU B-ORG\nalone\n", encoding="utf-8")
     with pytest.raises(DataError, match=r'line 2: got "alone", expected a word and its tag'):
         TaggedData(train=str(plain)).read("train")
@@ -91,8 +99,10 @@ def test_labels_stand_on_first_pieces_and_cut_words_are_counted(tmp_path):
     assert batch.labels[0][firsts].tolist() == [0, 1, 2]
     assert batch.labels[1].tolist()[:3] == [NONE, 1, NONE] and batch.inputs.keep[1].sum() == 3
     cut = TaggedBatches(table, Reader(tokenizer, firsts[1] + 1), labels, data)
-    assert any("cut to" in line and "1 sentences (50.00%)" in line and "2 words (50.00%)" in line
-               for line in cut.report.lines())
+    assert any(
+        "cut to" in line and "1 sentences (50.00%)" in line and "2 words (50.00%)" in line
+        for line in cut.report.lines()
+    )
     assert (cut.collate([0]).labels != NONE).sum() == 1
     covered = np.concatenate(batches.epoch(0))
     assert sorted(covered) == [0, 1]

@@ -51,8 +51,9 @@ def written(model, strategy, ahead, *, filters=(), limit=40, stop=()):
 
 
 @pytest.mark.parametrize("strategy", [Greedy(), Sample(seed=5), Sample(seed=6, temperature=0.3)], ids=str)
-@pytest.mark.parametrize("filters", [(), (repetition_penalty(1.3),), (no_repeat_ngram(3),)],
-                         ids=["none", "penalty", "ngram"])
+@pytest.mark.parametrize(
+    "filters", [(), (repetition_penalty(1.3),), (no_repeat_ngram(3),)], ids=["none", "penalty", "ngram"]
+)
 def test_the_text_and_its_scores_stay_the_same(model, strategy, filters):
     plain, _, before = written(model, strategy, 0, filters=filters)
     for ahead in (1, 3, 7):

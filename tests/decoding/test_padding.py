@@ -63,8 +63,12 @@ def test_a_batch_says_what_its_prompts_say_alone(form, side, filters, strategy):
 
 
 @settings(max_examples=20)
-@given(some.lists(some.lists(some.integers(0, VOCAB - 1), min_size=1, max_size=LENGTH), min_size=1, max_size=5),
-       some.sampled_from(FORMS), some.sampled_from(["left", "right"]), some.integers(0, 2))
+@given(
+    some.lists(some.lists(some.integers(0, VOCAB - 1), min_size=1, max_size=LENGTH), min_size=1, max_size=5),
+    some.sampled_from(FORMS),
+    some.sampled_from(["left", "right"]),
+    some.integers(0, 2),
+)
 def test_any_prompts(prompts, form, side, kind):
     strategy = strategies(len(prompts))[kind]
     found = together(MODELS[form], prompts, strategy, side)
@@ -82,8 +86,12 @@ def test_pad_left_keeps_the_order():
 def test_faults_are_told_at_once():
     model = MODELS["rotary"]
     tokens, keep = padded([[1, 2], [3]], "left")
-    for wrong in ({"limit": [3]}, {"limit": [0, 2]}, {"limit": 3, "keep": keep & False},
-                  {"limit": 3, "until": lambda *_: False, "strategy": Beam(2)}):
+    for wrong in (
+        {"limit": [3]},
+        {"limit": [0, 2]},
+        {"limit": 3, "keep": keep & False},
+        {"limit": 3, "until": lambda *_: False, "strategy": Beam(2)},
+    ):
         options = {"keep": keep, "strategy": Greedy(), **wrong}
         with pytest.raises(ConfigError, match=r"got .*expected"):
             complete(model, tokens, model.begin(capacity=20), stop=STOPS, **options)
@@ -107,6 +115,7 @@ def test_until_ends_a_text_with_its_token():
 
 def test_filters_see_what_the_cache_has_read():
     model, prompt = MODELS["rotary"], torch.tensor([PROMPTS[0]])
+
     def texts(cache, new, before):
         steps = generate(model, new, cache, Greedy(), stop=STOPS, limit=6, filters=FILTERS, before=before)
         return [one.tokens for step in steps for found in step.done.values() for one in found]

@@ -55,8 +55,7 @@ def marian(request, batch):
     source, keep = batch
     mask = keep.long()
     text = model.generate(
-        input_ids=source, attention_mask=mask, max_new_tokens=LIMIT, do_sample=True,
-        bad_words_ids=[[EOS], [PAD]],
+        input_ids=source, attention_mask=mask, max_new_tokens=LIMIT, do_sample=True, bad_words_ids=[[EOS], [PAD]]
     )
     with torch.no_grad():
         logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=text).logits
@@ -83,7 +82,6 @@ def theirs(model, batch, **settings):
         row = row[1:]
         texts.append(row[: row.index(EOS)] if EOS in row else row)
     return texts, found.get("sequences_scores")
-
 
 
 def agree(model, batch, strategy, filters=(), **settings):
@@ -125,8 +123,7 @@ def test_the_best_only(marian, batch):
         ([no_repeat_ngram(2)], {"no_repeat_ngram_size": 2}),
         ([no_repeat_ngram(1)], {"no_repeat_ngram_size": 1}),
         ([repetition_penalty(1.4)], {"repetition_penalty": 1.4}),
-        ([repetition_penalty(1.2), no_repeat_ngram(3)],
-         {"no_repeat_ngram_size": 3, "repetition_penalty": 1.2}),
+        ([repetition_penalty(1.2), no_repeat_ngram(3)], {"no_repeat_ngram_size": 3, "repetition_penalty": 1.2}),
     ],
     ids=["forbid", "forced", "minimum", "bigram", "unigram", "penalty", "two"],
 )

@@ -2,10 +2,25 @@
 
 from formers.decoding.settings import Settings
 
-LLAMA = {"bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009], "do_sample": True, "temperature": 0.6,
-         "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1}
-MARIAN = {"decoder_start_token_id": 59, "eos_token_id": 0, "forced_eos_token_id": 0, "pad_token_id": 59,
-          "num_beams": 4, "bad_words_ids": [[59]], "bos_token_id": 0}
+LLAMA = {
+    "bos_token_id": 128000,
+    "eos_token_id": [128001, 128008, 128009],
+    "do_sample": True,
+    "temperature": 0.6,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
+}
+MARIAN = {
+    "decoder_start_token_id": 59,
+    "eos_token_id": 0,
+    "forced_eos_token_id": 0,
+    "pad_token_id": 59,
+    "num_beams": 4,
+    "bad_words_ids": [[59]],
+    "bos_token_id": 0,
+}
 
 
 def test_language_models():

@@ -22,7 +22,14 @@ def test_overlap_of_words():
 def test_the_best_of_several_true_answers_counts_and_kinds_are_told_apart():
     assert answer_scores(["308", "no"], [["308 points", "308"], ["yes"]]) == {"exact_match": 0.5, "f1": 0.5}
     found = answer_scores(["Rome", "", "in Paris", ""], [["Rome"], [], ["Paris"], ["Oslo"]])
-    assert found == pytest.approx({
-        "exact_match": 0.5, "f1": (1 + 1 + 2 / 3) / 4, "exact_match_answered": 1 / 3, "f1_answered": (1 + 2 / 3) / 3,
-        "exact_match_unanswerable": 1.0, "f1_unanswerable": 1.0})
+    assert found == pytest.approx(
+        {
+            "exact_match": 0.5,
+            "f1": (1 + 1 + 2 / 3) / 4,
+            "exact_match_answered": 1 / 3,
+            "f1_answered": (1 + 2 / 3) / 3,
+            "exact_match_unanswerable": 1.0,
+            "f1_unanswerable": 1.0,
+        }
+    )
     assert answer_scores(["x"], [[]]) == {"exact_match": 0.0, "f1": 0.0}

@@ -27,12 +27,14 @@ def test_equal_to_scikit_learn(classes):
     assert np.array_equal(confusion(predicted, expected), theirs.confusion_matrix(expected, predicted))
     for average in ("macro", "micro"):
         assert f1(predicted, expected, average=average) == pytest.approx(
-            theirs.f1_score(expected, predicted, average=average))
+            theirs.f1_score(expected, predicted, average=average)
+        )
     said, true = random.random((200, classes)) < 0.3, random.random((200, classes)) < 0.3
     said[:, 0] = true[:, 0] = False  # a label that nobody has
     for average in ("macro", "micro"):
         assert f1(said, true, average=average) == pytest.approx(
-            theirs.f1_score(true, said, average=average, zero_division=0))
+            theirs.f1_score(true, said, average=average, zero_division=0)
+        )
     assert accuracy(said, true) == pytest.approx(theirs.accuracy_score(true, said))
 
 

@@ -22,8 +22,10 @@ MODELS = {
     "llama": (LLAMA | {"kv_heads": 2}, {"rotary_stretch": Stretch(4.0, 8)}),
     "mistral": (LLAMA | {"kv_heads": 1, "head_dim": 6}, {"windows": (4, 4, 4)}),
     "qwen3": (LLAMA | {"qk_norm": True}, {"tied": False}),
-    "gemma": (LLAMA | {"qk_norm": True, "activation": "gelu_tanh", "scale": 0.5},
-              {"block": "sandwich", "scale_embedding": True, "windows": (3, 0, 3), "local_rotary_base": 50.0}),
+    "gemma": (
+        LLAMA | {"qk_norm": True, "activation": "gelu_tanh", "scale": 0.5},
+        {"block": "sandwich", "scale_embedding": True, "windows": (3, 0, 3), "local_rotary_base": 50.0},
+    ),
 }
 
 
@@ -46,10 +48,17 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "count"), [
-    ("gpt", 116_534_784), ("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080),
-    ("gpt2-xl", 1_557_611_200), ("gpt3-175b", 174_604_259_328),
-])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gpt", 116_534_784),
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+        ("gpt3-175b", 174_604_259_328),
+    ],
+)
 def test_published_sizes(name, count):
     with torch.device("meta"):
         assert sum(each.numel() for each in CausalLM(preset(name)).parameters()) == count
@@ -74,9 +83,10 @@ def test_the_forward_contract(form):
     assert model.head is None and model.head_weight is model.embedding.weight
 
 
-@pytest.mark.parametrize("change", [
-    {"form": "lama"}, {"dim": 0}, {"dim": 18}, {"form": "llama", "dim": 12}, {"kv_heads": 3}, {"dropout": 1.0},
-])
+@pytest.mark.parametrize(
+    "change",
+    [{"form": "lama"}, {"dim": 0}, {"dim": 18}, {"form": "llama", "dim": 12}, {"kv_heads": 3}, {"dropout": 1.0}],
+)
 def test_sizes_that_cannot_be(change):
     with pytest.raises(ConfigError, match=r"model\.") as told:
         CausalSizes(**{"dim": 16, "heads": 4, **change})
@@ -87,8 +97,9 @@ def test_a_new_model_expects_every_token_equally():
     """Small logits at the start: the loss is that of guessing."""
     for form in FORMS:
         model = CausalLM(CausalSizes(form=form).config(1000))
-        loss = nn.functional.cross_entropy(model(torch.randint(1000, (4, 32))).flatten(0, 1),
-                                           torch.randint(1000, (128,)))
+        loss = nn.functional.cross_entropy(
+            model(torch.randint(1000, (4, 32))).flatten(0, 1), torch.randint(1000, (128,))
+        )
         assert abs(loss.item() - torch.tensor(1000.0).log().item()) < 0.2
 
 

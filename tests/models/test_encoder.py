@@ -58,8 +58,9 @@ def test_padding_on_either_side_changes_nothing(form):
             found = model(padded(tokens, left, right), segments=padded(segments, left, right), keep=keep)
             torch.testing.assert_close(found[keep].view(2, 7, -1), alone, atol=1e-5, rtol=1e-5)
             for how in ("first", "mean", "max"):
-                torch.testing.assert_close(model.pool(found, keep, how=how), model.pool(alone, how=how),
-                                           atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(
+                    model.pool(found, keep, how=how), model.pool(alone, how=how), atol=1e-5, rtol=1e-5
+                )
         if form in ("roformer", "deberta"):
             return
         longer = model(inputs(2, LENGTH)[0])
@@ -90,8 +91,15 @@ def test_heads_learn_everything_that_they_read(form, kind):
     keep[0, ..., 5:] = False
     found = model(tokens, segments=segments, keep=keep)
     parts = found if kind is Pretraining else (found,)
-    last = {"MaskedWords": (2, 7, VOCAB), "NextSentence": (2, 2), "SequenceClassifier": (2, 3), "SpanFinder": (2, 7, 2),
-            "TokenClassifier": (2, 7, 3), "MultipleChoice": (2, 3), "ReplacedTokens": (2, 7)}
+    last = {
+        "MaskedWords": (2, 7, VOCAB),
+        "NextSentence": (2, 2),
+        "SequenceClassifier": (2, 3),
+        "SpanFinder": (2, 7, 2),
+        "TokenClassifier": (2, 7, 3),
+        "MultipleChoice": (2, 3),
+        "ReplacedTokens": (2, 7),
+    }
     expected = [(2, 7, VOCAB), (2, 2)] if kind is Pretraining else [last[kind.__name__]]
     assert [tuple(each.shape) for each in parts] == expected
     sum(each.square().sum() for each in parts).backward()
@@ -118,15 +126,27 @@ def test_pooling_of_a_classifier():
         for how in ("first", "mean", "max"):
             model = make("bert", SequenceClassifier, pooling=how)
             hidden = model.encoder(tokens, keep=keep)
-            expected = torch.stack([
-                {"first": row[0], "mean": row[:n].mean(0), "max": row[:n].amax(0)}[how]
-                for row, n in zip(hidden, (7, 4), strict=True)])
+            expected = torch.stack(
+                [
+                    {"first": row[0], "mean": row[:n].mean(0), "max": row[:n].amax(0)}[how]
+                    for row, n in zip(hidden, (7, 4), strict=True)
+                ]
+            )
             expected = model.out(torch.tanh(model.encoder.pooler(expected)))
             torch.testing.assert_close(model(tokens, keep=keep), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("change", [{"form": "brt"}, {"dim": 0}, {"dim": 18, "heads": 4}, {"length": 0},
-                                    {"embedding_dim": 8}, {"form": "albert", "embedding_dim": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"form": "brt"},
+        {"dim": 0},
+        {"dim": 18, "heads": 4},
+        {"length": 0},
+        {"embedding_dim": 8},
+        {"form": "albert", "embedding_dim": -1},
+    ],
+)
 def test_sizes_that_cannot_be(change):
     with pytest.raises(ConfigError):
         EncoderSizes(**change)

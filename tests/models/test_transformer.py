@@ -36,9 +36,7 @@ def tokens(*shape):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_forward_contract(form):
-    config = TransformerSizes(
-        form=form, dim=16, heads=2, hidden=32, encoder_layers=1, decoder_layers=2
-    ).config(VOCAB)
+    config = TransformerSizes(form=form, dim=16, heads=2, hidden=32, encoder_layers=1, decoder_layers=2).config(VOCAB)
     model = Transformer(config)
     source, target = tokens(3, 7), tokens(3, 5)
     logits = model(source, target, source_keep=torch.ones(3, 7, dtype=torch.bool))
@@ -145,9 +143,7 @@ def test_cached_equals_uncached_with_prompts_padded_on_the_left(positions):
     cache = model.begin(source, capacity=7)
     model.extend(target[:, :4], cache, keep=keep[:, :4])
     for t in range(4, 7):
-        torch.testing.assert_close(
-            model.extend(target[:, t : t + 1], cache), whole[:, t], atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(model.extend(target[:, t : t + 1], cache), whole[:, t], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(whole[1, 2:], model(source[1:], target[1:, 2:])[0], atol=1e-4, rtol=1e-4)
 
 
@@ -156,8 +152,11 @@ def test_cached_equals_uncached_with_prompts_padded_on_the_left(positions):
 def test_rows_encoded_by_length_are_the_rows_encoded_at_once(positions, lengths):
     model, rows, width = make(positions), 2 * ROWS + 3, 11
     source = tokens(rows, width)
-    keep = torch.rand(rows, width) < 0.7 if lengths == "gaps" else (
-        torch.arange(width) < torch.randint(1, width, (rows, 1)))
+    keep = (
+        torch.rand(rows, width) < 0.7
+        if lengths == "gaps"
+        else (torch.arange(width) < torch.randint(1, width, (rows, 1)))
+    )
     if lengths == "nothing":
         keep[ROWS] = False
     memory = model.begin(source, keep, capacity=3).memory
@@ -172,14 +171,10 @@ def test_hypotheses_of_a_sentence_read_its_one_memory(positions, hypotheses):
     model, source, target = make(positions), tokens(2, 5), tokens(2 * hypotheses, 6)
     keep = torch.tensor([[True] * 5, [True, True, False, False, False]])
     folded = model.begin(source, keep, capacity=6)
-    repeated = model.begin(
-        source.repeat_interleave(hypotheses, 0), keep.repeat_interleave(hypotheses, 0), capacity=6
-    )
+    repeated = model.begin(source.repeat_interleave(hypotheses, 0), keep.repeat_interleave(hypotheses, 0), capacity=6)
     for start, end in [(0, 3), (3, 4), (4, 6)]:
         rows = target[:, start:end]
-        torch.testing.assert_close(
-            model.extend(rows, folded), model.extend(rows, repeated), atol=1e-5, rtol=1e-4
-        )
+        torch.testing.assert_close(model.extend(rows, folded), model.extend(rows, repeated), atol=1e-5, rtol=1e-4)
     assert folded.memory.shape[0] == 2
 
 
@@ -227,9 +222,7 @@ def test_the_tied_head_is_one_tensor():
     model = make()
     assert model.head is None and model.head_weight is model.embedding.weight
     matrices = [n for n, p in model.named_parameters() if p.shape == (VOCAB, 16)]
-    assert (
-        matrices == ["embedding.weight"] == [n for n in model.state_dict() if n.endswith("embedding.weight")]
-    )
+    assert matrices == ["embedding.weight"] == [n for n in model.state_dict() if n.endswith("embedding.weight")]
     two = make(target_vocab=11, logit_bias=True)
     assert two.head_weight is two.target_embedding.weight
     untied = make(tied=False)

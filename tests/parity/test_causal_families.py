@@ -23,19 +23,38 @@ transformers = pytest.importorskip("transformers")
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 GPT = IDS | {"vocab_size": 37, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 32, "resid_pdrop": 0.2}
 NEO = IDS | {
-    "vocab_size": 37, "hidden_size": 16, "num_layers": 4, "num_heads": 2, "max_position_embeddings": 32,
-    "attention_types": [[["global", "local"], 2]], "window_size": 4,
+    "vocab_size": 37,
+    "hidden_size": 16,
+    "num_layers": 4,
+    "num_heads": 2,
+    "max_position_embeddings": 32,
+    "attention_types": [[["global", "local"], 2]],
+    "window_size": 4,
 }
 LLAMA = IDS | {
-    "vocab_size": 37, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
-    "intermediate_size": 24, "max_position_embeddings": 64,
+    "vocab_size": 37,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
 }
 GROUPED = LLAMA | {"num_key_value_heads": 2}
-LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 16, "rope_theta": 100.0}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "rope_theta": 100.0,
+}
 LINEAR = {"rope_type": "linear", "factor": 2.5, "rope_theta": 1000.0}
 GEMMA = GROUPED | {
-    "num_hidden_layers": 4, "head_dim": 6, "sliding_window": 4, "query_pre_attn_scalar": 9,
+    "num_hidden_layers": 4,
+    "head_dim": 6,
+    "sliding_window": 4,
+    "query_pre_attn_scalar": 9,
     "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
 }
 SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
@@ -59,15 +78,33 @@ CASES = {
     "mistral-full": ("Mistral", "llama", GROUPED | {"sliding_window": None, "head_dim": 6}),
     "qwen2": ("Qwen2", "qwen2", GROUPED),
     "qwen2-windows": ("Qwen2", "qwen2", GROUPED | SLIDING),
-    "qwen2-types": ("Qwen2", "qwen2", GROUPED | SLIDING | {
-        "tie_word_embeddings": True, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
+    "qwen2-types": (
+        "Qwen2",
+        "qwen2",
+        GROUPED
+        | SLIDING
+        | {"tie_word_embeddings": True, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
     "qwen3": ("Qwen3", "qwen3", GROUPED | {"head_dim": 6}),
     "qwen3-biases": ("Qwen3", "qwen3", GROUPED | SLIDING | {"head_dim": 4, "attention_bias": True}),
     "gemma": ("Gemma3", "gemma3_text", GEMMA),
-    "gemma-stretched": ("Gemma3", "gemma3_text", GEMMA | {"attention_bias": True, "rope_parameters": {
-        "full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}}),
-    "gemma-global": ("Gemma3", "gemma3_text", GEMMA | {
-        "layer_types": ["full_attention"] * 4, "tie_word_embeddings": False}),
+    "gemma-stretched": (
+        "Gemma3",
+        "gemma3_text",
+        GEMMA
+        | {
+            "attention_bias": True,
+            "rope_parameters": {
+                "full_attention": LINEAR,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+            },
+        },
+    ),
+    "gemma-global": (
+        "Gemma3",
+        "gemma3_text",
+        GEMMA | {"layer_types": ["full_attention"] * 4, "tie_word_embeddings": False},
+    ),
 }
 CLASSES = {"OpenAIGPT": "OpenAIGPTLMHeadModel", "GPT2": "GPT2LMHeadModel"}
 LEARNED = ("gpt", "neo")
@@ -175,7 +212,11 @@ def test_greedy_text_equals_theirs(case, tmp_path):
     tokens, keep, _ = inputs("left", case)
     tokens, keep = tokens[:, -7:], keep[:, -7:]
     expected = original.generate(
-        input_ids=tokens, attention_mask=keep.long(), max_new_tokens=12, do_sample=False, eos_token_id=36,
+        input_ids=tokens,
+        attention_mask=keep.long(),
+        max_new_tokens=12,
+        do_sample=False,
+        eos_token_id=36,
         pad_token_id=0,
     )[:, 7:].tolist()
     cache = model.begin(capacity=18)
@@ -185,20 +226,30 @@ def test_greedy_text_equals_theirs(case, tmp_path):
         assert mine.tokens == text[: text.index(36) if 36 in text else 12]
 
 
-@pytest.mark.parametrize(("case", "scaling", "expected"), [
-    ("llama", None, None),
-    ("llama-linear", {"type": "linear", "factor": 2.5}, Stretch(2.5)),
-    ("llama-3", {key: value for key, value in LLAMA3.items() if key != "rope_theta"}, Stretch(4.0, 16, 1.0, 4.0)),
-    ("mistral", None, None),
-    ("qwen3", {"rope_type": "default"}, None),
-])
+@pytest.mark.parametrize(
+    ("case", "scaling", "expected"),
+    [
+        ("llama", None, None),
+        ("llama-linear", {"type": "linear", "factor": 2.5}, Stretch(2.5)),
+        ("llama-3", {key: value for key, value in LLAMA3.items() if key != "rope_theta"}, Stretch(4.0, 16, 1.0, 4.0)),
+        ("mistral", None, None),
+        ("qwen3", {"rope_type": "default"}, None),
+    ],
+)
 def test_rotary_positions_as_they_were_spelled(case, scaling, expected, tmp_path):
     model = reference(case)
     model.save_pretrained(tmp_path)
     theta = model.config.rope_parameters["rope_theta"]
     loaded = load_model(tmp_path).model.config
-    edit(tmp_path, rope_parameters=None, rope_theta=int(theta), rope_scaling=scaling, dtype=None, torch_dtype="float16",
-         transformers_version="4.43.0")
+    edit(
+        tmp_path,
+        rope_parameters=None,
+        rope_theta=int(theta),
+        rope_scaling=scaling,
+        dtype=None,
+        torch_dtype="float16",
+        transformers_version="4.43.0",
+    )
     config = load_model(tmp_path).model.config
     assert config == loaded and config.rotary_base == theta and config.rotary_stretch == expected
 
@@ -211,9 +262,16 @@ def test_windows_as_they_were_spelled(tmp_path):
     assert load_model(tmp_path / "qwen2").model.config.windows == ()
     reference("gemma-stretched").save_pretrained(tmp_path / "gemma")
     before = load_model(tmp_path / "gemma").model.config
-    edit(tmp_path / "gemma", layer_types=None, _sliding_window_pattern=None, sliding_window_pattern=3,
-         rope_parameters=None, rope_theta=1000, rope_local_base_freq=50, rope_scaling={"rope_type": "linear",
-                                                                                      "factor": 2.5})
+    edit(
+        tmp_path / "gemma",
+        layer_types=None,
+        _sliding_window_pattern=None,
+        sliding_window_pattern=3,
+        rope_parameters=None,
+        rope_theta=1000,
+        rope_local_base_freq=50,
+        rope_scaling={"rope_type": "linear", "factor": 2.5},
+    )
     assert load_model(tmp_path / "gemma").model.config == before
     assert before.windows == (4, 4, 0, 4) and before.local_rotary_base == 50 and before.rotary_stretch == Stretch(2.5)
     reference("neo").save_pretrained(tmp_path / "neo")
@@ -235,80 +293,233 @@ def test_a_window_of_null_is_none_but_an_absent_one_has_4096_positions():
 # every key of these published files, of the time when they were published
 PUBLISHED = {
     "openai-gpt": {
-        "afn": "gelu", "architectures": ["OpenAIGPTLMHeadModel"], "attn_pdrop": 0.1, "embd_pdrop": 0.1,
-        "initializer_range": 0.02, "layer_norm_epsilon": 1e-05, "model_type": "openai-gpt", "n_ctx": 512, "n_embd": 768,
-        "n_head": 12, "n_layer": 12, "n_positions": 512, "n_special": 0, "predict_special_tokens": True,
-        "resid_pdrop": 0.1, "summary_activation": None, "summary_first_dropout": 0.1, "summary_proj_to_labels": True,
-        "summary_type": "cls_index", "summary_use_proj": True, "vocab_size": 40478,
+        "afn": "gelu",
+        "architectures": ["OpenAIGPTLMHeadModel"],
+        "attn_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "model_type": "openai-gpt",
+        "n_ctx": 512,
+        "n_embd": 768,
+        "n_head": 12,
+        "n_layer": 12,
+        "n_positions": 512,
+        "n_special": 0,
+        "predict_special_tokens": True,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "vocab_size": 40478,
         "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
     },
     "gpt2": {
-        "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
-        "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02,
-        "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12,
-        "n_positions": 1024, "resid_pdrop": 0.1, "summary_activation": None, "summary_first_dropout": 0.1,
-        "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True, "vocab_size": 50257,
+        "activation_function": "gelu_new",
+        "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1,
+        "bos_token_id": 50256,
+        "embd_pdrop": 0.1,
+        "eos_token_id": 50256,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "model_type": "gpt2",
+        "n_ctx": 1024,
+        "n_embd": 768,
+        "n_head": 12,
+        "n_layer": 12,
+        "n_positions": 1024,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "vocab_size": 50257,
         "n_inner": None,
     },
     "gpt_neo": {
-        "activation_function": "gelu_new", "architectures": ["GPTNeoForCausalLM"], "attention_dropout": 0,
-        "attention_layers": ["global", "local"] * 6, "attention_types": [[["global", "local"], 6]],
-        "bos_token_id": 50256, "embed_dropout": 0, "eos_token_id": 50256, "gradient_checkpointing": False,
-        "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": None, "layer_norm_epsilon": 1e-05,
-        "max_position_embeddings": 2048, "model_type": "gpt_neo", "num_heads": 12, "num_layers": 12,
-        "resid_dropout": 0, "summary_activation": None, "summary_first_dropout": 0.1, "summary_proj_to_labels": True,
-        "summary_type": "cls_index", "summary_use_proj": True, "transformers_version": "4.9.0.dev0",
-        "use_cache": True, "vocab_size": 50257, "window_size": 256,
+        "activation_function": "gelu_new",
+        "architectures": ["GPTNeoForCausalLM"],
+        "attention_dropout": 0,
+        "attention_layers": ["global", "local"] * 6,
+        "attention_types": [[["global", "local"], 6]],
+        "bos_token_id": 50256,
+        "embed_dropout": 0,
+        "eos_token_id": 50256,
+        "gradient_checkpointing": False,
+        "hidden_size": 768,
+        "initializer_range": 0.02,
+        "intermediate_size": None,
+        "layer_norm_epsilon": 1e-05,
+        "max_position_embeddings": 2048,
+        "model_type": "gpt_neo",
+        "num_heads": 12,
+        "num_layers": 12,
+        "resid_dropout": 0,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "transformers_version": "4.9.0.dev0",
+        "use_cache": True,
+        "vocab_size": 50257,
+        "window_size": 256,
     },
     "llama": {
-        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 0,
-        "eos_token_id": [128001, 128008, 128009], "hidden_act": "silu", "hidden_size": 2048, "head_dim": 64,
-        "initializer_range": 0.02, "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": False,
-        "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
-        "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": True,
-        "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-                         "original_max_position_embeddings": 8192, "rope_type": "llama3"},
-        "torch_dtype": "bfloat16", "transformers_version": "4.45.0.dev0", "use_cache": True, "vocab_size": 128256,
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": [128001, 128008, 128009],
+        "hidden_act": "silu",
+        "hidden_size": 2048,
+        "head_dim": 64,
+        "initializer_range": 0.02,
+        "intermediate_size": 8192,
+        "max_position_embeddings": 131072,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 16,
+        "num_key_value_heads": 8,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "rope_scaling": {
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.45.0.dev0",
+        "use_cache": True,
+        "vocab_size": 128256,
     },
     "mistral": {
-        "architectures": ["MistralForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
-        "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 32768,
-        "model_type": "mistral", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16", "transformers_version": "4.34.0.dev0", "use_cache": True, "vocab_size": 32000,
+        "architectures": ["MistralForCausalLM"],
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_act": "silu",
+        "hidden_size": 4096,
+        "initializer_range": 0.02,
+        "intermediate_size": 14336,
+        "max_position_embeddings": 32768,
+        "model_type": "mistral",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 32,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 10000.0,
+        "sliding_window": 4096,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.34.0.dev0",
+        "use_cache": True,
+        "vocab_size": 32000,
     },
     "qwen2": {
-        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
-        "eos_token_id": 151645, "hidden_act": "silu", "hidden_size": 896, "initializer_range": 0.02,
-        "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 21, "model_type": "qwen2",
-        "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0, "sliding_window": 32768, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
-        "transformers_version": "4.43.1", "use_cache": True, "use_sliding_window": False, "vocab_size": 151936,
+        "architectures": ["Qwen2ForCausalLM"],
+        "attention_dropout": 0.0,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "hidden_act": "silu",
+        "hidden_size": 896,
+        "initializer_range": 0.02,
+        "intermediate_size": 4864,
+        "max_position_embeddings": 32768,
+        "max_window_layers": 21,
+        "model_type": "qwen2",
+        "num_attention_heads": 14,
+        "num_hidden_layers": 24,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.43.1",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": 151936,
     },
     "qwen3": {
-        "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024,
-        "initializer_range": 0.02, "intermediate_size": 3072, "max_position_embeddings": 40960,
-        "max_window_layers": 28, "model_type": "qwen3", "num_attention_heads": 16, "num_hidden_layers": 28,
-        "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 1000000,
-        "sliding_window": None, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
-        "transformers_version": "4.51.0", "use_cache": True, "use_sliding_window": False, "vocab_size": 151936,
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "head_dim": 128,
+        "hidden_act": "silu",
+        "hidden_size": 1024,
+        "initializer_range": 0.02,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 40960,
+        "max_window_layers": 28,
+        "model_type": "qwen3",
+        "num_attention_heads": 16,
+        "num_hidden_layers": 28,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-06,
+        "rope_scaling": None,
+        "rope_theta": 1000000,
+        "sliding_window": None,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.51.0",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": 151936,
     },
     "gemma3_text": {
-        "architectures": ["Gemma3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-        "attn_logit_softcapping": None, "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": [1, 106],
-        "final_logit_softcapping": None, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh",
-        "hidden_size": 1152, "initializer_range": 0.02, "intermediate_size": 6912, "max_position_embeddings": 32768,
-        "model_type": "gemma3_text", "num_attention_heads": 4, "num_hidden_layers": 26, "num_key_value_heads": 1,
-        "pad_token_id": 0, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06, "rope_local_base_freq": 10000,
-        "rope_scaling": None, "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6,
-        "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0", "use_cache": True, "vocab_size": 262144,
+        "architectures": ["Gemma3ForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "attn_logit_softcapping": None,
+        "bos_token_id": 2,
+        "cache_implementation": "hybrid",
+        "eos_token_id": [1, 106],
+        "final_logit_softcapping": None,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_size": 1152,
+        "initializer_range": 0.02,
+        "intermediate_size": 6912,
+        "max_position_embeddings": 32768,
+        "model_type": "gemma3_text",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 26,
+        "num_key_value_heads": 1,
+        "pad_token_id": 0,
+        "query_pre_attn_scalar": 256,
+        "rms_norm_eps": 1e-06,
+        "rope_local_base_freq": 10000,
+        "rope_scaling": None,
+        "rope_theta": 1000000,
+        "sliding_window": 512,
+        "sliding_window_pattern": 6,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.50.0.dev0",
+        "use_cache": True,
+        "vocab_size": 262144,
     },
 }
 # as counted by their publishers, embeddings included; the output head once where it is tied
 PARAMETERS = {
-    "openai-gpt": 116_534_784, "gpt2": 124_439_808, "gpt_neo": 125_198_592, "llama": 1_235_814_400,
-    "mistral": 7_241_732_096, "qwen2": 494_032_768, "qwen3": 596_049_920, "gemma3_text": 999_885_952,
+    "openai-gpt": 116_534_784,
+    "gpt2": 124_439_808,
+    "gpt_neo": 125_198_592,
+    "llama": 1_235_814_400,
+    "mistral": 7_241_732_096,
+    "qwen2": 494_032_768,
+    "qwen3": 596_049_920,
+    "gemma3_text": 999_885_952,
 }
 
 
@@ -324,8 +535,9 @@ def test_published_configs(model_type):
     kind = transformers.AutoConfig.for_model(**PUBLISHED[model_type])
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(kind)
-    written = to_theirs({name: torch.empty(shape, device="meta") for name, shape in known.items()},
-                        family(model_type).table(config))
+    written = to_theirs(
+        {name: torch.empty(shape, device="meta") for name, shape in known.items()}, family(model_type).table(config)
+    )
     expected = {name: each.shape for name, each in model.state_dict().items()}
     if config.tied:
         del expected["lm_head.weight"]
@@ -348,8 +560,9 @@ def test_gpt2_as_published(tmp_path):
     loaded = load_model(tmp_path)
     tokens, keep, more = inputs("left", "gpt2")
     assert loaded.prefix == "+transformer."
-    torch.testing.assert_close(loaded.model(tokens, keep=keep)[keep], theirs(model, tokens, keep, more)[keep],
-                               atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        loaded.model(tokens, keep=keep)[keep], theirs(model, tokens, keep, more)[keep], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_gpt_as_published(tmp_path):
@@ -365,8 +578,9 @@ def test_gpt_as_published(tmp_path):
     loaded = load_model(tmp_path)
     tokens, keep, more = inputs("right", "gpt")
     assert loaded.model.config.tied and loaded.prefix == "+transformer."
-    torch.testing.assert_close(loaded.model(tokens, keep=keep)[keep], theirs(model, tokens, keep, more)[keep],
-                               atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        loaded.model(tokens, keep=keep)[keep], theirs(model, tokens, keep, more)[keep], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_old_llama_files_hold_their_frequencies(tmp_path):
@@ -406,45 +620,75 @@ def test_gemma_norms_keep_their_digits(tmp_path):
     stored = load_file(tmp_path / "theirs" / "model.safetensors")["model.norm.weight"]
     assert stored.dtype == torch.bfloat16 and torch.equal(loaded.stack.norm.weight, stored.float() + 1)
     save_model(tmp_path / "ours", loaded)
-    torch.testing.assert_close(load_file(tmp_path / "ours" / "model.safetensors")["model.norm.weight"],
-                               stored.float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        load_file(tmp_path / "ours" / "model.safetensors")["model.norm.weight"], stored.float(), atol=1e-6, rtol=0
+    )
 
 
-@pytest.mark.parametrize(("model_type", "change", "message"), [
-    ("gpt2", {"n_layers": 3}, "unknown key 'n_layers' .* did you mean \"n_layer\""),
-    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx = true, but .* false only"),
-    ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights = false"),
-    ("openai-gpt", {"afn": "mish"}, "afn = 'mish' is not computed here; known: gelu"),
-    ("gpt_neo", {"attention_layers": ["global"] * 12}, "attention_layers is not what attention_types says"),
-    ("gpt_neo", {"num_layers": 3}, "12 kinds of layers are named, for 3 layers"),
-    ("gpt_neo", {"attention_layers": ["flash"] * 12, "attention_types": None}, "kind 'flash' are not computed here"),
-    ("llama", {"sliding_window": 3}, "unknown key 'sliding_window'"),
-    ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type 'dynamic' is not computed here; known"),
-    ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type 'yarn' is not computed here"),
-    ("llama", {"rope_scaling": {"rope_type": "linear"}}, "lacks factor"),
-    ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "'linear' with mscale = 1.0"),
-    ("llama", {"rope_scaling": [2.0]}, r"rotary parameters are an object, got \[2.0\]"),
-    ("llama", {"rope_parameters": {"rope_theta": 3.0}}, "rope_theta is 3.0 in one place and 500000.0 in another"),
-    ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5, but this family computes 1.0 only"),
-    ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0}},
-     "must be below high_freq_factor"),
-    ("llama", {"rope_interleaved": True}, "rope_interleaved = true"),
-    ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
-    ("mistral", {"layer_types": ["full_attention"] * 32}, "layer_types differs from sliding_window"),
-    ("mistral", {"sliding_window": 0}, "with a window of 0"),
-    ("qwen2", {"layer_types": ["chunked_attention"] * 24}, "kind 'chunked_attention' are not computed here"),
-    ("qwen2", {"layer_types": ["sliding_attention"] * 24}, "with a window of null"),
-    ("qwen2", {"dual_chunk_attention_config": {"chunk_size": 8}}, "unknown key 'dual_chunk_attention_config'"),
-    ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0, but .* null only"),
-    ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
-    ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention = true"),
-    ("gemma3_text", {"sliding_window_pattern": 0}, "sliding_window_pattern is 0, expected at least 1"),
-    ("gemma3_text", {"hidden_activation": ["gelu"]}, r"hidden_activation = \['gelu'\] is not computed here"),
-    ("gemma3_text", {"num_key_value_heads": None}, "lacks num_key_value_heads"),
-    ("gemma3_text", {"rope_parameters": {"rope_theta": 1.0}}, "rope_parameters has rope_theta; this family has full"),
-    ("gemma3_text", {"rope_parameters": {"sliding_attention": LINEAR}, "rope_local_base_freq": None},
-     "scaled rotary positions in sliding_attention layers"),
-])
+@pytest.mark.parametrize(
+    ("model_type", "change", "message"),
+    [
+        ("gpt2", {"n_layers": 3}, "unknown key 'n_layers' .* did you mean \"n_layer\""),
+        (
+            "gpt2",
+            {"scale_attn_by_inverse_layer_idx": True},
+            "scale_attn_by_inverse_layer_idx = true, but .* false only",
+        ),
+        ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights = false"),
+        ("openai-gpt", {"afn": "mish"}, "afn = 'mish' is not computed here; known: gelu"),
+        ("gpt_neo", {"attention_layers": ["global"] * 12}, "attention_layers is not what attention_types says"),
+        ("gpt_neo", {"num_layers": 3}, "12 kinds of layers are named, for 3 layers"),
+        (
+            "gpt_neo",
+            {"attention_layers": ["flash"] * 12, "attention_types": None},
+            "kind 'flash' are not computed here",
+        ),
+        ("llama", {"sliding_window": 3}, "unknown key 'sliding_window'"),
+        (
+            "llama",
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "rope_type 'dynamic' is not computed here; known",
+        ),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type 'yarn' is not computed here"),
+        ("llama", {"rope_scaling": {"rope_type": "linear"}}, "lacks factor"),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}},
+            "'linear' with mscale = 1.0",
+        ),
+        ("llama", {"rope_scaling": [2.0]}, r"rotary parameters are an object, got \[2.0\]"),
+        ("llama", {"rope_parameters": {"rope_theta": 3.0}}, "rope_theta is 3.0 in one place and 500000.0 in another"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5, but this family computes 1.0 only"),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0}},
+            "must be below high_freq_factor",
+        ),
+        ("llama", {"rope_interleaved": True}, "rope_interleaved = true"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("mistral", {"layer_types": ["full_attention"] * 32}, "layer_types differs from sliding_window"),
+        ("mistral", {"sliding_window": 0}, "with a window of 0"),
+        ("qwen2", {"layer_types": ["chunked_attention"] * 24}, "kind 'chunked_attention' are not computed here"),
+        ("qwen2", {"layer_types": ["sliding_attention"] * 24}, "with a window of null"),
+        ("qwen2", {"dual_chunk_attention_config": {"chunk_size": 8}}, "unknown key 'dual_chunk_attention_config'"),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0, but .* null only"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention = true"),
+        ("gemma3_text", {"sliding_window_pattern": 0}, "sliding_window_pattern is 0, expected at least 1"),
+        ("gemma3_text", {"hidden_activation": ["gelu"]}, r"hidden_activation = \['gelu'\] is not computed here"),
+        ("gemma3_text", {"num_key_value_heads": None}, "lacks num_key_value_heads"),
+        (
+            "gemma3_text",
+            {"rope_parameters": {"rope_theta": 1.0}},
+            "rope_parameters has rope_theta; this family has full",
+        ),
+        (
+            "gemma3_text",
+            {"rope_parameters": {"sliding_attention": LINEAR}, "rope_local_base_freq": None},
+            "scaled rotary positions in sliding_attention layers",
+        ),
+    ],
+)
 def test_refusals(model_type, change, message):
     with pytest.raises(CheckpointError, match=message) as told:
         family(model_type).config.to_ours(PUBLISHED[model_type] | change, {})

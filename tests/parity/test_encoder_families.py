@@ -20,8 +20,14 @@ transformers = pytest.importorskip("transformers")
 
 VOCAB, LENGTHS = 37, (13, 7, 1)
 LABELS = {0: "no", 1: "yes", 2: "perhaps"}
-SIZES = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "intermediate_size": 24, "max_position_embeddings": 20}
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+}
 DISTIL = {"vocab_size": VOCAB, "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24, "max_position_embeddings": 20}
 DEBERTA = SIZES | {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
 V3 = DEBERTA | {"position_buckets": 3, "max_relative_positions": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
@@ -35,21 +41,32 @@ CASES = {
     "camembert": ("Camembert", "camembert", SIZES, COMMON[1:2]),
     "distilbert": ("DistilBert", "distilbert", DISTIL | {"activation": "relu"}, COMMON),
     "albert": ("Albert", "albert", SIZES | {"embedding_size": 8}, (*COMMON, "PreTraining")),
-    "albert-groups": ("Albert", "albert", SIZES | {"num_hidden_layers": 4, "num_hidden_groups": 2,
-                                                   "embedding_size": 16}, ()),
+    "albert-groups": (
+        "Albert",
+        "albert",
+        SIZES | {"num_hidden_layers": 4, "num_hidden_groups": 2, "embedding_size": 16},
+        (),
+    ),
     "electra": ("Electra", "electra", SIZES | {"embedding_size": 8}, (*COMMON, "PreTraining")),
     "electra-wide": ("Electra", "electra", SIZES | {"embedding_size": 16, "hidden_act": "relu"}, ("PreTraining",)),
     "mpnet": ("MPNet", "mpnet", SIZES, COMMON),
     "roformer": ("RoFormer", "roformer", SIZES | {"summary_type": "first", "hidden_act": "silu"}, COMMON),
-    "roformer-narrow": ("RoFormer", "roformer", SIZES | {
-        "embedding_size": 8, "summary_type": "first", "summary_use_proj": True, "summary_activation": "tanh"},
-        ("MaskedLM", "MultipleChoice")),
+    "roformer-narrow": (
+        "RoFormer",
+        "roformer",
+        SIZES | {"embedding_size": 8, "summary_type": "first", "summary_use_proj": True, "summary_activation": "tanh"},
+        ("MaskedLM", "MultipleChoice"),
+    ),
     "deberta-v3": ("DebertaV2", "deberta-v2", V3 | {"pooler_hidden_act": "tanh"}, COMMON),
     "deberta-own": ("DebertaV2", "deberta-v2", V3 | {"share_att_key": False, "norm_rel_ebd": "none"}, ()),
     "deberta-c2p": ("DebertaV2", "deberta-v2", V3 | {"pos_att_type": "c2p", "share_att_key": False}, ()),
     "deberta-plain": ("DebertaV2", "deberta-v2", DEBERTA | {"type_vocab_size": 2}, ()),
-    "deberta-v2": ("DebertaV2", "deberta-v2", V3 | {
-        "conv_kernel_size": 3, "conv_act": "gelu", "conv_groups": 2, "position_biased_input": True}, COMMON[:2]),
+    "deberta-v2": (
+        "DebertaV2",
+        "deberta-v2",
+        V3 | {"conv_kernel_size": 3, "conv_act": "gelu", "conv_groups": 2, "position_biased_input": True},
+        COMMON[:2],
+    ),
 }
 PAIRS = [(case, head) for case in CASES for head in ("Model", *(f"For{head}" for head in CASES[case][3]))]
 
@@ -90,8 +107,10 @@ def both(mine, model, head, *, segments):
         told = model(input_ids=torch.where(keep, tokens, pad), attention_mask=keep.long(), **more)
     if head == "ForPreTraining" and "prediction_logits" in told:
         second = told.get("seq_relationship_logits", told.get("sop_logits"))
-        return (torch.cat([ours[0][keep].flatten(), ours[1].flatten()]),
-                torch.cat([told.prediction_logits[keep].flatten(), second.flatten()]))
+        return (
+            torch.cat([ours[0][keep].flatten(), ours[1].flatten()]),
+            torch.cat([told.prediction_logits[keep].flatten(), second.flatten()]),
+        )
     if head == "ForQuestionAnswering":
         return ours[keep], torch.stack([told.start_logits, told.end_logits], -1)[keep]
     if head == "Model":
@@ -102,7 +121,8 @@ def both(mine, model, head, *, segments):
             return ours[keep].flatten(), expected
         with torch.no_grad():
             return torch.cat([ours[keep].flatten(), mine.pool(ours, keep).flatten()]), torch.cat(
-                [expected, pooled.flatten()])
+                [expected, pooled.flatten()]
+            )
     of_text = head in ("ForSequenceClassification", "ForMultipleChoice", "ForNextSentencePrediction")
     return (ours, told.logits) if of_text else (ours[keep], told.logits[keep])
 
@@ -141,6 +161,7 @@ def edit(folder, change=None, **changes):
 
 def old(tensors):
     """Names of files that were converted from TensorFlow, and the numbers of positions that they hold."""
+
     def name(each):
         return each.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
@@ -195,8 +216,11 @@ def test_deberta_word_heads_of_its_authors(tmp_path):
     loaded = load_model(tmp_path).model
     original = reference("deberta-v3", "ForMaskedLM", legacy=False)
     torch.testing.assert_close(*both(loaded, original, "ForMaskedLM", segments=False), atol=1e-4, rtol=1e-4)
-    fakes = {"mask_predictions.classifier.weight": torch.ones(1, 16), "mask_predictions.LayerNorm.bias": torch.ones(16),
-             "deberta.embeddings.position_embeddings.weight": torch.ones(20, 16)}
+    fakes = {
+        "mask_predictions.classifier.weight": torch.ones(1, 16),
+        "mask_predictions.LayerNorm.bias": torch.ones(16),
+        "deberta.embeddings.position_embeddings.weight": torch.ones(20, 16),
+    }
     edit(tmp_path, lambda tensors: tensors | fakes, architectures=None)
     assert type(load_model(tmp_path).model) is Encoder
 
@@ -219,17 +243,20 @@ def test_a_classifier_without_its_head_names_what_is_missing(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize(("told", "labels", "kind"), [
-    ({"problem_type": "multi_label_classification"}, ("no", "yes", "perhaps"), "several"),
-    ({"problem_type": None}, ("no", "yes", "perhaps"), "one"),
-    ({"id2label": {"0": "score"}, "label2id": {"score": 0}}, ("score",), "number"),
-    ({"id2label": {"0": "a"}, "label2id": {"a": 0}, "problem_type": "single_label_classification"}, ("a",), "one"),
-    ({"id2label": None, "label2id": {"b": 1, "a": 0}}, ("a", "b"), "one"),
-    ({"id2label": None, "label2id": None}, ("LABEL_0", "LABEL_1"), "one"),
-    ({"id2label": {"1": "b", "2": "a"}}, "id2label numbers its labels 1, 2, expected 0 to 1", ""),
-    ({"problem_type": "regression"}, "problem_type regression with 3 labels", ""),
-    ({"problem_type": "ranking"}, "problem_type 'ranking' is not known; known: single_label", ""),
-])
+@pytest.mark.parametrize(
+    ("told", "labels", "kind"),
+    [
+        ({"problem_type": "multi_label_classification"}, ("no", "yes", "perhaps"), "several"),
+        ({"problem_type": None}, ("no", "yes", "perhaps"), "one"),
+        ({"id2label": {"0": "score"}, "label2id": {"score": 0}}, ("score",), "number"),
+        ({"id2label": {"0": "a"}, "label2id": {"a": 0}, "problem_type": "single_label_classification"}, ("a",), "one"),
+        ({"id2label": None, "label2id": {"b": 1, "a": 0}}, ("a", "b"), "one"),
+        ({"id2label": None, "label2id": None}, ("LABEL_0", "LABEL_1"), "one"),
+        ({"id2label": {"1": "b", "2": "a"}}, "id2label numbers its labels 1, 2, expected 0 to 1", ""),
+        ({"problem_type": "regression"}, "problem_type regression with 3 labels", ""),
+        ({"problem_type": "ranking"}, "problem_type 'ranking' is not known; known: single_label", ""),
+    ],
+)
 def test_labels(told, labels, kind):
     fields = family("bert", ["BertForSequenceClassification"]).config
     raw = {"model_type": "bert", "id2label": {str(i): name for i, name in LABELS.items()}, **SIZES, **told}
@@ -274,48 +301,171 @@ def test_families_are_found_by_model():
         family_of_model("mpnet", torch.nn.Module.__new__(ReplacedTokens))
 
 
-BERT = {"architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": False,
-        "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02,
-        "intermediate_size": 3072, "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "model_type": "bert",
-        "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 0, "position_embedding_type": "absolute",
-        "transformers_version": "4.6.0.dev0", "type_vocab_size": 2, "use_cache": True, "vocab_size": 30522}
-PLAIN = {key: BERT[key] for key in ("attention_probs_dropout_prob", "hidden_act", "hidden_dropout_prob", "hidden_size",
-                                    "initializer_range", "intermediate_size", "max_position_embeddings",
-                                    "num_attention_heads", "num_hidden_layers")}
-PUBLISHED = {
-    "bert": BERT | {"directionality": "bidi", "pooler_fc_size": 768, "pooler_num_attention_heads": 12,
-                    "pooler_num_fc_layers": 3, "pooler_size_per_head": 128, "pooler_type": "first_token_transform"},
-    "roberta": PLAIN | {"model_type": "roberta", "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-05,
-                        "max_position_embeddings": 514, "pad_token_id": 1, "type_vocab_size": 1, "vocab_size": 50265},
-    "distilbert": {"model_type": "distilbert", "activation": "gelu", "attention_dropout": 0.1, "dim": 768,
-                   "dropout": 0.1, "hidden_dim": 3072, "initializer_range": 0.02, "max_position_embeddings": 512,
-                   "n_heads": 12, "n_layers": 6, "pad_token_id": 0, "qa_dropout": 0.1, "seq_classif_dropout": 0.2,
-                   "sinusoidal_pos_embds": False, "tie_weights_": True, "vocab_size": 30522},
-    "albert": PLAIN | {"model_type": "albert", "attention_probs_dropout_prob": 0, "bos_token_id": 2,
-                       "classifier_dropout_prob": 0.1, "down_scale_factor": 1, "embedding_size": 128, "eos_token_id": 3,
-                       "gap_size": 0, "hidden_act": "gelu_new", "hidden_dropout_prob": 0, "inner_group_num": 1,
-                       "layer_norm_eps": 1e-12, "net_structure_type": 0, "num_hidden_groups": 1,
-                       "num_memory_blocks": 0, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30000},
-    "electra": PLAIN | {"model_type": "electra", "embedding_size": 128, "hidden_size": 256, "intermediate_size": 1024,
-                        "layer_norm_eps": 1e-12, "num_attention_heads": 4, "pad_token_id": 0,
-                        "position_embedding_type": "absolute", "summary_activation": "gelu",
-                        "summary_last_dropout": 0.1, "summary_type": "first", "summary_use_proj": True,
-                        "type_vocab_size": 2, "vocab_size": 30522},
-    "mpnet": PLAIN | {"model_type": "mpnet", "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-05,
-                      "max_position_embeddings": 514, "pad_token_id": 1, "relative_attention_num_buckets": 32,
-                      "vocab_size": 30527},
-    "roformer": PLAIN | {"model_type": "roformer", "embedding_size": 768, "layer_norm_eps": 1e-12,
-                         "max_position_embeddings": 1536, "pad_token_id": 0, "rotary_value": False,
-                         "type_vocab_size": 2, "use_cache": True, "vocab_size": 50000},
-    "deberta-v2": PLAIN | {"model_type": "deberta-v2", "layer_norm_eps": 1e-07, "max_relative_positions": -1,
-                           "norm_rel_ebd": "layer_norm", "pad_token_id": 0, "padding_idx": 0, "pooler_dropout": 0,
-                           "pooler_hidden_act": "gelu", "pooler_hidden_size": 768, "pos_att_type": "p2c|c2p",
-                           "position_biased_input": False, "position_buckets": 256, "relative_attention": True,
-                           "share_att_key": True, "type_vocab_size": 0, "vocab_size": 128100},
+BERT = {
+    "architectures": ["BertForMaskedLM"],
+    "attention_probs_dropout_prob": 0.1,
+    "gradient_checkpointing": False,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 512,
+    "model_type": "bert",
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "pad_token_id": 0,
+    "position_embedding_type": "absolute",
+    "transformers_version": "4.6.0.dev0",
+    "type_vocab_size": 2,
+    "use_cache": True,
+    "vocab_size": 30522,
 }
-NAMED = {"bert": "bert-base", "roberta": "roberta-base", "distilbert": "distilbert-base", "albert": "albert-base",
-         "electra": "electra-small", "mpnet": "mpnet-base", "roformer": "roformer-base",
-         "deberta-v2": "deberta-v3-base"}
+PLAIN = {
+    key: BERT[key]
+    for key in (
+        "attention_probs_dropout_prob",
+        "hidden_act",
+        "hidden_dropout_prob",
+        "hidden_size",
+        "initializer_range",
+        "intermediate_size",
+        "max_position_embeddings",
+        "num_attention_heads",
+        "num_hidden_layers",
+    )
+}
+PUBLISHED = {
+    "bert": BERT
+    | {
+        "directionality": "bidi",
+        "pooler_fc_size": 768,
+        "pooler_num_attention_heads": 12,
+        "pooler_num_fc_layers": 3,
+        "pooler_size_per_head": 128,
+        "pooler_type": "first_token_transform",
+    },
+    "roberta": PLAIN
+    | {
+        "model_type": "roberta",
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 514,
+        "pad_token_id": 1,
+        "type_vocab_size": 1,
+        "vocab_size": 50265,
+    },
+    "distilbert": {
+        "model_type": "distilbert",
+        "activation": "gelu",
+        "attention_dropout": 0.1,
+        "dim": 768,
+        "dropout": 0.1,
+        "hidden_dim": 3072,
+        "initializer_range": 0.02,
+        "max_position_embeddings": 512,
+        "n_heads": 12,
+        "n_layers": 6,
+        "pad_token_id": 0,
+        "qa_dropout": 0.1,
+        "seq_classif_dropout": 0.2,
+        "sinusoidal_pos_embds": False,
+        "tie_weights_": True,
+        "vocab_size": 30522,
+    },
+    "albert": PLAIN
+    | {
+        "model_type": "albert",
+        "attention_probs_dropout_prob": 0,
+        "bos_token_id": 2,
+        "classifier_dropout_prob": 0.1,
+        "down_scale_factor": 1,
+        "embedding_size": 128,
+        "eos_token_id": 3,
+        "gap_size": 0,
+        "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0,
+        "inner_group_num": 1,
+        "layer_norm_eps": 1e-12,
+        "net_structure_type": 0,
+        "num_hidden_groups": 1,
+        "num_memory_blocks": 0,
+        "pad_token_id": 0,
+        "type_vocab_size": 2,
+        "vocab_size": 30000,
+    },
+    "electra": PLAIN
+    | {
+        "model_type": "electra",
+        "embedding_size": 128,
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "layer_norm_eps": 1e-12,
+        "num_attention_heads": 4,
+        "pad_token_id": 0,
+        "position_embedding_type": "absolute",
+        "summary_activation": "gelu",
+        "summary_last_dropout": 0.1,
+        "summary_type": "first",
+        "summary_use_proj": True,
+        "type_vocab_size": 2,
+        "vocab_size": 30522,
+    },
+    "mpnet": PLAIN
+    | {
+        "model_type": "mpnet",
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 514,
+        "pad_token_id": 1,
+        "relative_attention_num_buckets": 32,
+        "vocab_size": 30527,
+    },
+    "roformer": PLAIN
+    | {
+        "model_type": "roformer",
+        "embedding_size": 768,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 1536,
+        "pad_token_id": 0,
+        "rotary_value": False,
+        "type_vocab_size": 2,
+        "use_cache": True,
+        "vocab_size": 50000,
+    },
+    "deberta-v2": PLAIN
+    | {
+        "model_type": "deberta-v2",
+        "layer_norm_eps": 1e-07,
+        "max_relative_positions": -1,
+        "norm_rel_ebd": "layer_norm",
+        "pad_token_id": 0,
+        "padding_idx": 0,
+        "pooler_dropout": 0,
+        "pooler_hidden_act": "gelu",
+        "pooler_hidden_size": 768,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "position_buckets": 256,
+        "relative_attention": True,
+        "share_att_key": True,
+        "type_vocab_size": 0,
+        "vocab_size": 128100,
+    },
+}
+NAMED = {
+    "bert": "bert-base",
+    "roberta": "roberta-base",
+    "distilbert": "distilbert-base",
+    "albert": "albert-base",
+    "electra": "electra-small",
+    "mpnet": "mpnet-base",
+    "roformer": "roformer-base",
+    "deberta-v2": "deberta-v3-base",
+}
 
 
 @pytest.mark.parametrize("model_type", PUBLISHED)
@@ -338,41 +488,55 @@ def test_sizes_are_those_of_transformers(name):
     assert sum(each.numel() for each in ours.parameters()) == expected
 
 
-@pytest.mark.parametrize(("model_type", "change", "message"), [
-    ("bert", {"position_embedding_type": "relative_key"}, 'position_embedding_type = "relative_key", but .*"absolute"'),
-    ("bert", {"is_decoder": True}, "is_decoder = true"),
-    ("bert", {"hidden_activation": "relu"}, "unknown key 'hidden_activation'"),
-    ("bert", {"hidden_act": "mish"}, "hidden_act = 'mish' is not computed here; known: gelu_new"),
-    ("bert", {"type_vocab_size": 0}, "type_vocab_size is 0, expected at least 1"),
-    ("roberta", {"pad_token_id": -1}, "pad_token_id is -1, expected at least 0"),
-    ("albert", {"inner_group_num": 2}, "inner_group_num = 2, but this family computes 1 only"),
-    ("albert", {"num_hidden_groups": 5}, r"num_hidden_layers \(12\) must be a multiple of num_hidden_groups \(5\)"),
-    ("electra", {"summary_type": "mean"}, 'summary_type = "mean"'),
-    ("mpnet", {"pad_token_id": 0}, "pad_token_id = 0, but this family computes 1 only"),
-    ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets = 64"),
-    ("roformer", {"rotary_value": True}, "rotary_value = true"),
-    ("deberta-v2", {"pos_att_type": "c2p|p2p"}, "pos_att_type 'p2p' is not computed here; known: c2p, p2c"),
-    ("deberta-v2", {"norm_rel_ebd": "batch"}, "norm_rel_ebd = 'batch'"),
-    ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size is 4, expected an odd number"),
-    ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "mish"}, "conv_act = 'mish' is not computed here"),
-    ("deberta-v2", {"relative_attention": False}, "relative_attention = false"),
-    ("deberta-v2", {"embedding_size": 128}, "embedding_size = 128, but this family computes 768 only"),
-    ("deberta-v2", {"pooler_hidden_size": 128}, "pooler_hidden_size = 128"),
-    ("deberta-v2", {"attention_head_size": 16}, "attention_head_size = 16, but this family computes 64 only"),
-])
+@pytest.mark.parametrize(
+    ("model_type", "change", "message"),
+    [
+        (
+            "bert",
+            {"position_embedding_type": "relative_key"},
+            'position_embedding_type = "relative_key", but .*"absolute"',
+        ),
+        ("bert", {"is_decoder": True}, "is_decoder = true"),
+        ("bert", {"hidden_activation": "relu"}, "unknown key 'hidden_activation'"),
+        ("bert", {"hidden_act": "mish"}, "hidden_act = 'mish' is not computed here; known: gelu_new"),
+        ("bert", {"type_vocab_size": 0}, "type_vocab_size is 0, expected at least 1"),
+        ("roberta", {"pad_token_id": -1}, "pad_token_id is -1, expected at least 0"),
+        ("albert", {"inner_group_num": 2}, "inner_group_num = 2, but this family computes 1 only"),
+        ("albert", {"num_hidden_groups": 5}, r"num_hidden_layers \(12\) must be a multiple of num_hidden_groups \(5\)"),
+        ("electra", {"summary_type": "mean"}, 'summary_type = "mean"'),
+        ("mpnet", {"pad_token_id": 0}, "pad_token_id = 0, but this family computes 1 only"),
+        ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets = 64"),
+        ("roformer", {"rotary_value": True}, "rotary_value = true"),
+        ("deberta-v2", {"pos_att_type": "c2p|p2p"}, "pos_att_type 'p2p' is not computed here; known: c2p, p2c"),
+        ("deberta-v2", {"norm_rel_ebd": "batch"}, "norm_rel_ebd = 'batch'"),
+        ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size is 4, expected an odd number"),
+        ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "mish"}, "conv_act = 'mish' is not computed here"),
+        ("deberta-v2", {"relative_attention": False}, "relative_attention = false"),
+        ("deberta-v2", {"embedding_size": 128}, "embedding_size = 128, but this family computes 768 only"),
+        ("deberta-v2", {"pooler_hidden_size": 128}, "pooler_hidden_size = 128"),
+        ("deberta-v2", {"attention_head_size": 16}, "attention_head_size = 16, but this family computes 64 only"),
+    ],
+)
 def test_refusals(model_type, change, message):
     with pytest.raises(CheckpointError, match=message) as told:
         family(model_type).config.to_ours(PUBLISHED[model_type] | change, {})
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(("name", "change", "message"), [
-    ("RobertaForMaskedLM", {"hidden_act": "relu"}, "hidden_act = 'relu' in a word head of this family"),
-    ("RoFormerForMultipleChoice", {}, "summary_type = 'last' is not computed here; known: first"),
-    ("RoFormerForMultipleChoice", {"summary_type": "first", "summary_activation": "tanh"}, "without summary_use_proj"),
-    ("DebertaV2ForSequenceClassification", {"pooler_hidden_act": "mish"}, "pooler_hidden_act = 'mish'"),
-    ("RoFormerForSequenceClassification", {"hidden_act": "quick_gelu"}, "pooler is 'gelu_quick', expected"),
-])
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("RobertaForMaskedLM", {"hidden_act": "relu"}, "hidden_act = 'relu' in a word head of this family"),
+        ("RoFormerForMultipleChoice", {}, "summary_type = 'last' is not computed here; known: first"),
+        (
+            "RoFormerForMultipleChoice",
+            {"summary_type": "first", "summary_activation": "tanh"},
+            "without summary_use_proj",
+        ),
+        ("DebertaV2ForSequenceClassification", {"pooler_hidden_act": "mish"}, "pooler_hidden_act = 'mish'"),
+        ("RoFormerForSequenceClassification", {"hidden_act": "quick_gelu"}, "pooler is 'gelu_quick', expected"),
+    ],
+)
 def test_refusals_of_heads(name, change, message):
     model_type = {"Ro": "roberta", "RF": "roformer", "De": "deberta-v2"}["RF" if name.startswith("RoF") else name[:2]]
     with pytest.raises(CheckpointError, match=message):

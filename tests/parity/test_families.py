@@ -13,14 +13,31 @@ from formers.pretrained.load import load_model, save_model
 transformers = pytest.importorskip("transformers")
 
 SEQ2SEQ = {
-    "vocab_size": 37, "d_model": 16, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 40, "max_position_embeddings": 24,
-    "pad_token_id": 1, "eos_token_id": 0, "decoder_start_token_id": 1, "forced_eos_token_id": 0,
+    "vocab_size": 37,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 24,
+    "pad_token_id": 1,
+    "eos_token_id": 0,
+    "decoder_start_token_id": 1,
+    "forced_eos_token_id": 0,
 }
 SEPARATE = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 29}
 T5 = {
-    "vocab_size": 37, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 2, "num_decoder_layers": 3,
-    "num_heads": 4, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10,
+    "vocab_size": 37,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 10,
 }
 V11 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
@@ -38,9 +55,7 @@ CASES = {
     "t5-v1.1-published": ("T5", T5 | V11),
     "t5-gated-silu": ("T5", T5 | {"feed_forward_proj": "gated-silu"}),
 }
-CLASSES = {
-    "Marian": "MarianMTModel", "Bart": "BartForConditionalGeneration", "T5": "T5ForConditionalGeneration",
-}
+CLASSES = {"Marian": "MarianMTModel", "Bart": "BartForConditionalGeneration", "T5": "T5ForConditionalGeneration"}
 
 
 def reference(case):
@@ -92,8 +107,13 @@ def inputs(padding, target_vocab):
 
 def theirs(model, source, target, source_keep, target_keep):
     with torch.no_grad():
-        return model(input_ids=source, attention_mask=source_keep.long(), decoder_input_ids=target,
-                     decoder_attention_mask=target_keep.long(), use_cache=False).logits
+        return model(
+            input_ids=source,
+            attention_mask=source_keep.long(),
+            decoder_input_ids=target,
+            decoder_attention_mask=target_keep.long(),
+            use_cache=False,
+        ).logits
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -103,8 +123,9 @@ def test_logits_equal_the_reference_both_ways(case, tmp_path):
     kind = type(original)
     original = kind.from_pretrained(tmp_path / "theirs").eval()
     loaded = load_model(tmp_path / "theirs")
-    save_model(tmp_path / "ours", loaded.model, generation={"pad_token_id": 1, "eos_token_id": 0,
-                                                            "decoder_start_token_id": 1})
+    save_model(
+        tmp_path / "ours", loaded.model, generation={"pad_token_id": 1, "eos_token_id": 0, "decoder_start_token_id": 1}
+    )
     again, info = kind.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     automatic = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours")

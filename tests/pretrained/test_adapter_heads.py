@@ -24,14 +24,29 @@ transformers = pytest.importorskip("transformers", reason="the reference for pub
 peft = pytest.importorskip("peft", reason="the reference for adapters")
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]
-SMALL = {"vocab_size": 41, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "intermediate_size": 24, "max_position_embeddings": 34}
+SMALL = {
+    "vocab_size": 41,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 34,
+}
 DISTIL = {"vocab_size": 41, "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24, "max_position_embeddings": 34}
-SIZES = {"Bert": SMALL, "Roberta": SMALL | {"pad_token_id": 1, "type_vocab_size": 1}, "DistilBert": DISTIL,
-         "Electra": SMALL | {"embedding_size": 8}, "DebertaV2": SMALL | {"relative_attention": True, "pos_att_type":
-                                                                         ["p2c", "c2p"], "type_vocab_size": 0}}
-TARGETS = {"Bert": ["query", "value"], "Roberta": ["query", "value"], "DistilBert": ["q_lin", "v_lin"],
-           "Electra": ["query", "value"], "DebertaV2": ["query_proj", "value_proj"]}
+SIZES = {
+    "Bert": SMALL,
+    "Roberta": SMALL | {"pad_token_id": 1, "type_vocab_size": 1},
+    "DistilBert": DISTIL,
+    "Electra": SMALL | {"embedding_size": 8},
+    "DebertaV2": SMALL | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0},
+}
+TARGETS = {
+    "Bert": ["query", "value"],
+    "Roberta": ["query", "value"],
+    "DistilBert": ["q_lin", "v_lin"],
+    "Electra": ["query", "value"],
+    "DebertaV2": ["query_proj", "value_proj"],
+}
 
 
 def randomise(weights, seed):
@@ -75,10 +90,15 @@ def theirs_adapted(reference, task, **more):
     return model
 
 
-CASES = [("Bert", "ForSequenceClassification", "SEQ_CLS"), ("Bert", "ForTokenClassification", "TOKEN_CLS"),
-         ("Bert", "ForQuestionAnswering", "QUESTION_ANS"), ("Roberta", "ForSequenceClassification", "SEQ_CLS"),
-         ("DistilBert", "ForSequenceClassification", "SEQ_CLS"), ("Electra", "ForSequenceClassification", "SEQ_CLS"),
-         ("DebertaV2", "ForSequenceClassification", "SEQ_CLS")]
+CASES = [
+    ("Bert", "ForSequenceClassification", "SEQ_CLS"),
+    ("Bert", "ForTokenClassification", "TOKEN_CLS"),
+    ("Bert", "ForQuestionAnswering", "QUESTION_ANS"),
+    ("Roberta", "ForSequenceClassification", "SEQ_CLS"),
+    ("DistilBert", "ForSequenceClassification", "SEQ_CLS"),
+    ("Electra", "ForSequenceClassification", "SEQ_CLS"),
+    ("DebertaV2", "ForSequenceClassification", "SEQ_CLS"),
+]
 
 
 @pytest.mark.parametrize(("kind", "ending", "task"), CASES)
@@ -97,8 +117,7 @@ def test_what_we_save_peft_opens(kind, ending, task, tmp_path):
     reference = tiny(kind, ending, tmp_path / "base", labels=2)
     loaded = load_model(tmp_path / "base")
     base = output(loaded.model)
-    line = adapt(loaded.model, AdapterConfig(kind="lora", rank=3, alpha=5.0),
-                 whole=head_parts(loaded.model, same=True))
+    line = adapt(loaded.model, AdapterConfig(kind="lora", rank=3, alpha=5.0), whole=head_parts(loaded.model, same=True))
     assert "4 matrices, and the head" in line
     randomise([weight for weight in loaded.model.parameters() if weight.requires_grad], 5)
     mine = output(loaded.model)
@@ -139,8 +158,11 @@ def test_a_head_on_another_base(base, tmp_path):
 def test_our_head_on_a_body_keeps_its_labels(kind, chosen, tmp_path):
     tiny("Bert", "ForMaskedLM", tmp_path / "base")
     encoder = body(load_model(tmp_path / "base").model)
-    sizes = encoder.config if chosen is TokenClassifier else encoder.config.__class__(
-        **{**vars(encoder.config), "pooler": "tanh"})
+    sizes = (
+        encoder.config
+        if chosen is TokenClassifier
+        else encoder.config.__class__(**{**vars(encoder.config), "pooler": "tanh"})
+    )
     model = chosen(HeadConfig(encoder=sizes, labels=("no", "yes", "maybe"), pooling="mean"))
     model.encoder.load_state_dict(encoder.state_dict(), strict=False)
     model.eval()
@@ -190,8 +212,12 @@ def test_biases_from_peft(tmp_path):
 
 def test_targets_of_encoders(tmp_path):
     tiny("Bert", "ForSequenceClassification", tmp_path / "base")
-    for targets, expected in ((["q", "v"], 4), (["attention.o", "up", "down"], 6), (["all-linear"], 12),
-                              ([r"encoder\.stack\.blocks\.1\..*\.[qkv]"], 3)):
+    for targets, expected in (
+        (["q", "v"], 4),
+        (["attention.o", "up", "down"], 6),
+        (["all-linear"], 12),
+        ([r"encoder\.stack\.blocks\.1\..*\.[qkv]"], 3),
+    ):
         model = load_model(tmp_path / "base").model
         adapt(model, AdapterConfig(kind="lora", rank=2, targets=tuple(targets)), whole=head_parts(model, same=True))
         assert len(adapters(model)["default"]) == expected
@@ -256,11 +282,24 @@ def test_a_run_saves_its_head(kind, tmp_path):
     rows = "\n".join(json.dumps({"text": text, "label": "good" if "good" in text else "bad"}) for text in DATA)
     (tmp_path / "data.jsonl").write_text(rows + "\n")
     run = tmp_path / "run"
-    list(formers.train("classification", [
-        f'model.start="{tmp_path / "base"}"', f'data.train="{tmp_path / "data.jsonl"}"', "train.steps=6",
-        "train.save_every=3", "train.evaluate_every=3", "train.threads=1", "train.precision=fp32",
-        f"adapter.kind={kind}", "adapter.rank=2", "train.sample_every=0",
-    ], run=run))
+    list(
+        formers.train(
+            "classification",
+            [
+                f'model.start="{tmp_path / "base"}"',
+                f'data.train="{tmp_path / "data.jsonl"}"',
+                "train.steps=6",
+                "train.save_every=3",
+                "train.evaluate_every=3",
+                "train.threads=1",
+                "train.precision=fp32",
+                f"adapter.kind={kind}",
+                "adapter.rank=2",
+                "train.sample_every=0",
+            ],
+            run=run,
+        )
+    )
     torch.set_num_threads(threads)
     checkpoint = run / "checkpoints" / "000006"
     assert not (checkpoint / "config.json").exists() and (checkpoint / "head.json").exists()

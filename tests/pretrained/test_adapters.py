@@ -20,34 +20,66 @@ transformers = pytest.importorskip("transformers", reason="the reference for pub
 # of the references, about each other
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]
 SMALL = {"vocab_size": 37, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-CAUSAL = SMALL | {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-                  "intermediate_size": 24, "max_position_embeddings": 32}
+CAUSAL = SMALL | {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
 GPT2 = SMALL | {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
-BART = SMALL | {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-                "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24,
-                "max_position_embeddings": 32, "decoder_start_token_id": 2}
+BART = SMALL | {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 32,
+    "decoder_start_token_id": 2,
+}
 T5 = SMALL | {"d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 1}
 MODELS = {
-    "llama": ("Llama", "ForCausalLM", CAUSAL), "qwen2": ("Qwen2", "ForCausalLM", CAUSAL),
-    "gpt2": ("GPT2", "LMHeadModel", GPT2), "bart": ("Bart", "ForConditionalGeneration", BART),
-    "marian": ("Marian", "MTModel", BART), "t5": ("T5", "ForConditionalGeneration", T5),
+    "llama": ("Llama", "ForCausalLM", CAUSAL),
+    "qwen2": ("Qwen2", "ForCausalLM", CAUSAL),
+    "gpt2": ("GPT2", "LMHeadModel", GPT2),
+    "bart": ("Bart", "ForConditionalGeneration", BART),
+    "marian": ("Marian", "MTModel", BART),
+    "t5": ("T5", "ForConditionalGeneration", T5),
 }
 # model, how we adapt it, how peft adapts it
 CASES = {
     "llama q v": ("llama", {"targets": ["q", "v"]}, {"target_modules": ["q_proj", "v_proj"]}),
-    "llama rslora": ("llama", {"targets": ["all-linear"], "rank_stabilised": True},
-                     {"target_modules": "all-linear", "use_rslora": True}),
+    "llama rslora": (
+        "llama",
+        {"targets": ["all-linear"], "rank_stabilised": True},
+        {"target_modules": "all-linear", "use_rslora": True},
+    ),
     "llama head": ("llama", {"targets": ["head", "o"]}, {"target_modules": ["lm_head", "o_proj"]}),
-    "llama one layer": ("llama", {"targets": [r"stack\.blocks\.1\..*"]},
-                        {"target_modules": ["q_proj"], "layers_to_transform": [1]}),
-    "llama ranks": ("llama", {"targets": ["k", "gate"]},
-                    {"target_modules": ["q_proj", "down_proj"], "rank_pattern": {"layers.1.*.down_proj": 2},
-                     "alpha_pattern": {"q_proj": 9}}),
+    "llama one layer": (
+        "llama",
+        {"targets": [r"stack\.blocks\.1\..*"]},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+    ),
+    "llama ranks": (
+        "llama",
+        {"targets": ["k", "gate"]},
+        {
+            "target_modules": ["q_proj", "down_proj"],
+            "rank_pattern": {"layers.1.*.down_proj": 2},
+            "alpha_pattern": {"q_proj": 9},
+        },
+    ),
     "qwen2": ("qwen2", {"targets": ["k", "up", "down"]}, {"target_modules": r".*\.1\..*(k|up)_proj"}),
     "gpt2 q v": ("gpt2", {"targets": ["q", "v"]}, {"target_modules": ["c_attn"]}),
     "gpt2 all": ("gpt2", {"targets": ["all-linear"]}, {"target_modules": ["c_attn", "c_fc", "mlp.c_proj"]}),
-    "gpt2 rslora": ("gpt2", {"targets": ["k", "q", "o"], "rank_stabilised": True},
-                    {"target_modules": ["c_attn"], "use_rslora": True, "fan_in_fan_out": True}),
+    "gpt2 rslora": (
+        "gpt2",
+        {"targets": ["k", "q", "o"], "rank_stabilised": True},
+        {"target_modules": ["c_attn"], "use_rslora": True, "fan_in_fan_out": True},
+    ),
     "gpt2 biases": ("gpt2", {"targets": ["up"]}, {"target_modules": ["c_fc"], "bias": "all"}),
     "bart": ("bart", {"targets": ["cross_attention.q", "v"]}, {"target_modules": ["q_proj", "fc1"]}),
     "marian": ("marian", {"targets": ["all-linear"]}, {"target_modules": ["encoder_attn.v_proj"]}),
@@ -214,7 +246,8 @@ def test_biases_of_queries_only_where_files_keep_q_k_and_v_together(tmp_path):
     learned([loaded.model.get_parameter(each) for each in learn_biases(loaded.model, targets=["q"])])
     save_adapter(tmp_path / "out", loaded.model, base=str(tmp_path / "base"), kind="bitfit")
     assert list(load_file(tmp_path / "out" / "changes.safetensors")) == [
-        f"transformer.h.{i}.attn.c_attn.bias" for i in (0, 1)]
+        f"transformer.h.{i}.attn.c_attn.bias" for i in (0, 1)
+    ]
     assert torch.equal(logits(load_model(tmp_path / "out").model), logits(loaded.model))
 
 
@@ -245,16 +278,24 @@ def edit(folder, change=None, **config):
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
 FAULTS = [
-    ({f"{Q}.lora_A.weight": torch.ones(2, 9)}, {},
-     rf"wrong shape \(1\): {Q}.lora_A.weight \(2, 9\), expected \(2, 16\)"),
+    (
+        {f"{Q}.lora_A.weight": torch.ones(2, 9)},
+        {},
+        rf"wrong shape \(1\): {Q}.lora_A.weight \(2, 9\), expected \(2, 16\)",
+    ),
     ({f"{Q}.lora_A.weight": torch.ones(5, 16)}, {}, r"lora_A.weight \(5, 16\), expected \(2, 16\)"),
     ({f"{Q}.lora_B.weight": torch.ones(8, 2)}, {}, r"lora_B.weight \(8, 2\), expected \(16, 2\)"),
     ({f"{Q}.lora_B.weight": None}, {}, rf"missing \(2\): - {Q}, - {Q}.lora_B.weight"),
     ({f"{Q}.lora_A.weight": None, f"{Q}.lora_B.weight": None}, {}, rf"missing \(1\): - {Q}$"),
     ({f"{Q}.lora_A.weight": torch.full((2, 16), torch.nan)}, {}, "NaN or infinity"),
-    ({"base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight": torch.ones(2, 16),
-      "base_model.model.model.layers.7.self_attn.q_proj.lora_B.weight": torch.ones(16, 2)}, {},
-     r"not known to this model \(1\): \+ base_model.model.model.layers.7.self_attn.q_proj$"),
+    (
+        {
+            "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight": torch.ones(2, 16),
+            "base_model.model.model.layers.7.self_attn.q_proj.lora_B.weight": torch.ones(16, 2),
+        },
+        {},
+        r"not known to this model \(1\): \+ base_model.model.model.layers.7.self_attn.q_proj$",
+    ),
     ({f"{Q}.lora_magnitude_vector": torch.ones(16)}, {}, rf"not known .*: \+ {Q}.lora_magnitude_vector"),
     ({"model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(2, 16)}, {}, r"\+ model.layers.0.self_attn"),
     ({"base_model.model.model.norm.bias": torch.ones(16)}, {"bias": "all"}, r"not known .*model.norm.bias"),
@@ -324,8 +365,11 @@ def test_where_the_model_is(folder, tmp_path):
     # a path beside the adapter, for folders that move together
     edit(folder, base_model_name_or_path="../base")
     load_model(folder)
-    for name, part in ((None, "does not say which model"), (str(tmp_path / "gone"), "gone, is not there"),
-                       (str(folder), "names itself")):
+    for name, part in (
+        (None, "does not say which model"),
+        (str(tmp_path / "gone"), "gone, is not there"),
+        (str(folder), "names itself"),
+    ):
         edit(folder, base_model_name_or_path=name)
         with pytest.raises(CheckpointError, match=rf"{part}.*formers adapt merge MODEL"):
             load_model(folder)

@@ -66,13 +66,17 @@ def test_an_index_that_is_wrong(folder):
         read_weights(folder)
 
 
-@pytest.mark.parametrize("damage", [
-    lambda data: data[:-5],
-    lambda data: data[:20],
-    lambda data: b"",
-    lambda data: data[:8] + b"\xff" + data[9:],
-    lambda data: b"\xff" * 8 + data[8:],
-], ids=["truncated", "header-truncated", "empty", "header-damaged", "length-damaged"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-5],
+        lambda data: data[:20],
+        lambda data: b"",
+        lambda data: data[:8] + b"\xff" + data[9:],
+        lambda data: b"\xff" * 8 + data[8:],
+    ],
+    ids=["truncated", "header-truncated", "empty", "header-damaged", "length-damaged"],
+)
 def test_damaged_weights_name_file_size_and_cure(folder, damage):
     path = folder / "model.safetensors"
     path.write_bytes(damage(path.read_bytes()))
@@ -153,7 +157,11 @@ def test_writing_replaces_a_model_and_keeps_other_files(tmp_path):
     assert write_folder(target, {"config.json": b"2", "model.safetensors": as_safetensors(TENSORS)}) == target
     assert same(read_weights(target))
     assert {each.name for each in target.iterdir()} == {
-        "config.json", "model.safetensors", "notes.txt", "mine.txt", "pictures"
+        "config.json",
+        "model.safetensors",
+        "notes.txt",
+        "mine.txt",
+        "pictures",
     }
     assert (target / "config.json").read_bytes() == b"2" and (target / "pictures" / "a.png").exists()
     assert [each.name for each in target.parent.iterdir()] == ["model"]

@@ -21,10 +21,24 @@ from formers.registry import load, locate
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
 
-ROTARY = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
-          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5}
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 32}
+ROTARY = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 # architecture, class of transformers, config
 CASES = {
@@ -36,12 +50,32 @@ CASES = {
     "mistral": ("llama", "Mistral", ROTARY | {"sliding_window": 5}),
     "qwen2": ("qwen2", "Qwen2", ROTARY | {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", "Qwen3", ROTARY | {"head_dim": 128}),
-    "gemma3": ("gemma3", "Gemma3", ROTARY | {
-        "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 5, "num_hidden_layers": 7,
-        "layer_types": ["sliding_attention"] * 5 + ["full_attention", "sliding_attention"]}),
+    "gemma3": (
+        "gemma3",
+        "Gemma3",
+        ROTARY
+        | {
+            "head_dim": 16,
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 5,
+            "num_hidden_layers": 7,
+            "layer_types": ["sliding_attention"] * 5 + ["full_attention", "sliding_attention"],
+        },
+    ),
     "gpt2": ("gpt2", "GPT2", {"vocab_size": 96, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 64}),
-    "gpt2-own-head": ("gpt2", "GPT2", {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64,
-                                       "n_inner": 96, "tie_word_embeddings": False}),
+    "gpt2-own-head": (
+        "gpt2",
+        "GPT2",
+        {
+            "vocab_size": 96,
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 64,
+            "n_inner": 96,
+            "tie_word_embeddings": False,
+        },
+    ),
 }
 PLAIN = ("F32", "F16", "BF16")
 QUANTISABLE = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
@@ -91,7 +125,8 @@ def factors(rope, size):
     for i in range(0, size, 2):
         wave = 2 * np.pi * rope["rope_theta"] ** (i / size)
         share = (rope["original_max_position_embeddings"] / wave - rope["low_freq_factor"]) / (
-            rope["high_freq_factor"] - rope["low_freq_factor"])
+            rope["high_freq_factor"] - rope["low_freq_factor"]
+        )
         share = min(max(share, 0.0), 1.0)
         found.append(1 / ((1 - share) / rope["factor"] + share))
     return np.array(found)
@@ -99,15 +134,27 @@ def factors(rope, size):
 
 def keys(case, model):
     c = model.config
-    found = {"context_length": 64, "embedding_length": c.hidden_size, "block_count": c.num_hidden_layers,
-             "attention.head_count": c.num_attention_heads}
+    found = {
+        "context_length": 64,
+        "embedding_length": c.hidden_size,
+        "block_count": c.num_hidden_layers,
+        "attention.head_count": c.num_attention_heads,
+    }
     if CASES[case][0] == "gpt2":
-        return {**found, "feed_forward_length": c.n_inner or 4 * c.n_embd,
-                "attention.layer_norm_epsilon": c.layer_norm_epsilon}
+        return {
+            **found,
+            "feed_forward_length": c.n_inner or 4 * c.n_embd,
+            "attention.layer_norm_epsilon": c.layer_norm_epsilon,
+        }
     size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    found |= {"feed_forward_length": c.intermediate_size, "attention.head_count_kv": c.num_key_value_heads,
-              "attention.layer_norm_rms_epsilon": c.rms_norm_eps, "attention.key_length": size,
-              "attention.value_length": size, "vocab_size": c.vocab_size}
+    found |= {
+        "feed_forward_length": c.intermediate_size,
+        "attention.head_count_kv": c.num_key_value_heads,
+        "attention.layer_norm_rms_epsilon": c.rms_norm_eps,
+        "attention.key_length": size,
+        "attention.value_length": size,
+        "vocab_size": c.vocab_size,
+    }
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     found["rope.freq_base"] = float(rope["rope_theta"])
     if rope["rope_type"] == "linear":
@@ -181,10 +228,13 @@ def test_a_file_and_a_folder_of_one_model_are_the_same_model(case, tmp_path):
         torch.testing.assert_close(one.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("case", "kind"), [
-    *[("llama-tied", kind) for kind in (*PLAIN[1:], *QUANTISABLE)],
-    *[(case, kind) for case in ("qwen2", "qwen3", "gemma3", "gpt2") for kind in ("BF16", "Q4_1")],
-])
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        *[("llama-tied", kind) for kind in (*PLAIN[1:], *QUANTISABLE)],
+        *[(case, kind) for case in ("qwen2", "qwen3", "gemma3", "gpt2") for kind in ("BF16", "Q4_1")],
+    ],
+)
 def test_quantised_files_equal_the_reading_of_transformers(case, kind, tmp_path):
     pytest.importorskip("accelerate")
     path, model = file_of(case, tmp_path / "model.gguf", kind, tokens=VOCABULARY)
@@ -281,11 +331,16 @@ def test_rope_factors_give_the_published_numbers_back(tmp_path):
     """Llama 3.1 and 3.2: head_dim 128 and 64, base 500,000."""
     for size, most in ((128, 8.0), (64, 32.0)):
         rope = LLAMA3 | {"factor": most, "original_max_position_embeddings": 8192}
-        sizes = keys("llama", reference("llama")) | {"attention.key_length": size, "attention.value_length": size,
-                                                     "rope.freq_base": 5e5}
+        sizes = keys("llama", reference("llama")) | {
+            "attention.key_length": size,
+            "attention.value_length": size,
+            "rope.freq_base": 5e5,
+        }
         tensors = {name: np.zeros((1, 1), np.float32) for name in ("blk.0.x", "blk.1.x", "blk.2.x")}
-        tensors |= {"token_embd.weight": np.zeros((96, 64), np.float32),
-                    "rope_freqs.weight": factors(rope, size).astype(np.float32)}
+        tensors |= {
+            "token_embd.weight": np.zeros((96, 64), np.float32),
+            "rope_freqs.weight": factors(rope, size).astype(np.float32),
+        }
         raw, _ = read_config(open_gguf(write(tmp_path / "x.gguf", "llama", sizes, tensors)))
         assert raw["rope_scaling"] == {key: value for key, value in rope.items() if key != "rope_theta"}
 
@@ -368,30 +423,61 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
     q = "blk.0.attn_q.weight"
     broken = {**tensors, q: tensors[q] * np.where(np.arange(64) == 3, np.nan, 1).astype(np.float32)}
     without = {name: array for name, array in tensors.items() if name != "blk.2.attn_v.weight"}
-    for number, (architecture, changed, arrays, more, message) in enumerate([
-        ("phi3", sizes, tensors, {}, "architecture 'phi3' is not supported; known: gemma3, gpt2, llama, qwen2, qwen3"),
-        ("lama", sizes, tensors, {}, 'did you mean "llama"?'),
-        ("llama", {k: v for k, v in sizes.items() if k != "block_count"}, tensors, {}, "lacks llama.block_count"),
-        ("llama", sizes | {"expert_count": 8}, tensors, {}, "unknown key llama.expert_count (8)"),
-        ("llama", sizes | {"logit_scale": 2.0}, tensors, {}, "unknown key llama.logit_scale"),
-        ("llama", sizes | {"block_count": 4}, tensors, {}, "llama.block_count is 4, but its tensors say 3"),
-        ("llama", sizes | {"embedding_length": 32}, tensors, {}, "embedding_length is 32, but its tensors say 64"),
-        ("llama", sizes | {"attention.head_count_kv": [2, 1, 2]}, tensors, {}, "head_count_kv is [2, 1, 2]"),
-        ("llama", sizes | {"attention.head_count": "four"}, tensors, {}, "head_count is 'four', expected one positive"),
-        ("llama", sizes | {"attention.head_count": 5}, tensors, {}, "attn_q.weight of shape (64, 64) does not fit"),
-        ("llama", sizes | {"feed_forward_length": 100}, tensors, {}, "wrong shape"),
-        ("llama", sizes | {"rope.dimension_count": 8}, tensors, {}, "rope.dimension_count is 8, but the heads are 16"),
-        ("llama", sizes | {"rope.scaling.type": "yarn"}, tensors, {}, "rope_type 'yarn' is not computed here"),
-        ("llama", sizes | {"attention.causal": False}, tensors, {}, "is an encoder"),
-        ("llama", sizes, tensors | {"rope_freqs.weight": np.linspace(1, 5, 8, dtype=np.float32)}, {}, "Llama 3's"),
-        ("llama", sizes, tensors | {"rope_freqs.weight": np.ones(5, np.float32)}, {}, "has shape (5,), expected (8,)"),
-        ("llama", sizes, tensors | {"blk.0.attn_sinks": np.ones(4, np.float32)}, {}, "not known to this model (1): "
-                                                                                      "+ blk.0.attn_sinks"),
-        ("llama", sizes, without, {}, "missing (1): - model.layers.2.self_attn.v_proj.weight"),
-        ("llama", sizes, broken, {}, "tensor blk.0.attn_q.weight holds NaN"),
-        ("llama", sizes, {}, {}, "lacks the tensor token_embd.weight"),
-        ("llama", sizes, tensors, {"split.count": 3}, "is one of 3 parts"),
-    ]):
+    for number, (architecture, changed, arrays, more, message) in enumerate(
+        [
+            (
+                "phi3",
+                sizes,
+                tensors,
+                {},
+                "architecture 'phi3' is not supported; known: gemma3, gpt2, llama, qwen2, qwen3",
+            ),
+            ("lama", sizes, tensors, {}, 'did you mean "llama"?'),
+            ("llama", {k: v for k, v in sizes.items() if k != "block_count"}, tensors, {}, "lacks llama.block_count"),
+            ("llama", sizes | {"expert_count": 8}, tensors, {}, "unknown key llama.expert_count (8)"),
+            ("llama", sizes | {"logit_scale": 2.0}, tensors, {}, "unknown key llama.logit_scale"),
+            ("llama", sizes | {"block_count": 4}, tensors, {}, "llama.block_count is 4, but its tensors say 3"),
+            ("llama", sizes | {"embedding_length": 32}, tensors, {}, "embedding_length is 32, but its tensors say 64"),
+            ("llama", sizes | {"attention.head_count_kv": [2, 1, 2]}, tensors, {}, "head_count_kv is [2, 1, 2]"),
+            (
+                "llama",
+                sizes | {"attention.head_count": "four"},
+                tensors,
+                {},
+                "head_count is 'four', expected one positive",
+            ),
+            ("llama", sizes | {"attention.head_count": 5}, tensors, {}, "attn_q.weight of shape (64, 64) does not fit"),
+            ("llama", sizes | {"feed_forward_length": 100}, tensors, {}, "wrong shape"),
+            (
+                "llama",
+                sizes | {"rope.dimension_count": 8},
+                tensors,
+                {},
+                "rope.dimension_count is 8, but the heads are 16",
+            ),
+            ("llama", sizes | {"rope.scaling.type": "yarn"}, tensors, {}, "rope_type 'yarn' is not computed here"),
+            ("llama", sizes | {"attention.causal": False}, tensors, {}, "is an encoder"),
+            ("llama", sizes, tensors | {"rope_freqs.weight": np.linspace(1, 5, 8, dtype=np.float32)}, {}, "Llama 3's"),
+            (
+                "llama",
+                sizes,
+                tensors | {"rope_freqs.weight": np.ones(5, np.float32)},
+                {},
+                "has shape (5,), expected (8,)",
+            ),
+            (
+                "llama",
+                sizes,
+                tensors | {"blk.0.attn_sinks": np.ones(4, np.float32)},
+                {},
+                "not known to this model (1): + blk.0.attn_sinks",
+            ),
+            ("llama", sizes, without, {}, "missing (1): - model.layers.2.self_attn.v_proj.weight"),
+            ("llama", sizes, broken, {}, "tensor blk.0.attn_q.weight holds NaN"),
+            ("llama", sizes, {}, {}, "lacks the tensor token_embd.weight"),
+            ("llama", sizes, tensors, {"split.count": 3}, "is one of 3 parts"),
+        ]
+    ):
         path = write(tmp_path / f"{number}.gguf", architecture, changed, arrays, **more)
         assert message in refused(path), message
 
@@ -441,7 +527,8 @@ def test_smollm_speaks_through_the_face(smollm):
 
 def test_smollm_knows_its_template_and_its_stops(loaded):
     assert loaded.template.render([{"role": "user", "content": "Hi"}], answer=True).endswith(
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert loaded.tokenizer.settings["chat_template"] == loaded.template.source
     assert loaded.config["bos_token_id"] == 1 and loaded.config["eos_token_id"] == [2, 0]
     assert (loaded.tokenizer.bos, loaded.tokenizer.eos, loaded.tokenizer.pad) == (1, 2, 2)
@@ -457,7 +544,8 @@ SENTENCES = (
 def test_smollm_gives_the_logits_of_transformers(smollm, loaded):
     pytest.importorskip("accelerate")
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        smollm.parent, gguf_file=smollm.name, dtype=torch.float32).eval()
+        smollm.parent, gguf_file=smollm.name, dtype=torch.float32
+    ).eval()
     for sentence in SENTENCES:
         tokens = torch.tensor(loaded.tokenizer.encode([sentence]))
         expected = logits(model, tokens)
@@ -469,10 +557,23 @@ def test_smollm_gives_the_logits_of_transformers(smollm, loaded):
 def test_smollm_reads_text_as_transformers_does(smollm, loaded):
     theirs = transformers.AutoTokenizer.from_pretrained(smollm.parent, gguf_file=smollm.name)
     texts = [
-        *SENTENCES, "", " ", "  two  spaces ", "don't we'll I'M", "tabs\tand\r\nlines\n\n\n  indented\n", 
+        *SENTENCES,
+        "",
+        " ",
+        "  two  spaces ",
+        "don't we'll I'M",
+        "tabs\tand\r\nlines\n\n\n  indented\n",
         "3.14159 and 2024",
-        "Größe, naïve, Straße", "日本語のテキスト", "Привет, мир", "emoji 👩‍👩‍👧 ok", "مرحبا", "a\u0301 \u00a0 \u200b",
-        "<|endoftext|>x<|im_end|>", "<|im_start|>", "<repo_name>a/b<file_sep>", "def f(x):\n    return x**2  # 10%\n",
+        "Größe, naïve, Straße",
+        "日本語のテキスト",
+        "Привет, мир",
+        "emoji 👩‍👩‍👧 ok",
+        "مرحبا",
+        "a\u0301 \u00a0 \u200b",
+        "<|endoftext|>x<|im_end|>",
+        "<|im_start|>",
+        "<repo_name>a/b<file_sep>",
+        "def f(x):\n    return x**2  # 10%\n",
     ]
     for text in texts:
         ours = loaded.tokenizer.encode([text])[0]
@@ -485,8 +586,13 @@ def test_smollm_reads_text_as_transformers_does(smollm, loaded):
 
 @pytest.mark.slow
 def test_smollm_becomes_a_folder(loaded, tmp_path):
-    save_model(tmp_path / "smol", loaded.model, tokenizer=loaded.tokenizer, generation=loaded.generation,
-               extra=loaded.template.files())
+    save_model(
+        tmp_path / "smol",
+        loaded.model,
+        tokenizer=loaded.tokenizer,
+        generation=loaded.generation,
+        extra=loaded.template.files(),
+    )
     again = load_model(tmp_path / "smol")
     tokens = torch.tensor(again.tokenizer.encode([SENTENCES[1]]))
     assert tokens.tolist() == loaded.tokenizer.encode([SENTENCES[1]])

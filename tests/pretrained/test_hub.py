@@ -16,9 +16,17 @@ from formers.registry import locate
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 FILES = {
-    "a" * 40: {"config.json": b'{"v": 2}', "model.safetensors": b"new", "source.spm": b"s", "README.md": b"#",
-               "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"o", "tokenizer.json": b"{}",
-               "model-Q8_0.gguf": b"gguf", "quantised/model-Q4_0.gguf": b"more"},
+    "a" * 40: {
+        "config.json": b'{"v": 2}',
+        "model.safetensors": b"new",
+        "source.spm": b"s",
+        "README.md": b"#",
+        "pytorch_model.bin": b"pickle",
+        "onnx/model.safetensors": b"o",
+        "tokenizer.json": b"{}",
+        "model-Q8_0.gguf": b"gguf",
+        "quantised/model-Q4_0.gguf": b"more",
+    },
     "b" * 40: {"config.json": b'{"v": 1}', "model.safetensors": b"old"},
 }
 
@@ -60,8 +68,13 @@ class Handler(BaseHTTPRequestHandler):
         if commit is None or name not in FILES[commit]:
             return self.refuse("EntryNotFound")
         body = FILES[commit][name]
-        return self.answer(200, body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=commit,
-                           Content_Type="application/octet-stream")
+        return self.answer(
+            200,
+            body,
+            ETag=f'"{hashlib.sha1(body).hexdigest()}"',
+            X_Repo_Commit=commit,
+            Content_Type="application/octet-stream",
+        )
 
     do_HEAD = do_GET
 
@@ -70,12 +83,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def about(self, commit):
         names = [{"rfilename": name} for name in FILES[commit]]
-        return {"id": "team/model", "modelId": "team/model", "sha": commit, "private": False, "tags": [],
-                "downloads": 0, "likes": 0, "siblings": names}
+        return {
+            "id": "team/model",
+            "modelId": "team/model",
+            "sha": commit,
+            "private": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "siblings": names,
+        }
 
     def tree(self, commit):
-        return [{"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
-                for name, body in FILES[commit].items()]
+        return [
+            {"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+            for name, body in FILES[commit].items()
+        ]
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ from formers.text.tokenizer import train_bpe
 
 STACK = StackConfig(dim=16, layers=2, heads=2, hidden=24, activation="relu", norm_first=False, dropout=0.1)
 MARIAN = TransformerConfig(
-    encoder=STACK, decoder=STACK, vocab=40, length=32, positions="split_sinusoidal", scale_embedding=True,
+    encoder=STACK,
+    decoder=STACK,
+    vocab=40,
+    length=32,
+    positions="split_sinusoidal",
+    scale_embedding=True,
     logit_bias=True,
 )
 NATIVE = dataclasses.replace(MARIAN, positions="rotary", logit_bias=False)
@@ -107,15 +112,19 @@ def test_loaded_models_can_be_trained(tmp_path):
     assert all(each.requires_grad and each.grad is not None for each in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "tensor", "message"), [
-    ("extra", torch.zeros(1), r"not known to this model \(1\): \+ extra"),
-    ("encoder.layers.0.fc1.bias", None, r"missing \(1\): - model\.encoder\.layers\.0\.fc1\.bias"),
-    ("decoder.layers.1.fc2.bias", torch.zeros(3), r"wrong shape \(1\): .*fc2\.bias \(3,\) for .* \(16,\)"),
-    ("encoder.layers.5.fc1.bias", torch.zeros(24), r"not known to this model \(1\)"),
-    ("encoder.embed_tokens.weight", torch.zeros(40, 16), r"tied but different \(1\)"),
-    ("encoder.embed_positions.weight", torch.zeros(32, 16), "computed differently"),
-    ("decoder.embed_positions.weight", sinusoids(32, 16), "computed differently"),
-], ids=["extra", "missing", "shape", "extra-layer", "tie", "positions", "interleaved-positions"])
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("extra", torch.zeros(1), r"not known to this model \(1\): \+ extra"),
+        ("encoder.layers.0.fc1.bias", None, r"missing \(1\): - model\.encoder\.layers\.0\.fc1\.bias"),
+        ("decoder.layers.1.fc2.bias", torch.zeros(3), r"wrong shape \(1\): .*fc2\.bias \(3,\) for .* \(16,\)"),
+        ("encoder.layers.5.fc1.bias", torch.zeros(24), r"not known to this model \(1\)"),
+        ("encoder.embed_tokens.weight", torch.zeros(40, 16), r"tied but different \(1\)"),
+        ("encoder.embed_positions.weight", torch.zeros(32, 16), "computed differently"),
+        ("decoder.embed_positions.weight", sinusoids(32, 16), "computed differently"),
+    ],
+    ids=["extra", "missing", "shape", "extra-layer", "tie", "positions", "interleaved-positions"],
+)
 def test_weights_that_do_not_fit(name, tensor, message, tmp_path):
     save_model(tmp_path, model_of(MARIAN))
     name = name if name == "extra" else f"model.{name}"

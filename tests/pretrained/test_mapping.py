@@ -8,17 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formers.errors import CheckpointError
-from formers.pretrained.mapping import (
-    POINTWISE,
-    ROW,
-    TRANSPOSED,
-    Rule,
-    constant,
-    dropped,
-    tied,
-    to_ours,
-    to_theirs,
-)
+from formers.pretrained.mapping import POINTWISE, ROW, TRANSPOSED, Rule, constant, dropped, tied, to_ours, to_theirs
 
 TABLE = [
     ("wte.weight", "embedding.weight"),

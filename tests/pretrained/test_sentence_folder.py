@@ -64,8 +64,9 @@ def test_written_folders_open_there_with_equal_vectors_and_here_again(name, tmp_
 
 def test_prompts_are_kept_and_may_be_left_out_of_the_pooling(tmp_path):
     theirs = pytest.importorskip("sentence_transformers")
-    settings = SentenceSettings(prompts={"query": "two men: ", "plain": ""}, default_prompt="query",
-                                include_prompt=False, similarity="dot")
+    settings = SentenceSettings(
+        prompts={"query": "two men: ", "plain": ""}, default_prompt="query", include_prompt=False, similarity="dot"
+    )
     encoder(SentenceHead(), settings).save(tmp_path)
     reference, ours = theirs.SentenceTransformer(str(tmp_path), device="cpu"), formers.load(tmp_path)
     assert ours.settings.similarity == reference.similarity_fn_name == "dot"
@@ -98,8 +99,12 @@ def test_an_old_layout_with_the_encoder_in_a_subfolder(tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "config_sentence_transformers.json").unlink()
     (tmp_path / "0_Transformer").mkdir()
-    for file in [*tmp_path.glob("*.safetensors"), *tmp_path.glob("tokenizer*"), tmp_path / "config.json",
-                 tmp_path / "sentence_bert_config.json"]:
+    for file in [
+        *tmp_path.glob("*.safetensors"),
+        *tmp_path.glob("tokenizer*"),
+        tmp_path / "config.json",
+        tmp_path / "sentence_bert_config.json",
+    ]:
         shutil.move(file, tmp_path / "0_Transformer" / file.name)
     np.testing.assert_array_equal(formers.load(tmp_path).encode(TEXTS), made.encode(TEXTS))
 
@@ -138,7 +143,8 @@ FAULTS = {
     "names a folder outside": lambda f: entries(f / "modules.json", 1, path="../1_Pooling"),
     "not a list of modules": lambda f: (f / "modules.json").write_text("{}[]"),
     "no Pooling module": lambda f: (f / "modules.json").write_text(
-        '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}]'),
+        '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}]'
+    ),
     "pooling 'lasttoken' is not supported": lambda f: change(f / "1_Pooling/config.json", pooling_mode="lasttoken"),
     "pools vectors of 99": lambda f: change(f / "1_Pooling/config.json", word_embedding_dimension=99),
     "activation_function evil.run": lambda f: change(f / "2_Dense/config.json", activation_function="evil.run"),
@@ -146,9 +152,11 @@ FAULTS = {
     "from 17 .in_features.": lambda f: change(f / "2_Dense/config.json", in_features=17),
     "the weights of": lambda f: change(f / "2_Dense/config.json", out_features=9),
     "similarity_fn_name 'cosin'.*cosine": lambda f: change(
-        f / "config_sentence_transformers.json", similarity_fn_name="cosin"),
+        f / "config_sentence_transformers.json", similarity_fn_name="cosin"
+    ),
     "default_prompt_name 'q' is none": lambda f: change(
-        f / "config_sentence_transformers.json", default_prompt_name="q", prompts={"query": ""}),
+        f / "config_sentence_transformers.json", default_prompt_name="q", prompts={"query": ""}
+    ),
     "max_seq_length 0": lambda f: change(f / "sentence_bert_config.json", max_seq_length=0),
     "1_Pooling has no config.json": lambda f: (f / "1_Pooling/config.json").unlink(),
 }
@@ -164,8 +172,10 @@ def test_a_fault_is_one_line(message, tmp_path):
 
 
 def test_reading_gives_what_was_written(tmp_path):
-    made = encoder(SentenceHead(("mean",), [dense(), Normalise()]),
-                   SentenceSettings(length=9, prompts={"a": "b"}, similarity="euclidean"))
+    made = encoder(
+        SentenceHead(("mean",), [dense(), Normalise()]),
+        SentenceSettings(length=9, prompts={"a": "b"}, similarity="euclidean"),
+    )
     made.save(tmp_path)
     head, settings, note = read_sentence_folder(tmp_path, DIM)
     assert (head.poolings, settings, note) == (("mean",), made.settings, "")

@@ -13,8 +13,10 @@ from formers.decoding.generate import complete
 from formers.decoding.strategies import Greedy
 from formers.models.causal import CausalConfig, CausalLM
 
-STORY = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
-         "One day, she saw a big, red ball.")
+STORY = (
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
+    "One day, she saw a big, red ball."
+)
 START = 1  # <s>
 
 
@@ -47,13 +49,33 @@ def read_model(path):
 
     head_dim = dim // heads
     tables = {"embedding": take(vocab, dim), "norm_attention": take(layers, dim)}
-    tables |= {"q": take(layers, heads * head_dim, dim), "k": take(layers, kv_heads * head_dim, dim),
-               "v": take(layers, kv_heads * head_dim, dim), "o": take(layers, dim, heads * head_dim)}
-    tables |= {"norm_feed_forward": take(layers, dim), "gate": take(layers, hidden, dim),
-               "down": take(layers, dim, hidden), "up": take(layers, hidden, dim), "norm": take(dim)}
+    tables |= {
+        "q": take(layers, heads * head_dim, dim),
+        "k": take(layers, kv_heads * head_dim, dim),
+        "v": take(layers, kv_heads * head_dim, dim),
+        "o": take(layers, dim, heads * head_dim),
+    }
+    tables |= {
+        "norm_feed_forward": take(layers, dim),
+        "gate": take(layers, hidden, dim),
+        "down": take(layers, dim, hidden),
+        "up": take(layers, hidden, dim),
+        "norm": take(dim),
+    }
     assert at + 2 * length * head_dim // 2 == len(numbers)  # the rest are the cosines and sines of its positions
-    stack = StackConfig(dim=dim, layers=layers, heads=heads, kv_heads=kv_heads, hidden=hidden, norm="rms",
-                        norm_eps=1e-5, activation="silu", gated=True, bias="", feed_forward_bias=False)
+    stack = StackConfig(
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        hidden=hidden,
+        norm="rms",
+        norm_eps=1e-5,
+        activation="silu",
+        gated=True,
+        bias="",
+        feed_forward_bias=False,
+    )
     model = CausalLM(CausalConfig(stack=stack, vocab=vocab, length=length)).eval()
     state = {"embedding.weight": tables["embedding"], "stack.norm.weight": tables["norm"]}
     for i in range(layers):

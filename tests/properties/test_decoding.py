@@ -45,9 +45,7 @@ class Toy:
 def real() -> Transformer:
     torch.manual_seed(1)
     stack = StackConfig(dim=16, layers=2, hidden=24, heads=2)
-    config = TransformerConfig(
-        encoder=stack, decoder=stack, vocab=VOCAB, tied=False, final_norm=True, logit_bias=True
-    )
+    config = TransformerConfig(encoder=stack, decoder=stack, vocab=VOCAB, tied=False, final_norm=True, logit_bias=True)
     model = Transformer(config)
     for parameter in model.parameters():
         if parameter.ndim > 1:

@@ -24,9 +24,7 @@ stacks = st.fixed_dictionaries(
 
 def make(choices=(), seed=0, **arguments):
     torch.manual_seed(seed)
-    stack = Stack(
-        StackConfig(**{"dim": 16, "layers": 2, "heads": 4, "hidden": 24, **dict(choices)}), **arguments
-    )
+    stack = Stack(StackConfig(**{"dim": 16, "layers": 2, "heads": 4, "hidden": 24, **dict(choices)}), **arguments)
     for name, parameter in stack.named_parameters():
         nn.init.normal_(parameter, 1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.3)
     return stack.eval()
@@ -97,9 +95,7 @@ def test_grouped_heads_are_multi_head_attention_with_shared_keys(kv_heads):
     grouped, full = Attention(16, 4, kv_heads=kv_heads), Attention(16, 4)
     state = grouped.state_dict()
     for name in ("k.weight", "k.bias", "v.weight", "v.bias"):
-        state[name] = (
-            state[name].unflatten(0, (kv_heads, 4)).repeat_interleave(4 // kv_heads, 0).flatten(0, 1)
-        )
+        state[name] = state[name].unflatten(0, (kv_heads, 4)).repeat_interleave(4 // kv_heads, 0).flatten(0, 1)
     full.load_state_dict(state)
     x = torch.randn(2, 5, 16)
     for mask in (None, "causal"):

@@ -31,8 +31,12 @@ def network(form: str = "rotary", *, vocab: int, length: int = 48, seed: int = 0
     """Double precision: the same in any batch."""
     stack = StackConfig(dim=16, layers=2, heads=4, kv_heads=2, hidden=24)
     config = CausalConfig(
-        stack=stack, vocab=vocab, length=length, positions="learned" if form == "learned" else "rotary",
-        windows=(4, 0) if form == "windows" else (), tied=False,
+        stack=stack,
+        vocab=vocab,
+        length=length,
+        positions="learned" if form == "learned" else "rotary",
+        windows=(4, 0) if form == "windows" else (),
+        tied=False,
     )
     torch.manual_seed(seed)
     model = CausalLM(config)

@@ -21,12 +21,32 @@ from formers.recipe import load_recipe
 from formers.registry import locate, prepare
 from formers.training import Evaluated, Finished, Started, Stepped
 
-DATA = ["data.count=300", "data.held_out=20", "data.vocab=300", "data.tokens_per_batch=256", "task.decoded=0",
-        "model.dim=32", "model.hidden=64", "train.threads=1", "train.precision=fp32", "train.monitor=loss",
-        "train.sample_every=0", "train.log_every=5", "train.warmup=5"]
+DATA = [
+    "data.count=300",
+    "data.held_out=20",
+    "data.vocab=300",
+    "data.tokens_per_batch=256",
+    "task.decoded=0",
+    "model.dim=32",
+    "model.hidden=64",
+    "train.threads=1",
+    "train.precision=fp32",
+    "train.monitor=loss",
+    "train.sample_every=0",
+    "train.log_every=5",
+    "train.warmup=5",
+]
 BASE = [*DATA, "train.steps=25", "train.rate=0.01", "train.evaluate_every=0", "train.save_every=0"]
-USUAL = [*DATA, "data.seed=3", "train.steps=12", "train.save_every=3", "train.evaluate_every=6", "train.average=0.9",
-         "train.epsilon=0.001", "model.dropout=0.2"]
+USUAL = [
+    *DATA,
+    "data.seed=3",
+    "train.steps=12",
+    "train.save_every=3",
+    "train.evaluate_every=6",
+    "train.average=0.9",
+    "train.epsilon=0.001",
+    "model.dropout=0.2",
+]
 LORA = ["adapter.kind=lora", "adapter.rank=4", "adapter.dropout=0.1"]
 
 
@@ -66,13 +86,19 @@ def scores(system):
         return system.model.eval()(tokens, tokens).log_softmax(-1)
 
 
-@pytest.mark.parametrize(("more", "files", "most"), [
-    ((*LORA, 'adapter.targets=["q", "v"]'), {"adapter_config.json", "adapter_model.safetensors"}, 0.15),
-    (("adapter.kind=lora", 'adapter.targets=["all-linear"]', "adapter.rank_stabilised=true"),
-     {"adapter_config.json", "adapter_model.safetensors"}, 0.6),
-    (("adapter.kind=bitfit",), {"changes.json", "changes.safetensors"}, 0.05),
-    (("adapter.kind=head",), {"changes.json", "changes.safetensors"}, 0.3),
-])
+@pytest.mark.parametrize(
+    ("more", "files", "most"),
+    [
+        ((*LORA, 'adapter.targets=["q", "v"]'), {"adapter_config.json", "adapter_model.safetensors"}, 0.15),
+        (
+            ("adapter.kind=lora", 'adapter.targets=["all-linear"]', "adapter.rank_stabilised=true"),
+            {"adapter_config.json", "adapter_model.safetensors"},
+            0.6,
+        ),
+        (("adapter.kind=bitfit",), {"changes.json", "changes.safetensors"}, 0.05),
+        (("adapter.kind=head",), {"changes.json", "changes.safetensors"}, 0.3),
+    ],
+)
 def test_a_run_saves_what_learned_and_opens_as_a_whole(base, tmp_path, more, files, most):
     before = scores(formers.load(base))
     events = train(tmp_path / "run", base, *more, "train.rate=0.01", "train.average=0.0", "train.evaluate_every=1")
@@ -99,7 +125,8 @@ def test_a_run_saves_what_learned_and_opens_as_a_whole(base, tmp_path, more, fil
     learned = load_file(saved / "training.safetensors")
     learned = {name: value for name, value in learned.items() if name.startswith("weight.")}
     assert {name.removeprefix("weight.") for name in learned} == {
-        name for name, weight in parameters.items() if weight.requires_grad}
+        name for name, weight in parameters.items() if weight.requires_grad
+    }
     with torch.no_grad():
         for name, value in learned.items():
             parameters[name.removeprefix("weight.")].copy_(value)
@@ -109,14 +136,35 @@ def test_a_run_saves_what_learned_and_opens_as_a_whole(base, tmp_path, more, fil
 
 
 def test_lora_learns_with_a_share_of_the_weights(base, tmp_path):
-    pairs = ["en\tde", "I ate an apple\tIch habe einen Apfel gegessen", "The dog sleeps.\tDer Hund schläft.",
-             "We see the house.\tWir sehen das Haus.", "Do you read?\tLiest du?", "She drinks tea.\tSie trinkt Tee.",
-             "He is tall.\tEr ist groß.", "They go home.\tSie gehen nach Hause.", "It rains.\tEs regnet."]
+    pairs = [
+        "en\tde",
+        "I ate an apple\tIch habe einen Apfel gegessen",
+        "The dog sleeps.\tDer Hund schläft.",
+        "We see the house.\tWir sehen das Haus.",
+        "Do you read?\tLiest du?",
+        "She drinks tea.\tSie trinkt Tee.",
+        "He is tall.\tEr ist groß.",
+        "They go home.\tSie gehen nach Hause.",
+        "It rains.\tEs regnet.",
+    ]
     (tmp_path / "eight.tsv").write_text("\n".join(pairs) + "\n", encoding="utf-8")
-    events = train(tmp_path / "run", base, "adapter.kind=lora", 'adapter.targets=["all-linear"]', "adapter.rank=8",
-                   f"data.train={tmp_path / 'eight.tsv'}", f"data.validation={tmp_path / 'eight.tsv'}", "data.count=0",
-                   "model.dropout=0.0", "task.label_smoothing=0.0", "train.steps=120", "train.rate=0.02",
-                   "train.evaluate_every=120", "train.save_every=0", "train.average=0.0")
+    events = train(
+        tmp_path / "run",
+        base,
+        "adapter.kind=lora",
+        'adapter.targets=["all-linear"]',
+        "adapter.rank=8",
+        f"data.train={tmp_path / 'eight.tsv'}",
+        f"data.validation={tmp_path / 'eight.tsv'}",
+        "data.count=0",
+        "model.dropout=0.0",
+        "task.label_smoothing=0.0",
+        "train.steps=120",
+        "train.rate=0.02",
+        "train.evaluate_every=120",
+        "train.save_every=0",
+        "train.average=0.0",
+    )
     started = next(event for event in events if isinstance(event, Started))
     assert started.trainable < 0.45 * started.parameters
     first = next(event for event in events if isinstance(event, Stepped)).loss
@@ -156,8 +204,9 @@ def test_a_killed_run_ends_with_the_very_same_adapter(base, tmp_path):
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     train(tmp_path / "whole", base, *LORA)
-    killed = subprocess.Popen(command(tmp_path / "killed"), env=environment, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        command(tmp_path / "killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + 120
     while time.monotonic() < until and not checkpoint(tmp_path / "killed", 3).is_dir():
         time.sleep(0.01)
@@ -187,19 +236,34 @@ def test_another_model_in_its_place_is_noticed(base, tmp_path):
     formers.load(base).save(tmp_path / "base")
     train(tmp_path / "run", tmp_path / "base", *LORA, "train.steps=3")
     weights = load_file(tmp_path / "base" / "model.safetensors")
-    save_file({name: weight * 1.01 for name, weight in weights.items()}, tmp_path / "base" / "model.safetensors",
-              {"format": "pt"})
+    save_file(
+        {name: weight * 1.01 for name, weight in weights.items()},
+        tmp_path / "base" / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(CheckpointError, match="the weights that do not learn differ"):
         train(tmp_path / "run", tmp_path / "base", *LORA)
 
 
 def test_conversations_are_written_and_ended_as_they_were_learned(tmp_path):
-    sizes = ["model.dim=32", "model.layers=2", "model.hidden=48", "model.heads=2", "train.threads=1",
-             "train.precision=fp32", "train.evaluate_every=0", "train.sample_every=0", "train.save_every=0"]
+    sizes = [
+        "model.dim=32",
+        "model.layers=2",
+        "model.hidden=48",
+        "model.heads=2",
+        "train.threads=1",
+        "train.precision=fp32",
+        "train.evaluate_every=0",
+        "train.sample_every=0",
+        "train.save_every=0",
+    ]
     small = ["data.count=40", "data.held_out=8", "data.tokens_per_batch=512", "task.answered=0", "train.steps=3"]
     list(formers.train("language", [*sizes, "data.vocab=300", "train.steps=3"], run=tmp_path / "base"))
-    list(formers.train("language/instruct", [*sizes, *small, f"model.start={tmp_path / 'base'}", *LORA],
-                       run=tmp_path / "run"))
+    list(
+        formers.train(
+            "language/instruct", [*sizes, *small, f"model.start={tmp_path / 'base'}", *LORA], run=tmp_path / "run"
+        )
+    )
     base, opened = formers.load(tmp_path / "base"), formers.load(tmp_path / "run")
     assert base.template is None and "Assistant:" in opened.template.source
     recipe = load_recipe(tmp_path / "run" / "recipe.toml")
@@ -210,6 +274,11 @@ def test_conversations_are_written_and_ended_as_they_were_learned(tmp_path):
     with torch.no_grad():
         assert not torch.equal(opened.model(tokens), base.model(tokens))
     # preferences on top: the adapter of the first run is part of the model that the second adapts
-    list(formers.train("language/preferences", [*sizes, "data.count=20", "data.held_out=4", "train.steps=2", *LORA,
-                                                f"model.start={tmp_path / 'run'}"], run=tmp_path / "second"))
+    list(
+        formers.train(
+            "language/preferences",
+            [*sizes, "data.count=20", "data.held_out=4", "train.steps=2", *LORA, f"model.start={tmp_path / 'run'}"],
+            run=tmp_path / "second",
+        )
+    )
     assert formers.load(tmp_path / "second").template.source == opened.template.source

@@ -30,17 +30,46 @@ def test_lora_on_smollm_trains_and_gives_the_same_logits_in_peft(smollm, tmp_pat
     peft = pytest.importorskip("peft", reason="the reference for adapters")
     transformers = pytest.importorskip("transformers", reason="the reference for models")
     pytest.importorskip("accelerate", reason="transformers reads GGUF files with it")
-    rows = [{"messages": [{"role": "user", "content": f"Is {colour} warm or cold?"},
-                          {"role": "assistant", "content": answer}]} for colour, answer in ANSWERS.items()]
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Is {colour} warm or cold?"},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+        for colour, answer in ANSWERS.items()
+    ]
     data = tmp_path / "colours.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    events = list(formers.train("language/instruct", [
-        f"model.start={smollm}", f"data.train={data}", f"data.validation={data}", "data.count=0", "data.length=128",
-        "data.tokens_per_batch=256", "task.answered=0", "task.samples=[]", "adapter.kind=lora", "adapter.rank=8",
-        'adapter.targets=["q", "v", "down"]', "adapter.rank_stabilised=true", "train.steps=6", "train.rate=0.001",
-        "train.warmup=0", "train.schedule=constant", "train.evaluate_every=0", "train.save_every=0",
-        "train.sample_every=0", "train.log_every=1", "train.precision=fp32",
-    ], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "language/instruct",
+            [
+                f"model.start={smollm}",
+                f"data.train={data}",
+                f"data.validation={data}",
+                "data.count=0",
+                "data.length=128",
+                "data.tokens_per_batch=256",
+                "task.answered=0",
+                "task.samples=[]",
+                "adapter.kind=lora",
+                "adapter.rank=8",
+                'adapter.targets=["q", "v", "down"]',
+                "adapter.rank_stabilised=true",
+                "train.steps=6",
+                "train.rate=0.001",
+                "train.warmup=0",
+                "train.schedule=constant",
+                "train.evaluate_every=0",
+                "train.save_every=0",
+                "train.sample_every=0",
+                "train.log_every=1",
+                "train.precision=fp32",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     started = next(event for event in events if isinstance(event, Started))
     assert started.parameters > 134_000_000 and started.trainable < started.parameters / 50
     losses = [event.loss for event in events if isinstance(event, Stepped)]
@@ -54,7 +83,8 @@ def test_lora_on_smollm_trains_and_gives_the_same_logits_in_peft(smollm, tmp_pat
     with torch.no_grad():
         mine = opened.model(ids)
         reference = transformers.AutoModelForCausalLM.from_pretrained(
-            smollm.parent, gguf_file=smollm.name, dtype=torch.float32)
+            smollm.parent, gguf_file=smollm.name, dtype=torch.float32
+        )
         before = reference(ids).logits
         theirs = peft.PeftModel.from_pretrained(reference, folder).eval()(ids).logits
     assert (theirs - before).abs().max() > 0.1

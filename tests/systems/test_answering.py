@@ -124,15 +124,40 @@ def test_eight_questions_are_learned_by_heart(tmp_path):
     rows = []
     for name, place in (("Anna", "Rome"), ("Ben", "New York"), ("Clara", "Oslo"), ("David", "")):
         text = f"{name} sleeps. {name} lives in {place}." if place else f"{name} sleeps."
-        rows.append({"context": text, "question": f"Where does {name} live?", "answers": [place] if place else [],
-                     "answer_starts": [text.index(place)] if place else []})
-        rows.append({"context": text, "question": f"What does {name} do?", "answers": ["sleeps"],
-                     "answer_starts": [text.index("sleeps")]})
+        rows.append(
+            {
+                "context": text,
+                "question": f"Where does {name} live?",
+                "answers": [place] if place else [],
+                "answer_starts": [text.index(place)] if place else [],
+            }
+        )
+        rows.append(
+            {
+                "context": text,
+                "question": f"What does {name} do?",
+                "answers": ["sleeps"],
+                "answer_starts": [text.index("sleeps")],
+            }
+        )
     path = tmp_path / "eight.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    changes = [f"data.train={path}", f"data.validation={path}", "model.dim=32", "model.hidden=64", "model.dropout=0.0",
-               "model.layers=2", "model.heads=2", "data.vocab=100", "train.steps=100", "train.rate=0.005",
-               "train.warmup=10", "train.evaluate_every=100", "train.precision=fp32", "train.sample_every=0"]
+    changes = [
+        f"data.train={path}",
+        f"data.validation={path}",
+        "model.dim=32",
+        "model.hidden=64",
+        "model.dropout=0.0",
+        "model.layers=2",
+        "model.heads=2",
+        "data.vocab=100",
+        "train.steps=100",
+        "train.rate=0.005",
+        "train.warmup=10",
+        "train.evaluate_every=100",
+        "train.precision=fp32",
+        "train.sample_every=0",
+    ]
     events = list(formers.train("answering", changes, run=tmp_path / "run"))
     metrics = next(each for each in events if isinstance(each, Evaluated)).metrics
     assert metrics["exact_match"] == 1.0 and metrics["f1_unanswerable"] == 1.0 and metrics["loss"] < 0.05

@@ -62,12 +62,16 @@ def test_answers_are_those_of_the_whole_conversation(chat):
 def test_messages_and_their_form(chat):
     answers = [chat.answer(text) for text in SAY[:2]]
     assert chat.messages == [
-        {"role": "system", "content": "Be kind."}, {"role": "user", "content": SAY[0]},
-        {"role": "assistant", "content": answers[0]}, {"role": "user", "content": SAY[1]},
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": SAY[0]},
+        {"role": "assistant", "content": answers[0]},
+        {"role": "user", "content": SAY[1]},
         {"role": "assistant", "content": answers[1]},
     ]
-    assert chat.last.encoded == chat.language.tokenizer.encode_plain([chat.language.template.render(
-        chat.messages[:-1], answer=True)])[0]
+    assert (
+        chat.last.encoded
+        == chat.language.tokenizer.encode_plain([chat.language.template.render(chat.messages[:-1], answer=True)])[0]
+    )
     assert chat.language.tokenizer.rules.token_to_id("<|im_end|>") in chat.writer.ends
 
 
@@ -87,8 +91,9 @@ def test_an_interrupted_answer_stays_as_far_as_it_came(chat, pieces):
     with closing(chat.say(SAY[1])) as saying:
         said = "".join(next(saying) for _ in range(pieces))
     assert chat.result is None
-    assert chat.messages == before + ([] if not pieces else [
-        {"role": "user", "content": SAY[1]}, {"role": "assistant", "content": said}])
+    assert chat.messages == before + (
+        [] if not pieces else [{"role": "user", "content": SAY[1]}, {"role": "assistant", "content": said}]
+    )
     assert chat.prefix.cache.length == len(chat.prefix.tokens)
     kept = Chat(chat.language, system=chat.system, messages=chat.messages if pieces else [], **chat.options)
     if not pieces:  # as if nothing had been asked

@@ -21,8 +21,14 @@ CHOICES = ["he walks into the house", "the sea is blue", "a dog", "the door open
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("choice")
     tokenizer = train_word_pieces([QUESTION, *CHOICES], 80)
-    config = transformers.BertConfig(vocab_size=tokenizer.vocab, hidden_size=16, num_hidden_layers=2,
-                                     num_attention_heads=2, intermediate_size=24, max_position_embeddings=32)
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.vocab,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+    )
     reference = transformers.BertForMultipleChoice(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -38,8 +44,15 @@ def test_the_numbers_of_the_reference(folder):
     assert isinstance(chooser, Chooser)
     theirs = transformers.BertForMultipleChoice.from_pretrained(folder).eval()
     read = transformers.AutoTokenizer.from_pretrained(folder)
-    inputs = read([QUESTION] * 4, CHOICES, padding=True, truncation=True, max_length=32, return_tensors="pt",
-                  return_token_type_ids=True)
+    inputs = read(
+        [QUESTION] * 4,
+        CHOICES,
+        padding=True,
+        truncation=True,
+        max_length=32,
+        return_tensors="pt",
+        return_token_type_ids=True,
+    )
     with torch.no_grad():
         expected = theirs(**{name: each[None] for name, each in inputs.items()}).logits[0]
     found = chooser.choose(QUESTION, CHOICES)

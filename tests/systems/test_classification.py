@@ -69,7 +69,8 @@ def test_pairs_and_rerank():
     with pytest.raises(ConfigError, match='there is no label "great"'):
         one.rerank("a", ["b"], label="great")
     assert one.rerank("a", ["soup"], label="good")[0].score == pytest.approx(
-        plain_logits(one, "a", "soup").softmax(0)[2].item(), abs=1e-5)
+        plain_logits(one, "a", "soup").softmax(0)[2].item(), abs=1e-5
+    )
 
 
 def test_long_texts_are_cut_or_read_in_windows():
@@ -106,8 +107,9 @@ def test_faults():
 def test_the_activation_of_a_checkpoint():
     assert activation_of({}).endswith("Sigmoid")
     assert activation_of({"problem_type": "regression"}).endswith("Identity")
-    assert activation_of({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"},
-                          "problem_type": None}).endswith("Identity")
+    assert activation_of(
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}, "problem_type": None}
+    ).endswith("Identity")
     assert activation_of({"sbert_ce_default_activation_function": "torch.nn.Tanh"}) == "torch.nn.Tanh"
 
 

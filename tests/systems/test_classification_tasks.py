@@ -48,22 +48,26 @@ def test_losses():
     found = one.loss(batch)
     assert found.count == 6
     assert found.total.item() == pytest.approx(
-        6 * F.cross_entropy(logits, batch.answers, label_smoothing=0.1).item(), rel=1e-5)
+        6 * F.cross_entropy(logits, batch.answers, label_smoothing=0.1).item(), rel=1e-5
+    )
     assert found.parts["tokens"] == batches.tokens.lengths.sum()
     weighted, _ = task("one", weights=np.array([1.0, 2.0, 5.0]))
     found = weighted.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        F.cross_entropy(logits, batch.answers, weight=torch.tensor([1.0, 2.0, 5.0])).item(), rel=1e-5)
+        F.cross_entropy(logits, batch.answers, weight=torch.tensor([1.0, 2.0, 5.0])).item(), rel=1e-5
+    )
     several, batches = task("several")
     batch = batches.collate(range(6))
     found = several.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        F.binary_cross_entropy_with_logits(several.logits(batch), batch.answers.float()).item(), rel=1e-5)
+        F.binary_cross_entropy_with_logits(several.logits(batch), batch.answers.float()).item(), rel=1e-5
+    )
     number, batches = task("number")
     batch = batches.collate(range(6))
     found = number.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        ((number.logits(batch)[:, 0] - batch.answers) ** 2).mean().item(), rel=1e-5)
+        ((number.logits(batch)[:, 0] - batch.answers) ** 2).mean().item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["one", "several", "number"])
@@ -77,8 +81,10 @@ def test_evaluation_is_that_of_the_classifier(kind):
         assert found["accuracy"] == pytest.approx(np.mean(right))
         assert set(found) == {"loss", "accuracy", "f1", "matthews"}
     elif kind == "several":
-        right = [set(each.labels) == {n for n, a in zip(made.classifier.labels, answer, strict=True) if a}
-                 for each, answer in zip(said, batches.answers, strict=True)]
+        right = [
+            set(each.labels) == {n for n, a in zip(made.classifier.labels, answer, strict=True) if a}
+            for each, answer in zip(said, batches.answers, strict=True)
+        ]
         assert found["accuracy"] == pytest.approx(np.mean(right))
     else:
         numbers = [each.number for each in said]
@@ -101,8 +107,12 @@ def test_balanced_weights_make_all_labels_count_the_same():
 
 
 def test_what_a_recipe_may_say():
-    for fault, said in (({"kind": "two"}, 'task.kind "two"'), ({"pooling": "avg"}, 'task.pooling "avg"'),
-                        ({"class_weights": "yes"}, "task.class_weights"), ({"label_smoothing": 1.0}, "in [0, 1)")):
+    for fault, said in (
+        ({"kind": "two"}, 'task.kind "two"'),
+        ({"pooling": "avg"}, 'task.pooling "avg"'),
+        ({"class_weights": "yes"}, "task.class_weights"),
+        ({"label_smoothing": 1.0}, "in [0, 1)"),
+    ):
         with pytest.raises(ConfigError) as error:
             ClassificationConfig(**fault)
         assert said in str(error.value)
@@ -113,8 +123,12 @@ def test_frozen_layers_stay(tmp_path):
     assert any(line.startswith("frozen: the embeddings and the lowest 1 of 2 layers") for line in report)
     made.loss(batches.collate(batches.epoch(0)[0])).total.backward()
     encoder = made.model.encoder
-    still = [encoder.embedding.weight, encoder.positions.weight, encoder.norm.weight,
-             *encoder.stack.blocks[0].parameters()]
+    still = [
+        encoder.embedding.weight,
+        encoder.positions.weight,
+        encoder.norm.weight,
+        *encoder.stack.blocks[0].parameters(),
+    ]
     assert all(weight.grad is None for weight in still)
     assert all(weight.grad is not None for weight in encoder.stack.blocks[1].parameters())
     with pytest.raises(ConfigError, match=r"task.freeze \(3\) must be from 0 to 2"):
@@ -125,8 +139,9 @@ def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
     made = classifier("one")
     made.save(tmp_path / "model")
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": text, "label": NAMES["one"][i % 3]}) + "\n"
-                            for i, text in enumerate(TEXTS[:30])))
+    path.write_text(
+        "".join(json.dumps({"text": text, "label": NAMES["one"][i % 3]}) + "\n" for i, text in enumerate(TEXTS[:30]))
+    )
     given = [f"data.train={path}", f"model.start={tmp_path / 'model'}"]
     begun, _, report = prepare(sections(given), tmp_path, tmp_path / "model")
     assert begun.classifier.labels == NAMES["one"]
@@ -145,7 +160,8 @@ def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
 def test_a_label_of_validation_that_training_does_not_know(tmp_path):
     for name, labels in (("train", "ab"), ("validation", "ac")):
         (tmp_path / f"{name}.csv").write_text(
-            "text,label\n" + "".join(f"a text {i},{labels[i % 2]}\n" for i in range(10)))
+            "text,label\n" + "".join(f"a text {i},{labels[i % 2]}\n" for i in range(10))
+        )
     given = [f"data.train={tmp_path}/train.csv", f"data.validation={tmp_path}/validation.csv"]
     with pytest.raises(DataError, match=r'validation.csv, line 3: the label "c" is not among those learned \(the'):
         prepare(sections(given), tmp_path)
@@ -153,11 +169,22 @@ def test_a_label_of_validation_that_training_does_not_know(tmp_path):
 
 def test_eight_texts_are_learned_by_heart(tmp_path):
     path = tmp_path / "eight.csv"
-    path.write_text("text,label\n" + "".join(f"{text},{'xy'[i % 2]}\n" for i, text in enumerate(TEXTS[:8])
-                                             ).replace(", ", " "))
-    given = [*SMALL, f"data.train={path}", f"data.validation={path}", "train.steps=60", "train.warmup=5",
-             "train.rate=3e-3", "train.schedule=constant", "task.pooling=mean", "train.evaluate_every=60",
-             "model.dropout=0.0", "train.sample_every=0"]
+    path.write_text(
+        "text,label\n" + "".join(f"{text},{'xy'[i % 2]}\n" for i, text in enumerate(TEXTS[:8])).replace(", ", " ")
+    )
+    given = [
+        *SMALL,
+        f"data.train={path}",
+        f"data.validation={path}",
+        "train.steps=60",
+        "train.warmup=5",
+        "train.rate=3e-3",
+        "train.schedule=constant",
+        "task.pooling=mean",
+        "train.evaluate_every=60",
+        "model.dropout=0.0",
+        "train.sample_every=0",
+    ]
     list(formers.train("classification", given, run=tmp_path / "run"))
     made = formers.load(tmp_path / "run")
     assert made.model.config.pooling == "mean"
@@ -180,8 +207,9 @@ def test_minilm_begins_with_its_weights(tmp_path):
     from pathlib import Path
 
     place = Path(package.__file__).parent / "model"
-    made, batches, report = prepare(sections([f"model.start={place}", "data.length=32", "task.pooling=mean"]), tmp_path,
-                                    place)
+    made, batches, report = prepare(
+        sections([f"model.start={place}", "data.length=32", "task.pooling=mean"]), tmp_path, place
+    )
     assert made.model.encoder.config.vocab == 30522 and made.classifier.labels == ("negative", "positive")
     assert any("22,713,986 parameters, a new head of 2 label(s), mean pooling" in line for line in report)
     assert made.loss(batches.collate([0, 1])).total.item() > 0

@@ -193,16 +193,19 @@ def test_the_losses_are_those_of_sentence_transformers():
     assert theirs(symmetric, 2) == ours(in_batch(x[:2], symmetric=True))
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"objective": "softmx"}, 'task.objective "softmx" is not known'),
-    ({"pooling": "cls"}, 'task.pooling "cls" is not known'),
-    ({"concatenation": "u,w"}, 'task.concatenation "u,w" must be some of u, v'),
-    ({"concatenation": "u,u"}, "each once"),
-    ({"scale": 0.0}, "task.scale (0.0) must be a positive number"),
-    ({"dims": (4, 4)}, "task.dims [4, 4] must be different numbers"),
-    ({"dims": (4, 2), "weights": (1.0,)}, "task.weights [1.0] must be as many positive numbers"),
-    ({"chunk": -1}, "task.chunk (-1) must be at least 0"),
-])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"objective": "softmx"}, 'task.objective "softmx" is not known'),
+        ({"pooling": "cls"}, 'task.pooling "cls" is not known'),
+        ({"concatenation": "u,w"}, 'task.concatenation "u,w" must be some of u, v'),
+        ({"concatenation": "u,u"}, "each once"),
+        ({"scale": 0.0}, "task.scale (0.0) must be a positive number"),
+        ({"dims": (4, 4)}, "task.dims [4, 4] must be different numbers"),
+        ({"dims": (4, 2), "weights": (1.0,)}, "task.weights [1.0] must be as many positive numbers"),
+        ({"chunk": -1}, "task.chunk (-1) must be at least 0"),
+    ],
+)
 def test_faults(fields, message):
     with pytest.raises(ConfigError) as fault:
         EmbeddingConfig(**fields)

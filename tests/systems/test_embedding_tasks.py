@@ -18,10 +18,26 @@ from formers.metrics.correlation import spearman
 from formers.recipe import load_recipe
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped
 
-SMALL = ["model.dim=32", "model.heads=2", "model.layers=1", "model.hidden=48", "model.length=32", "model.dropout=0.0",
-         "data.vocab=200", "data.rows_per_batch=16", "data.count=160", "data.held_out=20", "train.precision=fp32",
-         "train.threads=1", "train.warmup=2", "train.schedule=constant", "train.sample_every=0", "train.log_every=2",
-         "train.evaluate_every=0", "train.save_every=3"]
+SMALL = [
+    "model.dim=32",
+    "model.heads=2",
+    "model.layers=1",
+    "model.hidden=48",
+    "model.length=32",
+    "model.dropout=0.0",
+    "data.vocab=200",
+    "data.rows_per_batch=16",
+    "data.count=160",
+    "data.held_out=20",
+    "train.precision=fp32",
+    "train.threads=1",
+    "train.warmup=2",
+    "train.schedule=constant",
+    "train.sample_every=0",
+    "train.log_every=2",
+    "train.evaluate_every=0",
+    "train.save_every=3",
+]
 
 
 def sources(folder: Path) -> dict[str, list[str]]:
@@ -29,8 +45,10 @@ def sources(folder: Path) -> dict[str, list[str]]:
     from formers.data.builtin.paraphrases import groups, scored
 
     texts = [row[0] for row in groups("train", 60, seed=1)]
-    pairs = [{"sentence1": a, "sentence2": b, "score": s, "label": "same" if s > 4 else "other" if s < 2 else "near"}
-             for a, b, s in scored("train", 90, seed=1)]
+    pairs = [
+        {"sentence1": a, "sentence2": b, "score": s, "label": "same" if s > 4 else "other" if s < 2 else "near"}
+        for a, b, s in scored("train", 90, seed=1)
+    ]
     three = [{"anchor": a[0], "positive": a[1], "negative": b[0]} for a, b in pairwise(texts)]
     for name, rows in (("pairs", pairs), ("triplets", three)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -110,8 +128,20 @@ def test_activations_of_one_chunk_only_are_held(tmp_path):
 
 @pytest.mark.parametrize("name", ["in_batch", "hard", "pairs", "softmax", "cosine", "cosent", "triplet"])
 def test_every_objective_learns(tmp_path, name):
-    events = list(formers.train("embedding", [*SMALL, *sources(tmp_path)[name], "train.steps=24", "train.rate=3e-3",
-                                              "train.save_every=0", "train.log_every=4"], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "embedding",
+            [
+                *SMALL,
+                *sources(tmp_path)[name],
+                "train.steps=24",
+                "train.rate=3e-3",
+                "train.save_every=0",
+                "train.log_every=4",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     losses = [event.loss for event in events if isinstance(event, Stepped)]
     assert losses[-1] < 0.9 * losses[0]
     assert isinstance(events[0], Reported) and isinstance(events[-1], Finished)
@@ -123,15 +153,27 @@ def test_a_run_goes_on_exactly(tmp_path, name):
     list(formers.train("embedding", [*changes, "train.steps=6"], run=tmp_path / "whole"))
     list(formers.train("embedding", [*changes, "train.steps=3"], run=tmp_path / "parts"))
     list(formers.train("embedding", [*changes, "train.steps=6"], run=tmp_path / "parts"))
-    whole, parts = (load_file(tmp_path / run / "checkpoints" / "000006" / "training.safetensors")
-                    for run in ("whole", "parts"))
+    whole, parts = (
+        load_file(tmp_path / run / "checkpoints" / "000006" / "training.safetensors") for run in ("whole", "parts")
+    )
     assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
     assert ("weight.matrix.weight" in whole) == (name == "softmax")
 
 
 def test_evaluation_and_samples(tmp_path):
-    events = list(formers.train("embedding", [*SMALL, "train.steps=2", "train.evaluate_every=2", "train.sample_every=2",
-                                              'task.samples=["A cop is reading."]'], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "embedding",
+            [
+                *SMALL,
+                "train.steps=2",
+                "train.evaluate_every=2",
+                "train.sample_every=2",
+                'task.samples=["A cop is reading."]',
+            ],
+            run=tmp_path / "run",
+        )
+    )
     (scores,) = [event.metrics for event in events if isinstance(event, Evaluated)]
     assert set(scores) == {"loss", "accuracy", "spearman", "pearson"}
     (sampled,) = [event for event in events if isinstance(event, Sampled)]
@@ -184,13 +226,16 @@ def test_the_report_and_its_warnings(tmp_path):
     assert any("no scored validation pairs" in line for line in lines)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    (["task.objective=cosine"], 'task.objective "cosine" learns from rows of scored, but data.rows is "groups"'),
-    (["data.tokens_per_batch=100"], "data.tokens_per_batch is 100, but must be 0 for task.objective in_batch"),
-    (["task.dims=[32]"], "task.dims [32] must be less than the width of the vectors, 32"),
-    (["data.length=33"], "data.length (33) must be from 1 to the model's length (32)"),
-    (["data.rows=triplets", 'data.negatives=["a", "b"]', "task.objective=triplet"], "data.negatives has 2 columns"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["task.objective=cosine"], 'task.objective "cosine" learns from rows of scored, but data.rows is "groups"'),
+        (["data.tokens_per_batch=100"], "data.tokens_per_batch is 100, but must be 0 for task.objective in_batch"),
+        (["task.dims=[32]"], "task.dims [32] must be less than the width of the vectors, 32"),
+        (["data.length=33"], "data.length (33) must be from 1 to the model's length (32)"),
+        (["data.rows=triplets", 'data.negatives=["a", "b"]', "task.objective=triplet"], "data.negatives has 2 columns"),
+    ],
+)
 def test_faults(tmp_path, changes, message):
     with pytest.raises(ConfigError) as fault:
         prepared(tmp_path, *changes)
@@ -202,7 +247,7 @@ def test_one_class_and_a_class_of_one_row_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     changes = [f"data.train={path}", "data.rows=labelled", "task.objective=softmax", "data.count=0"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    with pytest.raises(FormersError, match="have the class \"one\" in column"):
+    with pytest.raises(FormersError, match='have the class "one" in column'):
         prepared(tmp_path, *changes)
     rows[0]["label"], rows[5]["label"] = "rare", "two"  # row 0 is set aside
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -23,8 +23,14 @@ CONFIGS = {
     "gpt2": replace(FORMS["gpt2"], stack=replace(FORMS["gpt2"].stack, **SIZES, dropout=0.5), vocab=50, length=40),
     "llama": replace(FORMS["llama"], stack=replace(FORMS["llama"].stack, **SIZES, kv_heads=2), vocab=50, tied=False),
     "gemma3": CausalConfig(
-        stack=replace(FORMS["qwen3"].stack, **SIZES, kv_heads=1, head_dim=8), vocab=50, length=64, block="sandwich",
-        windows=(4, 0, 4), rotary_base=1e6, local_rotary_base=1e4, scale_embedding=True,
+        stack=replace(FORMS["qwen3"].stack, **SIZES, kv_heads=1, head_dim=8),
+        vocab=50,
+        length=64,
+        block="sandwich",
+        windows=(4, 0, 4),
+        rotary_base=1e6,
+        local_rotary_base=1e4,
+        scale_embedding=True,
     ),
 }
 TOKENS = torch.randint(50, (19,), generator=torch.Generator().manual_seed(3)).tolist()

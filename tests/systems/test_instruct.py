@@ -16,8 +16,16 @@ from formers.systems.chat import Chat
 from formers.training.events import Evaluated, Reported, Sampled
 from tests.text.templates import CHATML, GENERATION, byte_tokenizer
 
-TALKS = [("What is the sea?", "Water."), ("And a lake?", "Less water."), ("hello", "Hello you."), ("Who?", "Me."),
-         ("What is salt?", "White."), ("One or two?", "Two."), ("Is it late?", "No."), ("Sing!", "La la la.")]
+TALKS = [
+    ("What is the sea?", "Water."),
+    ("And a lake?", "Less water."),
+    ("hello", "Hello you."),
+    ("Who?", "Me."),
+    ("What is salt?", "White."),
+    ("One or two?", "Two."),
+    ("Is it late?", "No."),
+    ("Sing!", "La la la."),
+]
 SIZES = ["model.dim=64", "model.heads=4", "model.hidden=128", "model.layers=2", "model.length=64", "data.vocab=300"]
 QUIET = ["train.save_every=0", "train.precision=fp32", "task.samples=[]", "train.sample_every=0", "task.answered=0"]
 
@@ -36,8 +44,12 @@ def chatty(tmp_path):
     tokenizer = byte_tokenizer()
     sizes = CausalSizes(form="llama", dim=32, heads=2, hidden=64, layers=1, length=64)
     folder = tmp_path / "base"
-    save_model(folder, CausalLM(sizes.config(tokenizer.vocab)), tokenizer=tokenizer,
-               extra={"chat_template.jinja": CHATML.encode()})
+    save_model(
+        folder,
+        CausalLM(sizes.config(tokenizer.vocab)),
+        tokenizer=tokenizer,
+        extra={"chat_template.jinja": CHATML.encode()},
+    )
     return folder
 
 
@@ -47,10 +59,25 @@ def prepared(tmp_path, *changes):
 
 
 def test_eight_conversations_are_learned_by_heart(tmp_path, talks):
-    events = list(formers.train("language/instruct", [
-        *SIZES, *QUIET, f"data.train={talks}", f"data.validation={talks}", "data.count=0", "train.steps=120",
-        "train.rate=0.005", "train.warmup=10", "train.evaluate_every=120", "train.sample_every=120", "task.answered=8",
-    ], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "language/instruct",
+            [
+                *SIZES,
+                *QUIET,
+                f"data.train={talks}",
+                f"data.validation={talks}",
+                "data.count=0",
+                "train.steps=120",
+                "train.rate=0.005",
+                "train.warmup=10",
+                "train.evaluate_every=120",
+                "train.sample_every=120",
+                "task.answered=8",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     assert isinstance(events[0], Reported) and any("loss: on" in line for line in events[0].lines)
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["loss"] < 0.05 and found["accuracy"] == 1 and found["exact_match"] == 1
@@ -137,8 +164,9 @@ def test_the_tokenizer_of_a_run_is_kept(tmp_path, talks):
 
 
 def test_builtin_recipe_prepares_and_answers_before_training(tmp_path):
-    recipe = load_recipe("language/instruct", [*SIZES, "data.count=60", "data.held_out=10", "task.answered=4",
-                                               "task.sample_tokens=3"])
+    recipe = load_recipe(
+        "language/instruct", [*SIZES, "data.count=60", "data.held_out=10", "task.answered=4", "task.sample_tokens=3"]
+    )
     task, rows, _ = registry.prepare(recipe.system, recipe.sections, tmp_path / "run")
     scores = task.evaluate()
     assert set(scores) == {"loss", "perplexity", "accuracy", "exact_match"} and 0 <= scores["exact_match"] <= 1
@@ -154,13 +182,16 @@ def test_answers_to_a_conversation_that_is_too_long_are_empty(tmp_path, talks):
     assert any("no token of an answer left to learn" in line for line in report)
 
 
-@pytest.mark.parametrize("changes, error, message", [
-    (["data.template=nowhere.jinja"], CheckpointError, "data.template nowhere.jinja: cannot be read"),
-    (["data.length=65"], ConfigError, r"data.length \(65\) must not be more than the model's length \(64\)"),
-    (["task.sample_tokens=0"], ConfigError, "task.sample_tokens"),
-    (["data.length=2"], DataError, "no token carries loss"),
-    (["model.start=nowhere/at/all"], CheckpointError, "nowhere/at/all"),
-])
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        (["data.template=nowhere.jinja"], CheckpointError, "data.template nowhere.jinja: cannot be read"),
+        (["data.length=65"], ConfigError, r"data.length \(65\) must not be more than the model's length \(64\)"),
+        (["task.sample_tokens=0"], ConfigError, "task.sample_tokens"),
+        (["data.length=2"], DataError, "no token carries loss"),
+        (["model.start=nowhere/at/all"], CheckpointError, "nowhere/at/all"),
+    ],
+)
 def test_faults(tmp_path, talks, changes, error, message):
     with pytest.raises(error, match=message):
         prepared(tmp_path, f"data.train={talks}", *changes)

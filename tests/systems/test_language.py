@@ -14,8 +14,14 @@ from formers.systems.language import LanguageModel
 from tests.systems.language_toy import FORMS, TEXT, language
 
 PROMPTS = ["The capital", "Once upon a time, there was", "", "Lily", "Lily", "a girl named 🙂"]
-WAYS = [{}, {"temperature": 1.0, "seed": 3}, {"top_k": 9, "seed": 1, "samples": 3}, {"beams": 3},
-        {"repetition_penalty": 1.4, "no_repeat_ngram": 2}, {"stop": ["e", "an"], "temperature": 1.2, "seed": 5}]
+WAYS = [
+    {},
+    {"temperature": 1.0, "seed": 3},
+    {"top_k": 9, "seed": 1, "samples": 3},
+    {"beams": 3},
+    {"repetition_penalty": 1.4, "no_repeat_ngram": 2},
+    {"stop": ["e", "an"], "temperature": 1.2, "seed": 5},
+]
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -40,8 +46,11 @@ def listed(found):
     return found if isinstance(found, list) else [found]
 
 
-@pytest.mark.parametrize("options", [each for each in WAYS if not {"samples", "beams"} & each.keys()],
-                         ids=lambda each: " ".join(each) or "greedy")
+@pytest.mark.parametrize(
+    "options",
+    [each for each in WAYS if not {"samples", "beams"} & each.keys()],
+    ids=lambda each: " ".join(each) or "greedy",
+)
 def test_a_stream_is_what_generate_gives(model, options):
     for prompt in PROMPTS:
         whole, writing = (go(prompt, max_tokens=12, **options) for go in (model.generate, model.stream))
@@ -202,8 +211,10 @@ def test_a_short_text_is_one_window(model):
 def test_the_tokenizers_own_start_stands_before_every_window():
     model = language()
     from tokenizers import processors
+
     model.tokenizer.rules.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", model.tokenizer.rules.token_to_id("<|im_start|>"))])
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", model.tokenizer.rules.token_to_id("<|im_start|>"))]
+    )
     (start,) = model.opening
     ids = model.tokenizer.encode_plain([TEXT])[0]
     found, body, expected = model.score(TEXT, window=17, stride=8), ids, []
@@ -253,8 +264,10 @@ def test_choices_are_scored_after_the_question(model):
 def test_examples_stand_before_the_question_and_are_read_once(model, monkeypatch):
     chooser = Chooser(model, [("Who", "Lily"), ("What", "a girl")])
     read, questions = [], ("Where is", "Where was", "Where is")
-    expected = [[likelihood(model, f"Who Lily\n\nWhat a girl\n\n{question}", choice) for choice in ("time", "Paris")]
-                for question in questions]
+    expected = [
+        [likelihood(model, f"Who Lily\n\nWhat a girl\n\n{question}", choice) for choice in ("time", "Paris")]
+        for question in questions
+    ]
     features = model.model.features
 
     def counted(tokens, **options):

@@ -18,11 +18,31 @@ from formers.systems.language_tasks import LanguageConfig, LanguageTask
 from formers.text.training import characters
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped
 
-EIGHT = ["the cat sat on the mat", "a dog ran over the hill", "we ate an apple", "birds sing at dawn",
-         "rain falls on green grass", "she reads an old book", "they swim in the lake", "no one saw the moon"]
-SMALL = ["model.dim=32", "model.heads=2", "model.layers=2", "model.hidden=48", "model.length=48", "model.dropout=0.0",
-         "data.tokens_per_batch=192", "data.tokenizer=characters", "train.precision=fp32", "train.threads=1",
-         "train.sample_every=0", "train.warmup=5", "task.sample_tokens=8"]
+EIGHT = [
+    "the cat sat on the mat",
+    "a dog ran over the hill",
+    "we ate an apple",
+    "birds sing at dawn",
+    "rain falls on green grass",
+    "she reads an old book",
+    "they swim in the lake",
+    "no one saw the moon",
+]
+SMALL = [
+    "model.dim=32",
+    "model.heads=2",
+    "model.layers=2",
+    "model.hidden=48",
+    "model.length=48",
+    "model.dropout=0.0",
+    "data.tokens_per_batch=192",
+    "data.tokenizer=characters",
+    "train.precision=fp32",
+    "train.threads=1",
+    "train.sample_every=0",
+    "train.warmup=5",
+    "task.sample_tokens=8",
+]
 
 
 @pytest.fixture
@@ -93,9 +113,20 @@ def test_gradients_of_pieces_of_logits_are_those_of_all():
 
 @pytest.mark.parametrize("packing", ["documents", "stream"])
 def test_eight_texts_are_learned_by_heart(tmp_path, sentences, packing):
-    events = run(tmp_path, f"data.train={sentences}", f"data.validation={sentences}", "data.separator=line",
-                 f"data.packing={packing}", "data.windows=consecutive", "train.steps=200", "train.rate=0.01",
-                 "train.final_rate=0.0", "train.evaluate_every=200", "train.save_every=0", "model.dim=48")
+    events = run(
+        tmp_path,
+        f"data.train={sentences}",
+        f"data.validation={sentences}",
+        "data.separator=line",
+        f"data.packing={packing}",
+        "data.windows=consecutive",
+        "train.steps=200",
+        "train.rate=0.01",
+        "train.final_rate=0.0",
+        "train.evaluate_every=200",
+        "train.save_every=0",
+        "model.dim=48",
+    )
     assert isinstance(events[0], Reported) and isinstance(events[-1], Finished)
     loss = next(e for e in events if isinstance(e, Evaluated)).metrics["loss"]
     if packing == "documents":
@@ -108,8 +139,14 @@ def test_eight_texts_are_learned_by_heart(tmp_path, sentences, packing):
 
 
 def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, sentences):
-    changes = [f"data.train={sentences}", "data.separator=line", "data.held_out=0.3", "model.dropout=0.2",
-               "train.evaluate_every=0", "train.save_every=3"]
+    changes = [
+        f"data.train={sentences}",
+        "data.separator=line",
+        "data.held_out=0.3",
+        "model.dropout=0.2",
+        "train.evaluate_every=0",
+        "train.save_every=3",
+    ]
     run(tmp_path, *changes, "train.schedule=constant", "train.steps=7", name="whole")
     run(tmp_path, *changes, "train.schedule=constant", "train.steps=3", name="parts")
     run(tmp_path, *changes, "train.schedule=constant", "train.steps=7", name="parts")
@@ -121,8 +158,17 @@ def test_a_run_goes_on_from_another_with_its_tokenizer(tmp_path, sentences):
     held_out = f"data.validation={sentences}"
     run(tmp_path, f"data.train={sentences}", held_out, "data.packing=stream", "train.steps=4")
     first = formers.load(tmp_path / "run")
-    events = run(tmp_path, f"data.train={sentences}", f"model.start={tmp_path / 'run'}", "data.tokenizer=bpe", held_out,
-                 "train.steps=1", "train.rate=1e-9", "train.final_rate=0.0", name="second")
+    events = run(
+        tmp_path,
+        f"data.train={sentences}",
+        f"model.start={tmp_path / 'run'}",
+        "data.tokenizer=bpe",
+        held_out,
+        "train.steps=1",
+        "train.rate=1e-9",
+        "train.final_rate=0.0",
+        name="second",
+    )
     assert f"vocabulary: {first.tokenizer.vocab:,} tokens" in "\n".join(events[0].lines)
     second = formers.load(tmp_path / "second")
     assert second.tokenizer.files() == first.tokenizer.files()
@@ -131,13 +177,36 @@ def test_a_run_goes_on_from_another_with_its_tokenizer(tmp_path, sentences):
 
 
 def test_the_tiny_recipe_runs_reports_and_samples(tmp_path):
-    events = list(formers.train("language", [
-        "train.steps=3", "train.precision=fp32", "train.evaluate_every=3", "train.sample_every=3", "data.vocab=400",
-        "model.layers=1", "model.dim=32", "model.heads=2", "model.hidden=32", "task.evaluated=4", "data.count=8",
-    ], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "language",
+            [
+                "train.steps=3",
+                "train.precision=fp32",
+                "train.evaluate_every=3",
+                "train.sample_every=3",
+                "data.vocab=400",
+                "model.layers=1",
+                "model.dim=32",
+                "model.heads=2",
+                "model.hidden=32",
+                "task.evaluated=4",
+                "data.count=8",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     report = "\n".join(events[0].lines)
-    for part in ("training data: builtin:prose", "examples: 8", "padding", "cut: ", "vocabulary: 400 tokens",
-                 "parameters", "MB for weights", "validation: builtin:prose, "):
+    for part in (
+        "training data: builtin:prose",
+        "examples: 8",
+        "padding",
+        "cut: ",
+        "vocabulary: 400 tokens",
+        "parameters",
+        "MB for weights",
+        "validation: builtin:prose, ",
+    ):
         assert part in report
     assert [e.step for e in events if isinstance(e, Stepped)][-1] == 3
     samples = next(e for e in events if isinstance(e, Sampled)).samples
@@ -148,8 +217,16 @@ def test_the_tiny_recipe_runs_reports_and_samples(tmp_path):
 @pytest.mark.parametrize(("form", "kind"), [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")])
 def test_a_run_opens_in_transformers(tmp_path, sentences, form, kind):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    run(tmp_path, f"data.train={sentences}", f"model.form={form}", "model.bias=true", "train.steps=2",
-        "train.evaluate_every=2", "data.tokenizer=bpe", "data.vocab=300")
+    run(
+        tmp_path,
+        f"data.train={sentences}",
+        f"model.form={form}",
+        "model.bias=true",
+        "train.steps=2",
+        "train.evaluate_every=2",
+        "data.tokenizer=bpe",
+        "data.vocab=300",
+    )
     ours = formers.load(tmp_path / "run")
     folder = next((tmp_path / "run" / "checkpoints").glob("0*"))
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()

@@ -29,19 +29,31 @@ def test_of_conversations(tmp_path):
     rows = [{"prompt": f"Number {i}?", "answer": f"It is {i}."} for i in range(9)]
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = show("language/instruct", tmp_path, f"data.train={path}", f"data.validation={path}", "data.count=0",
-                 "data.vocab=300")
+    found = show(
+        "language/instruct", tmp_path, f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300"
+    )
     assert [lesson.title for lesson in found] == [f"{path}, line {line} (token 0)" for line in (1, 5, 9)]
-    assert runs(found[1]) == [(False, "<|endoftext|>User:\nNumber 4?\n\nAssistant:\n"),
-                              (True, "It is 4.<|endoftext|>"), (False, "\n\n")]
+    assert runs(found[1]) == [
+        (False, "<|endoftext|>User:\nNumber 4?\n\nAssistant:\n"),
+        (True, "It is 4.<|endoftext|>"),
+        (False, "\n\n"),
+    ]
 
 
 def test_of_preferences(tmp_path):
     rows = [{"prompt": "hello", "chosen": "a", "rejected": f"b{i}"} for i in range(4)]
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = show("language/preferences", tmp_path, f"data.train={path}", f"data.validation={path}", "data.count=0",
-                 "data.vocab=300", split="validation", count=1)
+    found = show(
+        "language/preferences",
+        tmp_path,
+        f"data.train={path}",
+        f"data.validation={path}",
+        "data.count=0",
+        "data.vocab=300",
+        split="validation",
+        count=1,
+    )
     asked = (False, "<|endoftext|>User:\nhello\n\nAssistant:\n")
     assert [lesson.title for lesson in found] == [f"{path}, line 1, chosen", f"{path}, line 1, rejected"]
     assert runs(found[0]) == [asked, (True, "a<|endoftext|>"), (False, "\n\n")]
@@ -52,8 +64,15 @@ def test_of_preferences(tmp_path):
 def test_of_text(tmp_path, packing):
     path = tmp_path / "x.txt"
     path.write_text("one two three\nfour five six\nseven eight nine\nten" + " eleven" * 60 + "\n")
-    found = show("language", tmp_path, f"data.train={path}", f"data.validation={path}", "data.separator=line",
-                 "data.tokenizer=characters", f"data.packing={packing}")
+    found = show(
+        "language",
+        tmp_path,
+        f"data.train={path}",
+        f"data.validation={path}",
+        "data.separator=line",
+        "data.tokenizer=characters",
+        f"data.packing={packing}",
+    )
     for lesson in found:
         assert lesson.counted == [False] + [True] * (len(lesson.pieces) - 1)
     if packing != "stream":

@@ -24,14 +24,32 @@ from formers.text.reader import Reader
 from formers.text.training import train_byte_bpe, train_word_pieces
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped
 
-EIGHT = [["The cat sat on the mat.", "It was warm there."], ["A dog ran over the hill.", "Nobody saw it go."],
-         ["We ate an apple.", "It tasted of summer."], ["Birds sing at dawn.", "The forest wakes up."],
-         ["Rain falls on green grass.", "The farmer smiles."], ["She reads an old book.", "Its pages are yellow."],
-         ["They swim in the lake.", "The water is cold."], ["No one saw the moon.", "Clouds had covered it."]]
+EIGHT = [
+    ["The cat sat on the mat.", "It was warm there."],
+    ["A dog ran over the hill.", "Nobody saw it go."],
+    ["We ate an apple.", "It tasted of summer."],
+    ["Birds sing at dawn.", "The forest wakes up."],
+    ["Rain falls on green grass.", "The farmer smiles."],
+    ["She reads an old book.", "Its pages are yellow."],
+    ["They swim in the lake.", "The water is cold."],
+    ["No one saw the moon.", "Clouds had covered it."],
+]
 TEXTS = ["\n".join(sentences) for sentences in EIGHT]
-SMALL = ["model.dim=32", "model.heads=2", "model.layers=1", "model.hidden=48", "model.length=32", "model.dropout=0.0",
-         "data.tokens_per_batch=256", "data.vocab=150", "train.precision=fp32", "train.threads=1", "train.warmup=5",
-         "train.sample_every=0", "task.samples=[]"]
+SMALL = [
+    "model.dim=32",
+    "model.heads=2",
+    "model.layers=1",
+    "model.hidden=48",
+    "model.length=32",
+    "model.dropout=0.0",
+    "data.tokens_per_batch=256",
+    "data.vocab=150",
+    "train.precision=fp32",
+    "train.threads=1",
+    "train.warmup=5",
+    "train.sample_every=0",
+    "task.samples=[]",
+]
 SAMPLE = "The cat [MASK] on the mat."
 
 
@@ -107,8 +125,10 @@ def test_gradients_are_those_of_the_logits():
     task.model.zero_grad()
     words, follow = task.model(batch.tokens, segments=batch.segments, keep=batch.keep)
     count = batch.chosen.sum()
-    (F.cross_entropy(words[batch.chosen], batch.labels, reduction="sum")
-     + count * F.cross_entropy(follow, batch.follows)).backward()
+    (
+        F.cross_entropy(words[batch.chosen], batch.labels, reduction="sum")
+        + count * F.cross_entropy(follow, batch.follows)
+    ).backward()
     for name, weight in task.model.named_parameters():
         torch.testing.assert_close(ours[name], weight.grad, rtol=1e-4, atol=1e-4, msg=name)
 
@@ -161,13 +181,28 @@ def whole_words(tmp_path):
     return folder
 
 
-LEARNING = ["model.dim=64", "model.heads=4", "model.hidden=128", "train.rate=5e-3", "data.short=0.0",
-            "train.save_every=0", "train.steps=350", "train.evaluate_every=350"]
+LEARNING = [
+    "model.dim=64",
+    "model.heads=4",
+    "model.hidden=128",
+    "train.rate=5e-3",
+    "data.short=0.0",
+    "train.save_every=0",
+    "train.steps=350",
+    "train.evaluate_every=350",
+]
 
 
 def test_eight_texts_are_learned_by_heart(tmp_path, eight, whole_words):
-    events = run(tmp_path, eight, *LEARNING, f"data.tokenizer={whole_words}", "data.next_sentence=false",
-                 f'task.samples=["{SAMPLE}"]', "train.sample_every=350")
+    events = run(
+        tmp_path,
+        eight,
+        *LEARNING,
+        f"data.tokenizer={whole_words}",
+        "data.next_sentence=false",
+        f'task.samples=["{SAMPLE}"]',
+        "train.sample_every=350",
+    )
     assert isinstance(events[0], Reported) and isinstance(events[-1], Finished)
     scores = next(e for e in events if isinstance(e, Evaluated)).metrics
     assert scores["masked_accuracy"] > 70 and scores["masked_loss"] < 1.5
@@ -191,9 +226,16 @@ def test_which_sentence_follows_is_learned(tmp_path, eight, whole_words):
 
 @pytest.mark.parametrize("objective", ["masked", "replaced"])
 def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, eight, objective):
-    changes = ["model.dropout=0.2", "train.evaluate_every=0", "train.save_every=3", "train.schedule=constant",
-               f"task.objective={objective}", f"data.next_sentence={str(objective == 'masked').lower()}",
-               "data.vocab=80", "data.tokens_per_batch=96"]
+    changes = [
+        "model.dropout=0.2",
+        "train.evaluate_every=0",
+        "train.save_every=3",
+        "train.schedule=constant",
+        f"task.objective={objective}",
+        f"data.next_sentence={str(objective == 'masked').lower()}",
+        "data.vocab=80",
+        "data.tokens_per_batch=96",
+    ]
     run(tmp_path, eight, *changes, "train.steps=7", name="whole")
     run(tmp_path, eight, *changes, "train.steps=3", name="parts")
     run(tmp_path, eight, *changes, "train.steps=7", name="parts")
@@ -225,8 +267,16 @@ def test_a_run_opens_in_transformers(tmp_path, eight, pairs, name):
 
 def test_both_models_of_electra_open_in_transformers(tmp_path, eight):
     transformers = pytest.importorskip("transformers", reason="transformers is what we are held against")
-    run(tmp_path, eight, "model.form=electra", "model.embedding_dim=16", "task.objective=replaced", "train.steps=1",
-        "data.next_sentence=false", "train.evaluate_every=0")
+    run(
+        tmp_path,
+        eight,
+        "model.form=electra",
+        "model.embedding_dim=16",
+        "task.objective=replaced",
+        "train.steps=1",
+        "data.next_sentence=false",
+        "train.evaluate_every=0",
+    )
     folder = next((tmp_path / "run" / "checkpoints").iterdir())
     for place, kind in ((folder, "ElectraForPreTraining"), (folder / "generator", "ElectraForMaskedLM")):
         theirs, ours = getattr(transformers, kind).from_pretrained(place).eval(), formers.load(place)
@@ -254,17 +304,30 @@ def test_electra_saves_both_and_goes_on_from_them(tmp_path, eight):
     torch.testing.assert_close(again.words.bias, generator.words.bias, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize(("kind", "pairs", "said"), [
-    (MaskedWords, True, "heads: next made anew"), (Pretraining, True, ""), (Pretraining, False, "heads: next of the"),
-    (Encoder, False, "heads: words made anew"), (NextSentence, True, "heads: words made anew"),
-])
+@pytest.mark.parametrize(
+    ("kind", "pairs", "said"),
+    [
+        (MaskedWords, True, "heads: next made anew"),
+        (Pretraining, True, ""),
+        (Pretraining, False, "heads: next of the"),
+        (Encoder, False, "heads: words made anew"),
+        (NextSentence, True, "heads: words made anew"),
+    ],
+)
 def test_pre_training_goes_on_from_any_checkpoint(tmp_path, eight, kind, pairs, said):
     masked = made(Pretraining)
     model = masked.model
     other = model.encoder if kind is Encoder else randomised(kind(model.config))
     save_model(tmp_path / "start", other, tokenizer=masked.tokenizer)
-    events = run(tmp_path, eight, f"model.start={tmp_path / 'start'}", f"data.next_sentence={str(pairs).lower()}",
-                 "train.steps=1", "train.rate=1e-12", "train.evaluate_every=0")
+    events = run(
+        tmp_path,
+        eight,
+        f"model.start={tmp_path / 'start'}",
+        f"data.next_sentence={str(pairs).lower()}",
+        "train.steps=1",
+        "train.rate=1e-12",
+        "train.evaluate_every=0",
+    )
     lines = [line for line in events[0].lines if line.startswith("heads:")]
     assert len(lines) == bool(said) and all(said in line for line in lines)
     after = formers.load(tmp_path / "run").model
@@ -292,7 +355,8 @@ def test_several_masks_are_filled_independently_and_may_be_written_either_way():
     assert "[MASK]" in found[0][0].text and found[0][0].text.endswith("sat on [MASK] mat.")
     several = masked.fill(["The [MASK] sat on [MASK] mat.", "A [MASK]."], top=4)
     assert len(several) == 2 and [[each.token for each in gap] for gap in several[0]] == [
-        [each.token for each in gap] for gap in found]
+        [each.token for each in gap] for gap in found
+    ]
 
 
 def test_words_stand_as_their_tokenizer_writes_them():
@@ -340,10 +404,15 @@ def test_faults_are_one_line():
         MaskedModel(masked.model, None).fill(SAMPLE)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"objective": "mask"}, "task.objective"), ({"generator": 0.0}, "task.generator"),
-    ({"samples": ("no mask",)}, "no .MASK."), ({"evaluated": -1}, "task.evaluated"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "mask"}, "task.objective"),
+        ({"generator": 0.0}, "task.generator"),
+        ({"samples": ("no mask",)}, "no .MASK."),
+        ({"evaluated": -1}, "task.evaluated"),
+    ],
+)
 def test_settings_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
         MaskedConfig(**changes)
@@ -370,9 +439,13 @@ def test_real_weights_fill_in_what_transformers_does():
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     ours = formers.load(folder)
-    for text in ("The capital of France is [MASK].", "He went to the [MASK] to buy some bread.",
-                 "[MASK] is my name, and I live in [MASK].", "She sat down and began to [MASK] a book.",
-                 "Water boils at a hundred [MASK], doesn't it?"):
+    for text in (
+        "The capital of France is [MASK].",
+        "He went to the [MASK] to buy some bread.",
+        "[MASK] is my name, and I live in [MASK].",
+        "She sat down and began to [MASK] a book.",
+        "Water boils at a hundred [MASK], doesn't it?",
+    ):
         inputs = tokenizer(text, return_tensors="pt")
         with torch.no_grad():
             expected = theirs(**inputs).logits[inputs.input_ids == tokenizer.mask_token_id].softmax(-1).topk(10)

@@ -47,8 +47,10 @@ def test_pairs_are_those_of_all_against_all(vectors, cells):
 def test_pairs_are_those_of_the_reference(vectors, cells):
     util = pytest.importorskip("sentence_transformers.util")
     for top, most in ((3, 500_000), (100, 40)):
-        expected = [Pair(score, min(i, j), max(i, j)) for score, i, j in util.paraphrase_mining_embeddings(
-            torch.from_numpy(vectors), top_k=top, max_pairs=most)]
+        expected = [
+            Pair(score, min(i, j), max(i, j))
+            for score, i, j in util.paraphrase_mining_embeddings(torch.from_numpy(vectors), top_k=top, max_pairs=most)
+        ]
         same(mine(vectors, top=top, most=most), expected)
 
 

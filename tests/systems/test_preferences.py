@@ -20,9 +20,16 @@ from formers.training.events import Evaluated, Reported
 from tests.text.templates import CHATML, byte_tokenizer
 
 QUIET = ["train.save_every=0", "train.precision=fp32", "task.samples=[]", "train.sample_every=0", "data.count=0"]
-ROWS = [("What is the sea?", "Water.", "Fire."), ("hello", "Hello you.", "Go."), ("A lake?", "Less.", "More water."),
-        ("Who?", "Me.", "You."), ("Late?", "No.", "Yes."), ("Sing!", "La la la.", "No."), ("Two?", "Two.", "One."),
-        ("Salt?", "White.", "Black and red.")]
+ROWS = [
+    ("What is the sea?", "Water.", "Fire."),
+    ("hello", "Hello you.", "Go."),
+    ("A lake?", "Less.", "More water."),
+    ("Who?", "Me.", "You."),
+    ("Late?", "No.", "Yes."),
+    ("Sing!", "La la la.", "No."),
+    ("Two?", "Two.", "One."),
+    ("Salt?", "White.", "Black and red."),
+]
 
 
 @pytest.fixture
@@ -58,8 +65,14 @@ def naive(model, ids, spoken):
 @pytest.mark.parametrize("smoothing, likelihood, beta", [(0.0, 0.0, 0.1), (0.2, 0.0, 0.5), (0.1, 0.7, 2.0)])
 def test_the_loss_is_the_formula(tmp_path, pairs, base, smoothing, likelihood, beta):
     task, batches, _ = prepared(
-        tmp_path / "run", f"data.train={pairs}", f"data.validation={pairs}", f"model.start={base}",
-        f"task.label_smoothing={smoothing}", f"task.likelihood={likelihood}", f"task.beta={beta}")
+        tmp_path / "run",
+        f"data.train={pairs}",
+        f"data.validation={pairs}",
+        f"model.start={base}",
+        f"task.label_smoothing={smoothing}",
+        f"task.likelihood={likelihood}",
+        f"task.beta={beta}",
+    )
     reference = formers.load(base).model
     for parameter in task.model.parameters():  # the model has gone on from the reference
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -104,8 +117,9 @@ def test_preference_loss_of_known_margins():
 
 
 def test_the_order_and_padding_of_a_batch_do_not_matter(tmp_path, pairs, base):
-    task, batches, _ = prepared(tmp_path / "run", f"data.train={pairs}", f"data.validation={pairs}",
-                                f"model.start={base}")
+    task, batches, _ = prepared(
+        tmp_path / "run", f"data.train={pairs}", f"data.validation={pairs}", f"model.start={base}"
+    )
     task.model.eval()
     with torch.no_grad():
         whole = answer_log_probabilities(task.model, batches.collate(range(8))).view(2, 8)
@@ -134,8 +148,14 @@ def test_the_reference_is_computed_once(tmp_path, pairs, base, monkeypatch):
     calls = []
     real = preferences.reference_of
     monkeypatch.setattr(preferences, "reference_of", lambda model, choices: calls.append(1) or real(model, choices))
-    changes = [*QUIET, f"data.train={pairs}", f"model.start={base}", "train.warmup=1", "train.rate=0.001",
-               "train.evaluate_every=2"]
+    changes = [
+        *QUIET,
+        f"data.train={pairs}",
+        f"model.start={base}",
+        "train.warmup=1",
+        "train.rate=0.001",
+        "train.evaluate_every=2",
+    ]
     run = tmp_path / "run"
     events = list(formers.train("language/preferences", [*changes, "train.steps=4"], run=run))
     assert len(calls) == 2  # of the training data, of the validation data
@@ -154,20 +174,49 @@ def test_the_reference_is_computed_once(tmp_path, pairs, base, monkeypatch):
 
 
 def test_eight_preferences_are_learned(tmp_path, pairs, base):
-    events = list(formers.train("language/preferences", [
-        *QUIET, f"data.train={pairs}", f"data.validation={pairs}", f"model.start={base}", "task.likelihood=0",
-        "train.steps=40", "train.rate=0.001", "train.warmup=5", "train.evaluate_every=40",
-    ], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "language/preferences",
+            [
+                *QUIET,
+                f"data.train={pairs}",
+                f"data.validation={pairs}",
+                f"model.start={base}",
+                "task.likelihood=0",
+                "train.steps=40",
+                "train.rate=0.001",
+                "train.warmup=5",
+                "train.evaluate_every=40",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["right"] == 1 and found["margin"] > 1 and found["preference"] < 0.3
 
 
 def test_from_scratch_it_learns_to_answer_too(tmp_path, pairs):
-    events = list(formers.train("language/preferences", [
-        *QUIET, f"data.train={pairs}", f"data.validation={pairs}", "model.start=", "model.dim=64", "model.hidden=128",
-        "model.layers=2", "data.vocab=300", "task.likelihood=1", "train.steps=120", "train.rate=0.005",
-        "train.warmup=10", "train.evaluate_every=120",
-    ], run=tmp_path / "run"))
+    events = list(
+        formers.train(
+            "language/preferences",
+            [
+                *QUIET,
+                f"data.train={pairs}",
+                f"data.validation={pairs}",
+                "model.start=",
+                "model.dim=64",
+                "model.hidden=128",
+                "model.layers=2",
+                "data.vocab=300",
+                "task.likelihood=1",
+                "train.steps=120",
+                "train.rate=0.005",
+                "train.warmup=10",
+                "train.evaluate_every=120",
+            ],
+            run=tmp_path / "run",
+        )
+    )
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["right"] == 1 and found["likelihood"] > -0.1
     from formers.systems.chat import Chat
@@ -182,8 +231,13 @@ def test_the_recipe_asks_for_the_model_that_it_starts_from(tmp_path, monkeypatch
 
 
 def test_some_validation_rows_only(tmp_path, pairs, base):
-    task, _, _ = prepared(tmp_path / "run", f"data.train={pairs}", f"data.validation={pairs}", f"model.start={base}",
-                          "data.tokens_per_batch=64")
+    task, _, _ = prepared(
+        tmp_path / "run",
+        f"data.train={pairs}",
+        f"data.validation={pairs}",
+        f"model.start={base}",
+        "data.tokens_per_batch=64",
+    )
     some = PreferenceTask(task.language, task.encoder, task.validation, PreferenceConfig(evaluated=3))
     read = []
     some.loss = lambda batch, real=some.loss: read.append(batch) or real(batch)
@@ -191,8 +245,17 @@ def test_some_validation_rows_only(tmp_path, pairs, base):
     assert sum(len(batch.tokens) for batch in read) == 6
 
 
-@pytest.mark.parametrize("field, value", [("beta", 0.0), ("beta", float("inf")), ("label_smoothing", 0.5),
-                                          ("label_smoothing", -0.1), ("likelihood", -1.0), ("sample_tokens", 0)])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("beta", 0.0),
+        ("beta", float("inf")),
+        ("label_smoothing", 0.5),
+        ("label_smoothing", -0.1),
+        ("likelihood", -1.0),
+        ("sample_tokens", 0),
+    ],
+)
 def test_settings_that_are_none(field, value):
     with pytest.raises(ConfigError, match=f"task.{field}"):
         PreferenceConfig(**{field: value})

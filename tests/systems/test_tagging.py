@@ -71,8 +71,12 @@ def test_a_long_text_is_read_in_windows_and_every_word_has_one_label(tagger):
     assert len(windows) > 3 and all(len(each) <= 24 for each in windows)
     for word, (number, place) in clearest(windows).items():
         assert windows[number].word_ids[place] == word and windows[number].offsets[place][0] == 0
-        seen = [min(at, len(each) - 1 - at) for each in windows for at, (other, offset)
-                in enumerate(zip(each.word_ids, each.offsets, strict=True)) if other == word and offset[0] == 0]
+        seen = [
+            min(at, len(each) - 1 - at)
+            for each in windows
+            for at, (other, offset) in enumerate(zip(each.word_ids, each.offsets, strict=True))
+            if other == word and offset[0] == 0
+        ]
         assert min(place, len(windows[number]) - 1 - place) == max(seen)
     text = " ".join(words)
     assert "".join(tag.text for tag in tagger.tag(text, join=False)) == text.replace(" ", "")
@@ -94,7 +98,9 @@ def test_bio_labels_become_entities():
     words = [Tag(text[a:b], label, score, a, b) for (a, b), label, score in zip(places, labels, scores, strict=True)]
     found = joined(words, text)
     assert [(each.text, each.label, each.start, each.end) for each in found] == [
-        ("Anna Karin", "PER", 0, 10), ("New York", "LOC", 15, 23)]
+        ("Anna Karin", "PER", 0, 10),
+        ("New York", "LOC", 15, 23),
+    ]
     assert [each.score for each in found] == pytest.approx([0.8, 0.75])
 
 
@@ -103,7 +109,7 @@ def test_scores_of_a_sentence_are_worked_by_hand(tagger):
     tags = tagger.tag(words, join=False)
     truth = [tag.label for tag in tags]
     truth[0] = next(label for label in LABELS if label != truth[0])
-    (_, logits), = tagger.read([words])
+    ((_, logits),) = tagger.read([words])
     expected = -np.mean([logits[i, LABELS.index(label)] for i, label in enumerate(truth)])
     scores, said = tagger.judge([words], [truth])
     assert scores["accuracy"] == pytest.approx(1 - 1 / len(words))
@@ -122,8 +128,11 @@ def test_the_reference_opens_our_folder_and_we_open_its(tagger, tmp_path):
     inputs = reader.batch(reader.read(TEXTS))
     with torch.no_grad():
         ours = tagger.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep)
-        other = theirs(input_ids=inputs.tokens, token_type_ids=inputs.segments,
-                       attention_mask=None if inputs.keep is None else inputs.keep.long()).logits
+        other = theirs(
+            input_ids=inputs.tokens,
+            token_type_ids=inputs.segments,
+            attention_mask=None if inputs.keep is None else inputs.keep.long(),
+        ).logits
     real = torch.ones_like(inputs.tokens, dtype=torch.bool) if inputs.keep is None else inputs.keep
     torch.testing.assert_close(ours[real], other[real], atol=1e-4, rtol=1e-4)
     tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
@@ -135,22 +144,47 @@ def test_the_reference_opens_our_folder_and_we_open_its(tagger, tmp_path):
 
 
 def test_eight_sentences_are_learned_by_heart_and_a_run_goes_on_from_its_head(tmp_path):
-    rows = [("Anna lives in New York", "B-PER O O B-LOC I-LOC"), ("Ben saw Rome", "B-PER O B-LOC"),
-            ("the cat saw Anna", "O O O B-PER"), ("Rome likes Ben", "B-LOC O B-PER"), ("cats sleep", "O O"),
-            ("in New York cats sleep", "O B-LOC I-LOC O O"), ("Paul Karin works", "B-PER I-PER O"),
-            ("the old Ben", "O O B-PER")]
+    rows = [
+        ("Anna lives in New York", "B-PER O O B-LOC I-LOC"),
+        ("Ben saw Rome", "B-PER O B-LOC"),
+        ("the cat saw Anna", "O O O B-PER"),
+        ("Rome likes Ben", "B-LOC O B-PER"),
+        ("cats sleep", "O O"),
+        ("in New York cats sleep", "O B-LOC I-LOC O O"),
+        ("Paul Karin works", "B-PER I-PER O"),
+        ("the old Ben", "O O B-PER"),
+    ]
     path = tmp_path / "eight.jsonl"
     path.write_text("".join(json.dumps({"tokens": a.split(), "tags": b.split()}) + "\n" for a, b in rows))
-    changes = [f"data.train={path}", f"data.validation={path}", "model.dim=32", "model.hidden=64", "model.dropout=0.0",
-               "data.vocab=100", "train.steps=60", "train.rate=0.01", "train.warmup=5", "train.evaluate_every=60",
-               "train.precision=fp32", "train.sample_every=0", "task.samples=[]"]
+    changes = [
+        f"data.train={path}",
+        f"data.validation={path}",
+        "model.dim=32",
+        "model.hidden=64",
+        "model.dropout=0.0",
+        "data.vocab=100",
+        "train.steps=60",
+        "train.rate=0.01",
+        "train.warmup=5",
+        "train.evaluate_every=60",
+        "train.precision=fp32",
+        "train.sample_every=0",
+        "task.samples=[]",
+    ]
     events = list(formers.train("tagging", changes, run=tmp_path / "run"))
     metrics = next(each for each in events if isinstance(each, Evaluated)).metrics
     assert metrics["accuracy"] == 1.0 and metrics["span_f1"] == 1.0 and metrics["loss"] < 0.05
     found = formers.load(tmp_path / "run")
     assert [(tag.text, tag.label) for tag in found.tag("Anna lives in New York")] == [
-        ("Anna", "PER"), ("New York", "LOC")]
+        ("Anna", "PER"),
+        ("New York", "LOC"),
+    ]
     more = [change for change in changes if not change.startswith(("model.", "train.rate"))]
-    events = list(formers.train("tagging", [*more, f"model.start={tmp_path / 'run'}", "train.steps=1",
-                                            "train.rate=0.000001"], run=tmp_path / "more"))
+    events = list(
+        formers.train(
+            "tagging",
+            [*more, f"model.start={tmp_path / 'run'}", "train.steps=1", "train.rate=0.000001"],
+            run=tmp_path / "more",
+        )
+    )
     assert next(each for each in events if isinstance(each, Evaluated)).metrics["accuracy"] == 1.0

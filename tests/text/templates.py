@@ -71,8 +71,13 @@ GENERATION = """\
 {%- endif %}
 {% endfor %}
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3, "instruction": INSTRUCTION, "thinking": THINKING,
-             "generation": GENERATION}
+TEMPLATES = {
+    "chatml": CHATML,
+    "llama3": LLAMA3,
+    "instruction": INSTRUCTION,
+    "thinking": THINKING,
+    "generation": GENERATION,
+}
 SPECIALS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}
 TALK = [
@@ -81,8 +86,15 @@ TALK = [
     {"role": "user", "content": "  And a lake? \n"},
     {"role": "assistant", "content": "Less of both… 湖 is the word."},
 ]
-LINES = ["What is the sea?", "Water, with a lot of salt.", "And a lake? Less of both.", "user", "system", "assistant",
-         "hello"]
+LINES = [
+    "What is the sea?",
+    "Water, with a lot of salt.",
+    "And a lake? Less of both.",
+    "user",
+    "system",
+    "assistant",
+    "hello",
+]
 
 
 def byte_tokenizer(vocab: int = 400) -> RuleTokenizer:
@@ -90,8 +102,14 @@ def byte_tokenizer(vocab: int = 400) -> RuleTokenizer:
     rules = tokenizers.Tokenizer(models.BPE())
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rules.decoder = decoders.ByteLevel()
-    rules.train_from_iterator(LINES * 3, trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=SPECIALS, show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    rules.train_from_iterator(
+        LINES * 3,
+        trainers.BpeTrainer(
+            vocab_size=vocab,
+            special_tokens=SPECIALS,
+            show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        ),
+    )
     rules.add_tokens(["<think>", "</think>"])
     return RuleTokenizer(rules, NAMES)

@@ -92,46 +92,61 @@ def test_variables_reach_the_template():
     assert template.render(TALK, tools=[{"name": "f"}], mood="!") == "f!"
 
 
-@pytest.mark.parametrize("source, message", [
-    ("{{ ''.__class__.__mro__ }}", "__class__"),
-    ("{{ ''['__class__'] }}", "__class__"),
-    ("{{ cycler.__init__.__globals__ }}", "__init__"),
-    ("{{ messages.__getitem__.__self__ }}", "__getitem__"),
-    ("{{ '' | attr('__class__') }}", "__class__"),
-    ("{{ '{0.__class__}'.format('') }}", "__class__"),
-    ("{{ messages | map(attribute='__class__') | list }}", "__class__"),
-    ("{{ raise_exception.__globals__ }}", "__globals__"),
-    ("{{ messages.append(1) }}", "append"),
-    ("{{ messages[0].update(role=1) }}", "update"),
-    ("{{ range(10**9) | list }}", "1e+09"),
-    ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "budget"),
-    ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}", "budget"),
-    ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
-    ("{{ 'a' * 10**9 }}", "repeats"),
-    ("{{ [0] * 10**9 }}", "repeats"),
-    ("{{ 10 ** (10**10) }}", "number"),
-    ("{{ 'a' | center(10**9) }}", "1e+09"),
-    ("{{ 'a'.ljust(10**9) }}", "1e+09"),
-    ("{{ '%1000000000d' % 1 }}", "width"),
-    ("{{ '%1000000000d' | format(1) }}", "width"),
-    ("{{ '{:>1000000000}'.format(1) }}", "width"),
-    ("{{ ('a' * 9**7).replace('', 'a' * 9**7) }}", "far larger"),
-    ("{% set ns = namespace(s='aa') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "value of"),
-    ("{% set ns = namespace(s='aa') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "value of"),
-    ("{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}", "value of"),
-    ("{% set n = namespace(s='a') %}{% for i in range(99) %}{% set n.s %}{{ n.s }}{{ n.s }}{% endset %}{% endfor %}",
-     "value of"),
-    ("{% set a = 'ab' * 2000000 %}{% for i in range(99999) %}{{ 'x' in a }}{% endfor %}", "budget"),
-    ("{% set a = 'ab' * 2000000 %}{% for i in range(99999) %}{% if a[1:] %}{% endif %}{% endfor %}", "budget"),
-    ("{% include 'other' %}", "loader"),
-    ("{{ messages | random }}", "random"),
-    ("{% for m in messages %}", "line 1"),
-    ("{{ messages | nonsense }}", "nonsense"),
-    ("{{ messages[0].a.b }}", "no attribute"),
-    ("{{ 1 + 'a' }}", "unsupported"),
-    ("{% break %}", "break"),
-    ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "recursion"),
-])
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("{{ ''.__class__.__mro__ }}", "__class__"),
+        ("{{ ''['__class__'] }}", "__class__"),
+        ("{{ cycler.__init__.__globals__ }}", "__init__"),
+        ("{{ messages.__getitem__.__self__ }}", "__getitem__"),
+        ("{{ '' | attr('__class__') }}", "__class__"),
+        ("{{ '{0.__class__}'.format('') }}", "__class__"),
+        ("{{ messages | map(attribute='__class__') | list }}", "__class__"),
+        ("{{ raise_exception.__globals__ }}", "__globals__"),
+        ("{{ messages.append(1) }}", "append"),
+        ("{{ messages[0].update(role=1) }}", "update"),
+        ("{{ range(10**9) | list }}", "1e+09"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "budget"),
+        ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}", "budget"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ 'a' * 10**9 }}", "repeats"),
+        ("{{ [0] * 10**9 }}", "repeats"),
+        ("{{ 10 ** (10**10) }}", "number"),
+        ("{{ 'a' | center(10**9) }}", "1e+09"),
+        ("{{ 'a'.ljust(10**9) }}", "1e+09"),
+        ("{{ '%1000000000d' % 1 }}", "width"),
+        ("{{ '%1000000000d' | format(1) }}", "width"),
+        ("{{ '{:>1000000000}'.format(1) }}", "width"),
+        ("{{ ('a' * 9**7).replace('', 'a' * 9**7) }}", "far larger"),
+        (
+            "{% set ns = namespace(s='aa') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "value of",
+        ),
+        (
+            "{% set ns = namespace(s='aa') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "value of",
+        ),
+        (
+            "{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}",
+            "value of",
+        ),
+        (
+            "{% set n = namespace(s='a') %}{% for i in range(99) %}"
+            "{% set n.s %}{{ n.s }}{{ n.s }}{% endset %}{% endfor %}",
+            "value of",
+        ),
+        ("{% set a = 'ab' * 2000000 %}{% for i in range(99999) %}{{ 'x' in a }}{% endfor %}", "budget"),
+        ("{% set a = 'ab' * 2000000 %}{% for i in range(99999) %}{% if a[1:] %}{% endif %}{% endfor %}", "budget"),
+        ("{% include 'other' %}", "loader"),
+        ("{{ messages | random }}", "random"),
+        ("{% for m in messages %}", "line 1"),
+        ("{{ messages | nonsense }}", "nonsense"),
+        ("{{ messages[0].a.b }}", "no attribute"),
+        ("{{ 1 + 'a' }}", "unsupported"),
+        ("{% break %}", "break"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "recursion"),
+    ],
+)
 def test_a_template_that_reaches_out_or_runs_long_is_one_line(source, message):
     with pytest.raises(CheckpointError) as found:
         ChatTemplate(source, {}, where="x/chat_template.jinja").render(TALK)
@@ -186,18 +201,21 @@ def test_broken_template_files(tmp_path):
 # ---- messages ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("messages, expected", [
-    ("hello", "expected a list of messages"),
-    ([], "expected a list of messages"),
-    (["hello"], "message 1: got 'hello'"),
-    ([{"content": "a"}], "message 1: it has no role"),
-    ([TALK[0], {"role": "asistant", "content": "a"}], '2: the role "asistant" is not known; did you mean "assis'),
-    ([{"role": "user", "content": None}], "message 1: its content is None (NoneType), expected text"),
-    ([{"role": "user", "content": [{"type": "image"}]}], "message 1: its content is [{'type': 'image'}] (list)"),
-    ([{"role": "user"}], "message 1: its content is None"),
-    ([TALK[0], {"role": "assistant", "content": " \n"}], "message 2: the answer is empty"),
-    ([TALK[0]], "no assistant turn among the 1 messages"),
-])
+@pytest.mark.parametrize(
+    "messages, expected",
+    [
+        ("hello", "expected a list of messages"),
+        ([], "expected a list of messages"),
+        (["hello"], "message 1: got 'hello'"),
+        ([{"content": "a"}], "message 1: it has no role"),
+        ([TALK[0], {"role": "asistant", "content": "a"}], '2: the role "asistant" is not known; did you mean "assis'),
+        ([{"role": "user", "content": None}], "message 1: its content is None (NoneType), expected text"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "message 1: its content is [{'type': 'image'}] (list)"),
+        ([{"role": "user"}], "message 1: its content is None"),
+        ([TALK[0], {"role": "assistant", "content": " \n"}], "message 2: the answer is empty"),
+        ([TALK[0]], "no assistant turn among the 1 messages"),
+    ],
+)
 def test_messages_that_are_none(messages, expected):
     with pytest.raises(DataError) as found:
         check_messages(messages, "x.jsonl, line 3", answered=True)
@@ -216,8 +234,11 @@ def test_messages_that_are():
 def test_spoken_tokens_of_chatml():
     found = ChatEncoder(ChatTemplate(CHATML, NAMES), TOKENIZER).encode(TALK)
     assert runs(found) == [
-        (False, "<|im_start|>system\nBe helpful.<|im_end|>\n<|im_start|>user\nWhat is the sea?<|im_end|>\n"
-                "<|im_start|>assistant\n"),
+        (
+            False,
+            "<|im_start|>system\nBe helpful.<|im_end|>\n<|im_start|>user\nWhat is the sea?<|im_end|>\n"
+            "<|im_start|>assistant\n",
+        ),
         (True, "Water, with a lot of salt.<|im_end|>"),
         (False, "\n<|im_start|>user\n  And a lake? \n<|im_end|>\n<|im_start|>assistant\n"),
         (True, "Less of both… 湖 is the word.<|im_end|>"),
@@ -229,9 +250,20 @@ def test_spoken_tokens_one_by_one():
     talk = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hello"}]
     found = ChatEncoder(ChatTemplate(GENERATION, NAMES), TOKENIZER).encode(talk)
     names = TOKENIZER.pieces(found.ids)
-    expected = [("<|im_start|>", False), ("user", False), ("\n", False), ("hello", False), ("<|im_end|>", False),
-                ("\n", False), ("<|im_start|>", False), ("assistant", False), ("\n", False), ("hello", True),
-                ("<|im_end|>", True), ("\n", False)]
+    expected = [
+        ("<|im_start|>", False),
+        ("user", False),
+        ("\n", False),
+        ("hello", False),
+        ("<|im_end|>", False),
+        ("\n", False),
+        ("<|im_start|>", False),
+        ("assistant", False),
+        ("\n", False),
+        ("hello", True),
+        ("<|im_end|>", True),
+        ("\n", False),
+    ]
     assert list(zip(names, found.spoken, strict=True)) == expected
     plain = ChatEncoder(ChatTemplate(CHATML, NAMES), TOKENIZER)
     system = {"role": "system", "content": "hello"}
@@ -243,8 +275,15 @@ def test_spoken_tokens_of_llama3():
     found = ChatEncoder(ChatTemplate(LLAMA3, NAMES), TOKENIZER).encode(TALK, date_string="1 May")
     header = "<|start_header_id|>{}<|end_header_id|>\n\n"
     assert runs(found) == [
-        (False, "<s>" + header.format("system") + "Today Date: 1 May\n\n<|eot_id|>" + header.format("user")
-         + "What is the sea?<|eot_id|>" + header.format("assistant")),
+        (
+            False,
+            "<s>"
+            + header.format("system")
+            + "Today Date: 1 May\n\n<|eot_id|>"
+            + header.format("user")
+            + "What is the sea?<|eot_id|>"
+            + header.format("assistant"),
+        ),
         (True, "Water, with a lot of salt.<|eot_id|>"),
         (False, header.format("user") + "And a lake?<|eot_id|>" + header.format("assistant")),
         (True, "Less of both… 湖 is the word.<|eot_id|>"),
@@ -262,7 +301,8 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_but_for_the_last_answ
     with pytest.raises(DataError, match=r'up to message 2 differently.*data.answers = "last"'):
         encoder.encode(TALK)
     assert [text for said, text in runs(encoder.encode(TALK, last_only=True)) if said] == [
-        "<think>\n\n</think>\n\nLess of both… 湖 is the word.<|im_end|>"]
+        "<think>\n\n</think>\n\nLess of both… 湖 is the word.<|im_end|>"
+    ]
     assert sum(encoder.encode(TALK[:2]).spoken) > 0
 
 
@@ -281,10 +321,13 @@ def test_the_plain_template():
     template = plain_template(TOKENIZER)
     assert template.render(TALK[:3], answer=True) == (
         "<s>User:\nWhat is the sea?\n\nAssistant:\nWater, with a lot of salt.</s>\n\nUser:\n  And a lake? \n\n\n"
-        "Assistant:\n")
+        "Assistant:\n"
+    )
     assert runs(ChatEncoder(template, TOKENIZER).encode(TALK[:2])) == [
-        (False, "<s>User:\nWhat is the sea?\n\nAssistant:\n"), (True, "Water, with a lot of salt.</s>"),
-        (False, "\n\n")]
+        (False, "<s>User:\nWhat is the sea?\n\nAssistant:\n"),
+        (True, "Water, with a lot of salt.</s>"),
+        (False, "\n\n"),
+    ]
     fast = reference(template.source)
     assert fast.apply_chat_template(TALK, tokenize=False) == template.render(TALK)
     with pytest.raises(ConfigError, match="no end-of-text token"):
@@ -379,8 +422,13 @@ def test_no_tokenizer():
 def test_what_ends_an_answer():
     ends = {name: ChatEncoder(ChatTemplate(source, NAMES), TOKENIZER).ending() for name, source in TEMPLATES.items()}
     named = {name: TOKENIZER.pieces(found) for name, found in ends.items()}
-    assert named == {"chatml": ["<|im_end|>"], "llama3": ["<|eot_id|>"], "instruction": ["</s>"],
-                     "thinking": ["<|im_end|>"], "generation": ["<|im_end|>"]}
+    assert named == {
+        "chatml": ["<|im_end|>"],
+        "llama3": ["<|eot_id|>"],
+        "instruction": ["</s>"],
+        "thinking": ["<|im_end|>"],
+        "generation": ["<|im_end|>"],
+    }
     words = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}", NAMES)
     assert ChatEncoder(words, TOKENIZER).ending() == []
     picky = ChatTemplate("{{ raise_exception('never') }}", NAMES)

@@ -16,15 +16,35 @@ from formers.text.tokenizer import load_tokenizer
 transformers = pytest.importorskip("transformers", reason="the reference")
 sentencepiece = pytest.importorskip("sentencepiece", reason="trains the small models of these tests")
 
-WORDS = ("I ate an apple you eat the pear we see a house green small tree reads book walks dog cat under table "
-         "friend never always today 12 3,000 1,234 5, 77, Äpfel groß über élève naïve Zürich \"ein\" Haus").split()
+WORDS = (
+    "I ate an apple you eat the pear we see a house green small tree reads book walks dog cat under table "
+    'friend never always today 12 3,000 1,234 5, 77, Äpfel groß über élève naïve Zürich "ein" Haus'
+).split()
 ODD = [
-    "I ate an apple.", "  two  spaces ", "Zürich über ÉLÈVE naïve", "e\u0301le\u0300ve", "", " ", "ﬁne ½ ＡＢＣ",
-    "tab\tnew\nline\r\nend", "漢字 ok 東京タワー", "한국어", "😀 dog😀cat",
-    "zero\u200bwidth \u00ad soft", "control\x00\x07 here",
-    "a\u3000wide\u00a0space", "``quoted'' \"text\"", "I see 3,000 apples, 5, 77, and 1,234.",
+    "I ate an apple.",
+    "  two  spaces ",
+    "Zürich über ÉLÈVE naïve",
+    "e\u0301le\u0300ve",
+    "",
+    " ",
+    "ﬁne ½ ＡＢＣ",
+    "tab\tnew\nline\r\nend",
+    "漢字 ok 東京タワー",
+    "한국어",
+    "😀 dog😀cat",
+    "zero\u200bwidth \u00ad soft",
+    "control\x00\x07 here",
+    "a\u3000wide\u00a0space",
+    "``quoted'' \"text\"",
+    "I see 3,000 apples, 5, 77, and 1,234.",
     "never-always, today!?...",
-    "İstanbul ǅ ß", "[MASK] the [MASK] book[MASK]", "[CLS] I ate [SEP]", "x" * 120, "▁ate", "مرحبا", "\ufeffbom",
+    "İstanbul ǅ ß",
+    "[MASK] the [MASK] book[MASK]",
+    "[CLS] I ate [SEP]",
+    "x" * 120,
+    "▁ate",
+    "مرحبا",
+    "\ufeffbom",
 ]
 
 
@@ -49,9 +69,37 @@ def specials(tokenizer):
 # --- vocab.txt ------------------------------------------------------------------------------------------------------
 
 LETTERS = [*"abcdeghiknoprstuvwxyzABEZ"]
-PIECES = [*LETTERS, *(f"##{each}" for each in LETTERS), *".,!?-\"`':", "the", "ate", "apple", "dog", "cat", "book",
-          "##le", "Zürich", "zurich", "zürich", "über", "uber", "eleve", "naive", "élève", "漢", "字", "東", "京",
-          "##字", "漢字", "1", "2", "3", "0", "😀"]
+PIECES = [
+    *LETTERS,
+    *(f"##{each}" for each in LETTERS),
+    *".,!?-\"`':",
+    "the",
+    "ate",
+    "apple",
+    "dog",
+    "cat",
+    "book",
+    "##le",
+    "Zürich",
+    "zurich",
+    "zürich",
+    "über",
+    "uber",
+    "eleve",
+    "naive",
+    "élève",
+    "漢",
+    "字",
+    "東",
+    "京",
+    "##字",
+    "漢字",
+    "1",
+    "2",
+    "3",
+    "0",
+    "😀",
+]
 BERT = ["[PAD]", *(f"[unused{i}]" for i in range(3)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES]
 MPNET = ["<s>", "<pad>", "</s>", "<unk>", *BERT, "<mask>"]
 FOLDERS = {
@@ -120,18 +168,28 @@ def test_chinese_roformer_with_rules_is_refused(tmp_path):
 def bytes_folder(request, tmp_path):
     from tokenizers import models, pre_tokenizers, trainers
 
-    names = {"roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-             "deberta": ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]}[request.param]
+    names = {
+        "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        "deberta": ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"],
+    }[request.param]
     rules = Tokenizer(models.BPE())
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=names, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=names, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     rules.train_from_iterator(lines(), trainer)
     rules.model.save(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": request.param}))
     # the published tokenizer.json of both say this, which transformers 5 no longer takes for granted
-    mask = {"__type": "AddedToken", "content": names[-1], "lstrip": True, "rstrip": False, "single_word": False,
-            "normalized": False, "special": True}
+    mask = {
+        "__type": "AddedToken",
+        "content": names[-1],
+        "lstrip": True,
+        "rstrip": False,
+        "single_word": False,
+        "normalized": False,
+        "special": True,
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"mask_token": mask}))
     return tmp_path, request.param
 
@@ -158,16 +216,28 @@ def test_byte_level_pairs_and_mask(bytes_folder):
 
 def train(prefix, **options):
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines()), model_prefix=str(prefix), vocab_size=150, hard_vocab_limit=False,
-        minloglevel=2, **options,
+        sentence_iterator=iter(lines()),
+        model_prefix=str(prefix),
+        vocab_size=150,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
     )
 
 
 @pytest.fixture(scope="module")
 def albert(tmp_path_factory):
     folder = tmp_path_factory.mktemp("albert")
-    train(folder / "spiece", pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=["[CLS]", "[SEP]", "[MASK]"],
-          split_by_number=False, normalization_rule_name="nmt_nfkc")
+    train(
+        folder / "spiece",
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+        split_by_number=False,
+        normalization_rule_name="nmt_nfkc",
+    )
     (folder / "config.json").write_text(json.dumps({"model_type": "albert"}))
     return folder
 
@@ -200,8 +270,17 @@ def test_a_comma_of_albert_is_apart_from_its_digit(albert):
 @pytest.fixture(scope="module")
 def deberta(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deberta")
-    train(folder / "spm", pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]",
-          eos_piece="[SEP]", unk_piece="[UNK]")
+    train(
+        folder / "spm",
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+    )
     (folder / "config.json").write_text(json.dumps({"model_type": "deberta-v2"}))
     return folder
 
@@ -228,8 +307,18 @@ def test_deberta_equals_the_reference(deberta, settings):
 
 
 def test_user_pieces_stay_whole(tmp_path):
-    train(tmp_path / "spm", pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]",
-          eos_piece="[SEP]", unk_piece="[UNK]", user_defined_symbols=["<hobby>"])
+    train(
+        tmp_path / "spm",
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+        user_defined_symbols=["<hobby>"],
+    )
     ours = load_tokenizer(tmp_path, {})
     [ids] = ours.encode_plain(["a<hobby>b"])
     assert "<hobby>" in ours.pieces(ids)
@@ -264,7 +353,8 @@ def test_written_folders_open_elsewhere(tmp_path, form):
     for text in ODD:
         same(ours, theirs, text, "the book")
     assert {each: ours.settings[f"{each}_token"] for each in specials(theirs) if f"{each}_token" in ours.settings} == {
-        each: name for each, name in specials(theirs).items() if name is not None}
+        each: name for each, name in specials(theirs).items() if name is not None
+    }
     assert theirs.model_max_length == 24
     assert ("token_type_ids" in theirs("the dog")) == (form == "bert")
     assert len(theirs("the dog " * 30, truncation=True)["input_ids"]) == 24

@@ -14,12 +14,25 @@ from formers.text.gguf_tokenizer import LLAMA3, PRE, QWEN2, gguf_tokenizer, spec
 CORPUS = [
     "The cat sat on the mat; the cats don't sit.  Two spaces, 3 cats, 2024 mats and 17 more.",
     "Größe, Straße, naïve café: l'été 1999.\n\nNew lines\n  and tabs\tand more lines.\r\n",
-    "def f(x):\n    return x ** 2  # it's 42\n", "日本語のテキスト、漢字とかな。", "Привет, мир! 12 345",
+    "def f(x):\n    return x ** 2  # it's 42\n",
+    "日本語のテキスト、漢字とかな。",
+    "Привет, мир! 12 345",
 ] * 3
 TEXTS = [
-    *CORPUS[:5], "", " ", "   ", "a  7", " lead", "trail ", "x\n\n\ny", "I'LL we'Re", "12345678", "👩‍👩‍👧 ok",
+    *CORPUS[:5],
+    "",
+    " ",
+    "   ",
+    "a  7",
+    " lead",
+    "trail ",
+    "x\n\n\ny",
+    "I'LL we'Re",
+    "12345678",
+    "👩‍👩‍👧 ok",
     "a\u0301e\u0301",
-    "\u00a0\u200b", "unseen žluťoučký ქართული",
+    "\u00a0\u200b",
+    "unseen žluťoučký ქართული",
 ]
 BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 WORDS = {
@@ -37,18 +50,29 @@ def trained(pre):
     if pre == "qwen2":
         original.normalizer = normalizers.NFC()
     original.decoder = decoders.ByteLevel()
-    original.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=420, special_tokens=["<|bos|>", "<|im_end|>", "<|pad|>"], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    original.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=420,
+            special_tokens=["<|bos|>", "<|im_end|>", "<|pad|>"],
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     original.add_tokens(["<think>"])
     table = json.loads(original.to_str())["model"]
     tokens = [original.id_to_token(number) for number in range(original.get_vocab_size())]
     return original, {
-        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 4) + [4],
         "tokenizer.ggml.merges": [" ".join(pair) for pair in table["merges"]],
-        "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 1, "tokenizer.ggml.padding_token_id": 2,
-        "tokenizer.ggml.add_bos_token": False, "tokenizer.chat_template": "{{ messages }}",
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.padding_token_id": 2,
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": "{{ messages }}",
     }
 
 
@@ -80,6 +104,7 @@ def test_the_ways_to_cut_words_differ_where_they_should():
 
 def test_bos_and_eos_are_put_where_the_file_says():
     _, metadata = trained("llama-bpe")
+
     def encode(**changes):
         changed = metadata | {f"tokenizer.ggml.{key}": value for key, value in changes.items()}
         changed = {key: value for key, value in changed.items() if value is not None}
@@ -95,8 +120,10 @@ def test_bos_and_eos_are_put_where_the_file_says():
     # a saved folder says the same
     tokenizer = gguf_tokenizer(metadata | {"tokenizer.ggml.add_bos_token": True}, what="x")
     again = Tokenizer.from_str(tokenizer.files()["tokenizer.json"].decode())
-    assert again.encode("cat").ids == [0, *plain] and json.loads(tokenizer.files()["tokenizer_config.json"])[
-        "chat_template"] == "{{ messages }}"
+    assert (
+        again.encode("cat").ids == [0, *plain]
+        and json.loads(tokenizer.files()["tokenizer_config.json"])["chat_template"] == "{{ messages }}"
+    )
 
 
 def test_a_file_without_pre_is_cut_as_gpt2_cuts():
@@ -114,20 +141,46 @@ def pieces(tmp_path_factory):
     for prefix in (True, False):
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(line for text in CORPUS for line in text.splitlines() if line), model_writer=model,
-            model_type="bpe", vocab_size=420, byte_fallback=True, add_dummy_prefix=prefix, hard_vocab_limit=False,
-            remove_extra_whitespaces=False, normalization_rule_name="identity", character_coverage=0.98,
-            user_defined_symbols=["<think>", "\n"], control_symbols=["<|im_end|>"], minloglevel=2)
+            sentence_iterator=iter(line for text in CORPUS for line in text.splitlines() if line),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=420,
+            byte_fallback=True,
+            add_dummy_prefix=prefix,
+            hard_vocab_limit=False,
+            remove_extra_whitespaces=False,
+            normalization_rule_name="identity",
+            character_coverage=0.98,
+            user_defined_symbols=["<think>", "\n"],
+            control_symbols=["<|im_end|>"],
+            minloglevel=2,
+        )
         processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
         size = range(processor.get_piece_size())
-        kinds = [2 if processor.is_unknown(i) else 3 if processor.is_control(i) else 6 if processor.is_byte(i) else
-                 4 if processor.id_to_piece(i) in ("<think>", "\n") else 1 for i in size]
-        found[prefix] = processor, {
-            "tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default",
-            "tokenizer.ggml.tokens": [processor.id_to_piece(i) for i in size],
-            "tokenizer.ggml.scores": [processor.get_score(i) for i in size], "tokenizer.ggml.token_type": kinds,
-            "tokenizer.ggml.add_space_prefix": prefix, "tokenizer.ggml.add_bos_token": False,
-        }
+        kinds = [
+            2
+            if processor.is_unknown(i)
+            else 3
+            if processor.is_control(i)
+            else 6
+            if processor.is_byte(i)
+            else 4
+            if processor.id_to_piece(i) in ("<think>", "\n")
+            else 1
+            for i in size
+        ]
+        found[prefix] = (
+            processor,
+            {
+                "tokenizer.ggml.model": "llama",
+                "tokenizer.ggml.pre": "default",
+                "tokenizer.ggml.tokens": [processor.id_to_piece(i) for i in size],
+                "tokenizer.ggml.scores": [processor.get_score(i) for i in size],
+                "tokenizer.ggml.token_type": kinds,
+                "tokenizer.ggml.add_space_prefix": prefix,
+                "tokenizer.ggml.add_bos_token": False,
+            },
+        )
     return found
 
 

@@ -17,10 +17,7 @@ VOCABULARY = (
     "I ate an apple you eat the pear we see a house green small tree reads book walks dog cat under table "
     "friend never always today yesterday 12 345 Äpfel groß über ein Haus"
 )
-TEXTS = [
-    "I ate an apple.", "  two  spaces ", "Zürich 12", "", "ﬁne ½", "tab\tnew\nline", "Ich über - groß!",
-    "漢字 ok",
-]
+TEXTS = ["I ate an apple.", "  two  spaces ", "Zürich 12", "", "ﬁne ½", "tab\tnew\nline", "Ich über - groß!", "漢字 ok"]
 
 
 def lines():
@@ -32,8 +29,12 @@ def lines():
 
 def train(prefix, texts, **options):
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=120, hard_vocab_limit=False,
-        minloglevel=2, **options,
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=120,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
     )
     return [line.split("\t")[0] for line in prefix.with_suffix(".vocab").read_text("utf-8").splitlines()]
 
@@ -78,7 +79,9 @@ def test_t5_special_ids(t5):
     tokenizer = load_tokenizer(t5, {"decoder_start_token_id": 0})
     assert (tokenizer.pad, tokenizer.eos, tokenizer.unk, tokenizer.bos, tokenizer.start) == (0, 1, 2, None, 0)
     assert tokenizer.pieces([tokenizer.vocab - 1, tokenizer.vocab - 100, tokenizer.vocab]) == [
-        "<extra_id_0>", "<extra_id_99>", f"<{tokenizer.vocab}>"
+        "<extra_id_0>",
+        "<extra_id_99>",
+        f"<{tokenizer.vocab}>",
     ]
 
 
@@ -97,8 +100,11 @@ def reference_marian(folder):
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     separate = {"target_vocab_file": str(folder / "target_vocab.json")} if settings["separate_vocabs"] else {}
     return transformers.MarianTokenizer(
-        str(folder / "source.spm"), str(folder / "target.spm"), str(folder / "vocab.json"),
-        separate_vocabs=settings["separate_vocabs"], **separate,
+        str(folder / "source.spm"),
+        str(folder / "target.spm"),
+        str(folder / "vocab.json"),
+        separate_vocabs=settings["separate_vocabs"],
+        **separate,
     )
 
 

@@ -15,8 +15,15 @@ from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference")
 
-TEXTS = ["The cat sat on the mat.", "A dog, too!", "", "Who sat where, and why did the dog sit there all day long?",
-         "  naïve Café ", "the [MASK] sat", "<mask> the <mask> sat"]
+TEXTS = [
+    "The cat sat on the mat.",
+    "A dog, too!",
+    "",
+    "Who sat where, and why did the dog sit there all day long?",
+    "  naïve Café ",
+    "the [MASK] sat",
+    "<mask> the <mask> sat",
+]
 LONG = "The dog sat on the mat and the cat sat there too, all day long, and who knows why it did. " * 4
 
 
@@ -32,22 +39,27 @@ def both(request, tmp_path_factory):
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     rules = Tokenizer(models.BPE())
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=names, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=names, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     rules.train_from_iterator([*TEXTS, LONG], trainer)
     rules.model.save(str(folder))
     (folder / "config.json").write_text(json.dumps({"model_type": "roberta"}))
     ours = load_tokenizer(folder, {"model_type": "roberta"})
     mask = transformers.AddedToken("<mask>", lstrip=True, special=True)
-    theirs, words = (transformers.RobertaTokenizer.from_pretrained(folder, mask_token=mask, add_prefix_space=space)
-                     for space in (False, True))
+    theirs, words = (
+        transformers.RobertaTokenizer.from_pretrained(folder, mask_token=mask, add_prefix_space=space)
+        for space in (False, True)
+    )
     return ours, theirs, words
 
 
 def same(encoding, reference, row, keys=("ids", "type_ids", "offsets", "word_ids", "sequence_ids")):
     expected = {
-        "ids": reference["input_ids"][row], "type_ids": reference["token_type_ids"][row],
-        "offsets": reference["offset_mapping"][row], "word_ids": reference.word_ids(row),
+        "ids": reference["input_ids"][row],
+        "type_ids": reference["token_type_ids"][row],
+        "offsets": reference["offset_mapping"][row],
+        "word_ids": reference.word_ids(row),
         "sequence_ids": reference.sequence_ids(row),
     }
     for key in keys:
@@ -88,8 +100,9 @@ def test_windows_over_a_passage(both):
     ours, theirs, _ = both
     questions, passages = ["Who sat there?", "why"], [LONG, "The cat."]
     found = Reader(ours, 100).windows(questions, passages, stride=5, length=24)
-    reference = theirs(questions, passages, truncation="only_second", max_length=24, stride=5,
-                       return_overflowing_tokens=True, **ASK)
+    reference = theirs(
+        questions, passages, truncation="only_second", max_length=24, stride=5, return_overflowing_tokens=True, **ASK
+    )
     flat = [encoding for windows in found for encoding in windows]
     assert len(flat) == len(reference["input_ids"]) and len(found[0]) > 4 and len(found[1]) == 1
     for row, encoding in enumerate(flat):
@@ -100,8 +113,9 @@ def test_windows_over_a_passage(both):
         places = [offset for offset, of in zip(window.offsets, window.sequence_ids, strict=True) if of == 1]
         seen.update(letter for start, end in places for letter in range(start, end))
     assert {number for number, letter in enumerate(LONG) if letter != " "} <= seen
-    first, second = ([offset for offset, of in zip(each.offsets, each.sequence_ids, strict=True) if of == 1]
-                     for each in found[0][:2])
+    first, second = (
+        [offset for offset, of in zip(each.offsets, each.sequence_ids, strict=True) if of == 1] for each in found[0][:2]
+    )
     assert first[-5:] == second[:5] and first[-6] not in second
 
 
@@ -159,7 +173,11 @@ def test_special_tokens_by_their_names(both):
     ours, theirs, _ = both
     reader = Reader(ours, 20)
     assert (reader.pad, reader.mask, reader.first, reader.separator) == (
-        theirs.pad_token_id, theirs.mask_token_id, theirs.cls_token_id, theirs.sep_token_id)
+        theirs.pad_token_id,
+        theirs.mask_token_id,
+        theirs.cls_token_id,
+        theirs.sep_token_id,
+    )
     [encoding] = reader.read([f"the {theirs.mask_token} sat"])
     assert encoding.ids.count(reader.mask) == 1
     assert encoding.special_tokens_mask[0] == 1 and encoding.ids[0] == reader.first
@@ -178,8 +196,9 @@ def test_batches(both, segments):
     seconds = list(reversed(TEXTS))
     encodings = reader.read(TEXTS, seconds)
     inputs = reader.batch(encodings)
-    reference = theirs(TEXTS, seconds, truncation=True, max_length=24, padding=True, return_tensors="pt",
-                       return_token_type_ids=True)
+    reference = theirs(
+        TEXTS, seconds, truncation=True, max_length=24, padding=True, return_tensors="pt", return_token_type_ids=True
+    )
     assert torch.equal(inputs.tokens, reference["input_ids"])
     assert torch.equal(inputs.keep, reference["attention_mask"].bool())
     if segments < 2:

@@ -19,11 +19,18 @@ WORDS = train_bpe([SAID * 4], 120)
 def byte_fallback() -> RuleTokenizer:
     """As Llama's: words with a mark for their space, bytes for what is no piece; one space at the front is dropped."""
     pieces = ["<unk>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a", "b", "▁a", "▁ab", "ab"]
-    rules = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("a", "b"), ("▁", "ab"), ("▁", "a")],
-                                 byte_fallback=True, unk_token="<unk>"))
+    rules = Tokenizer(
+        models.BPE(
+            {piece: i for i, piece in enumerate(pieces)},
+            [("a", "b"), ("▁", "ab"), ("▁", "a")],
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
     rules.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    rules.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                       decoders.Strip(" ", 1, 0)])
+    rules.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     return RuleTokenizer(rules, {"unk_token": "<unk>"})
 
 
@@ -93,8 +100,11 @@ def test_bytes_that_are_no_characters_do_not_wait_for_ever():
     assert stream.text == "".join(said + begun)
 
 
-@given(text=some.text("abc", max_size=14), cuts=some.lists(some.integers(1, 5), max_size=14),
-       stop=some.lists(some.text("abc", min_size=1, max_size=4), min_size=1, max_size=3))
+@given(
+    text=some.text("abc", max_size=14),
+    cuts=some.lists(some.integers(1, 5), max_size=14),
+    stop=some.lists(some.text("abc", min_size=1, max_size=4), min_size=1, max_size=3),
+)
 def test_stop_strings_do_not_depend_on_the_tokens(text, cuts, stop):
     """Any way to cut a text into tokens gives what single characters give; no part of a stop string is shown."""
     parts, rest = [], text

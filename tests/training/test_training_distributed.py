@@ -27,24 +27,9 @@ def test_shares_are_a_partition():
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
-    settings = {
-        "steps": 10,
-        "accumulate": 2,
-        "average": 0.9,
-        "save_every": 4,
-        "evaluate_every": 5,
-        "sample_every": 5,
-    }
-    options = json.dumps(
-        {"config": settings, "batches": {"size": 3, "rows": 10}}
-    )  # the last batch has one row
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_addr=127.0.0.1",
-        "--master_port=0",
-    ]
+    settings = {"steps": 10, "accumulate": 2, "average": 0.9, "save_every": 4, "evaluate_every": 5, "sample_every": 5}
+    options = json.dumps({"config": settings, "batches": {"size": 3, "rows": 10}})  # the last batch has one row
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", "--master_port=0"]
     launch += ["--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:0"]
     program = [training_toy.__file__, str(tmp_path / "two"), options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -64,15 +64,24 @@ def test_lower_layers_move_less(tmp_path):
         def collate(self, rows):
             return torch.tensor([[2, 5, 6, 3], [2, 7, 8, 3]])
 
-    task, config = Task(), TrainConfig(rate=1e-2, warmup=0, schedule="constant", clip=0, layer_decay=0.5,
-                                       weight_decay=0.0)
+    task, config = (
+        Task(),
+        TrainConfig(rate=1e-2, warmup=0, schedule="constant", clip=0, layer_decay=0.5, weight_decay=0.0),
+    )
     before = {name: weight.detach().clone() for name, weight in task.model.named_parameters()}
     optimizer = adamw(task.model, layer_decay=config.layer_decay, weight_decay=0.0, epsilon=1e-20)
     world = join(torch.device("cpu"))
     weights = list(task.model.parameters())
-    updater = Updater(Batches(), config, weights=weights, optimizer=optimizer, average=None,
-                      replicas=Replicas(task, world, unused=False),
-                      precision=Precision("fp32", "recipe", "cpu", {"fp32": 0.0}), world=world)
+    updater = Updater(
+        Batches(),
+        config,
+        weights=weights,
+        optimizer=optimizer,
+        average=None,
+        replicas=Replicas(task, world, unused=False),
+        precision=Precision("fp32", "recipe", "cpu", {"fp32": 0.0}),
+        world=world,
+    )
     updater(1, [[0, 1]], False)
     moved = {name: (weight - before[name]).abs().max().item() for name, weight in task.model.named_parameters()}
     assert moved["out.weight"] == pytest.approx(1e-2, rel=1e-3)

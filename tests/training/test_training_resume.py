@@ -18,14 +18,7 @@ from formers.errors import CheckpointError
 from formers.training import Finished, Run, Saved, Started, Stepped, Stopped, train
 
 ROOT = Path(__file__).parents[2]
-USUAL = {
-    "steps": 10,
-    "save_every": 2,
-    "evaluate_every": 3,
-    "sample_every": 4,
-    "average": 0.9,
-    "accumulate": 2,
-}
+USUAL = {"steps": 10, "save_every": 2, "evaluate_every": 3, "sample_every": 4, "average": 0.9, "accumulate": 2}
 
 
 def same(a: dict, b: dict) -> bool:
@@ -40,9 +33,7 @@ def start(folder, **options):
     """training_toy.py as a process of its own."""
     command = [sys.executable, training_toy.__file__, str(folder), json.dumps(options)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def wait_for(process, word):
@@ -87,14 +78,7 @@ def test_killed_at_any_moment(tmp_path):
     options = {"task": task, "config": USUAL | {"steps": 60}}
     run_all(tmp_path / "whole", ToyTask(**task), **options["config"])
     chance, resumed = random.Random(), []
-    for word, times in (
-        ("saving", 1),
-        ("saving", 3),
-        ("ready", 1),
-        ("Saved", 2),
-        ("saving", 2),
-        ("Evaluated", 1),
-    ):
+    for word, times in (("saving", 1), ("saving", 3), ("ready", 1), ("Saved", 2), ("saving", 2), ("Evaluated", 1)):
         process = start(tmp_path / "parts", **options)
         for _ in range(times):
             wait_for(process, word)

@@ -12,17 +12,7 @@ from safetensors.torch import load_file
 from training_toy import ToyBatches, ToyTask, final, run_all
 
 from formers.errors import CheckpointError, ConfigError, TrainingError
-from formers.training import (
-    Evaluated,
-    Finished,
-    Reported,
-    Run,
-    Sampled,
-    Saved,
-    Started,
-    Stepped,
-    checkpoint,
-)
+from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped, checkpoint
 from formers.training.events import from_json, to_json
 from formers.training.order import Cursor
 
@@ -41,11 +31,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert kept(tmp_path) == ["000004", "000009", "000010"]
     run = Run(tmp_path)
     assert run.best().name == "000004" and run.latest().name == "000010"
-    assert json.loads((tmp_path / "checkpoints/best.json").read_text()) == {
-        "step": 4,
-        "monitor": "loss",
-        "value": 3,
-    }
+    assert json.loads((tmp_path / "checkpoints/best.json").read_text()) == {"step": 4, "monitor": "loss", "value": 3}
     assert [event.best for event in of(Evaluated, events)] == [True, True, False, False, False]
     assert events[-1].best_step == 4 and events[-1].folder == str(run.best())
 
@@ -59,10 +45,7 @@ def test_patience(tmp_path):
     task = ToyTask(metrics=[3, 2, 2.5, 2, float("nan")])
     _, events = run_all(tmp_path, task, evaluate_every=1, patience=3)
     assert isinstance(events[-1], Finished) and events[-1].step == 5 and events[-1].best_step == 2
-    assert (
-        events[-2].reason == "patience"
-        and "no better loss than 2 at step 2 in 3 evaluations" in events[-2].message
-    )
+    assert events[-2].reason == "patience" and "no better loss than 2 at step 2 in 3 evaluations" in events[-2].message
     _, again = run_all(tmp_path, evaluate_every=1, patience=3)
     assert again[0].already and "raise train.patience" in again[0].message
     _, more = run_all(tmp_path, ToyTask(metrics=[1]), evaluate_every=1, patience=4)
@@ -70,9 +53,7 @@ def test_patience(tmp_path):
 
 
 def test_an_unknown_monitor_is_named(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r'train.monitor "los" is not among the scores.*did you mean "loss"'
-    ):
+    with pytest.raises(ConfigError, match=r'train.monitor "los" is not among the scores.*did you mean "loss"'):
         run_all(tmp_path, evaluate_every=2, monitor="los")
 
 
@@ -82,9 +63,7 @@ def test_averaged_weights_are_what_is_saved_and_evaluated(tmp_path):
     tensors = load_file(Run(tmp_path).latest() / "training.safetensors")
     for name, weight in task.model.named_parameters():
         assert torch.equal(tensors[f"weight.{name}"], weight)
-        assert torch.equal(tensors[f"average.{name}"], saved[name]) and torch.equal(
-            task.seen[0][name], saved[name]
-        )
+        assert torch.equal(tensors[f"average.{name}"], saved[name]) and torch.equal(task.seen[0][name], saved[name])
         assert not torch.equal(saved[name], weight)
 
 
@@ -94,12 +73,7 @@ def test_not_a_number_stops_with_what_is_known(tmp_path):
     with pytest.raises(TrainingError) as stop:
         run_all(tmp_path, task, save_every=2)
     assert "\n" not in str(stop.value)
-    for word in (
-        "the loss is nan at learning rate 0.005",
-        "in the batch rows ",
-        "train.rate",
-        "checkpoint is intact",
-    ):
+    for word in ("the loss is nan at learning rate 0.005", "in the batch rows ", "train.rate", "checkpoint is intact"):
         assert word in str(stop.value)
     assert str(stop.value).startswith("step 7:") and kept(tmp_path)[-1] == "000006"
     assert all(weight.isfinite().all() for weight in task.model.parameters())
@@ -184,9 +158,7 @@ def test_reports(tmp_path):
     assert events[0].estimate_seconds > 0 and events[-1].peak_memory > 2**20
     assert all(event.tokens_per_second > 0 and "tokens" not in event.parts for event in of(Stepped, events))
     environment = json.loads((tmp_path / "environment.json").read_text())
-    assert (
-        environment["seed"] == 1 and environment["versions"]["torch"] and environment["command"] == sys.argv
-    )
+    assert environment["seed"] == 1 and environment["versions"]["torch"] and environment["command"] == sys.argv
 
 
 def test_a_report_of_the_caller_survives_json():

@@ -34,21 +34,31 @@ def _values(text: str) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind(_values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
-         ("{x} lives in {v}.", "The home of {x} is in {v}."),
-         ("Where does {x} live?", "In which city is the home of {x}?")),
-    Kind(_values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
-         ("{x} works as {v}.", "By profession {x} is {v}."),
-         ("What does {x} work as?", "What is {x} by profession?")),
-    Kind(_values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
-         ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
-         ("What does {x} like to eat?", "What is the favourite food of {x}?")),
-    Kind(_values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
-         ("{x} owns {v}.", "The pet of {x} is {v}."),
-         ("What does {x} own?", "Which pet has {x}?")),
-    Kind(tuple(str(year) for year in range(1950, 1962)),
-         ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
-         ("When was {x} born?", "In what year was {x} born?")),
+    Kind(
+        _values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
+        ("{x} lives in {v}.", "The home of {x} is in {v}."),
+        ("Where does {x} live?", "In which city is the home of {x}?"),
+    ),
+    Kind(
+        _values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
+        ("{x} works as {v}.", "By profession {x} is {v}."),
+        ("What does {x} work as?", "What is {x} by profession?"),
+    ),
+    Kind(
+        _values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
+        ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
+        ("What does {x} like to eat?", "What is the favourite food of {x}?"),
+    ),
+    Kind(
+        _values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
+        ("{x} owns {v}.", "The pet of {x} is {v}."),
+        ("What does {x} own?", "Which pet has {x}?"),
+    ),
+    Kind(
+        tuple(str(year) for year in range(1950, 1962)),
+        ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
+        ("When was {x} born?", "In what year was {x} born?"),
+    ),
 )
 
 
@@ -85,8 +95,12 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
     name, kind, value = facts[0]
     if split != "train":  # the asked fact is news; another person may not have its value already
         taken = {each for _, at, each in facts[1:] if at == kind}
-        news = [(who, other) for who in people for other in KINDS[kind].values
-                if split_of(who, other) == split and other not in taken]
+        news = [
+            (who, other)
+            for who in people
+            for other in KINDS[kind].values
+            if split_of(who, other) == split and other not in taken
+        ]
         if not news:
             return _row(random, split)
         name, value = random.choice(news)

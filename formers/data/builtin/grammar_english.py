@@ -6,10 +6,7 @@ from functools import cache
 
 from formers.data.builtin.grammar import Clause, Landmark, Modal, Noun, Phrase, Pronoun, Sentence, Verb
 
-BE = {
-    "present": ("am", "are", "is", "are", "are", "are"),
-    "past": ("was", "were", "was", "were", "were", "were"),
-}
+BE = {"present": ("am", "are", "is", "are", "are", "are"), "past": ("was", "were", "was", "were", "were", "were")}
 
 
 def _ends_in_consonant_y(word: str) -> bool:

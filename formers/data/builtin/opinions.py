@@ -18,8 +18,10 @@ from random import Random
 from formers.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-THINGS = ("film book concert soup dinner hotel journey lecture song garden game speech cake play museum bridge "
-          "lesson coffee view story").split()
+THINGS = (
+    "film book concert soup dinner hotel journey lecture song garden game speech cake play museum bridge "
+    "lesson coffee view story"
+).split()
 # strength -> words for it; "not good" is weakly bad, "not awful" weakly good
 WORDS = {
     2: "wonderful brilliant excellent superb magnificent".split(),
@@ -27,12 +29,26 @@ WORDS = {
     -1: "dull weak boring poor tedious bad".split(),
     -2: "awful terrible dreadful horrible miserable".split(),
 }
-PLAIN = ("The {thing} was {word}.", "What a {word} {thing} it was.", "I found the {thing} {word}.",
-         "Honestly, a {word} {thing}.", "Everyone said that the {thing} was {word}.")
-NEGATED = ("The {thing} was not {word}.", "The {thing} was far from {word}.", "Nobody found the {thing} {word}.",
-           "I would never call the {thing} {word}.", "The {thing} was anything but {word}.")
-CONTRAST = ("I expected a {other} {thing}, but it was {word}.", "The {thing} was {word}, not {other} at all.",
-            "Some called the {thing} {other}, yet it was {word}.", "It began {other}, but the {thing} became {word}.")
+PLAIN = (
+    "The {thing} was {word}.",
+    "What a {word} {thing} it was.",
+    "I found the {thing} {word}.",
+    "Honestly, a {word} {thing}.",
+    "Everyone said that the {thing} was {word}.",
+)
+NEGATED = (
+    "The {thing} was not {word}.",
+    "The {thing} was far from {word}.",
+    "Nobody found the {thing} {word}.",
+    "I would never call the {thing} {word}.",
+    "The {thing} was anything but {word}.",
+)
+CONTRAST = (
+    "I expected a {other} {thing}, but it was {word}.",
+    "The {thing} was {word}, not {other} at all.",
+    "Some called the {thing} {other}, yet it was {word}.",
+    "It began {other}, but the {thing} became {word}.",
+)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,18 @@ from random import Random
 from formers.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-WHO = ("a man|a guy|a gentleman", "a woman|a lady", "a boy|a lad", "a girl|a young lady", "a doctor|a physician",
-       "a teacher|an instructor", "a policeman|a cop", "a student|a pupil", "a farmer|a grower", "a thief|a robber")
+WHO = (
+    "a man|a guy|a gentleman",
+    "a woman|a lady",
+    "a boy|a lad",
+    "a girl|a young lady",
+    "a doctor|a physician",
+    "a teacher|an instructor",
+    "a policeman|a cop",
+    "a student|a pupil",
+    "a farmer|a grower",
+    "a thief|a robber",
+)
 # the ways to say the verb, "ing form/participle", and those to say what it is done to
 DOES = (
     ("repairing/repaired|fixing/fixed|mending/mended", "a bicycle|a bike", "a car|an automobile"),
@@ -32,11 +42,23 @@ DOES = (
     ("buying/bought|purchasing/purchased", "a gift|a present", "a coat|a jacket"),
     ("painting/painted|drawing/drawn", "a ship|a vessel", "a cat|a kitten"),
 )
-WHERE = ("in the garden|in the yard", "on the street|on the road", "at the beach|by the sea",
-         "in the store|in the shop", "in the woods|in the forest", "at home|in the house",
-         "at the airport|at the terminal", "on the hill|on the slope")
-WHEN = ("at night|after dark", "at dawn|at sunrise", "in autumn|in the fall", "at noon|in the middle of the day",
-        "during the holidays|on vacation")
+WHERE = (
+    "in the garden|in the yard",
+    "on the street|on the road",
+    "at the beach|by the sea",
+    "in the store|in the shop",
+    "in the woods|in the forest",
+    "at home|in the house",
+    "at the airport|at the terminal",
+    "on the hill|on the slope",
+)
+WHEN = (
+    "at night|after dark",
+    "at dawn|at sunrise",
+    "in autumn|in the fall",
+    "at noon|in the middle of the day",
+    "during the holidays|on vacation",
+)
 ORDERS = ("{does} {where} {when}", "{when}, {does} {where}", "{where}, {does} {when}", "{does} {when} {where}")
 Meaning = tuple[str, str, str, str, str]  # who, verb, object, where, when: all ways to say each
 
@@ -72,8 +94,7 @@ def meanings(split: str) -> tuple[Meaning, ...]:
     if split not in SPLITS:
         raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
     deeds = [(verb, thing) for verb, *things in DOES for thing in things]
-    found = ((who, verb, thing, where, when)
-             for who, (verb, thing), where, when in product(WHO, deeds, WHERE, WHEN))
+    found = ((who, verb, thing, where, when) for who, (verb, thing), where, when in product(WHO, deeds, WHERE, WHEN))
     return tuple(meaning for meaning in found if split_of(meaning) == split)
 
 
@@ -94,8 +115,13 @@ def near(random: Random, meaning: Meaning, shared: int) -> Meaning:
         return meaning  # no other verb takes this object
     verb = verb if 1 in kept else other(random, tuple(things), verb)
     thing = thing if 2 in kept else other(random, things[verb], thing)
-    return (who if 0 in kept else other(random, WHO, who), verb, thing,
-            where if 3 in kept else other(random, WHERE, where), when if 4 in kept else other(random, WHEN, when))
+    return (
+        who if 0 in kept else other(random, WHO, who),
+        verb,
+        thing,
+        where if 3 in kept else other(random, WHERE, where),
+        when if 4 in kept else other(random, WHEN, when),
+    )
 
 
 def other(random: Random, known: Sequence[str], not_this: str) -> str:

@@ -19,17 +19,27 @@ from formers.errors import DataError
 SPLITS = ("train", "validation", "test")
 Words = list[tuple[str, str]]
 
-NOUNS = ("dog cat bird horse house river table garden letter teacher doctor farmer window road light cold watch play "
-         "plant walk drink cook look work fish can hope answer guide race park ship key light match well").split()
+NOUNS = (
+    "dog cat bird horse house river table garden letter teacher doctor farmer window road light cold watch play "
+    "plant walk drink cook look work fish can hope answer guide race park ship key light match well"
+).split()
 NAMES = "Anna Ben Clara David Emma Mark Rose Will Grace Berlin Paris London".split()
 # base, third person, past: many of them are nouns, too
-VERBS = [tuple(form.split("/")) for form in (
-    "watch/watches/watched play/plays/played plant/plants/planted walk/walks/walked answer/answers/answered "
-    "see/sees/saw find/finds/found like/likes/liked guide/guides/guided cook/cooks/cooked park/parks/parked "
-    "ship/ships/shipped match/matches/matched hear/hears/heard help/helps/helped light/lights/lit").split()]
-SINGLE = [tuple(form.split("/")) for form in (  # without an object
-    "sleep/sleeps/slept work/works/worked hope/hopes/hoped race/races/raced look/looks/looked fall/falls/fell "
-    "laugh/laughs/laughed fish/fishes/fished").split()]
+VERBS = [
+    tuple(form.split("/"))
+    for form in (
+        "watch/watches/watched play/plays/played plant/plants/planted walk/walks/walked answer/answers/answered "
+        "see/sees/saw find/finds/found like/likes/liked guide/guides/guided cook/cooks/cooked park/parks/parked "
+        "ship/ships/shipped match/matches/matched hear/hears/heard help/helps/helped light/lights/lit"
+    ).split()
+]
+SINGLE = [
+    tuple(form.split("/"))
+    for form in (  # without an object
+        "sleep/sleeps/slept work/works/worked hope/hopes/hoped race/races/raced look/looks/looked fall/falls/fell "
+        "laugh/laughs/laughed fish/fishes/fished"
+    ).split()
+]
 ADJECTIVES = "old young small cold light red green kind well fast early hard quiet dark".split()
 ADVERBS = "often never slowly well fast early hard quickly still only".split()
 MODALS = "can will must may should".split()

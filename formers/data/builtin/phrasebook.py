@@ -135,9 +135,7 @@ def _determiners(noun: Noun, plural: bool, known: bool = False) -> tuple[str, ..
     return ("the",) * 12 + ("this",) * 2 + own + (() if known else (new,) * 8)
 
 
-def _phrase(
-    random: Random, noun: Noun, *, known: bool = False, plural: float = 0.2, adjective: float = 0.2
-) -> Phrase:
+def _phrase(random: Random, noun: Noun, *, known: bool = False, plural: float = 0.2, adjective: float = 0.2) -> Phrase:
     """The noun with determiner and perhaps an adjective; `plural` and `adjective` say how likely."""
     many = bool(noun.plural) and random.random() < plural
     described = bool(noun.adjectives) and random.random() < adjective

@@ -53,8 +53,10 @@ def documents() -> dict[str, str]:
     try:
         topics: dict[str, str] = importlib.import_module(TOPICS).topics
     except ModuleNotFoundError as error:
-        raise DataError(f"builtin:prose is the text of {TOPICS}, which this Python was installed without; "
-                        "install the documentation of pydoc, or name a text file") from error
+        raise DataError(
+            f"builtin:prose is the text of {TOPICS}, which this Python was installed without; "
+            "install the documentation of pydoc, or name a text file"
+        ) from error
     seen: set[str] = set()
     found = {}
     for name in sorted(topics, key=lambda name: (len(topics[name]), name)):
@@ -86,7 +88,7 @@ def _fresh(text: str, seen: set[str]) -> Iterator[str]:
 def is_prose(block: str) -> bool:
     """Whether a block is sentences: mostly plain words, and something that ends them."""
     words = block.split()
-    if NOT_PROSE.search(block) or len(words) < 5 or words[-1][-1] not in ".:?!)”\";":
+    if NOT_PROSE.search(block) or len(words) < 5 or words[-1][-1] not in '.:?!)”";':
         return False
     return sum(WORD.fullmatch(word) is not None for word in words) > 0.7 * len(words)
 

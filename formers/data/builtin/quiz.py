@@ -18,8 +18,10 @@ from random import Random
 from formers.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-NUMBERS = ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-           "eighteen nineteen twenty").split()
+NUMBERS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+).split()
 SERIES = {
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
     "month": "January February March April May June July August September October November December".split(),
@@ -27,8 +29,12 @@ SERIES = {
 }
 WORDS = "apple bird boat bread cat dog fish horse house key moon river star table tree wind".split()
 AFTER = ("What comes after {x}?", "Which {kind} follows {x}?", "Name the {kind} after {x}.", "{x}: what is next?")
-BEFORE = ("What comes before {x}?", "Which {kind} precedes {x}?", "Name the {kind} before {x}.",
-          "{x}: what was just before?")
+BEFORE = (
+    "What comes before {x}?",
+    "Which {kind} precedes {x}?",
+    "Name the {kind} before {x}.",
+    "{x}: what was just before?",
+)
 BACKWARDS = ("Say these words backwards: {x}.", "Turn the order around: {x}.", "Read from the end: {x}.")
 PLACES = {"first": 0, "last": -1, "second": 1}
 LARGER = ("Which is larger, {a} or {b}?", "Name the larger number: {a} or {b}.")
@@ -55,9 +61,7 @@ def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[s
     return _made(split, count, seed, (0,))
 
 
-def _made(
-    split: str, count: int, seed: int, follow_ups: Sequence[int]
-) -> list[tuple[list[dict[str, str]], str, str]]:
+def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[tuple[list[dict[str, str]], str, str]]:
     """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
     if split not in SPLITS:
         raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
@@ -110,8 +114,12 @@ def _series(random: Random, kind: str, at: int, follow: bool = False) -> Questio
     if follow:
         text = "And after that?" if step > 0 else "And before that?"
     wrong = random.choice([other for i, other in enumerate(series) if i not in (at, at + step)])
-    return Question(text, f"{_capital(series[at + step])}.", f"{_capital(wrong)}.",
-                    lambda random: _series(random, kind, at + step, follow=True))
+    return Question(
+        text,
+        f"{_capital(series[at + step])}.",
+        f"{_capital(wrong)}.",
+        lambda random: _series(random, kind, at + step, follow=True),
+    )
 
 
 def _words(random: Random, words: list[str], follow: bool = False) -> Question:
@@ -130,8 +138,9 @@ def _words(random: Random, words: list[str], follow: bool = False) -> Question:
         text = "How many words was that?" if follow else f"How many words are these: {listed}?"
         right = NUMBERS[len(words) - 1]
         wrong = random.choice([other for other in NUMBERS[:6] if other != right])
-    return Question(text, f"{_capital(right)}.", f"{_capital(wrong)}.",
-                    lambda random: _words(random, words, follow=True))
+    return Question(
+        text, f"{_capital(right)}.", f"{_capital(wrong)}.", lambda random: _words(random, words, follow=True)
+    )
 
 
 def _numbers(random: Random, a: int, b: int, follow: str = "") -> Question:
@@ -140,8 +149,9 @@ def _numbers(random: Random, a: int, b: int, follow: str = "") -> Question:
     word = "larger" if larger else "smaller"
     text = f"And which is {word}?" if follow else random.choice(LARGER if larger else SMALLER).format(a=a, b=b)
     right, wrong = (max(a, b), min(a, b)) if larger else (min(a, b), max(a, b))
-    return Question(text, f"{right}.", f"{wrong}.",
-                    lambda random: _numbers(random, a, b, follow="smaller" if larger else "larger"))
+    return Question(
+        text, f"{right}.", f"{wrong}.", lambda random: _numbers(random, a, b, follow="smaller" if larger else "larger")
+    )
 
 
 def _capital(text: str) -> str:

@@ -13,15 +13,29 @@ from formers.pretrained.family import Family
 # model_type -> module of this folder and name in it: a family, or a function giving one for each head that a model of
 # this type may have. Saving tries them in this order, and the native layouts last.
 FAMILIES = {
-    "marian": "marian:FAMILY", "bart": "bart:FAMILY", "t5": "t5:FAMILY",
-    "gpt2": "gpt:GPT2", "openai-gpt": "gpt:GPT", "gpt_neo": "gpt:NEO",
-    "llama": "llama:LLAMA", "mistral": "llama:MISTRAL", "qwen2": "llama:QWEN2", "qwen3": "llama:QWEN3",
+    "marian": "marian:FAMILY",
+    "bart": "bart:FAMILY",
+    "t5": "t5:FAMILY",
+    "gpt2": "gpt:GPT2",
+    "openai-gpt": "gpt:GPT",
+    "gpt_neo": "gpt:NEO",
+    "llama": "llama:LLAMA",
+    "mistral": "llama:MISTRAL",
+    "qwen2": "llama:QWEN2",
+    "qwen3": "llama:QWEN3",
     "gemma3_text": "gemma:FAMILY",
-    "bert": "bert:families", "roberta": "roberta:ROBERTA", "xlm-roberta": "roberta:XLM_ROBERTA",
-    "camembert": "roberta:CAMEMBERT", "distilbert": "distilbert:families", "albert": "albert:families",
-    "electra": "electra:families", "mpnet": "mpnet:families", "roformer": "roformer:families",
+    "bert": "bert:families",
+    "roberta": "roberta:ROBERTA",
+    "xlm-roberta": "roberta:XLM_ROBERTA",
+    "camembert": "roberta:CAMEMBERT",
+    "distilbert": "distilbert:families",
+    "albert": "albert:families",
+    "electra": "electra:families",
+    "mpnet": "mpnet:families",
+    "roformer": "roformer:families",
     "deberta-v2": "deberta:families",
-    "formers-causal": "native:CAUSAL", "formers-transformer": "native:TRANSFORMER",
+    "formers-causal": "native:CAUSAL",
+    "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:encoders",
 }
 
@@ -53,8 +67,9 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
             bare = weights is not None and each.head and not any(name.startswith(each.head) for name in weights)
             return found[0] if bare else each
     known = ", ".join(name for each in found for name in each.architectures)
-    raise CheckpointError(f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; "
-                          f"known: {known}")
+    raise CheckpointError(
+        f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; known: {known}"
+    )
 
 
 def family_of_model(model_type: str, model: nn.Module) -> Family:

@@ -16,16 +16,22 @@ from formers.pretrained.family import Family
 from formers.pretrained.fields import Raw
 from formers.pretrained.mapping import Row, Rule
 
-LAYER = ("attention.query attention.key attention.value attention.dense attention.LayerNorm ffn ffn_output "
-         "full_layer_layer_norm")
+LAYER = (
+    "attention.query attention.key attention.value attention.dense attention.LayerNorm ffn ffn_output "
+    "full_layer_layer_norm"
+)
 WORDS = encoder.word_rows("predictions.dense", "predictions.LayerNorm", "predictions.bias", "predictions.decoder.bias")
 DECODER = ("predictions.decoder.weight",)
 ORDER: list[Row] = [("sop_classifier.classifier.{p}", "next.{p}")]
 HEADS = (
     Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=DECODER),
     Head(model=Pretraining, architecture="ForPreTraining", rows=[*WORDS, *ORDER], tied=DECODER, pooled=True),
-    Head(model=SequenceClassifier, architecture="ForSequenceClassification", rows=encoder.label_row("classifier"),
-         pooled=True),
+    Head(
+        model=SequenceClassifier,
+        architecture="ForSequenceClassification",
+        rows=encoder.label_row("classifier"),
+        pooled=True,
+    ),
     *bert.OF_TOKENS,
     bert.CHOICE,
 )
@@ -47,8 +53,12 @@ def derived(raw: Raw) -> dict[str, Any]:
 
 
 def written(config: EncoderConfig) -> dict[str, Any]:
-    return {**bert.written(config), "embedding_size": config.embedding_dim, "inner_group_num": 1,
-            "num_hidden_groups": config.stack.layers // config.repeat}
+    return {
+        **bert.written(config),
+        "embedding_size": config.embedding_dim,
+        "inner_group_num": 1,
+        "num_hidden_groups": config.stack.layers // config.repeat,
+    }
 
 
 LAYOUT = Layout(
@@ -56,11 +66,24 @@ LAYOUT = Layout(
     prefix="albert.",
     name="Albert",
     names={**encoder.NAMES, "max_position_embeddings": "length"},
-    defaults={**encoder.DEFAULTS, "hidden_act": "gelu_new", "hidden_dropout_prob": 0.0, "type_vocab_size": 2,
-              "max_position_embeddings": 512, "embedding_size": 128, "num_hidden_groups": 1},
+    defaults={
+        **encoder.DEFAULTS,
+        "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0.0,
+        "type_vocab_size": 2,
+        "max_position_embeddings": 512,
+        "embedding_size": 128,
+        "num_hidden_groups": 1,
+    },
     # what its authors tried, in published files
-    checked={**encoder.CHECKED, "inner_group_num": 1, "down_scale_factor": 1, "gap_size": 0, "net_structure_type": 0,
-             "num_memory_blocks": 0},
+    checked={
+        **encoder.CHECKED,
+        "inner_group_num": 1,
+        "down_scale_factor": 1,
+        "gap_size": 0,
+        "net_structure_type": 0,
+        "num_memory_blocks": 0,
+    },
     derived=derived,
     written=written,
     rows=rows,

@@ -16,8 +16,14 @@ from formers.pretrained.fields import Fields, words
 from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
 
 ACTIVATIONS = {
-    "gelu": "gelu", "relu": "relu", "swish": "silu", "silu": "silu", "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "quick_gelu": "gelu_quick",
+    "gelu": "gelu",
+    "relu": "relu",
+    "swish": "silu",
+    "silu": "silu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "quick_gelu": "gelu_quick",
 }
 SIZES: dict[str, Any] = {
     "d_model": "encoder.dim decoder.dim",
@@ -33,11 +39,12 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": "length",
     "scale_embedding": "scale_embedding",
 }
-DEFAULTS = {
-    "dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True,
+DEFAULTS = {"dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True}
+ALIASES = {
+    "num_hidden_layers": "encoder_layers",
+    "hidden_size": "d_model",
+    "num_attention_heads": "encoder_attention_heads",
 }
-ALIASES = {"num_hidden_layers": "encoder_layers", "hidden_size": "d_model",
-           "num_attention_heads": "encoder_attention_heads"}
 POST_NORM = {"encoder.norm_first": False, "decoder.norm_first": False, "logit_bias": True}
 # training only, or left over from fairseq
 IGNORED = words("""
@@ -90,8 +97,10 @@ def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
 
 def written(config: TransformerConfig) -> dict[str, Any]:
     return {
-        "tie_word_embeddings": config.tied, "is_encoder_decoder": True,
-        "attention_dropout": 0.0, "activation_dropout": 0.0,
+        "tie_word_embeddings": config.tied,
+        "is_encoder_decoder": True,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
     }
 
 
@@ -117,9 +126,13 @@ FAMILY = Family(
         defaults=DEFAULTS,
         aliases=ALIASES,
         checked={
-            "is_encoder_decoder": True, "add_bias_logits": False, "add_final_layer_norm": False,
+            "is_encoder_decoder": True,
+            "add_bias_logits": False,
+            "add_final_layer_norm": False,
             "do_blenderbot_90_layernorm": False,
-            "normalize_before": False, "normalize_embedding": True, "static_position_embeddings": False,
+            "normalize_before": False,
+            "normalize_embedding": True,
+            "static_position_embeddings": False,
         },
         derived=derived,
         written=written,

@@ -24,8 +24,12 @@ from formers.pretrained.family import Family
 from formers.pretrained.fields import Raw
 from formers.pretrained.mapping import Row, Rule
 
-WORDS = encoder.word_rows("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-                          "cls.predictions.bias", "cls.predictions.decoder.bias")
+WORDS = encoder.word_rows(
+    "cls.predictions.transform.dense",
+    "cls.predictions.transform.LayerNorm",
+    "cls.predictions.bias",
+    "cls.predictions.decoder.bias",
+)
 DECODER = ("cls.predictions.decoder.weight",)
 NEXT: list[Row] = [("cls.seq_relationship.{p}", "next.{p}")]
 # of a token and of a span: the same in all families
@@ -38,8 +42,12 @@ HEADS = (
     Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=DECODER),
     Head(model=Pretraining, architecture="ForPreTraining", rows=[*WORDS, *NEXT], tied=DECODER, pooled=True),
     Head(model=NextSentence, architecture="ForNextSentencePrediction", rows=NEXT, pooled=True),
-    Head(model=SequenceClassifier, architecture="ForSequenceClassification", rows=encoder.label_row("classifier"),
-         pooled=True),
+    Head(
+        model=SequenceClassifier,
+        architecture="ForSequenceClassification",
+        rows=encoder.label_row("classifier"),
+        pooled=True,
+    ),
     *OF_TOKENS,
     CHOICE,
 )

@@ -41,8 +41,9 @@ def canonical(config: CausalConfig) -> CausalConfig:
     )
     windows = tuple(c.windows) if any(c.windows) else ()
     if c.positions != "rotary":
-        return replace(c, stack=stack, windows=windows,
-                       rotary_base=10000.0, rotary_stretch=None, local_rotary_base=None)
+        return replace(
+            c, stack=stack, windows=windows, rotary_base=10000.0, rotary_stretch=None, local_rotary_base=None
+        )
     stretch, local = c.rotary_stretch, c.local_rotary_base
     if stretch is not None and stretch.original is None:
         stretch = Stretch(stretch.factor) if stretch.factor != 1 else None
@@ -105,9 +106,14 @@ def written_rotary(base: float, stretch: Stretch | None) -> dict[str, Any]:
         return {"rope_type": "default", "rope_theta": base}
     if stretch.original is None:
         return {"rope_type": "linear", "rope_theta": base, "factor": stretch.factor}
-    return {"rope_type": "llama3", "rope_theta": base, "factor": stretch.factor,
-            "original_max_position_embeddings": stretch.original,
-            "low_freq_factor": stretch.low, "high_freq_factor": stretch.high}
+    return {
+        "rope_type": "llama3",
+        "rope_theta": base,
+        "factor": stretch.factor,
+        "original_max_position_embeddings": stretch.original,
+        "low_freq_factor": stretch.low,
+        "high_freq_factor": stretch.high,
+    }
 
 
 def spelled_before(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +141,9 @@ def windows(kinds: Sequence[str], near: str, far: str, size: int | None, layers:
 
 def layer_types(config: CausalConfig) -> list[str]:
     """The kinds of all layers, as transformers 5 names them."""
-    return ["sliding_attention" if window else "full_attention" for window in config.windows or
-            (0,) * config.stack.layers]
+    return [
+        "sliding_attention" if window else "full_attention" for window in config.windows or (0,) * config.stack.layers
+    ]
 
 
 def window(config: CausalConfig) -> int | None:
@@ -158,6 +165,10 @@ def sizes(raw: Raw, tensors: Mapping[str, Tensor], *, kv_heads: int, head_dim: i
 def written_sizes(config: CausalConfig) -> dict[str, Any]:
     """The way back from `sizes`, all of it spelled out."""
     s = config.stack
-    told = {"num_key_value_heads": s.kv_heads or s.heads, "head_dim": s.head_dim or s.dim // s.heads,
-            "attention_dropout": 0.0, "tie_word_embeddings": config.tied}
+    told = {
+        "num_key_value_heads": s.kv_heads or s.heads,
+        "head_dim": s.head_dim or s.dim // s.heads,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": config.tied,
+    }
     return {**told, "resid_pdrop": s.dropout} if s.dropout else told

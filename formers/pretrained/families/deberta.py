@@ -21,8 +21,10 @@ from formers.pretrained.mapping import Row, Rule, dropped, tied
 
 POOLERS = {"tanh": "tanh", **ACTIVATIONS}
 CONVOLUTIONS = ("tanh", "gelu", "relu")
-LAYER = ("attention.self.query_proj attention.self.key_proj attention.self.value_proj attention.output.dense "
-         "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm")
+LAYER = (
+    "attention.self.query_proj attention.self.key_proj attention.self.value_proj attention.output.dense "
+    "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm"
+)
 LEGACY, NEW = "cls.predictions", "lm_predictions.lm_head"
 WORDS: list[Row | Iterable[Rule]] = [
     *[tied(f"words.dense.{p}", f"{LEGACY}.transform.dense.{p}", f"{NEW}.dense.{p}") for p in ("weight", "bias")],
@@ -33,13 +35,20 @@ WORDS: list[Row | Iterable[Rule]] = [
 
 def activation(raw: Raw) -> str:
     if raw["pooler_hidden_act"] not in POOLERS:
-        raise ValueError(f"pooler_hidden_act = {raw['pooler_hidden_act']!r} is not computed here; "
-                         f"known: {', '.join(POOLERS)}")
+        raise ValueError(
+            f"pooler_hidden_act = {raw['pooler_hidden_act']!r} is not computed here; known: {', '.join(POOLERS)}"
+        )
     return POOLERS[raw["pooler_hidden_act"]]
 
 
-LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="pooler.dense",
-             activation=activation, rows=encoder.label_row("classifier"))
+LABEL = Head(
+    model=SequenceClassifier,
+    architecture="ForSequenceClassification",
+    pooled=True,
+    dense="pooler.dense",
+    activation=activation,
+    rows=encoder.label_row("classifier"),
+)
 HEADS = (
     Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=(f"{LEGACY}.decoder.weight",)),
     LABEL,
@@ -52,8 +61,13 @@ def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
     places: list[Row | Iterable[Rule]] = [
         ("encoder.rel_embeddings.weight", "stack.places"),
         encoder.norm("encoder.LayerNorm", "stack.norm_places"),
-        *[(f"encoder.layer.{{i}}.attention.self.pos_{theirs}_proj.{{p}}",
-           f"stack.blocks.{{i}}.attention.place_{ours}.{{p}}") for theirs, ours in (("key", "k"), ("query", "q"))],
+        *[
+            (
+                f"encoder.layer.{{i}}.attention.self.pos_{theirs}_proj.{{p}}",
+                f"stack.blocks.{{i}}.attention.place_{ours}.{{p}}",
+            )
+            for theirs, ours in (("key", "k"), ("query", "q"))
+        ],
         ("encoder.conv.conv.{p}", "stack.convolution.convolution.{p}"),
         encoder.norm("encoder.conv.LayerNorm", "stack.convolution.norm"),
     ]
@@ -84,27 +98,40 @@ def derived(raw: Raw) -> dict[str, Any]:
         convolution_groups=raw["conv_groups"] if kernel else 1,
         convolution_activation=raw["conv_act"] if kernel else "tanh",
     )
-    return {"disentangled": places, "segments": raw["type_vocab_size"],
-            "positions": "learned" if raw["position_biased_input"] else "none"}
+    return {
+        "disentangled": places,
+        "segments": raw["type_vocab_size"],
+        "positions": "learned" if raw["position_biased_input"] else "none",
+    }
 
 
 def written(config: EncoderConfig) -> dict[str, Any]:
     d = config.disentangled
     told: dict[str, Any] = {
-        "type_vocab_size": config.segments, "position_biased_input": config.positions == "learned",
-        "relative_attention": d is not None, "attention_probs_dropout_prob": 0.0, "legacy": True,
-        "pooler_hidden_size": config.stack.dim, "pooler_dropout": 0.0,
+        "type_vocab_size": config.segments,
+        "position_biased_input": config.positions == "learned",
+        "relative_attention": d is not None,
+        "attention_probs_dropout_prob": 0.0,
+        "legacy": True,
+        "pooler_hidden_size": config.stack.dim,
+        "pooler_dropout": 0.0,
         "pooler_hidden_act": next((theirs for theirs, ours in POOLERS.items() if ours == config.pooler), "gelu"),
     }
     if d is None:
         return told
     terms = [("c2p", d.content_to_position), ("p2c", d.position_to_content)]
     told |= {
-        "max_relative_positions": d.distance, "position_buckets": d.buckets or -1, "share_att_key": d.shared,
-        "pos_att_type": [name for name, there in terms if there], "norm_rel_ebd": "layer_norm" if d.norm else "none",
+        "max_relative_positions": d.distance,
+        "position_buckets": d.buckets or -1,
+        "share_att_key": d.shared,
+        "pos_att_type": [name for name, there in terms if there],
+        "norm_rel_ebd": "layer_norm" if d.norm else "none",
     }
-    convolution = {"conv_kernel_size": d.kernel, "conv_groups": d.convolution_groups,
-                   "conv_act": d.convolution_activation}
+    convolution = {
+        "conv_kernel_size": d.kernel,
+        "conv_groups": d.convolution_groups,
+        "conv_act": d.convolution_activation,
+    }
     return {**told, **convolution} if d.kernel else told
 
 
@@ -114,14 +141,28 @@ LAYOUT = Layout(
     name="DebertaV2",
     names={**encoder.NAMES, "max_position_embeddings": "length"},
     defaults={
-        **encoder.DEFAULTS, "layer_norm_eps": 1e-7, "type_vocab_size": 0, "max_position_embeddings": 512,
-        "max_relative_positions": -1, "position_buckets": -1, "share_att_key": False, "pos_att_type": (),
-        "norm_rel_ebd": "none", "position_biased_input": True, "pooler_hidden_act": "gelu", "conv_kernel_size": 0,
-        "conv_act": "tanh", "conv_groups": 1, "relative_attention": False,
+        **encoder.DEFAULTS,
+        "layer_norm_eps": 1e-7,
+        "type_vocab_size": 0,
+        "max_position_embeddings": 512,
+        "max_relative_positions": -1,
+        "position_buckets": -1,
+        "share_att_key": False,
+        "pos_att_type": (),
+        "norm_rel_ebd": "none",
+        "position_biased_input": True,
+        "pooler_hidden_act": "gelu",
+        "conv_kernel_size": 0,
+        "conv_act": "tanh",
+        "conv_groups": 1,
+        "relative_attention": False,
     },
     checked={
-        **encoder.CHECKED, "relative_attention": lambda raw: True, "talking_head": False,
-        "embedding_size": lambda raw: raw["hidden_size"], "pooler_hidden_size": lambda raw: raw["hidden_size"],
+        **encoder.CHECKED,
+        "relative_attention": lambda raw: True,
+        "talking_head": False,
+        "embedding_size": lambda raw: raw["hidden_size"],
+        "pooler_hidden_size": lambda raw: raw["hidden_size"],
         "attention_head_size": lambda raw: raw["hidden_size"] // raw["num_attention_heads"],
     },
     derived=derived,

@@ -28,13 +28,25 @@ NAMES: dict[str, Any] = {
     "vocab_size": "vocab",
     "max_position_embeddings": "length",
 }
-LAYER = ("attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 ffn.lin2 "
-         "output_layer_norm")
-LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="pre_classifier",
-             activation="relu", rows=encoder.label_row("classifier"))
+LAYER = (
+    "attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 ffn.lin2 "
+    "output_layer_norm"
+)
+LABEL = Head(
+    model=SequenceClassifier,
+    architecture="ForSequenceClassification",
+    pooled=True,
+    dense="pre_classifier",
+    activation="relu",
+    rows=encoder.label_row("classifier"),
+)
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", tied=("vocab_projector.weight",),
-         rows=encoder.word_rows("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")),
+    Head(
+        model=MaskedWords,
+        architecture="ForMaskedLM",
+        tied=("vocab_projector.weight",),
+        rows=encoder.word_rows("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+    ),
     LABEL,
     *bert.OF_TOKENS,
     replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice"),

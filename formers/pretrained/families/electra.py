@@ -18,20 +18,41 @@ from formers.pretrained.family import Family
 from formers.pretrained.fields import Raw
 from formers.pretrained.mapping import Row, Rule
 
-LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="classifier.dense",
-             activation="gelu", rows=encoder.label_row("classifier.out_proj"))
+LABEL = Head(
+    model=SequenceClassifier,
+    architecture="ForSequenceClassification",
+    pooled=True,
+    dense="classifier.dense",
+    activation="gelu",
+    rows=encoder.label_row("classifier.out_proj"),
+)
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", tied=("generator_lm_head.weight",), check=encoder.exact_gelu,
-         rows=encoder.word_rows("generator_predictions.dense", "generator_predictions.LayerNorm",
-                                "generator_lm_head.bias")),
-    Head(model=ReplacedTokens, architecture="ForPreTraining", rows=[
-        ("discriminator_predictions.dense.{p}", "dense.{p}"),
-        ("discriminator_predictions.dense_prediction.{p}", "out.{p}"),
-    ]),
+    Head(
+        model=MaskedWords,
+        architecture="ForMaskedLM",
+        tied=("generator_lm_head.weight",),
+        check=encoder.exact_gelu,
+        rows=encoder.word_rows(
+            "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"
+        ),
+    ),
+    Head(
+        model=ReplacedTokens,
+        architecture="ForPreTraining",
+        rows=[
+            ("discriminator_predictions.dense.{p}", "dense.{p}"),
+            ("discriminator_predictions.dense_prediction.{p}", "out.{p}"),
+        ],
+    ),
     LABEL,
     *bert.OF_TOKENS,
-    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice", dense="sequence_summary.summary",
-            rows=encoder.label_row("classifier")),
+    replace(
+        LABEL,
+        model=MultipleChoice,
+        architecture="ForMultipleChoice",
+        dense="sequence_summary.summary",
+        rows=encoder.label_row("classifier"),
+    ),
 )
 
 

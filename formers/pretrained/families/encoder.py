@@ -51,10 +51,20 @@ IGNORED = words("""
 KINDS = {"single_label_classification": "one", "multi_label_classification": "several", "regression": "number"}
 # Heads of pre-training, which lie unused in many published files of another head, or of a body
 PRETRAINED = (MaskedWords, Pretraining, NextSentence, ReplacedTokens)
-OURS = ("attention.q", "attention.k", "attention.v", "attention.o", "norm_attention", "feed_forward.up",
-        "feed_forward.down", "norm_feed_forward")
-BERT_LAYER = ("attention.self.query attention.self.key attention.self.value attention.output.dense "
-              "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm")
+OURS = (
+    "attention.q",
+    "attention.k",
+    "attention.v",
+    "attention.o",
+    "norm_attention",
+    "feed_forward.up",
+    "feed_forward.down",
+    "norm_feed_forward",
+)
+BERT_LAYER = (
+    "attention.self.query attention.self.key attention.self.value attention.output.dense "
+    "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +118,10 @@ class Layout:
 
 def norm(theirs: str, ours: str) -> list[Rule]:
     """A LayerNorm, with the names that TensorFlow gave it."""
-    return [tied(f"{ours}.weight", f"{theirs}.weight", f"{theirs}.gamma"),
-            tied(f"{ours}.bias", f"{theirs}.bias", f"{theirs}.beta")]
+    return [
+        tied(f"{ours}.weight", f"{theirs}.weight", f"{theirs}.gamma"),
+        tied(f"{ours}.bias", f"{theirs}.bias", f"{theirs}.beta"),
+    ]
 
 
 def layer(prefix: str, names: str = BERT_LAYER, blocks: str = "stack.blocks.{i}") -> list[Rule]:
@@ -126,7 +138,8 @@ def layer(prefix: str, names: str = BERT_LAYER, blocks: str = "stack.blocks.{i}"
 def embeddings(config: EncoderConfig) -> list[Rule]:
     """Positions, segments and norm, under the names of BERT."""
     rows: list[Row | Iterable[Rule]] = [
-        norm("embeddings.LayerNorm", "norm"), dropped("embeddings.position_ids", "embeddings.token_type_ids"),
+        norm("embeddings.LayerNorm", "norm"),
+        dropped("embeddings.position_ids", "embeddings.token_type_ids"),
     ]
     if config.positions == "learned":
         rows.append(("embeddings.position_embeddings.weight", "positions.weight"))
@@ -155,13 +168,17 @@ def canonical(config: EncoderConfig) -> EncoderConfig:
     s, d = config.stack, config.disentangled
     size = s.head_dim or s.dim // s.heads
     stack = replace(
-        s, kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
-        head_dim=None if size * s.heads == s.dim else size, scale=None if s.scale == size**-0.5 else s.scale,
+        s,
+        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
+        head_dim=None if size * s.heads == s.dim else size,
+        scale=None if s.scale == size**-0.5 else s.scale,
     )
     if d is not None and not d.kernel:
         d = replace(d, convolution_groups=1, convolution_activation="tanh")
     return replace(
-        config, stack=stack, disentangled=d,
+        config,
+        stack=stack,
+        disentangled=d,
         position_offset=config.position_offset if config.positions == "learned" else 0,
         relative_distance=config.relative_distance if config.relative_buckets else 128,
     )
@@ -178,8 +195,9 @@ def labels(raw: Raw) -> tuple[str, ...]:
         return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
     by_number = {int(number): str(name) for number, name in named.items()}
     if sorted(by_number) != list(range(len(by_number))):
-        raise ValueError(f"id2label numbers its labels {', '.join(map(str, sorted(by_number)))}, expected 0 to "
-                         f"{len(by_number) - 1}")
+        raise ValueError(
+            f"id2label numbers its labels {', '.join(map(str, sorted(by_number)))}, expected 0 to {len(by_number) - 1}"
+        )
     return tuple(by_number[i] for i in range(len(by_number)))
 
 
@@ -201,8 +219,10 @@ def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
 def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
-    told: dict[str, Any] = {"id2label": {str(i): name for i, name in enumerate(config.labels)},
-                            "label2id": {name: i for i, name in enumerate(config.labels)}}
+    told: dict[str, Any] = {
+        "id2label": {str(i): name for i, name in enumerate(config.labels)},
+        "label2id": {name: i for i, name in enumerate(config.labels)},
+    }
     if model is SequenceClassifier:
         told["problem_type"] = next(name for name, kind in KINDS.items() if kind == config.kind)
     return told
@@ -215,8 +235,14 @@ def within(paths: str) -> str:
 
 def moved(rows: Sequence[Row | Iterable[Rule]], theirs: str, ours: str) -> list[Rule]:
     """The same rows with prefixes on both sides."""
-    return [replace(rule, theirs=tuple(theirs + name for name in rule.theirs),
-                    ours=None if rule.ours is None else ours + rule.ours) for rule in as_rules(rows)]
+    return [
+        replace(
+            rule,
+            theirs=tuple(theirs + name for name in rule.theirs),
+            ours=None if rule.ours is None else ours + rule.ours,
+        )
+        for rule in as_rules(rows)
+    ]
 
 
 def stored(tensors: Mapping[str, Tensor], layout: Layout) -> bool:
@@ -237,8 +263,12 @@ def body_family(layout: Layout, heads: Sequence[Head]) -> Family:
     def weights(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
         pooler = [(f"{layout.pooler}.{{p}}", "pooler.{p}")] if layout.pooler and config.pooler else []
         strange = {name for head in heads if head.model in PRETRAINED for name in own_names(head)}
-        return [("embeddings.word_embeddings.weight", "embedding.weight"), *layout.rows(config), *pooler,
-                dropped(*sorted(strange), *layout.strays)]
+        return [
+            ("embeddings.word_embeddings.weight", "embedding.weight"),
+            *layout.rows(config),
+            *pooler,
+            dropped(*sorted(strange), *layout.strays),
+        ]
 
     return Family(
         model_type=layout.model_type,
@@ -276,8 +306,9 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         strange = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - known
         return [*rows, dropped(*sorted(strange), *layout.strays)]
 
-    names = {key: within(told) if isinstance(told, str) else (within(told[0]), told[1])
-             for key, told in layout.names.items()}
+    names = {
+        key: within(told) if isinstance(told, str) else (within(told[0]), told[1]) for key, told in layout.names.items()
+    }
     fixed = {within(path): value for path, value in layout.fixed.items()}
     return Family(
         model_type=layout.model_type,
@@ -296,13 +327,26 @@ def own_names(head: Head) -> list[str]:
 
 
 def fields(
-    layout: Layout, config: type, names: Mapping[str, Any], fixed: Mapping[str, Any],
-    derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]], written: Callable[[Any], Mapping[str, Any]],
+    layout: Layout,
+    config: type,
+    names: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
+    written: Callable[[Any], Mapping[str, Any]],
     canonical: Callable[[Any], Any],
 ) -> Fields:
     post_norm = "stack.norm_first" if config is EncoderConfig else "encoder.stack.norm_first"
     return Fields(
-        config=config, names=names, fixed={post_norm: False, **fixed}, defaults=layout.defaults,
-        aliases=layout.aliases, checked=layout.checked, derived=derived, reads=layout.reads, nullable=layout.nullable,
-        written=written, ignored=IGNORED | layout.ignored, canonical=canonical,
+        config=config,
+        names=names,
+        fixed={post_norm: False, **fixed},
+        defaults=layout.defaults,
+        aliases=layout.aliases,
+        checked=layout.checked,
+        derived=derived,
+        reads=layout.reads,
+        nullable=layout.nullable,
+        written=written,
+        ignored=IGNORED | layout.ignored,
+        canonical=canonical,
     )

@@ -21,9 +21,12 @@ from formers.pretrained.mapping import Op, Row
 # in fp32: 1 + w has fewer digits than w, and the models add it so
 AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
 NORMS = {
-    "input_layernorm": "norm_attention", "post_attention_layernorm": "norm_attended",
-    "pre_feedforward_layernorm": "norm_feed_forward", "post_feedforward_layernorm": "norm_fed",
-    "self_attn.q_norm": "attention.q_norm", "self_attn.k_norm": "attention.k_norm",
+    "input_layernorm": "norm_attention",
+    "post_attention_layernorm": "norm_attended",
+    "pre_feedforward_layernorm": "norm_feed_forward",
+    "post_feedforward_layernorm": "norm_fed",
+    "self_attn.q_norm": "attention.q_norm",
+    "self_attn.k_norm": "attention.k_norm",
 }
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -32,8 +35,10 @@ def weights(config: CausalConfig) -> list[Row]:
     return [
         *causal.head(config, "model.embed_tokens.weight"),
         *llama.BLOCK,
-        *[(f"model.layers.{{i}}.{theirs}.weight", f"stack.blocks.{{i}}.{ours}.weight", AROUND_ZERO)
-          for theirs, ours in NORMS.items()],
+        *[
+            (f"model.layers.{{i}}.{theirs}.weight", f"stack.blocks.{{i}}.{ours}.weight", AROUND_ZERO)
+            for theirs, ours in NORMS.items()
+        ],
         ("model.norm.weight", "stack.norm.weight", AROUND_ZERO),
         *llama.STORED,
     ]
@@ -48,11 +53,14 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if set(told) - {FULL, SLIDING}:
         raise ValueError(f"rope_parameters has {', '.join(sorted(told))}; this family has {FULL} and {SLIDING}")
     base, stretch = causal.rotary(
-        told.get(FULL) or {}, raw.get("rope_scaling", {}), {"rope_theta": raw.get("rope_theta")},
-        base=1e6, length=length,
+        told.get(FULL) or {},
+        raw.get("rope_scaling", {}),
+        {"rope_theta": raw.get("rope_theta")},
+        base=1e6,
+        length=length,
     )
     local, no_stretch = causal.rotary(
-        told.get(SLIDING) or {}, {"rope_theta": raw.get("rope_local_base_freq")}, base=1e4, length=length,
+        told.get(SLIDING) or {}, {"rope_theta": raw.get("rope_local_base_freq")}, base=1e4, length=length
     )
     if no_stretch is not None:
         raise ValueError(f"scaled rotary positions in {SLIDING} layers are not computed here")
@@ -61,7 +69,9 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "stack.scale": raw["query_pre_attn_scalar"] ** -0.5,
         "stack.bias": "qkvo" if raw["attention_bias"] else "",
         "windows": causal.windows(kinds, SLIDING, FULL, raw["sliding_window"], layers),
-        "rotary_base": base, "rotary_stretch": stretch, "local_rotary_base": local,
+        "rotary_base": base,
+        "rotary_stretch": stretch,
+        "local_rotary_base": local,
     }
 
 
@@ -77,7 +87,8 @@ def written(config: CausalConfig) -> dict[str, Any]:
         "layer_types": causal.layer_types(config),
         "sliding_window": causal.window(config) or 4096,
         "rope_parameters": {FULL: full, SLIDING: causal.written_rotary(local, None)},
-        **causal.spelled_before(full), "rope_local_base_freq": local,
+        **causal.spelled_before(full),
+        "rope_local_base_freq": local,
     }
 
 
@@ -90,16 +101,32 @@ FAMILY = Family(
             **{theirs: ours for theirs, ours in llama.NAMES.items() if theirs != "hidden_act"},
             "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **causal.ACTIVATIONS}),
         },
-        fixed={"stack.norm": "rms", "stack.gated": True, "stack.qk_norm": True, "stack.feed_forward_bias": False,
-               "block": "sandwich", "scale_embedding": True},
+        fixed={
+            "stack.norm": "rms",
+            "stack.gated": True,
+            "stack.qk_norm": True,
+            "stack.feed_forward_bias": False,
+            "block": "sandwich",
+            "scale_embedding": True,
+        },
         defaults={
-            "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
-            "max_position_embeddings": 131072, "head_dim": 256, "query_pre_attn_scalar": 256, "attention_bias": False,
-            "sliding_window": 4096, "sliding_window_pattern": 6,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 131072,
+            "head_dim": 256,
+            "query_pre_attn_scalar": 256,
+            "attention_bias": False,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 6,
         },
         aliases={"_sliding_window_pattern": "sliding_window_pattern"},
-        checked={"attn_logit_softcapping": None, "final_logit_softcapping": None, "use_bidirectional_attention": False,
-                 "partial_rotary_factor": 1.0},
+        checked={
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "use_bidirectional_attention": False,
+            "partial_rotary_factor": 1.0,
+        },
         derived=derived,
         reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
         written=written,

@@ -29,8 +29,12 @@ NAMES: dict[str, Any] = {
     "n_positions": "length",
     "vocab_size": "vocab",
 }
-ALIASES = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head",
-           "max_position_embeddings": "n_positions"}
+ALIASES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "max_position_embeddings": "n_positions",
+}
 DEFAULTS = {"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "tie_word_embeddings": True}
 # other dropouts, the size of the stored mask, heads that are no language model's
 IGNORED = causal.IGNORED | words("""
@@ -70,8 +74,12 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def written(config: CausalConfig) -> dict[str, Any]:
-    return {"n_inner": config.stack.hidden, "embd_pdrop": config.stack.dropout, "attn_pdrop": 0.0,
-            "tie_word_embeddings": config.tied}
+    return {
+        "n_inner": config.stack.hidden,
+        "embd_pdrop": config.stack.dropout,
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": config.tied,
+    }
 
 
 GPT2 = Family(
@@ -120,8 +128,13 @@ GPT = Family(
     model=CausalLM,
     config=Fields(
         config=CausalConfig,
-        names={**NAMES, "afn": ("stack.activation", {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu",
-                                                     "silu": "silu", "swish": "silu"})},
+        names={
+            **NAMES,
+            "afn": (
+                "stack.activation",
+                {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"},
+            ),
+        },
         fixed={"positions": "learned", "stack.norm_first": False, "final_norm": False},
         defaults={**DEFAULTS, "afn": "gelu"},
         aliases=ALIASES,
@@ -174,8 +187,12 @@ def neo_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 def neo_written(config: CausalConfig) -> dict[str, Any]:
     kinds = ["local" if window else "global" for window in config.windows or (0,) * config.stack.layers]
     return {
-        "intermediate_size": config.stack.hidden, "embed_dropout": config.stack.dropout, "attention_dropout": 0.0,
-        "attention_types": [[kinds, 1]], "attention_layers": kinds, "window_size": causal.window(config) or 256,
+        "intermediate_size": config.stack.hidden,
+        "embed_dropout": config.stack.dropout,
+        "attention_dropout": 0.0,
+        "attention_types": [[kinds, 1]],
+        "attention_layers": kinds,
+        "window_size": causal.window(config) or 256,
         "tie_word_embeddings": config.tied,
     }
 
@@ -196,8 +213,13 @@ NEO = Family(
             "vocab_size": "vocab",
         },
         fixed={"positions": "learned", "stack.bias": "o", "stack.scale": 1.0},
-        defaults={"layer_norm_epsilon": 1e-5, "resid_dropout": 0.0, "activation_function": "gelu_new",
-                  "window_size": 256, "tie_word_embeddings": True},
+        defaults={
+            "layer_norm_epsilon": 1e-5,
+            "resid_dropout": 0.0,
+            "activation_function": "gelu_new",
+            "window_size": 256,
+            "tie_word_embeddings": True,
+        },
         aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
         derived=neo_derived,
         reads=("attention_types", "attention_layers", "intermediate_size"),

@@ -35,8 +35,10 @@ READS = ("num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rope_
 
 BLOCK: list[Row] = [
     *[(f"model.layers.{{i}}.self_attn.{x}_proj.{{p}}", f"stack.blocks.{{i}}.attention.{x}.{{p}}") for x in "qkvo"],
-    *[(f"model.layers.{{i}}.mlp.{x}_proj.{{p}}", f"stack.blocks.{{i}}.feed_forward.{x}.{{p}}")
-      for x in ("gate", "up", "down")],
+    *[
+        (f"model.layers.{{i}}.mlp.{x}_proj.{{p}}", f"stack.blocks.{{i}}.feed_forward.{x}.{{p}}")
+        for x in ("gate", "up", "down")
+    ],
 ]
 # the frequencies of the rotary positions, in files of 2023
 STORED = dropped("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq")
@@ -60,8 +62,11 @@ def weights(config: CausalConfig) -> list[Row]:
 def shared(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """What all four derive."""
     base, stretch = causal.rotary(
-        raw.get("rope_parameters", {}), raw.get("rope_scaling", {}), {"rope_theta": raw.get("rope_theta")},
-        base=10000.0, length=raw["max_position_embeddings"],
+        raw.get("rope_parameters", {}),
+        raw.get("rope_scaling", {}),
+        {"rope_theta": raw.get("rope_theta")},
+        base=10000.0,
+        length=raw["max_position_embeddings"],
     )
     heads = raw.get("num_key_value_heads", raw["num_attention_heads"])
     found = causal.sizes(raw, tensors, kv_heads=heads, head_dim=raw.get("head_dim"))
@@ -74,8 +79,11 @@ def written(config: CausalConfig) -> dict[str, Any]:
 
 
 def llama(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {**shared(raw, tensors), "stack.bias": "qkvo" if raw["attention_bias"] else "",
-            "stack.feed_forward_bias": raw["mlp_bias"]}
+    return {
+        **shared(raw, tensors),
+        "stack.bias": "qkvo" if raw["attention_bias"] else "",
+        "stack.feed_forward_bias": raw["mlp_bias"],
+    }
 
 
 def llama_written(config: CausalConfig) -> dict[str, Any]:
@@ -108,8 +116,12 @@ def late_windows(raw: Raw) -> tuple[int, ...]:
 def late_windows_written(config: CausalConfig) -> dict[str, Any]:
     kinds = causal.layer_types(config)
     first = kinds.index("sliding_attention") if config.windows else len(kinds)
-    return {"layer_types": kinds, "use_sliding_window": bool(config.windows), "max_window_layers": first,
-            "sliding_window": causal.window(config)}
+    return {
+        "layer_types": kinds,
+        "use_sliding_window": bool(config.windows),
+        "max_window_layers": first,
+        "sliding_window": causal.window(config),
+    }
 
 
 def qwen2(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -121,8 +133,11 @@ def qwen2_written(config: CausalConfig) -> dict[str, Any]:
 
 
 def qwen3(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {**qwen2(raw, tensors), "stack.bias": "qkvo" if raw["attention_bias"] else "",
-            "stack.head_dim": raw.get("head_dim", 128)}
+    return {
+        **qwen2(raw, tensors),
+        "stack.bias": "qkvo" if raw["attention_bias"] else "",
+        "stack.head_dim": raw.get("head_dim", 128),
+    }
 
 
 def qwen3_written(config: CausalConfig) -> dict[str, Any]:
@@ -154,8 +169,7 @@ def fields(
 LLAMA = Family(
     model_type="llama",
     model=CausalLM,
-    config=fields(llama, llama_written,
-                  {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}),
+    config=fields(llama, llama_written, {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}),
     weights=weights,
     prefixes=("+model.",),
     architectures=("LlamaForCausalLM",),

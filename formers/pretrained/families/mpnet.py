@@ -15,8 +15,10 @@ from formers.pretrained.family import Family
 from formers.pretrained.fields import Raw
 from formers.pretrained.mapping import Row, Rule
 
-LAYER = ("attention.attn.q attention.attn.k attention.attn.v attention.attn.o attention.LayerNorm intermediate.dense "
-         "output.dense output.LayerNorm")
+LAYER = (
+    "attention.attn.q attention.attn.k attention.attn.v attention.attn.o attention.LayerNorm intermediate.dense "
+    "output.dense output.LayerNorm"
+)
 
 
 def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
@@ -32,8 +34,11 @@ def derived(raw: Raw) -> dict[str, Any]:
 
 
 def written(config: EncoderConfig) -> dict[str, Any]:
-    return {"max_position_embeddings": config.length + 2, "attention_probs_dropout_prob": 0.0,
-            "relative_attention_num_buckets": 32}
+    return {
+        "max_position_embeddings": config.length + 2,
+        "attention_probs_dropout_prob": 0.0,
+        "relative_attention_num_buckets": 32,
+    }
 
 
 LAYOUT = Layout(

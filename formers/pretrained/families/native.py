@@ -9,10 +9,7 @@ from formers.pretrained.fields import Native
 
 SAME_NAMES = [("{name*}", "{name*}")]
 TRANSFORMER = Family(
-    model_type="formers-transformer",
-    model=Transformer,
-    config=Native(TransformerConfig),
-    weights=SAME_NAMES,
+    model_type="formers-transformer", model=Transformer, config=Native(TransformerConfig), weights=SAME_NAMES
 )
 CAUSAL = Family(model_type="formers-causal", model=CausalLM, config=Native(CausalConfig), weights=SAME_NAMES)
 
@@ -20,7 +17,12 @@ CAUSAL = Family(model_type="formers-causal", model=CausalLM, config=Native(Causa
 def encoders() -> list[Family]:
     """The body, and one for each head; `architectures` tells them apart."""
     return [
-        Family(model_type="formers-encoder", model=model, config=Native(config), weights=SAME_NAMES,
-               architectures=(model.__name__,))
+        Family(
+            model_type="formers-encoder",
+            model=model,
+            config=Native(config),
+            weights=SAME_NAMES,
+            architectures=(model.__name__,),
+        )
         for model, config in ((Encoder, EncoderConfig), *((head, HeadConfig) for head in HEADS))
     ]

@@ -18,11 +18,19 @@ from formers.pretrained.family import Family
 from formers.pretrained.fields import Raw
 
 WORDS = Head(
-    model=MaskedWords, architecture="ForMaskedLM", tied=("lm_head.decoder.weight",), check=encoder.exact_gelu,
+    model=MaskedWords,
+    architecture="ForMaskedLM",
+    tied=("lm_head.decoder.weight",),
+    check=encoder.exact_gelu,
     rows=encoder.word_rows("lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder.bias"),
 )
-LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="classifier.dense",
-             rows=encoder.label_row("classifier.out_proj"))
+LABEL = Head(
+    model=SequenceClassifier,
+    architecture="ForSequenceClassification",
+    pooled=True,
+    dense="classifier.dense",
+    rows=encoder.label_row("classifier.out_proj"),
+)
 HEADS = (WORDS, LABEL, *bert.OF_TOKENS, bert.CHOICE)
 
 
@@ -34,22 +42,28 @@ def derived(raw: Raw) -> dict[str, Any]:
 
 
 def written(config: EncoderConfig) -> dict[str, Any]:
-    return {**bert.written(config), "pad_token_id": config.position_offset - 1,
-            "max_position_embeddings": config.length + config.position_offset}
+    return {
+        **bert.written(config),
+        "pad_token_id": config.position_offset - 1,
+        "max_position_embeddings": config.length + config.position_offset,
+    }
 
 
 def families(model_type: str, name: str) -> list[Family]:
     """Of one of the three, which differ in their names only."""
-    return encoder.families_of(Layout(
-        model_type=model_type,
-        prefix="roberta.",
-        name=name,
-        defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 512, "pad_token_id": 1},
-        derived=derived,
-        written=written,
-        rows=bert.rows,
-        pooler="pooler.dense",
-    ), HEADS)
+    return encoder.families_of(
+        Layout(
+            model_type=model_type,
+            prefix="roberta.",
+            name=name,
+            defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 512, "pad_token_id": 1},
+            derived=derived,
+            written=written,
+            rows=bert.rows,
+            pooler="pooler.dense",
+        ),
+        HEADS,
+    )
 
 
 ROBERTA: Callable[[], list[Family]] = partial(families, "roberta", "Roberta")

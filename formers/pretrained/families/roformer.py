@@ -26,6 +26,7 @@ from formers.pretrained.mapping import Op, Row, Rule
 
 def halves(size: int) -> Op:
     """Rows of heads of a size, and their biases: pairs (0, 1), (2, 3) ... <-> halves (0, 2 ...), (1, 3 ...)."""
+
     def order(x: Tensor, *shape: int) -> Tensor:
         return x.reshape(-1, *shape, *x.shape[1:]).transpose(1, 2).reshape(x.shape)
 
@@ -36,11 +37,17 @@ def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
     size = config.stack.head_dim or config.stack.dim // config.stack.heads
     op = halves(size)
     return [
-        *(replace(rule, op=op) if (rule.ours or "").endswith(("attention.q.{p}", "attention.k.{p}")) else rule
-          for rule in encoder.as_rules(electra.rows(config))),
+        *(
+            replace(rule, op=op) if (rule.ours or "").endswith(("attention.q.{p}", "attention.k.{p}")) else rule
+            for rule in encoder.as_rules(electra.rows(config))
+        ),
         # which transformers calls missing where it is not written
-        Rule(("encoder.embed_positions.weight",), None, expected=positions, made=lambda: sinusoids(
-            config.length, size, split=True)),
+        Rule(
+            ("encoder.embed_positions.weight",),
+            None,
+            expected=positions,
+            made=lambda: sinusoids(config.length, size, split=True),
+        ),
     ]
 
 
@@ -68,14 +75,27 @@ def activation(raw: Raw) -> str:
 
 
 SUMMARIES = {"tanh": "tanh", **ACTIVATIONS}
-LABEL = Head(model=SequenceClassifier, architecture="ForSequenceClassification", pooled=True, dense="classifier.dense",
-             activation=activation, rows=encoder.label_row("classifier.out_proj"))
+LABEL = Head(
+    model=SequenceClassifier,
+    architecture="ForSequenceClassification",
+    pooled=True,
+    dense="classifier.dense",
+    activation=activation,
+    rows=encoder.label_row("classifier.out_proj"),
+)
 HEADS = (
     Head(model=MaskedWords, architecture="ForMaskedLM", rows=bert.WORDS, tied=bert.DECODER),
     LABEL,
     *bert.OF_TOKENS,
-    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice", dense="sequence_summary.summary",
-            activation=summary, written=written_summary, rows=encoder.label_row("classifier")),
+    replace(
+        LABEL,
+        model=MultipleChoice,
+        architecture="ForMultipleChoice",
+        dense="sequence_summary.summary",
+        activation=summary,
+        written=written_summary,
+        rows=encoder.label_row("classifier"),
+    ),
 )
 LAYOUT = Layout(
     model_type="roformer",

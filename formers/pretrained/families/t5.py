@@ -40,8 +40,10 @@ def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
     said = {"tie_word_embeddings": says_tied}
     apart = "lm_head.weight" in tensors and not bart.is_tied(said, tensors, *SHARED)
     return {
-        "encoder.activation": name, "decoder.activation": name,
-        "encoder.gated": is_gated(raw), "decoder.gated": is_gated(raw),
+        "encoder.activation": name,
+        "decoder.activation": name,
+        "encoder.gated": is_gated(raw),
+        "decoder.gated": is_gated(raw),
         "decoder.layers": raw.get("num_decoder_layers", raw["num_layers"]),
         "head_scale": raw["d_model"] ** -0.5 if scaled else None,
         "tied": not apart,
@@ -75,16 +77,22 @@ def weights(config: TransformerConfig) -> list[Row]:
     own, cross = "layer.0.SelfAttention", "layer.1.EncDecAttention"
     return [
         *head,
-        *[(f"{{side}}.block.{{i}}.{own}.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight")
-          for x in "qkvo"],
+        *[(f"{{side}}.block.{{i}}.{own}.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight") for x in "qkvo"],
         ("{side}.block.{i}.layer.0.layer_norm.weight", "{side}.blocks.{i}.norm_attention.weight"),
         ("{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{side}.relative.weight"),
-        *[(f"decoder.block.{{i}}.{cross}.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
-          for x in "qkvo"],
+        *[
+            (f"decoder.block.{{i}}.{cross}.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
+            for x in "qkvo"
+        ],
         ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
-        *[(f"{side}.block.{{i}}.layer.{layer}.DenseReluDense.{theirs}.weight",
-           f"{side}.blocks.{{i}}.feed_forward.{ours}.weight")
-          for side, layer in (("encoder", 1), ("decoder", 2)) for theirs, ours in [*inner, ("wo", "down")]],
+        *[
+            (
+                f"{side}.block.{{i}}.layer.{layer}.DenseReluDense.{theirs}.weight",
+                f"{side}.blocks.{{i}}.feed_forward.{ours}.weight",
+            )
+            for side, layer in (("encoder", 1), ("decoder", 2))
+            for theirs, ours in [*inner, ("wo", "down")]
+        ],
         ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder.blocks.{i}.norm_feed_forward.weight"),
         ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder.blocks.{i}.norm_feed_forward.weight"),
         ("{side}.final_layer_norm.weight", "{side}.norm.weight"),
@@ -113,14 +121,21 @@ FAMILY = Family(
         },
         fixed={
             **{f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in STACK.items()},
-            "positions": "relative", "final_norm": True,
+            "positions": "relative",
+            "final_norm": True,
         },
         defaults={
-            "n_positions": 512, "dropout_rate": 0.1, "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu",
-            "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
+            "n_positions": 512,
+            "dropout_rate": 0.1,
+            "layer_norm_epsilon": 1e-6,
+            "feed_forward_proj": "relu",
+            "relative_attention_num_buckets": 32,
+            "relative_attention_max_distance": 128,
         },
         aliases={
-            "hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers",
+            "hidden_size": "d_model",
+            "num_attention_heads": "num_heads",
+            "num_hidden_layers": "num_layers",
             "head_dim": "d_kv",
         },
         checked={"is_encoder_decoder": True, "dense_act_fn": activation, "is_gated_act": is_gated},

@@ -1,6 +1,6 @@
 """STS: does the cosine of two sentences' vectors order pairs as people do? Spearman x 100 (Reimers and Gurevych 2019).
 
-    pairs -> vectors -> cosine -> Spearman (and Pearson) with the scores that people gave
+pairs -> vectors -> cosine -> Spearman (and Pearson) with the scores that people gave
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ def measure(results: Results, liken: Liken, folder: Path, names: Sequence[str]) 
         results.scores += list(correlations(name, part, examples, liken))
         whole = COMPLETE.get(name.removeprefix("sts-"), len(examples))
         if len(examples) != whole:
-            results.notes.append(f"{name}: {len(examples):,} pairs, but the published set has {whole:,}: its score is "
-                                 "not comparable with published ones, nor is the average")
+            results.notes.append(
+                f"{name}: {len(examples):,} pairs, but the published set has {whole:,}: its score is "
+                "not comparable with published ones, nor is the average"
+            )
         elif part == "validation":
             results.notes.append(f"{name}: its validation part, there is no test part in {folder}")
 
@@ -100,8 +102,11 @@ def correlations(name: str, part: str, examples: Examples, liken: Liken) -> Iter
     if len(sources) < 2:
         yield whole
         return
-    each = [Score(f"{name}/{source}", part, agreement(said[rows], examples.answers[rows]), len(rows))
-            for source, rows in sources if len(rows) >= FEWEST]
+    each = [
+        Score(f"{name}/{source}", part, agreement(said[rows], examples.answers[rows]), len(rows))
+        for source, rows in sources
+        if len(rows) >= FEWEST
+    ]
     yield replace(whole, how=f"all pairs together; mean of its {len(each)} sources: {mean(each)['spearman']:.2f}")
     yield from each
 
@@ -121,8 +126,11 @@ def agreement(said: NDArray[np.float64], scores: NDArray[np.generic]) -> dict[st
 
 def mean(scores: Sequence[Score]) -> dict[str, float]:
     """Of every kind of number that all of them have."""
-    return {key: float(np.mean([score.scores[key] for score in scores])) for key in scores[0].scores
-            if all(key in score.scores for score in scores)}
+    return {
+        key: float(np.mean([score.scores[key] for score in scores]))
+        for key in scores[0].scores
+        if all(key in score.scores for score in scores)
+    }
 
 
 def scored_pairs(encode: Encode, path: Path) -> Results:

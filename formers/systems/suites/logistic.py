@@ -124,6 +124,8 @@ def stratified(y: Classes, folds: int, seed: int) -> list[tuple[Classes, Classes
 
     fewest = int(np.bincount(y)[np.unique(y)].min()) if len(y) else 0
     if fewest < folds or len(np.unique(y)) < 2:
-        raise DataError(f"{folds} folds need at least two classes and {folds} examples of each, got "
-                        f"{len(np.unique(y))} classes, the smallest with {fewest}; give more data or fewer folds")
+        raise DataError(
+            f"{folds} folds need at least two classes and {folds} examples of each, got "
+            f"{len(np.unique(y))} classes, the smallest with {fewest}; give more data or fewer folds"
+        )
     return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))

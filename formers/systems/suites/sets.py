@@ -1,6 +1,6 @@
 """The sets of the suites: where they may lie in a folder, and their texts, labels and scores.
 
-    FOLDER/sst2/train.parquet    FOLDER/sentences/mr.tsv    FOLDER/mr.jsonl    FOLDER/sts/2012-test.parquet
+FOLDER/sst2/train.parquet    FOLDER/sentences/mr.tsv    FOLDER/mr.jsonl    FOLDER/sts/2012-test.parquet
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ ENDINGS = (".parquet", ".jsonl", ".csv", ".tsv")
 FIRSTS, SECONDS = ("sentence1", "text1", "sentence_A", "a"), ("sentence2", "text2", "sentence_B", "b")
 SCORES = ("score", "similarity_score", "relatedness_score")
 # How people call the splits of a set.
-SPLITS = {"train": ("train",), "validation": ("validation", "dev", "valid"), "test": ("test",),
-          "out-of-domain": ("validation-out-of-domain", "out-of-domain")}
+SPLITS = {
+    "train": ("train",),
+    "validation": ("validation", "dev", "valid"),
+    "test": ("test",),
+    "out-of-domain": ("validation-out-of-domain", "out-of-domain"),
+}
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts -> (texts, dim): any sentence encoder."""
@@ -99,8 +103,10 @@ class Vectors:
             self.results.sentences += len(new)
             if made.ndim != 2 or len(made) != len(new) or not np.isfinite(made).all():
                 wrong = "holds numbers that are not finite" if made.shape[:1] == (len(new),) else "has another shape"
-                raise DataError(f"the encoder gave {made.shape} for {len(new):,} sentences, which {wrong}; "
-                                "its weights may be damaged")
+                raise DataError(
+                    f"the encoder gave {made.shape} for {len(new):,} sentences, which {wrong}; "
+                    "its weights may be damaged"
+                )
             self.places |= {text: len(self.places) + i for i, text in enumerate(new)}
             self.known = made if not len(self.known) else np.concatenate([self.known, made])
         return self.known[[self.places[text] for text in texts]]
@@ -140,8 +146,10 @@ def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
 def check_folder(folder: Path) -> Path:
     """Raises ConfigError where it is no folder."""
     if not folder.expanduser().is_dir():
-        raise ConfigError(f"--data-folder {folder}: there is no such folder; it must hold the sets, such as "
-                          "sts/2012-test.parquet, sst2/train.parquet, sentences/mr.parquet")
+        raise ConfigError(
+            f"--data-folder {folder}: there is no such folder; it must hold the sets, such as "
+            "sts/2012-test.parquet, sst2/train.parquet, sentences/mr.parquet"
+        )
     return folder.expanduser()
 
 
@@ -185,8 +193,12 @@ def read_set(paths: dict[str, Path], *, pairs: bool) -> tuple[dict[str, Examples
     for part, path in paths.items():
         table, text, second = read_labelled(path, pairs=pairs)
         labels = learn_labels(table, "label", "one") if labels is None else labels
-        found[part] = Examples(table.columns[text], table.columns[second] if second else None,
-                               labels.answers(table, "label"), dropped=table.dropped)
+        found[part] = Examples(
+            table.columns[text],
+            table.columns[second] if second else None,
+            labels.answers(table, "label"),
+            dropped=table.dropped,
+        )
     assert labels is not None  # there is at least one part
     return found, labels.names
 

@@ -1,7 +1,7 @@
 """SentEval: what a simple classifier can read from frozen sentence vectors (Conneau and Kiela 2018).
 
-    texts -> vectors, never trained -> logistic regression -> accuracy
-    pairs -> (|u - v|, u * v)       -> logistic regression -> accuracy and F1
+texts -> vectors, never trained -> logistic regression -> accuracy
+pairs -> (|u - v|, u * v)       -> logistic regression -> accuracy and F1
 """
 
 from __future__ import annotations
@@ -35,12 +35,18 @@ from formers.systems.suites.sets import (
 WHOLE = ("mr", "cr", "subj", "mpqa")
 SPLIT = {"sst2": ("train", "validation", "test"), "trec": ("train", "test"), "mrpc": ("train", "test")}
 SETS = (*WHOLE, *SPLIT)
-CLASSIFIER = "scikit-learn's logistic regression on frozen vectors (SentEval's default is the same model trained by " \
-             "SGD in PyTorch); 6 strengths of L2"
+CLASSIFIER = (
+    "scikit-learn's logistic regression on frozen vectors (SentEval's default is the same model trained by "
+    "SGD in PyTorch); 6 strengths of L2"
+)
 
 
 def senteval(
-    encode: Encode, folder: Path, *, only: Sequence[str] = (), folds: int = FOLDS,
+    encode: Encode,
+    folder: Path,
+    *,
+    only: Sequence[str] = (),
+    folds: int = FOLDS,
     tell: Callable[[Score], None] | None = None,
 ) -> Results:
     """Measure an encoder on the SentEval sets of a folder; the average is over the accuracies.
@@ -75,8 +81,11 @@ def files(folder: Path, name: str) -> tuple[dict[str, Path], str]:
             found["validation"] = watched  # SentEval's training set holds both
         return found, gone
     path = find(folder, name)
-    return ({}, f"no {name} or sentences/{name} file in {folder} (one of {', '.join(ENDINGS)})") if path is None else (
-        {"all": path}, "")
+    return (
+        ({}, f"no {name} or sentences/{name} file in {folder} (one of {', '.join(ENDINGS)})")
+        if path is None
+        else ({"all": path}, "")
+    )
 
 
 def score(name: str, examples: dict[str, Examples], vectors: Encode, folds: int = FOLDS) -> Score:
@@ -88,16 +97,21 @@ def score(name: str, examples: dict[str, Examples], vectors: Encode, folds: int 
         judged, part = nested(features["all"], answers["all"], folds=folds), f"{folds}-fold"
         how = f"strength chosen by {folds} folds inside each"
     elif name == "sst2":
-        judged = with_split(features["train"], answers["train"], (features["validation"], answers["validation"]),
-                            (features["test"], answers["test"]))
+        judged = with_split(
+            features["train"],
+            answers["train"],
+            (features["validation"], answers["validation"]),
+            (features["test"], answers["test"]),
+        )
         part, how = "test", "strength chosen on validation; trained on sentences, not phrases"
     else:
         seen = [part for part in ("train", "validation") if part in examples]
         x, y = (np.concatenate([some[part] for part in seen]) for some in (features, answers))
         judged = with_folds(x, y, [(features["test"], answers["test"])], folds=folds)[0]
         part, how = "test", f"strength chosen by {folds} folds of {' and '.join(seen)}"
-    scores = {"accuracy": judged.accuracy} | ({"f1": 100 * f1(judged.said, judged.true, average="one")}
-                                              if name == "mrpc" else {})
+    scores = {"accuracy": judged.accuracy} | (
+        {"f1": 100 * f1(judged.said, judged.true, average="one")} if name == "mrpc" else {}
+    )
     return Score(name, part, scores, len(judged.true), f"{how}: {strengths(judged)}", time.perf_counter() - begin)
 
 

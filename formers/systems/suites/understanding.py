@@ -47,8 +47,13 @@ def frozen(
     encode: Encode, folder: Path, *, only: Sequence[str] = (), folds: int = FOLDS, tell: Tell | None = None
 ) -> Results:
     """A frozen encoder: logistic regression on the vectors of a set's training part; of scored pairs, the cosine."""
-    results = Results("glue-like", notes=["frozen encoder: logistic regression on its vectors (scikit-learn), cosine "
-                                          "for scored pairs; nothing of the model was trained"])
+    results = Results(
+        "glue-like",
+        notes=[
+            "frozen encoder: logistic regression on its vectors (scikit-learn), cosine "
+            "for scored pairs; nothing of the model was trained"
+        ],
+    )
     vectors = Vectors(encode, results)
     folder, names = check_folder(folder), chosen(SETS, only)
     for name in (name for name in names if name in LABELLED):
@@ -62,22 +67,39 @@ def frozen(
         told = [part for part in LABELLED[name] if part in found]
         if "validation" in found and "validation" not in told:
             how = "strength chosen on validation"
-            judged = [with_split(x["train"], y["train"], (x["validation"], y["validation"]), (x[part], y[part]))
-                      for part in told]
+            judged = [
+                with_split(x["train"], y["train"], (x["validation"], y["validation"]), (x[part], y[part]))
+                for part in told
+            ]
         else:
             how = f"strength chosen by {folds} folds of train"
             judged = with_folds(x["train"], y["train"], [(x[part], y[part]) for part in told], folds=folds)
         seconds = time.perf_counter() - begin
         for part, each in zip(told, judged, strict=True):
-            keep(results, Score(name, part, scores_of(name, each.said, each.true), len(each.true),
-                                f"frozen; {how}: C {each.strengths[0]:g}", seconds / len(told)), tell)
+            keep(
+                results,
+                Score(
+                    name,
+                    part,
+                    scores_of(name, each.said, each.true),
+                    len(each.true),
+                    f"frozen; {how}: C {each.strengths[0]:g}",
+                    seconds / len(told),
+                ),
+                tell,
+            )
     likened(results, folder, names, lambda pairs: likeness.cosines(vectors, pairs))
     return found_any(results, folder)
 
 
 def fine_tuned(
-    classify: Classify | None, labels: Sequence[str], liken: likeness.Liken | None, folder: Path, *,
-    only: Sequence[str] = (), tell: Tell | None = None,
+    classify: Classify | None,
+    labels: Sequence[str],
+    liken: likeness.Liken | None,
+    folder: Path,
+    *,
+    only: Sequence[str] = (),
+    tell: Tell | None = None,
 ) -> Results:
     """A fine-tuned model: `classify` says labels, `liken` scores pairs; the one that it cannot do is None.
 
@@ -96,15 +118,25 @@ def fine_tuned(
         found, theirs = examples
         places = meeting(labels, theirs, named=name in only)
         if places is None:
-            results.missing[name] = (f"its labels ({', '.join(theirs)}) are not this model's ({', '.join(labels)})"
-                                     + ("" if name in only or len(theirs) != len(labels) else
-                                        f"; --only {name} takes them in order"))
+            results.missing[name] = f"its labels ({', '.join(theirs)}) are not this model's ({', '.join(labels)})" + (
+                "" if name in only or len(theirs) != len(labels) else f"; --only {name} takes them in order"
+            )
             continue
         for part, each in found.items():
             begin = time.perf_counter()
             said = places[classify(each.texts, each.seconds)]
-            keep(results, Score(name, part, scores_of(name, said, each.answers), len(each), "fine-tuned",
-                                time.perf_counter() - begin), tell)
+            keep(
+                results,
+                Score(
+                    name,
+                    part,
+                    scores_of(name, said, each.answers),
+                    len(each),
+                    "fine-tuned",
+                    time.perf_counter() - begin,
+                ),
+                tell,
+            )
     if liken is None:
         results.missing |= {name: "this model gives a label, not a number" for name in names if name in SCORED}
     else:

@@ -44,8 +44,9 @@ def likes(count, seed):
         first = list(random.choice(PLAIN, 4))
         shared = int(random.integers(0, 5))
         second = first[:shared] + list(random.choice(GOOD, 4 - shared))
-        rows.append({"sentence1": " ".join(first), "sentence2": " ".join(second), "score": float(shared),
-                     "source": "ab"[i % 2]})
+        rows.append(
+            {"sentence1": " ".join(first), "sentence2": " ".join(second), "score": float(shared), "source": "ab"[i % 2]}
+        )
     return rows
 
 
@@ -61,8 +62,10 @@ def folder(tmp_path_factory):
         write(place / "sentences" / f"{name}.jsonl", opinions(80, i))
     for i, part in enumerate(("train", "dev", "test")):
         write(place / "sst2" / f"{part}.jsonl", opinions(60, 10 + i))
-        pairs = [{"sentence1": row["sentence1"], "sentence2": row["sentence2"], "label": int(row["score"] >= 3)}
-                 for row in likes(60, 20 + i)]
+        pairs = [
+            {"sentence1": row["sentence1"], "sentence2": row["sentence2"], "label": int(row["score"] >= 3)}
+            for row in likes(60, 20 + i)
+        ]
         write(place / "mrpc" / f"{part}.jsonl", pairs)
         write(place / "cola" / f"{part}.jsonl", opinions(60, 40 + i))
     for year in (2012, 2016):
@@ -144,8 +147,11 @@ def test_the_strength_is_the_one_scikit_learn_finds(points):
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
     x, y = points
-    theirs = GridSearchCV(LogisticRegression(max_iter=2000, tol=1e-5), {"C": list(STRENGTHS)},
-                          cv=StratifiedKFold(5, shuffle=True, random_state=3)).fit(x, y)
+    theirs = GridSearchCV(
+        LogisticRegression(max_iter=2000, tol=1e-5),
+        {"C": list(STRENGTHS)},
+        cv=StratifiedKFold(5, shuffle=True, random_state=3),
+    ).fit(x, y)
     strength, right = best_by_folds(x, y, 5, 3)
     assert strength == theirs.best_params_["C"] and right == pytest.approx(100 * theirs.best_score_)
 
