@@ -48,13 +48,20 @@ class Task(Protocol):
 
 
 class Batches(Protocol):
-    """The training data: a plan that is a pure function of (seed, epoch), and batches made of row numbers."""
+    """The training data: a plan that is a pure function of (seed, epoch), and batches made of row numbers.
+
+    A thread of its own asks for both while the model learns, is evaluated or saved.
+    """
 
     def epoch(self, epoch: int) -> Sequence[Sequence[int]]:
         """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
 
     def collate(self, rows: Sequence[int]) -> Any:
-        """The batch of these rows. May draw from the global random generators, seeded at every step."""
+        """The batch of these rows: pure, the same whenever and wherever asked.
+
+        What is random in it is drawn from a generator seeded by (seed, epoch, row), never from a global one; a row
+        number that is used in several epochs carries its epoch.
+        """
 
     def describe(self, rows: Sequence[int]) -> str:
         """These rows in words, for error messages."""
