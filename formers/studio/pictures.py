@@ -228,6 +228,7 @@ def learning_curve(events: Iterable[Mapping[str, Any]], title: str) -> Figure:
         points = [(event["step"], event["metrics"][name]) for event in evaluations if name in event["metrics"]]
         panels[1].plot(*zip(*points, strict=True), color=color, marker=mark, markersize=4, label=name.replace("_", " "))
         panels[1].set(ylabel="validation score")
+    _star(panels, names, evaluations)
     panels[-1].plot(
         [e["step"] for e in steps], [e["rate"] for e in steps], color="#555555", marker="." if len(steps) < 3 else None
     )
@@ -264,17 +265,21 @@ def _losses(axes: Axes, steps: Sequence[Mapping[str, Any]], evaluations: Sequenc
             markersize=4,
             label="validation",
         )
-        best = [e for e in seen if e["best"]][-1:]
-        for event in best:
-            axes.plot(
-                event["step"],
-                event["metrics"]["loss"],
-                marker="*",
-                markersize=14,
-                color=ORANGE,
-                markeredgecolor="black",
-                markeredgewidth=0.6,
-                linestyle="none",
-                label=f"best: {event['metrics']['loss']:.3g} at step {event['step']:,}",
-            )
     axes.set(ylabel="loss per token")
+
+
+def _star(panels: Sequence[Axes], names: Sequence[str], evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Marks the best value of the monitored score on its curve (of perplexity: on that of the loss)."""
+    for event in [e for e in evaluations if e["best"] and e.get("monitor")][-1:]:
+        monitor, scores = event["monitor"], event["metrics"]
+        panels[1 if monitor in names else 0].plot(
+            event["step"],
+            scores[monitor if monitor in names else "loss"],
+            marker="*",
+            markersize=14,
+            color=ORANGE,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+            linestyle="none",
+            label=f"best {monitor.replace('_', ' ')}: {scores[monitor]:.3g} at step {event['step']:,}",
+        )

@@ -23,6 +23,26 @@ class Loss:
     parts: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
+class Metric(Protocol):
+    """One score. `value` is in `unit` ("" for a bare number)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def lower_is_better(self) -> bool: ...
+    @property
+    def unit(self) -> str: ...
+
+
+class Evaluation(Protocol):
+    """What an evaluation gives; all that the trainer sees of a report."""
+
+    @property
+    def scores(self) -> Sequence[Metric]: ...
+
+
 class Task(Protocol):
     """Something that can be learned. The trainer sees nothing else of a system."""
 
@@ -31,7 +51,7 @@ class Task(Protocol):
     def loss(self, batch: Any) -> Loss:
         """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Evaluation | Mapping[str, float]:
         """Scores on the task's validation data.
 
         Called without gradients, with `model` in eval mode and its averaged weights, if there are any.

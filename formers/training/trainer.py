@@ -6,6 +6,7 @@ State is (step, data position, weights, optimizer, average, best). Everything ra
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from formers.training.precision import Precision, decide, undisturbed
 from formers.training.prefetch import Prefetch
 from formers.training.run import Run
 from formers.training.seeding import preserved, seed_from
-from formers.training.state import State, fingerprint, improves, restore, tensors_of
+from formers.training.state import State, fingerprint, improves, judged, restore, tensors_of
 from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
@@ -257,21 +258,28 @@ class Training:
                 self.task.model.train()
 
     def evaluate(self) -> Evaluated:
-        start, metrics = time.perf_counter(), None
+        start, scores = time.perf_counter(), {}
         if self.world.main:
             with self.aside():
-                metrics = {name: float(value) for name, value in self.task.evaluate().items()}
-        metrics = self.world.broadcast(metrics)
+                scores = judged(self.task.evaluate())
+        scores = self.world.broadcast(scores)
         monitor, best = self.config.monitor, self.state.best
-        if metrics and monitor not in metrics:
+        if scores and monitor not in scores:
             raise ConfigError(
-                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, metrics)}'
+                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, scores)}'
             )
-        better = bool(metrics) and improves(monitor, metrics[monitor], best["value"] if best else None)
+        value, lower = scores.get(monitor, (math.nan, True))
+        better = improves(value, best["value"] if best else None, lower_is_better=lower)
         if better:
-            self.state.best = {"step": self.state.step, "monitor": monitor, "value": metrics[monitor]}
+            self.state.best = {"step": self.state.step, "monitor": monitor, "value": value}
         self.state.stale = 0 if better else self.state.stale + 1
-        return Evaluated(step=self.state.step, metrics=metrics, best=better, seconds=time.perf_counter() - start)
+        return Evaluated(
+            step=self.state.step,
+            metrics={name: value for name, (value, _) in scores.items()},
+            monitor=monitor,
+            best=better,
+            seconds=time.perf_counter() - start,
+        )
 
     def sample(self) -> Sampled:
         samples = []
