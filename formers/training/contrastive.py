@@ -61,7 +61,7 @@ def chunked(encode: Callable[..., Tensor], size: int, inputs: Tensor, keep: Tens
         return encode(inputs) if keep is None else encode(inputs, keep)
     vectors = []
     for start in range(0, len(inputs), size):
-        rows = (inputs[start : start + size],)
+        rows: tuple[Tensor, ...] = (inputs[start : start + size],)
         if keep is not None:
             real = keep[start : start + size]
             longest = int(real.sum(1).max())
