@@ -174,7 +174,8 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
             raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
-    return settings(**{name: convert(value, known[name], f"{where} {name}") for name, value in given.items()})
+    values = {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()}
+    return settings(**values)
 
 
 def convert(value: Any, field: Field, where: str) -> Any:

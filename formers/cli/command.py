@@ -1,4 +1,4 @@
-"""A declared verb as a command: its dataclass of options as arguments and options, its results as lines, JSON or files."""
+"""A declared verb as a command: its dataclass of options as arguments and options, its results shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from formers.cli.inputs import texts_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
-from formers.fields import Field, build, fields_of
+from formers.fields import Field, build, check, fields_of
 from formers.systems.system import Origin, System, Texts, Typed, Verb, resolve
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
@@ -50,7 +50,9 @@ def command(declared: Declared) -> Any:
     for name, field in fields.items():
         parameters += parameters_of(name, field)
     for name, (kind, option) in EVERYWHERE.items():
-        parameters.append(parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None))
+        parameters.append(
+            parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
+        )
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = declared[0][1].help
@@ -59,18 +61,18 @@ def command(declared: Declared) -> Any:
 
 def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
-    from formers.registry import locate, open_model, system_of
+    from formers.registry import load, locate, system_of
 
     single = len({verb.options for _, verb in declared}) == 1
     offline = True if own["offline"] else None
     options = options_of(declared[0][1], given) if single else None  # what is wrong with them is said first
-    output = Output(own["out"], as_json=own["as_json"])
+    output = Output(own["out"], own["as_json"])
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
     verb = next((verb for owner, verb in declared if owner.open == system.open), None)
     if verb is None:
         raise wrong_system(model, system, declared)
     options = options_of(verb, given, system) if options is None else options
-    opened = open_model(
+    opened = load(
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
     )  # fmt: skip
@@ -87,7 +89,9 @@ def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = Non
         if name not in known:
             assert system is not None
             raise ConfigError(f"{flag(name)} does not go with a {system.name} model; leave it out")
-    return build(settings, given, f"formers {verb.name}")
+    options = build(settings, given, f"formers {verb.name}")
+    check(options, flag)
+    return options
 
 
 def origin_of(model: str) -> Origin:
@@ -119,9 +123,7 @@ def flag(name: str) -> str:
 
 
 def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, written]
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, written])
 
 
 def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
@@ -148,11 +150,10 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     if kind is bool:
         names = f"{flag(name)}/--no-{flag(name)[2:]}" if typed.negatable else flag(name)
         return [parameter(name, bool | None, typer.Option(names, help=field.help, show_default=False), None)]
-    default = "" if field.default in (None, "", (), dataclasses.MISSING) else str(field.default)
-    many = "; may be given many times" if several else ""
-    option = typer.Option(
-        flag(name), metavar=metavar, help=_with(field.help, many), show_default=default or False
-    )
+    more = "; may be given many times" if several else ""
+    if field.default not in (None, "", (), dataclasses.MISSING):
+        more = f" (default: {field.default})"
+    option = typer.Option(flag(name), metavar=metavar, help=_with(field.help, more), show_default=False)
     wanted = list[kind] if several else kind  # type: ignore[valid-type]
     return [parameter(name, wanted, option) if required else parameter(name, wanted | None, option, None)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,14 +24,14 @@ class Output:
     """Where results go: standard output, or --out; checked before the work that ends in it."""
 
     path: Path | None = None
-    as_json: bool = False
+    given_json: bool = False
 
     def __post_init__(self) -> None:
+        self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
         if self.path is not None and self.path.is_dir():
             raise ConfigError(f"--out {self.path}: is a folder, expected a file")
         if self.path is not None and not self.path.parent.is_dir():
             raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
-        self.as_json = self.as_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
 
 
 def show(events: Iterable[Event], output: Output) -> None:
@@ -55,7 +54,9 @@ def show(events: Iterable[Event], output: Output) -> None:
                 note()
                 in_piece = False
                 continue
-            if isinstance(event, Written) and output.path is not None and not output.as_json:
+            if isinstance(event, Report):
+                write_report(event, output)
+            elif isinstance(event, Written) and output.path is not None and not output.as_json:
                 save(event, output.path)
             elif output.path is None:
                 shown(event, output.as_json)
@@ -91,8 +92,6 @@ def shown(result: Any, as_json: bool) -> None:
     """A result on standard output."""
     if as_json:
         note(json.dumps(record(result), ensure_ascii=False))
-    elif isinstance(result, Report):
-        show_report(result)
     elif isinstance(result, Tabled):
         draw_table(result.table())
     elif isinstance(result, Coloured):
@@ -102,6 +101,20 @@ def shown(result: Any, as_json: bool) -> None:
         sys.stdout.flush()
     else:
         note(result.line())
+
+
+def write_report(report: Report, output: Output) -> None:
+    """A report is shown, and what belongs to it is written to --out."""
+    if output.path is not None and output.path.suffix not in report.files and "" not in report.files:
+        endings = f"; it can be written as {', '.join(report.files)}" if report.files else "; leave it out"
+        raise ConfigError(f"--out {output.path}: this report has no such file{endings}")
+    if output.given_json:
+        note(json.dumps(record(report), ensure_ascii=False))
+    else:
+        show_report(report)
+    if output.path is not None:
+        report.files.get(output.path.suffix, report.files.get("", None))(output.path)  # type: ignore[misc]
+        typer.echo(f"wrote {output.path}", err=True)
 
 
 def show_report(report: Report) -> None:
@@ -144,6 +157,3 @@ def with_progress(events: Iterable[Event]) -> Iterator[Event]:
                 stack.close()
                 move = None
                 yield event
-
-
-__all__ = ["Output", "show", "show_report", "time"]

@@ -143,6 +143,9 @@ class Origin:
         return self.sections[name] if self.sections is not None and self.system == system else None
 
 
+NOWHERE = Origin("")
+
+
 # ---- what verbs give -----------------------------------------------------------------------------------------------
 
 
@@ -240,8 +243,10 @@ class Score:
 
     @property
     def text(self) -> str:
-        """The value for people: shares as per cent."""
-        return f"{100 * self.value:.2f}%" if self.unit == "share" else f"{self.value:.4f}"
+        """The value for people, with its unit: shares as per cent."""
+        if self.unit == "share":
+            return f"{100 * self.value:.2f}%"
+        return f"{self.value:.4f} {self.unit}" if self.unit in ("", "nats") else f"{self.value:.2f} {self.unit}"
 
 
 def share(name: str, value: float) -> Score:
@@ -282,8 +287,8 @@ class Report:
     tables: Sequence[Table] = ()
     examples: Sequence[Mapping[str, str]] = ()
     notes: Sequence[str] = ()
-    picture: Any = None
-    """A function that draws (without arguments), for `--out`."""
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    """Ending -> what writes such a file (`--out`); "": any ending."""
 
     def value(self, name: str) -> float:
         """The value of a score. Raises ConfigError for a name that is none of them."""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from formers.data.batching import Ragged, bucket, pad
 from formers.data.report import DataReport, LengthReport
-from formers.data.sources import Table, read_table
-from formers.errors import ConfigError, DataError
+from formers.data.sources import Table
+from formers.errors import DataError
+from formers.fields import Count, Natural, check
 
 
 class Encodes(Protocol):
@@ -25,66 +26,29 @@ class Encodes(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParallelData:
-    """Where the sentence pairs come from and how they are batched."""
+class PairRows:
+    """Columns of the sentence pairs (or endings: "a.en,a.de"), their tokens, and how they are batched."""
 
-    train: str = "builtin:phrasebook"
-    """Pairs to learn from: .tsv .csv .jsonl .parquet, two text files "a.en,b.de", hf:owner/name, builtin:phrasebook."""
-    validation: str = ""
-    """Pairs to watch while training; empty: the source's own validation split, or else a part of the training data."""
-    test: str = ""
-    """Pairs to judge with in the end (formers evaluate); empty: the source's own test split, or else `validation`."""
     source: str = "en"
     """Column to translate from."""
     target: str = "de"
     """Column to translate into."""
-    count: int = 0
-    """How many training pairs to generate (builtin) or to take from the front (0: all there are)."""
-    held_out: int = 1000
-    """Pairs of each generated validation and test set, and most that are set aside of the training data."""
-    vocab: int = 8000
+    vocab: Natural = 8000
     """Size of the joint BPE vocabulary that is trained when no tokenizer is given."""
     tokenizer: str = ""
     """Folder with a tokenizer to use instead of training one."""
-    tokens_per_batch: int = 4096
+    tokens_per_batch: Natural = 4096
     """Most tokens of the longer side of a batch, padding included."""
-    longest: int = 0
+    longest: Count = 0
     """Leave out pairs with more tokens on a side (0: the model's length)."""
-    drop_empty: bool = False
-    """Leave out rows with an empty sentence instead of refusing the file."""
-    seed: int = 1
-    """Seed of the order of the data and of what is generated."""
 
-    def read(self, part: str) -> Table | None:
-        """The table of "train", "validation" or "test"; None where a part was not named and the source has none."""
-        if not self.train:
-            raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=pairs.tsv")
-        name = {"train": self.train, "validation": self.validation, "test": self.test}[part]
-        if not name and self.train.startswith(("builtin:", "hf:")):
-            name = self.train
-        if not name:
-            return None
-        columns = [self.source, self.target]
-        count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
-        table = read_table(
-            name,
-            columns=columns,
-            text=columns,
-            split=part,
-            seed=self.seed,
-            count=count or None,
-            drop_empty=self.drop_empty,
-        )
-        if part == "train" and self.count and not name.startswith("builtin:"):
-            table = table.select(range(min(self.count, len(table))))
-        return table
+    def __post_init__(self) -> None:
+        check(self, "rows")
 
-    def tables(self) -> tuple[Table, Table]:
-        """Training and validation pairs; without a validation source every k-th training pair is set aside."""
-        train = self.read("train")
-        assert train is not None
-        validation = self.read("validation")
-        return train.set_aside(self.held_out, "pair") if validation is None else (train, validation)
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """What `Source` reads."""
+        return {"columns": [self.source, self.target], "text": [self.source, self.target]}
 
 
 @dataclass(frozen=True)
@@ -102,9 +66,9 @@ class PairBatches:
     """The batches of a table of pairs, and the report on it."""
 
     def __init__(
-        self, table: Table, tokenizer: Encodes, config: ParallelData, *, length: int, start: int, filler: int
+        self, table: Table, tokenizer: Encodes, config: PairRows, *, length: int, start: int, filler: int, seed: int
     ) -> None:
-        self.config, self.start, self.filler = config, start, filler
+        self.config, self.start, self.filler, self.seed = config, start, filler, seed
         texts = table.columns[config.source], table.columns[config.target]
         source, target = Ragged(tokenizer.encode(texts[0])), Ragged(tokenizer.encode_target(texts[1]))
         limit = min(config.longest or length, length)
@@ -113,7 +77,7 @@ class PairBatches:
         if not fits.any():
             raise DataError(
                 f"{table.name}: all {len(table):,} pairs are longer than {limit} tokens; "
-                "raise model.length or data.longest"
+                "raise model.length or rows.longest"
             )
         self.rows = np.flatnonzero(fits)
         self.source, self.target, self.lengths, self.table = source, target, both[self.rows], table
@@ -124,14 +88,14 @@ class PairBatches:
                 LengthReport(config.target, target.lengths, tokenizer.unknown_share(texts[1])),
             ],
             {
-                f"longer than {limit} tokens on a side (model.length, data.longest)": int((~fits).sum()),
+                f"longer than {limit} tokens on a side (model.length, rows.longest)": int((~fits).sum()),
                 "with an empty sentence (data.drop_empty)": table.dropped,
             },
         )
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Row numbers of every batch."""
-        return bucket(self.lengths, self.config.tokens_per_batch, seed=self.config.seed, epoch=epoch)
+        return bucket(self.lengths, self.config.tokens_per_batch, seed=self.seed, epoch=epoch)
 
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PairBatch:
         """The tensors of these rows."""
