@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from formers.blocks.attention import recording
 from formers.blocks.output import cross_entropy
 from formers.blocks.stack import Stack
-from formers.blocks.weight import packed
 from formers.data.batching import pad
 from formers.data.parallel import PairBatch, PairBatches, ParallelData
 from formers.data.sentences import split_spans
@@ -28,6 +27,7 @@ from formers.decoding.generate import Hypothesis, complete
 from formers.decoding.settings import Settings
 from formers.decoding.strategies import Beam, Greedy, Strategy
 from formers.errors import ConfigError, DataError
+from formers.kernels.weight import packed
 from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.files import write_folder
