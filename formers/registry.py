@@ -149,7 +149,7 @@ def _to_int8(model: Any, group: int) -> None:
     """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare."""
     import torch
 
-    from formers.blocks.weight import choose_columns, quantise
+    from formers.kernels.weight import choose_columns, quantise
     from formers.models.causal import CausalLM
     from formers.models.heads import body
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from formers.blocks.weight import packed
+from formers.kernels.weight import packed
 from formers.data.batching import chunks
 from formers.errors import ConfigError
 from formers.systems.generation import inference
