@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from formers.adapters.lora import adapted
 from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HEADS,
@@ -28,7 +29,6 @@ from formers.models.heads import (
 )
 from formers.pretrained.families import families
 from formers.pretrained.fields import revive
-from formers.pretrained.files import Content, as_json, read_json
 from formers.pretrained.lora_files import OUTER, TASKS_OF_HEADS
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 

@@ -20,20 +20,12 @@ from formers.adapters import lora
 from formers.adapters.bitfit import learning
 from formers.adapters.lora import LowRank, attach, merge_into_base, plain
 from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json
 from formers.models.heads import HeadConfig
 from formers.pretrained import hub
 from formers.pretrained.adapter_heads import head_files, learned_head, with_head
 from formers.pretrained.families import families, family, family_of_model
-from formers.pretrained.files import (
-    CONFIG,
-    GENERATION,
-    Content,
-    as_json,
-    as_safetensors,
-    read_json,
-    read_safetensors,
-    write_folder,
-)
+from formers.pretrained.files import CONFIG, GENERATION, as_safetensors, read_safetensors, write_folder
 from formers.pretrained.lora_files import read_lora, read_whole, with_whole, write_lora
 from formers.pretrained.mapping import Rule, as_rules, fill, to_theirs
 

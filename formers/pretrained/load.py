@@ -12,22 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from formers.errors import CheckpointError
+from formers.files import Content, as_json
 from formers.models.heads import body
 from formers.models.transformer import Transformer
 from formers.pretrained.adapters import is_adapter, load_adapted
 from formers.pretrained.families import families, family
 from formers.pretrained.family import Family
 from formers.pretrained.fields import GENERATION as GENERATION_KEYS
-from formers.pretrained.files import (
-    CONFIG,
-    GENERATION,
-    Content,
-    as_json,
-    read_config,
-    read_weights,
-    weight_files,
-    write_folder,
-)
+from formers.pretrained.files import CONFIG, GENERATION, read_config, read_weights, weight_files, write_folder
 from formers.pretrained.sentence_folder import body_folder
 from formers.text.chat import ChatTemplate, load_template
 from formers.text.tokenizer import Tokenizer, load_tokenizer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from formers.errors import CheckpointError, ConfigError
+from formers.errors import ConfigError
+from formers.files import read_json
 
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
@@ -127,26 +127,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).exists():
-            settings.update(read_table(folder / name))
+            settings.update(read_json(folder / name))
     return {
         key: value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
         for key, value in settings.items()
     }
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """A JSON object of a tokenizer. Raises CheckpointError when it is not one."""
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as fault:
-        raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
-    if not isinstance(table, dict):
-        raise CheckpointError(f"{path} holds a {type(table).__name__}, not an object")
-    return table
-
-
-def as_json(table: Mapping[str, Any]) -> bytes:
-    return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def share(ids: Iterable[Sequence[int]], unknown: int | None) -> float:

@@ -16,7 +16,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path i
 EVERYTHING = None
 BELOW = {"blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}  # of the systems
 
-# Folder -> what of formers it may import besides itself and errors.py, which everyone may import.
+# Folder -> what of formers it may import besides itself and the ground (errors.py, files.py), open to everyone.
 INSIDE = {
     "blocks": set(),
     "models": {"blocks"},
@@ -33,6 +33,7 @@ INSIDE = {
     "recipe": {"registry"},
     "registry": {*BELOW, "pretrained", "training", "systems"},
     "errors": set(),
+    "files": set(),
     "launch": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
@@ -48,7 +49,7 @@ OUTSIDE = {
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers"},
-    "recipe": set(), "registry": {"torch"}, "errors": set(), "launch": {"torch"},
+    "recipe": set(), "registry": {"torch"}, "errors": set(), "files": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
@@ -93,7 +94,7 @@ def test_who_imports_whom(path):
         first, *rest = imported.split(".")
         if first == "formers":
             allowed = INSIDE[own]
-            if allowed is not EVERYTHING and rest and rest[0] not in {own, "errors"} | allowed:
+            if allowed is not EVERYTHING and rest and rest[0] not in {own, "errors", "files"} | allowed:
                 pytest.fail(where)
             if own in ("decoding", "diffusion") and rest[0] == "blocks":
                 assert rest[1] == "cache", f"{where}, but only cache types are open to it"
