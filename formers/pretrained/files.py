@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,6 +38,7 @@ OWNED = (
     "source.spm",
     "target.spm",
     "spiece.model",
+    "formers.json",
 )
 
 # what an unpickler stumbles into, depending on the byte where a file is broken
@@ -83,11 +85,27 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / BIN)
 
 
-def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of all shards; the index must name exactly what they hold."""
+def weight_names(folder: Path) -> Iterator[str]:
+    """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
+    if (folder / INDEX).exists():
+        yield from shard_places(folder, INDEX)
+    elif (folder / WEIGHTS).exists():
+        yield from safetensors_names(folder / WEIGHTS)
+    else:
+        yield from read_weights(folder)
+
+
+def shard_places(folder: Path, index: str) -> dict[str, str]:
+    """The names of the tensors of all shards, and the file of each."""
     places = read_json(folder / index).get("weight_map")
     if not isinstance(places, dict):
         raise CheckpointError(f"{folder / index} has no weight_map")
+    return places
+
+
+def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all shards; the index must name exactly what they hold."""
+    places = shard_places(folder, index)
     shards = sorted(set(places.values()))
     if strange := [name for name in shards if Path(name).name != name]:
         raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
@@ -106,8 +124,20 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
-    try:
+    with safetensors_faults(path):
         return load_file(path)
+
+
+def safetensors_names(path: Path) -> list[str]:
+    """The names of the tensors of one file, from its header. Raises what `read_safetensors` raises."""
+    with safetensors_faults(path), safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+@contextmanager
+def safetensors_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
     except SafetensorError as fault:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):

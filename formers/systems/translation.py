@@ -31,9 +31,11 @@ from formers.errors import ConfigError, DataError
 from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.files import write_folder
-from formers.pretrained.load import Loaded, load_model, save_model
+from formers.pretrained.load import load_model, save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.report import memory_line, parameters_of
-from formers.text.tokenizer import Tokenizer, load_tokenizer, train_bpe
+from formers.text.open import load_tokenizer, train_bpe
+from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
 
