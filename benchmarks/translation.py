@@ -24,7 +24,7 @@ from formers.decoding.settings import Settings
 from formers.decoding.strategies import Beam, Greedy
 from formers.models.transformer import Transformer, TransformerSizes
 from formers.systems.translation import TranslationConfig, TranslationTask, Translator
-from formers.text.tokenizer import train_bpe
+from formers.text.open import train_bpe
 from formers.training.optimizer import adamw
 
 LIMIT = 60  # new tokens at most, on both sides

@@ -126,7 +126,7 @@ def out_file(path: Path | None) -> Path | None:
 def system_of(source: str, *, offline: bool = False) -> str:
     """The system of MODEL, without reading its weights: that of a run's recipe, else of its model class."""
     from formers.cli.recipes import named
-    from formers.pretrained.adapters import model_class
+    from formers.pretrained.load import model_class
     from formers.registry import SYSTEM_OF_MODEL, locate
 
     recipe = named(source) if is_run(source) else None

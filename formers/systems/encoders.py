@@ -15,8 +15,9 @@ from formers.models.encoder import Encoder, EncoderSizes
 from formers.models.heads import body
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
+from formers.text.open import load_tokenizer
 from formers.text.reader import Reader
-from formers.text.tokenizer import Tokenizer, load_tokenizer
+from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
 
 # The dense layer in front of a label, by the model_type (or form): where it is not BERT's.

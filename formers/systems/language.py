@@ -15,7 +15,8 @@ import torch
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError
 from formers.models.causal import CausalLM
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.choices import Choice, Chooser
 from formers.systems.generation import Options, Writer, Writing, inference
 from formers.systems.likelihood import Scored, score_text

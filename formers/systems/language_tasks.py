@@ -20,7 +20,8 @@ from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
 from formers.systems.language import LanguageModel, open_language
 from formers.systems.report import memory_line, parameters_of
-from formers.text.tokenizer import Tokenizer, load_tokenizer
+from formers.text.open import load_tokenizer
+from formers.text.tokenizer import Tokenizer
 from formers.text.training import characters, train_byte_bpe
 from formers.training.task import Loss
 

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
+from formers.pretrained.express import express
 from formers.pretrained.families import families
-from formers.pretrained.load import Loaded, express, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.generation import inference
 from formers.systems.likelihood import Scored
 from formers.text.reader import Reader

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 from formers.data.conversations import check_least, texts_of
 from formers.data.preferences import SIDES, ChoiceBatch, Choices
 from formers.errors import ConfigError
+from formers.files import replace_file
 from formers.models.causal import CausalLM
 from formers.systems.instruct import answers, obtain_model, size_lines, spoken
 from formers.systems.language import LanguageModel
@@ -167,17 +168,14 @@ def add_reference(model: CausalLM, parts: dict[str, Choices], folder: Path) -> s
     """Give every part the log-probabilities of its answers under `model` as it is now, from the run's folder if they
     were computed before; a line for the report.
     """
-    mark = fingerprint(model, parts)
+    mark = digest_of(model, parts)
     place = folder / REFERENCE
     kept = read_reference(place, mark)
     begun = time.perf_counter()
     if kept is None:
         kept = {name: reference_of(model, choices) for name, choices in parts.items()}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.with_suffix(".part.npz")
         arrays: dict[str, Any] = {**kept, "mark": np.array(mark)}
-        np.savez(fresh, **arrays)
-        fresh.replace(place)
+        replace_file(place, lambda path: np.savez(path, **arrays))
         how = f"computed once in {time.perf_counter() - begun:.1f} s"
     else:
         how = "computed before"
@@ -211,7 +209,7 @@ def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
     return found
 
 
-def fingerprint(model: CausalLM, parts: dict[str, Choices]) -> str:
+def digest_of(model: CausalLM, parts: dict[str, Choices]) -> str:
     """Says whether model and data are those of before."""
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():

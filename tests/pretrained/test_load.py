@@ -14,7 +14,7 @@ from formers.blocks.stack import StackConfig
 from formers.errors import CheckpointError
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained.load import load_model, save_model
-from formers.text.tokenizer import train_bpe
+from formers.text.open import train_bpe
 
 STACK = StackConfig(dim=16, layers=2, heads=2, hidden=24, activation="relu", norm_first=False, dropout=0.1)
 MARIAN = TransformerConfig(

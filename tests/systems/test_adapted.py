@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import formers
 from formers.adapters.lora import adapters
 from formers.errors import CheckpointError, ConfigError
-from formers.pretrained.adapters import load_adapter, read_adapter
+from formers.pretrained.peft.adapters import load_adapter, read_adapter
 from formers.recipe import load_recipe
 from formers.registry import locate, prepare
 from formers.training import Evaluated, Finished, Started, Stepped

@@ -13,7 +13,7 @@ from formers.decoding.strategies import Greedy
 from formers.errors import ConfigError, DataError
 from formers.models.transformer import Transformer, TransformerSizes
 from formers.systems.translation import TranslationConfig, TranslationTask, Translator
-from formers.text.tokenizer import train_bpe
+from formers.text.open import train_bpe
 
 TEXTS = ["I ate an apple", "Do you see the old house?", "We must help the child."]
 

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from formers.errors import CheckpointError
 from formers.pretrained.load import save_model
+from formers.text.open import load_tokenizer
 from formers.text.piece_file import read_piece_file
-from formers.text.tokenizer import load_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="the reference")
 sentencepiece = pytest.importorskip("sentencepiece", reason="trains the small models of these tests")

@@ -6,9 +6,9 @@ from hypothesis import strategies as some
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from formers.errors import ConfigError
+from formers.text.open import train_bpe
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.stream import TextStream
-from formers.text.tokenizer import train_bpe
 from formers.text.training import train_byte_bpe
 
 SAID = "The café is closed. 東京 is far; naïve 🙂👩‍👩‍👧 people smile. "

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.families import causal, llama
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw
+from formers.pretrained.families import llama
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, Raw
+from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
@@ -95,11 +96,11 @@ def written(config: CausalConfig) -> dict[str, Any]:
 FAMILY = Family(
     model_type="gemma3_text",
     model=CausalLM,
-    config=Fields(
+    config=ConfigMap(
         config=CausalConfig,
         names={
             **{theirs: ours for theirs, ours in llama.NAMES.items() if theirs != "hidden_act"},
-            "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **causal.ACTIVATIONS}),
+            "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS}),
         },
         fixed={
             "stack.norm": "rms",

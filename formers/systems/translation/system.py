@@ -24,7 +24,8 @@ from formers.decoding.strategies import Beam, Greedy, Strategy
 from formers.errors import ConfigError, DataError
 from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.reading import read_in_order
 from formers.systems.system import Report, Score, share
 from formers.text.tokenizer import Tokenizer

@@ -45,9 +45,21 @@ BOOKKEEPING = words("""
 # Would change the computation, so they must be empty or off.
 MUST_BE_OFF = ("pruned_heads", "quantization_config", "per_layer_config", "auto_map")
 
+# Theirs -> ours; of several the first is written.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "quick_gelu": "gelu_quick",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Fields:
+class ConfigMap:
     """theirs -> ours; a key of `names` may feed several fields ("encoder.dim decoder.dim"), with values."""
 
     config: type

@@ -23,11 +23,12 @@ from torch import Tensor
 
 from formers.errors import CheckpointError, nearest
 from formers.pretrained.families import family
-from formers.pretrained.gguf_file import Entry, GgufFile, open_gguf
-from formers.pretrained.load import Loaded, check_vocabulary
+from formers.pretrained.family import Family
+from formers.pretrained.gguf.container import Entry, GgufFile, open_gguf
+from formers.pretrained.gguf.tokenizer import gguf_tokenizer, special_ids
+from formers.pretrained.loaded import Loaded, check_vocabulary
 from formers.pretrained.mapping import EXTRA, TRANSPOSED, Faults, Op, Row, as_rules, fill
 from formers.text.chat import ChatTemplate
-from formers.text.gguf_tokenizer import gguf_tokenizer, special_ids
 
 Raw = dict[str, Any]
 ROPE_FREQUENCIES = "rope_freqs.weight"
@@ -163,21 +164,31 @@ def load_gguf(
     return Loaded(model, kind.model_type, config, tokenizer, file.path, prefix, template)
 
 
-def read_config(file: GgufFile) -> tuple[Raw, Architecture]:
-    """config.json as the family's own files would have it. Raises CheckpointError for a key not known here."""
-    what, found = file.path, str(file.metadata.get("general.architecture"))
+def gguf_family(path: str | Path) -> Family:
+    """The family of a file, from its header alone."""
+    return family(architecture_of(open_gguf(path))[1].model_type)
+
+
+def architecture_of(file: GgufFile) -> tuple[str, Architecture]:
+    """The name of a file's architecture, which begins its keys, and what it is here. Raises CheckpointError."""
+    what, name = file.path, str(file.metadata.get("general.architecture"))
     if (parts := file.metadata.get("split.count", 0)) not in (0, 1):
         raise CheckpointError(f"{what} is one of {parts} parts; join them with llama-gguf-split --merge")
-    if found not in ARCHITECTURES:
-        raise CheckpointError(f"{what}: architecture {found!r} is not supported{nearest(found, ARCHITECTURES)}")
-    architecture = ARCHITECTURES[found]
+    if name not in ARCHITECTURES:
+        raise CheckpointError(f"{what}: architecture {name!r} is not supported{nearest(name, ARCHITECTURES)}")
+    return name, ARCHITECTURES[name]
+
+
+def read_config(file: GgufFile) -> tuple[Raw, Architecture]:
+    """config.json as the family's own files would have it. Raises CheckpointError for a key not known here."""
+    what, (prefix, architecture) = file.path, architecture_of(file)
     given = {
-        key.removeprefix(f"{found}."): value for key, value in file.metadata.items() if key.startswith(f"{found}.")
+        key.removeprefix(f"{prefix}."): value for key, value in file.metadata.items() if key.startswith(f"{prefix}.")
     }
     for key, value in given.items():
         if key not in {*architecture.sizes, *READ} and value:
             raise CheckpointError(
-                f"{what} has the unknown key {found}.{key} ({value!r:.60}); it may change what the model computes, "
+                f"{what} has the unknown key {prefix}.{key} ({value!r:.60}); it may change what the model computes, "
                 "so it is not skipped"
             )
     raw: Raw = {"model_type": architecture.model_type, **architecture.fixed}
@@ -185,14 +196,14 @@ def read_config(file: GgufFile) -> tuple[Raw, Architecture]:
         if (value := plain(file, key, None)) is not None:
             raw[name] = value
         elif key not in OPTIONAL:
-            raise CheckpointError(f"{what} lacks {found}.{key}")
+            raise CheckpointError(f"{what} lacks {prefix}.{key}")
     table = file.entries.get("token_embd.weight")
     if table is None:
         raise CheckpointError(f"{what} lacks the tensor token_embd.weight")
     blocks = {name.split(".")[1] for name in file.entries if name.startswith("blk.")}
     for key, stored in (("embedding_length", table.shape[-1]), ("block_count", len(blocks))):
         if (told := raw[architecture.sizes[key]]) != stored:  # before a model of such a size is made
-            raise CheckpointError(f"{what}: {found}.{key} is {told}, but its tensors say {stored}")
+            raise CheckpointError(f"{what}: {prefix}.{key} is {told}, but its tensors say {stored}")
     raw |= {"vocab_size": table.shape[0], "tie_word_embeddings": is_tied(file)}
     raw |= architecture.more(file, raw)
     return raw, architecture

@@ -7,15 +7,16 @@ A head is saved whole beside the adapter's own numbers (peft's `modules_to_save`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from formers.adapters.lora import adapted
 from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HEADS,
@@ -26,14 +27,12 @@ from formers.models.heads import (
     TokenClassifier,
     body,
 )
-from formers.pretrained.families import families
-from formers.pretrained.fields import revive
-from formers.pretrained.files import Content, as_json, read_json
-from formers.pretrained.lora_files import OUTER, TASKS_OF_HEADS
+from formers.pretrained.config_map import revive
+from formers.pretrained.families import family_of_class
+from formers.pretrained.family import Family
+from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
-
-if TYPE_CHECKING:
-    from formers.pretrained.load import Loaded
+from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
 
 HEAD_FILE, FORMAT = "head.json", "formers head 1"
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
@@ -114,6 +113,19 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
     return model.eval()
 
 
+def adapted_family(folder: Path, raw: Mapping[str, Any], names: Iterable[str], base: Family) -> Family:
+    """The family of the model that `with_head` gives for a base of this family; names: of the adapter's tensors."""
+    if base.model not in ALL:
+        return base
+    config = given(folder)
+    kind = TASKS_OF_HEADS.get(str(raw.get("task_type"))) if config is None else config[0]
+    if kind is None:
+        return base
+    family = family_of_class(base.model_type, kind)
+    brings_head = any(whole_name(name).startswith(family.head) for name in names if ".lora_" not in name)
+    return family if brings_head or config is not None else base
+
+
 def own_state(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
     """The head's weights of a base that has the same head of the same size."""
     if type(model) is not type(base):
@@ -163,13 +175,9 @@ def guessed(
 
 def whole_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of an adapter's file that stand in place of the base's own, under the names of the model's files."""
-    names = {name.removeprefix(OUTER): tensor for name, tensor in tensors.items() if ".lora_" not in name}
-    return {name.replace(".base_layer.", "."): tensor for name, tensor in names.items()}
+    return {whole_name(name): tensor for name, tensor in tensors.items() if ".lora_" not in name}
 
 
-def family_of_class(model_type: str, kind: type[nn.Module]) -> Any:
-    """The family of a model_type for a class of ours. Raises CheckpointError where it has none."""
-    for each in families(model_type):
-        if each.model is kind:
-            return each
-    raise CheckpointError(f"model_type {model_type!r} has no {kind.__name__}")
+def whole_name(name: str) -> str:
+    """What the model's own files call a weight of an adapter's file."""
+    return name.removeprefix(OUTER).replace(".base_layer.", ".")

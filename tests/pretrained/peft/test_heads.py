@@ -15,9 +15,9 @@ from formers.adapters.lora import adapters, add_lora
 from formers.errors import CheckpointError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, SequenceClassifier, TokenClassifier, body
-from formers.pretrained.adapter_heads import head_parts
-from formers.pretrained.adapters import load_adapter, model_class, save_adapter
-from formers.pretrained.load import load_model, save_model
+from formers.pretrained.load import load_model, model_class, save_model
+from formers.pretrained.peft.adapters import load_adapter, save_adapter
+from formers.pretrained.peft.heads import head_parts
 from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference for published layouts")

@@ -113,10 +113,10 @@ def open_gguf(path: str | Path) -> GgufFile:
         raise CheckpointError(f"{path} does not exist") from None
     except OSError as fault:
         raise CheckpointError(f"cannot read {path}: {fault.strerror or fault}") from fault
-    return Reader(path, data).read()
+    return HeaderReader(path, data).read()
 
 
-class Reader:
+class HeaderReader:
     """Reads the header from its beginning to its end; `at` is the next byte."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:

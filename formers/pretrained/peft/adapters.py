@@ -8,10 +8,11 @@ A folder holds what was learned and the name of the model that it belongs to:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,27 +21,28 @@ from formers.adapters import lora
 from formers.adapters.bitfit import learning
 from formers.adapters.lora import LowRank, attach, merge_into_base, plain
 from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json
 from formers.models.heads import HeadConfig
 from formers.pretrained import hub
-from formers.pretrained.adapter_heads import head_files, learned_head, with_head
-from formers.pretrained.families import families, family, family_of_model
+from formers.pretrained.express import express
+from formers.pretrained.families import family_of_class
+from formers.pretrained.family import Family
 from formers.pretrained.files import (
     CONFIG,
     GENERATION,
-    Content,
-    as_json,
     as_safetensors,
-    read_json,
     read_safetensors,
+    safetensors_names,
     write_folder,
 )
-from formers.pretrained.lora_files import read_lora, read_whole, with_whole, write_lora
+from formers.pretrained.loaded import Loaded, check_vocabulary, read_system, system_file
 from formers.pretrained.mapping import Rule, as_rules, fill, to_theirs
+from formers.pretrained.peft.heads import head_files, learned_head, with_head
+from formers.pretrained.peft.lora import read_lora, read_whole, with_whole, write_lora
+from formers.text.chat import load_template
+from formers.text.open import load_tokenizer
 
-if TYPE_CHECKING:
-    from formers.pretrained.family import Family
-    from formers.pretrained.load import Loaded
-
+Loader = Callable[..., Loaded]  # `load_model`: what opens the model that an adapter belongs to
 PEFT = ("adapter_config.json", "adapter_model.safetensors")
 CHANGES = ("changes.json", "changes.safetensors")
 BASE, FORMAT = "base_model_name_or_path", "formers changes 1"
@@ -52,7 +54,20 @@ class Adapter:
 
     folder: Path
     raw: dict[str, Any]
-    tensors: dict[str, Tensor]
+    """Its adapter_config.json or changes.json."""
+    weights: Path
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of its tensors, from the header. Raises CheckpointError for a broken file, as `tensors` does."""
+        # with bias = "all" peft also writes the biases of a saved module as it was, and a second time as it is
+        spare = (".original_module.", ".modules_to_save.") if "peft_type" in self.raw else ()
+        return [name for name in safetensors_names(self.weights) if not any(part in name for part in spare)]
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        stored = read_safetensors(self.weights)
+        return {name: stored[name] for name in self.names}
 
     @property
     def kind(self) -> str:
@@ -80,7 +95,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def read_adapter(folder: str | Path) -> Adapter:
-    """The config and tensors of an adapter folder. Raises CheckpointError for missing or broken files."""
+    """An adapter folder, its tensors not yet read. Raises CheckpointError for missing files or a broken config."""
     folder = Path(folder).expanduser()
     if not is_adapter(folder):
         raise CheckpointError(
@@ -94,11 +109,7 @@ def read_adapter(folder: str | Path) -> Adapter:
         raise CheckpointError(f"{folder / names[0]}: format = {raw.get('format')!r} is not known; known: {FORMAT}")
     if not (folder / names[1]).exists():
         raise CheckpointError(f"{folder} has no {names[1]}")
-    tensors = read_safetensors(folder / names[1])
-    # with bias = "all" peft also writes the biases of a saved module as it was, and a second time as it is
-    spare = (".original_module.", ".modules_to_save.") if names is PEFT else ()
-    kept = {key: value for key, value in tensors.items() if not any(each in key for each in spare)}
-    return Adapter(folder, raw, kept)
+    return Adapter(folder, raw, folder / names[1])
 
 
 def fit(adapter: Adapter, model: nn.Module, kind: Family) -> Fitted:
@@ -150,12 +161,13 @@ def save_adapter(
     name: str = "default",
     kind: str = "lora",
     family: str | None = None,
+    system: str | None = None,
     extra: Mapping[str, Content] | None = None,
 ) -> Path:
     """Write one adapter of a model (kind "lora", peft's format), or the weights that learn (any other kind).
 
-    base: the model it belongs to, for whoever opens the folder: a path or a hub id. extra: more files, such as a
-    chat template that the model itself does not have.
+    base: the model it belongs to, for whoever opens the folder: a path or a hub id. system: the name of the system that
+    the adapted model is for. extra: more files, such as a chat template that the model itself does not have.
     """
     if (Path(folder) / CONFIG).exists():
         raise CheckpointError(f"{folder} holds a whole model: write the adapter into a folder of its own")
@@ -173,7 +185,7 @@ def save_adapter(
         raw, tensors = {"format": FORMAT, "kind": kind}, to_theirs(whole_groups(model, table), table)
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
-    return write_folder(folder, {**files, **head_files(model), **(extra or {})})
+    return write_folder(folder, {**files, **head_files(model), **system_file(system), **(extra or {})})
 
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
@@ -196,10 +208,9 @@ def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
 
 def layout(model: nn.Module, model_type: str | None) -> Family:
     """The family whose names an adapter of this model uses."""
-    from formers.pretrained.load import express
 
     if model_type is not None:
-        return family_of_model(model_type, model)
+        return family_of_class(model_type, type(model))
     with plain(model):
         return express(model, None)[0]
 
@@ -215,16 +226,6 @@ def config_of(folder: Path) -> dict[str, Any] | None:
     if folder.is_dir() and is_adapter(folder):
         return config_of(base_of(read_adapter(folder)))
     return read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
-
-
-def model_class(place: Path) -> type[nn.Module]:
-    """The class of the model in a folder; that of a .gguf file, or of a type with several heads, is read with it."""
-    name = family_of(place)
-    if name is None or len(families(name)) > 1:
-        from formers.pretrained.load import load_model
-
-        return type(load_model(place).model)
-    return family(name).model
 
 
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
@@ -245,29 +246,27 @@ def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
     raise CheckpointError(f"the model that {adapter.folder} belongs to, {name}, is not there; {by_hand}")
 
 
-def adapter_base(adapter: Adapter, loaded: Loaded) -> Loaded:
-    """The model that an adapter is merged into: as it was read, an encoder with the head that the adapter is for."""
+def merged(adapter: Adapter, loaded: Loaded, share: float = 1.0) -> Loaded:
+    """A model with an adapter, or a share of it, merged into it; an encoder gets the head that the adapter is for."""
     model = with_head(adapter.folder, adapter.raw, adapter.tensors, loaded)
-    if model is loaded.model:
-        return loaded
-    config: Any = model.config
-    number = isinstance(config, HeadConfig) and config.kind == "number"
-    told = {key: value for key, value in loaded.config.items() if key not in ("id2label", "label2id", "problem_type")}
-    return replace(loaded, model=model, config={**told, "problem_type": "regression"} if number else told)
+    if model is not loaded.model:
+        config: Any = model.config
+        number = isinstance(config, HeadConfig) and config.kind == "number"
+        labels = ("id2label", "label2id", "problem_type")
+        kept = {key: value for key, value in loaded.config.items() if key not in labels}
+        settings = {**kept, "problem_type": "regression"} if number else kept
+        loaded = replace(loaded, model=model, config=settings, system=None)
+    merge_adapter(model, fit(adapter, model, family_of_class(loaded.family, type(model))), share)
+    return loaded
 
 
-def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
-    """The model that an adapter folder belongs to with the adapter merged into it, fp32 on the CPU.
+def load_adapted(folder: Path, load: Loader, *, allow_bin: bool = False) -> Loaded:
+    """The model that an adapter folder belongs to, as `load` reads it, with the adapter merged; fp32 on the CPU.
 
     A tokenizer, chat template or generation_config.json in the folder takes the place of the model's own.
     """
-    from formers.pretrained.load import check_vocabulary, load_model
-    from formers.text.chat import load_template
-    from formers.text.tokenizer import load_tokenizer
-
     adapter = read_adapter(folder)
-    loaded = adapter_base(adapter, load_model(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin))
-    merge_adapter(loaded.model, fit(adapter, loaded.model, family_of_model(loaded.family, loaded.model)))
+    loaded = merged(adapter, load(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin))
     generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
     config = {**loaded.config, **generation}
     tokenizer = load_tokenizer(folder, config)
@@ -278,4 +277,5 @@ def load_adapted(folder: Path, *, allow_bin: bool = False) -> Loaded:
         config=config,
         tokenizer=tokenizer or loaded.tokenizer,
         template=load_template(folder) or loaded.template,
+        system=read_system(folder) or loaded.system,
     )

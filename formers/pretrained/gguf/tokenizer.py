@@ -92,7 +92,7 @@ def gguf_tokenizer(metadata: Metadata, *, what: str) -> RuleTokenizer | None:
         return None
     if kind not in ("gpt2", "llama"):
         raise CheckpointError(f"{what}: {PREFIX}model is {kind!r}, which is not read here; known: gpt2, llama")
-    vocabulary = Vocabulary(metadata, what)
+    vocabulary = GgufVocabulary(metadata, what)
     add_bos = metadata.get(PREFIX + "add_bos_token")
     if kind == "gpt2":
         name = metadata.get(PREFIX + "pre", "default")
@@ -114,7 +114,7 @@ def gguf_tokenizer(metadata: Metadata, *, what: str) -> RuleTokenizer | None:
     return RuleTokenizer(rules, settings, ids=vocabulary.ids)
 
 
-class Vocabulary:
+class GgufVocabulary:
     """The lists of a file, checked against each other."""
 
     def __init__(self, metadata: Metadata, what: str) -> None:
@@ -170,7 +170,7 @@ class Vocabulary:
         return [(left, right) for *_, left, right in sorted(ways)]
 
 
-def byte_level(vocabulary: Vocabulary, words: Words, space: bool) -> tokenizers.Tokenizer:
+def byte_level(vocabulary: GgufVocabulary, words: Words, space: bool) -> tokenizers.Tokenizer:
     """Byte-level BPE (GPT-2)."""
     merges = vocabulary.merges()
     if merges is None:
@@ -187,7 +187,7 @@ def byte_level(vocabulary: Vocabulary, words: Words, space: bool) -> tokenizers.
     return rules
 
 
-def scored(vocabulary: Vocabulary, space: bool) -> tokenizers.Tokenizer:
+def scored(vocabulary: GgufVocabulary, space: bool) -> tokenizers.Tokenizer:
     """BPE as SentencePiece does it: a space is "▁", `space` puts one first, unknown characters become bytes."""
     unk = vocabulary.tokens[vocabulary.ids["unk"]] if "unk" in vocabulary.ids else None
     merges = vocabulary.merges_of_scores()
@@ -199,7 +199,7 @@ def scored(vocabulary: Vocabulary, space: bool) -> tokenizers.Tokenizer:
     return rules
 
 
-def add_specials(rules: tokenizers.Tokenizer, vocabulary: Vocabulary) -> None:
+def add_specials(rules: tokenizers.Tokenizer, vocabulary: GgufVocabulary) -> None:
     """Control tokens and those of the user are never cut; the first kind is left out of decoded text."""
     named = set(vocabulary.ids.values())
     special, plain = [], []
@@ -212,7 +212,7 @@ def add_specials(rules: tokenizers.Tokenizer, vocabulary: Vocabulary) -> None:
     rules.add_tokens(plain)
 
 
-def surround(rules: tokenizers.Tokenizer, vocabulary: Vocabulary, *, bos: bool, eos: bool) -> None:
+def surround(rules: tokenizers.Tokenizer, vocabulary: GgufVocabulary, *, bos: bool, eos: bool) -> None:
     """bos before and eos after every text, where the file asks for them."""
     wanted = [name for name, asked in (("bos", bos), ("eos", eos)) if asked]
     if missing := [name for name in wanted if name not in vocabulary.ids]:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from formers.adapters.bitfit import learn_biases, learn_last
 from formers.adapters.lora import LowRank, activate, adapters, add_lora, merge, plain, unmerge
 from formers.errors import CheckpointError
-from formers.pretrained.adapters import load_adapter, read_adapter, save_adapter
 from formers.pretrained.load import load_model, save_model
-from formers.pretrained.lora_files import join
+from formers.pretrained.peft.adapters import load_adapter, read_adapter, save_adapter
+from formers.pretrained.peft.lora import join
 
 transformers = pytest.importorskip("transformers", reason="the reference for published layouts")
 

@@ -23,12 +23,10 @@ from formers.models.heads import (
     SequenceClassifier,
     TokenClassifier,
 )
-from formers.pretrained.families import bart
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, Raw, words
 from formers.pretrained.mapping import Row, Rule, as_rules, dropped, tied
 
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "silu": "silu", **bart.ACTIVATIONS}  # the first name of each is written
 NAMES: dict[str, Any] = {
     "hidden_size": "stack.dim",
     "num_hidden_layers": "stack.layers",
@@ -334,9 +332,9 @@ def fields(
     derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
     written: Callable[[Any], Mapping[str, Any]],
     canonical: Callable[[Any], Any],
-) -> Fields:
+) -> ConfigMap:
     post_norm = "stack.norm_first" if config is EncoderConfig else "encoder.stack.norm_first"
-    return Fields(
+    return ConfigMap(
         config=config,
         names=names,
         fixed={post_norm: False, **fixed},

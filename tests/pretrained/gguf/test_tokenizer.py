@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from formers.errors import CheckpointError
-from formers.text.gguf_tokenizer import LLAMA3, PRE, QWEN2, gguf_tokenizer, special_ids
+from formers.pretrained.gguf.tokenizer import LLAMA3, PRE, QWEN2, gguf_tokenizer, special_ids
 
 CORPUS = [
     "The cat sat on the mat; the cats don't sit.  Two spaces, 3 cats, 2024 mats and 17 more.",

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from formers.errors import CheckpointError, FormersError
-from formers.pretrained.gguf import load_gguf, read_config
-from formers.pretrained.gguf_file import TYPES, open_gguf
+from formers.pretrained.gguf.container import TYPES, open_gguf
+from formers.pretrained.gguf.load import load_gguf, read_config
 from formers.pretrained.load import load_model, save_model
 from formers.registry import load, locate
 
@@ -289,7 +289,7 @@ def test_a_large_tensor_is_read_in_pieces(tmp_path, monkeypatch):
     rows = torch.randn(50, 64).numpy()
     path = write(tmp_path / "x.gguf", "llama", {}, {"x": rows}, "Q8_0")
     whole = open_gguf(path).tensor("x")
-    monkeypatch.setattr("formers.pretrained.gguf_file.CHUNK", 3 * 64)
+    monkeypatch.setattr("formers.pretrained.gguf.container.CHUNK", 3 * 64)
     assert torch.equal(open_gguf(path).tensor("x"), whole)
 
 

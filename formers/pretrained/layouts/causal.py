@@ -11,11 +11,9 @@ from torch import Tensor
 
 from formers.blocks.position import Stretch
 from formers.models.causal import CausalConfig
-from formers.pretrained.families import bart
-from formers.pretrained.fields import Raw, words
+from formers.pretrained.config_map import Raw, words
 from formers.pretrained.mapping import Row, Rule, tied
 
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "silu": "silu", **bart.ACTIVATIONS}  # the first name of each is written
 # training only, notes of tools, and parts of classifiers that a language model does not have
 IGNORED = words("""
     attention_dropout initializer_range is_llama_config max_sequence_length neftune_noise_alpha pretraining_tp
