@@ -82,7 +82,7 @@ def system_of(place: Path, source: str | Path = "") -> System:
 
     What the checkpoint says, else the one that its model class belongs to.
     """
-    from formers.pretrained.adapters import model_class
+    from formers.pretrained.peft.adapters import model_class
 
     kind = model_class(place).__name__
     for declared in systems():

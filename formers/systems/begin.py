@@ -13,9 +13,11 @@ from torch import nn
 from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError
-from formers.pretrained.files import Content, write_folder
+from formers.files import Content
+from formers.pretrained.files import write_folder
 from formers.systems.system import Origin
-from formers.text.tokenizer import Tokenizer, load_tokenizer
+from formers.text.open import load_tokenizer
+from formers.text.tokenizer import Tokenizer
 from formers.training.task import Batches, Task
 
 Network = TypeVar("Network", bound=nn.Module)

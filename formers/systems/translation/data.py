@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import Ragged, bucket, pad
+from formers.data.batching import Buckets, Ragged, pad
 from formers.data.report import DataReport, LengthReport
 from formers.data.sources import Table
 from formers.errors import DataError
@@ -68,7 +68,7 @@ class PairBatches:
     def __init__(
         self, table: Table, tokenizer: Encodes, config: PairRows, *, length: int, start: int, filler: int, seed: int
     ) -> None:
-        self.config, self.start, self.filler, self.seed = config, start, filler, seed
+        self.config, self.start, self.filler = config, start, filler
         texts = table.columns[config.source], table.columns[config.target]
         source, target = Ragged(tokenizer.encode(texts[0])), Ragged(tokenizer.encode_target(texts[1]))
         limit = min(config.longest or length, length)
@@ -81,6 +81,8 @@ class PairBatches:
             )
         self.rows = np.flatnonzero(fits)
         self.source, self.target, self.lengths, self.table = source, target, both[self.rows], table
+        order = Buckets(self.lengths, config.tokens_per_batch, seed=seed, where=self.where)
+        self.epoch, self.describe = order.epoch, order.describe
         self.report = DataReport(
             len(self.rows),
             [
@@ -93,21 +95,16 @@ class PairBatches:
             },
         )
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch."""
-        return bucket(self.lengths, self.config.tokens_per_batch, seed=self.seed, epoch=epoch)
-
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PairBatch:
         """The tensors of these rows."""
-        chosen = self.rows[np.asarray(rows)]
-        source, source_keep = pad([self.source[i] for i in chosen], self.filler)
-        labels, real = pad([self.target[i] for i in chosen], self.filler)
+        places = self.rows[np.asarray(rows)]
+        source, source_keep = pad([self.source[i] for i in places], self.filler)
+        labels, real = pad([self.target[i] for i in places], self.filler)
         target = labels.roll(1, 1)
         target[:, 0] = self.start
         return PairBatch(source, source_keep, target, labels, real)
 
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        """The first of these rows with its text, and how many more."""
-        first = int(self.rows[rows[0]])
-        text = self.table.columns[self.config.source][first]
-        return f'{self.table.where(first)} ("{text[:60]}") and {len(rows) - 1} more'
+    def where(self, row: int) -> str:
+        """Where a row is, and its text."""
+        place = int(self.rows[row])
+        return self.table.where(place, self.table.columns[self.config.source][place])

@@ -19,7 +19,8 @@ from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
-from formers.text.tokenizer import Tokenizer, train_bpe
+from formers.text.open import train_bpe
+from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
 
