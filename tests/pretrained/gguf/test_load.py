@@ -15,7 +15,7 @@ import torch
 from formers.errors import CheckpointError, FormersError
 from formers.pretrained.gguf.container import TYPES, open_gguf
 from formers.pretrained.gguf.load import load_gguf, read_config
-from formers.pretrained.load import load_model, save_model
+from formers.pretrained.load import load_model, model_class, save_model
 from formers.registry import load, locate
 
 gguf = pytest.importorskip("gguf")
@@ -215,6 +215,7 @@ def test_a_file_computes_what_its_model_computes(case, tmp_path):
     assert expected.std() > 0.1 and not loaded.model.training
     torch.testing.assert_close(logits(loaded.model, TOKENS), expected, atol=1e-4, rtol=1e-4)
     assert loaded.family == model.config.model_type and loaded.folder == path and loaded.tokenizer is None
+    assert model_class(path) is type(loaded.model)
     assert loaded.model.config.tied == model.config.tie_word_embeddings
 
 

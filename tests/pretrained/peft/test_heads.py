@@ -176,7 +176,7 @@ def test_our_head_on_a_body_keeps_its_labels(kind, chosen, tmp_path):
     randomise([weight for weight in model.parameters() if weight.requires_grad], 5)
     save_adapter(tmp_path / "adapter", model, base=str(tmp_path / "base"), kind=kind, family="bert")
     opened = load_model(tmp_path / "adapter").model
-    assert opened.config == model.config
+    assert opened.config == model.config and model_class(tmp_path / "adapter") is chosen
     close(output(opened), output(model))
 
 
@@ -187,7 +187,7 @@ def test_a_body_alone_from_a_base_with_a_head(tmp_path):
     randomise([weight for weight in encoder.parameters() if weight.requires_grad], 5)
     save_adapter(tmp_path / "adapter", encoder, base=str(tmp_path / "base"), family="bert")
     opened = load_model(tmp_path / "adapter").model
-    assert isinstance(opened, Encoder)
+    assert isinstance(opened, Encoder) and model_class(tmp_path / "adapter") is Encoder
     close(output(opened), output(encoder))
 
 
