@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from formers.systems.translation.system import Translator
 
 # One folder of systems/ each: its `SYSTEM`.
-NAMES = ("translation",)
+NAMES = (
+    "translation",
+)  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
 EVERYWHERE = {"train": "training.config:TrainConfig", "adapter": "adapters.config:AdapterConfig"}
@@ -82,13 +84,21 @@ def system_of(place: Path, source: str | Path = "") -> System:
 
     What the checkpoint says, else the one that its model class belongs to.
     """
-    from formers.pretrained.peft.adapters import model_class
+    from formers.pretrained.load import model_class
+    from formers.pretrained.loaded import read_system
 
-    kind = model_class(place).__name__
-    for declared in systems():
-        if kind in declared.models:
-            return declared
-    raise CheckpointError(f"{source or place}: no system opens a {kind}")
+    return _system_of(read_system(place) if place.is_dir() else None, model_class(place).__name__, source or place)
+
+
+def _system_of(named: str | None, kind: str, source: str | Path) -> System:
+    owner = next((declared for declared in systems() if kind in declared.models), None)
+    if owner is None:
+        raise CheckpointError(f"{source}: no system opens a {kind}")
+    if named is None:
+        return owner
+    if named not in NAMES:
+        raise CheckpointError(f'{source}: formers.json names the system "{named}"{nearest(named, NAMES)}')
+    return system(named) if system(named).open == owner.open else owner
 
 
 @overload
@@ -161,8 +171,7 @@ def _to_int8(model: Any, group: int) -> None:
 
 def open_loaded(loaded: Any, wanted: str | None = None, source: str | Path = "") -> Any:
     """The system of a model that was read (`formers.pretrained.loaded.Loaded`)."""
-    kind = type(loaded.model).__name__
-    declared = next(each for each in systems() if kind in each.models)
+    declared = _system_of(loaded.system, type(loaded.model).__name__, source or loaded.folder)
     if wanted is not None and system(wanted).open != declared.open:
         raise ConfigError(f"{source} is for {declared.name}, expected a model for {wanted}")
     return resolve(declared.open)(loaded)

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import typer
 
+from formers.cli.options import out_file
 from formers.cli.output import bar, console, note, show_table
 from formers.errors import ConfigError
 from formers.systems.system import Coloured, Event, Piece, Progress, Remark, Report, Table, Tabled, Written, record
@@ -28,10 +29,7 @@ class Output:
 
     def __post_init__(self) -> None:
         self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
-        if self.path is not None and self.path.is_dir():
-            raise ConfigError(f"--out {self.path}: is a folder, expected a file")
-        if self.path is not None and not self.path.parent.is_dir():
-            raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
+        out_file(self.path)
 
 
 def show(events: Iterable[Event], output: Output) -> None:
@@ -113,8 +111,9 @@ def write_report(report: Report, output: Output) -> None:
     else:
         show_report(report)
     if output.path is not None:
-        report.files.get(output.path.suffix, report.files.get("", None))(output.path)  # type: ignore[misc]
-        typer.echo(f"wrote {output.path}", err=True)
+        write_file = report.files.get(output.path.suffix) or report.files[""]
+        write_file(output.path)
+        typer.echo(f"wrote {output.path}", err=output.given_json)
 
 
 def show_report(report: Report) -> None:

@@ -205,7 +205,14 @@ class Translator:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
-        save_model(folder, self.model, tokenizer=self.tokenizer, generation=self.settings.raw(), family=self.family)
+        save_model(
+            folder,
+            self.model,
+            tokenizer=self.tokenizer,
+            generation=self.settings.raw(),
+            family=self.family,
+            system="translation",
+        )
 
 
 def scores_of(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[list[Score], dict[str, str]]:
