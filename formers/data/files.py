@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from formers.data.class_names import ClassNames, stored_class_names
 from formers.errors import DataError, nearest
 
 Lines = list[int] | None
@@ -23,10 +24,11 @@ COMPRESSED = ".gz"
 
 
 class Columns(NamedTuple):
-    """Columns of equal length, and for text formats the 1-based line that each row begins on."""
+    """Columns of equal length; for text formats the 1-based line that each row begins on; names of class numbers."""
 
     values: dict[str, list]
     lines: Lines = None
+    names: ClassNames | None = None
 
 
 def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
@@ -353,11 +355,12 @@ def _read_parquet(name: str, wanted: list[str] | None) -> Columns:
         with parquet.ParquetFile(located(name)) as file:
             known = list(file.schema_arrow.names)
             values = file.read(columns=pick(name, known, wanted)).to_pydict()
+            names = stored_class_names(file.schema_arrow.metadata)
     except PermissionError:
         raise fault(name, "no permission to read it; allow it with: chmod u+r") from None
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(name, f"broken Parquet file ({error}); copy or write it again") from None
-    return flatten(name, values, wanted)
+    return flatten(name, values, wanted)._replace(names=names)
 
 
 def pick(name: str, known: Sequence[str], wanted: Sequence[str] | None) -> list[str] | None:

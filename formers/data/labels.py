@@ -72,7 +72,7 @@ def learn_labels(
     """The labels of a training table. known: those of the model to begin with, whose order is kept if they are these.
 
     kind auto: lists are "several"; numbers with a fraction "number"; all else "one" of the classes. Whole numbers are
-    named by the file (the key `labels` of a Parquet schema), else by `known`, else by themselves.
+    named by the file (`file_names`), else by `known`, else by themselves.
     Raises DataError: one class only, mixed values.
     """
     chosen = guess(table, column) if kind == "auto" else kind
@@ -84,7 +84,7 @@ def learn_labels(
     several: Kind = "several" if chosen == "several" else "one"
     values = [value for _, value in flat(table, column, several, separator)]
     whole = [integer(value) for value in values] if all(type(value) is int for value in values) else []
-    named = file_names(table) if whole else ()
+    named = file_names(table, column) if whole else ()
     names = list(named) or names_of(values)
     if set(names) == set(known) or (whole and not named and fits(values, known)):
         names = list(known)
@@ -186,8 +186,13 @@ def names_of(values: Sequence[Any]) -> list[str]:
     return sorted(names, key=lambda name: (int(name), name)) if digits else sorted(names)
 
 
-def file_names(table: Table) -> tuple[str, ...]:
-    """The names of numbered classes that a Parquet file carries; none where it carries none."""
+def file_names(table: Table, column: str) -> tuple[str, ...]:
+    """The names of numbered classes that a source carries; none where it carries none.
+
+    Those of the column, as `datasets` writes them, else those of the key "labels" in the schema of a Parquet file.
+    """
+    if column in table.names:
+        return table.names[column]
     name = table.files[0] if table.files else table.name
     if ending(name) != ".parquet" or not located(name).is_file():
         return ()

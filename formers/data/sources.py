@@ -7,12 +7,15 @@ import importlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from formers.data.class_names import ClassNames, class_names
 from formers.data.files import (
+    Columns,
     ending,
     fault,
     flatten,
@@ -62,6 +65,7 @@ class Table:
     dropped: int = 0  # how many empty rows were left out (drop_empty)
     rows: list[int] | None = None  # for other formats: the 1-based row number, where it is not index + 1
     files: list[str] | None = None  # the file of each row, where a pattern or a folder names several
+    names: ClassNames = field(default_factory=dict)  # column -> the names of its numbered classes
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -77,6 +81,17 @@ class Table:
         number = row + 1 if self.rows is None else self.rows[row]
         place = f"row {number}" if self.lines is None else f"line {self.lines[row]}"
         return f"{name}, {place}" + (f' ("{text[:60]}")' if text else "")
+
+    def named(self, column: str) -> list:
+        """The values of a column; numbers of classes, in lists too, as their names where the source carries these."""
+        names = self.names.get(column, ())
+
+        def name(value: Any) -> Any:
+            if isinstance(value, list):
+                return [name(part) for part in value]
+            return names[value] if type(value) is int and 0 <= value < len(names) else value
+
+        return [name(value) for value in self.columns[column]]
 
     def select(self, rows: Sequence[int]) -> Table:
         """These rows, in this order; each still knows where it came from."""
@@ -182,7 +197,7 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
         return _shards(name, _of_split(name, path, split), columns)
     if not os.path.exists(path):
         if joined and "," in name:
-            return Table(name, *read_parallel([part.strip() for part in name.split(",")], columns))
+            return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
         if glob.has_magic(name):
             found = sorted(part for part in glob.glob(str(path), recursive=True) if os.path.isfile(part))
             if not found:
@@ -192,7 +207,11 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
             raise fault(name, f'no such file; did you mean "builtin:{name}"?')
         if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not ending(name) and not os.path.isdir(path.parent):
             raise fault(name, f'no such file; if it is a data set of the hub, write "hf:{name}"')
-    return Table(name, *read_file(name, columns))
+    return _table(name, read_file(name, columns))
+
+
+def _table(name: str, columns: Columns) -> Table:
+    return Table(name, columns.values, columns.lines, names=columns.names or {})
 
 
 def _of_split(name: str, folder: Path, split: str) -> list[str]:
@@ -222,6 +241,7 @@ def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> T
         lines=None if first.lines is None else [line for _, part in parts for line in part.lines or ()],
         rows=None if first.lines is not None else [row for size in sizes for row in range(1, size + 1)],
         files=[file for (file, _), size in zip(parts, sizes, strict=True) for _ in range(size)],
+        names=first.names or {},
     )
 
 
@@ -254,7 +274,8 @@ def _hub(name: str, columns: Sequence[str] | None, split: str) -> Table:
     except (datasets.exceptions.DatasetsError, hub.HTTPError, OSError, ValueError, RuntimeError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise fault(name, f"cannot load split {quoted(split)}: {error}{cause}") from error
-    return Table(name, *flatten(name, values, list(columns) if columns is not None else None))
+    flat = flatten(name, values, list(columns) if columns is not None else None)
+    return _table(name, flat._replace(names=class_names(data.features.to_dict())))
 
 
 def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, count: int | None) -> Table:
