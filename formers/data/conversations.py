@@ -74,7 +74,7 @@ class ConversationData:
         return tuple_of(self, talks)
 
 
-class Source(Protocol):
+class DataSection(Protocol):
     """What reading needs of a [data] section."""
 
     @property
@@ -94,7 +94,7 @@ class Source(Protocol):
     def read(self, part: str) -> Table | None: ...
 
 
-class Encoder(Protocol):
+class ConversationEncoder(Protocol):
     """What is needed of a `ChatEncoder`."""
 
     def encode(self, messages: Sequence[Message], *, last_only: bool = False) -> EncodedChat: ...
@@ -117,7 +117,7 @@ def check_least(section: str, config: Any, least: dict[str, float]) -> None:
 # ---- reading -----------------------------------------------------------------------------------------------
 
 
-def read_part(config: Source, part: str, forms: Sequence[Sequence[str]]) -> Table | None:
+def read_part(config: DataSection, part: str, forms: Sequence[Sequence[str]]) -> Table | None:
     """The table of "train", "validation" or "test" with the columns of one of `forms`; None where there is none."""
     if not config.train:
         raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=chats.jsonl")
@@ -156,7 +156,7 @@ def first_columns(name: str, split: str) -> list[str]:
     return list(read_table(name, split=split, count=1).columns)
 
 
-def tuple_of(config: Source, convert: Callable[[Table, bool], Table]) -> tuple[Table, Table]:
+def tuple_of(config: DataSection, convert: Callable[[Table, bool], Table]) -> tuple[Table, Table]:
     """Training and validation rows, converted; without validation every k-th training row is set aside."""
     train, validation = config.read("train"), config.read("validation")
     assert train is not None
@@ -230,7 +230,9 @@ class Talks:
     `counted` where an assistant says the token: only these are learned. Raises DataError where there is none.
     """
 
-    def __init__(self, table: Table, encoder: Encoder, *, length: int, last_only: bool, drop_long: bool) -> None:
+    def __init__(
+        self, table: Table, encoder: ConversationEncoder, *, length: int, last_only: bool, drop_long: bool
+    ) -> None:
         self.table, self.dropped = table, {"with an empty answer (data.drop_empty)": table.dropped}
         self.rows: list[int] = []
         """The row in the table of each conversation."""

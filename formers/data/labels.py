@@ -16,14 +16,14 @@ from formers.data.files import ending, fault, listed, located, quoted
 from formers.data.sources import Table
 from formers.errors import DataError
 
-Kind = Literal["one", "several", "number"]
+LabelKind = Literal["one", "several", "number"]
 
 
 @dataclass(frozen=True)
 class Labels:
     """What can be said of a text: one of the names, any number of them, or a number (which has one name)."""
 
-    kind: Kind
+    kind: LabelKind
     names: tuple[str, ...]
 
     def answers(self, table: Table, column: str, separator: str = "") -> NDArray[Any]:
@@ -81,7 +81,7 @@ def learn_labels(
         if (answers == answers[0]).all():
             raise fault(table.name, f"all {len(table):,} rows have the {column} {answers[0]:g}: nothing can be learned")
         return Labels("number", tuple(known) if len(known) == 1 else (column,))
-    several: Kind = "several" if chosen == "several" else "one"
+    several: LabelKind = "several" if chosen == "several" else "one"
     values = [value for _, value in flat(table, column, several, separator)]
     whole = [integer(value) for value in values] if all(type(value) is int for value in values) else []
     named = file_names(table, column) if whole else ()
@@ -111,7 +111,7 @@ def fits(values: Sequence[int], known: Sequence[str]) -> bool:
     )
 
 
-def guess(table: Table, column: str) -> Kind:
+def guess(table: Table, column: str) -> LabelKind:
     """What the values of a column look like."""
     values = table.columns[column]
     if any(isinstance(value, list | tuple) for value in values):
@@ -124,7 +124,7 @@ def guess(table: Table, column: str) -> Kind:
     return "one"
 
 
-def flat(table: Table, column: str, kind: Kind, separator: str) -> Iterator[tuple[int, Any]]:
+def flat(table: Table, column: str, kind: LabelKind, separator: str) -> Iterator[tuple[int, Any]]:
     """(row, label) of every label; of several, a row has as many as it has. Refuses values of another kind."""
     values = table.columns[column]
     first = next((type(value) for value in values if not isinstance(value, list | tuple)), None)

@@ -16,7 +16,7 @@ from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
 
 
-class Encodes(Protocol):
+class PairTokenizer(Protocol):
     """What is needed of a tokenizer."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
@@ -102,7 +102,7 @@ class PairBatches:
     """The batches of a table of pairs, and the report on it."""
 
     def __init__(
-        self, table: Table, tokenizer: Encodes, config: ParallelData, *, length: int, start: int, filler: int
+        self, table: Table, tokenizer: PairTokenizer, config: ParallelData, *, length: int, start: int, filler: int
     ) -> None:
         self.config, self.start, self.filler = config, start, filler
         texts = table.columns[config.source], table.columns[config.target]
