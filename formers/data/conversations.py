@@ -5,17 +5,17 @@ rows -> messages -> ChatEncoder -> Talks (one array of tokens, `counted` where t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from formers.data.files import fault, listed, quoted, read_text
+from formers.data.files import quoted
+from formers.data.forms import read_form
 from formers.data.language import Packed
 from formers.data.report import DataReport, LengthReport
-from formers.data.sources import Table, read_table
+from formers.data.sources import Table
 from formers.errors import ConfigError, DataError, nearest
 from formers.text.chat import EncodedChat, Message, check_messages
 
@@ -127,33 +127,7 @@ def read_part(config: DataSection, part: str, forms: Sequence[Sequence[str]]) ->
     if not name:
         return None
     count = config.count if part == "train" else config.held_out if name.startswith("builtin:") else 0
-    found = first_columns(name, part)
-    form = next((each for each in forms if set(each) <= set(found)), None)
-    if form is None:
-        wanted = "; ".join(" and ".join(each) for each in forms)
-        raise fault(name, f"it has {listed(found) or 'nothing'}, but a row needs one of: {wanted}")
-    return read_table(
-        name,
-        columns=list(form),
-        text=[],
-        split=part,
-        seed=config.seed,
-        count=count or None,
-        drop_empty=config.drop_empty,
-    )
-
-
-def first_columns(name: str, split: str) -> list[str]:
-    """The columns of a source's first row; of lines of JSON the others may have more."""
-    if name.removesuffix(".gz").endswith((".jsonl", ".ndjson")) and "*" not in name:
-        line = next((line for line in read_text(name).split("\n") if line.strip()), "")
-        try:
-            row = json.loads(line or "{}")
-        except ValueError:
-            row = {}
-        if isinstance(row, dict) and row:
-            return list(row)
-    return list(read_table(name, split=split, count=1).columns)
+    return read_form(name, forms=forms, split=part, seed=config.seed, count=count or None, drop_empty=config.drop_empty)
 
 
 def tuple_of(config: DataSection, convert: Callable[[Table, bool], Table]) -> tuple[Table, Table]:
