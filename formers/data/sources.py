@@ -22,6 +22,7 @@ from formers.data.files import (
     held,
     listed,
     located,
+    matching,
     missing,
     optional,
     pick,
@@ -181,8 +182,7 @@ def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None,
         raise fault(name, f"columns must be one or more different names, got {listed(columns) or 'none'}")
     stray = next((column for column in text or () if column not in (columns or ())), None)
     if stray is not None:
-        known = listed(columns or ()) or "none"
-        raise fault(name, f"the text column {quoted(stray)} is not among the columns {known}")
+        raise fault(name, f"the text column {quoted(stray)} is not among the columns {listed(columns or ()) or 'none'}")
     if count is not None and count < 1:
         raise fault(name, f"count ({count}) must be 1 or more")
 
@@ -199,10 +199,10 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
         if joined and "," in name:
             return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
         if glob.has_magic(name):
-            found = sorted(part for part in glob.glob(str(path), recursive=True) if os.path.isfile(part))
-            if not found:
+            files = matching(path)
+            if not files:
                 raise fault(name, "no file matches this pattern")
-            return _shards(name, found, columns)
+            return _shards(name, files, columns)
         if name in BUILTIN:
             raise fault(name, f'no such file; did you mean "builtin:{name}"?')
         if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not ending(name) and not os.path.isdir(path.parent):
@@ -217,11 +217,11 @@ def _table(name: str, columns: Columns) -> Table:
 def _of_split(name: str, folder: Path, split: str) -> list[str]:
     """The Parquet files of one split in a folder; never all of them, for that would mix the test set in."""
     names = held(name, folder)
-    found = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]
-    if not found:
+    files = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]
+    if not files:
         fix = "name a file, or a pattern such as " + os.path.join(name, "*.parquet")
         raise fault(name, f"a folder without {split}*.parquet; it holds {listed(names) or 'nothing'}; {fix}")
-    return [os.path.join(name, entry) for entry in found]
+    return [os.path.join(name, entry) for entry in files]
 
 
 def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> Table:
@@ -268,8 +268,8 @@ def _hub(name: str, columns: Sequence[str] | None, split: str) -> Table:
     hub = importlib.import_module("huggingface_hub.errors")
     try:
         data = datasets.load_dataset(what, split=split, **options)
-        chosen = pick(name, data.column_names, columns)
-        values = (data if chosen is None else data.select_columns(chosen))[:]
+        loaded = pick(name, data.column_names, columns)
+        values = (data if loaded is None else data.select_columns(loaded))[:]
     # the library's own faults, a wrong split or config, a set that is a script, a broken file, no network
     except (datasets.exceptions.DatasetsError, hub.HTTPError, OSError, ValueError, RuntimeError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
@@ -283,15 +283,15 @@ def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, co
     key = name.removeprefix("builtin:")
     if key not in BUILTIN:
         raise fault(name, f"no built-in data {quoted(key)}{nearest(key, BUILTIN)}")
-    made = BUILTIN[key]
-    header: Sequence[str] = made.columns
+    builtin = BUILTIN[key]
+    header: Sequence[str] = builtin.columns
     if columns is not None and not set(columns) <= set(header):
         if len(columns) != len(header) or set(columns) & set(header):
             raise fault(name, f"the columns are {listed(header)}, but {listed(columns)} are wanted")
         header = columns
-    module, _, function = made.place.partition(":")
-    make = getattr(importlib.import_module(module), function)
-    rows = make(split, made.count if count is None else count, seed)
+    module, _, function = builtin.place.partition(":")
+    generate = getattr(importlib.import_module(module), function)
+    rows = generate(split, builtin.count if count is None else count, seed)
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(header)})
 
 
