@@ -90,15 +90,14 @@ def embedding_map(opened: Any, request: Request) -> Figure:
 
 def label_names(table: Any, column: str | None) -> list[str] | None:
     """The labels of all rows; numbers of classes by their names, where the file carries these."""
+    from dataclasses import replace
+
     from formers.data.labels import file_names, spelled
 
     if column is None:
         return None
-    names = file_names(table)
-    return [
-        names[value] if type(value) is int and 0 <= value < len(names) else spelled(value)
-        for value in table.columns[column]
-    ]
+    names = file_names(table, column)
+    return [spelled(value) for value in replace(table, names={column: names}).named(column)]
 
 
 def positions(opened: Any, request: Request) -> Figure:

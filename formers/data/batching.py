@@ -120,9 +120,9 @@ def chunks(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDAr
     row."""
     sizes = np.asarray(lengths, np.int64)
     order = np.argsort(-sizes, kind="stable")
-    found, start = [], 0
+    batches, start = [], 0
     while start < len(order):
         end = start + max(1, tokens // max(1, int(sizes[order[start]])))
-        found.append(order[start:end])
+        batches.append(order[start:end])
         start = end
-    return found
+    return batches

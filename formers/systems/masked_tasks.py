@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from formers.blocks.output import cross_entropy
-from formers.data.masked import MaskedBatch, MaskedData, MaskedRows, Sentences
+from formers.data.masked import MaskedBatch, MaskedData, MaskedRows
 from formers.data.masking import frame_of, ordinary_tokens
+from formers.data.segments import Sentences
 from formers.errors import CheckpointError, ConfigError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MaskedWords, Pretraining, ReplacedTokens

@@ -9,6 +9,7 @@ import pytest
 
 from formers.data.conversations import FORMS, ConversationData
 from formers.data.documents import read_documents
+from formers.data.forms import read_form
 from formers.data.labelled import LabelledData
 from formers.data.language import TextData
 from formers.data.likeness import LikenessData
@@ -30,8 +31,8 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     (LikenessData(), {"columns": ["texts"], "text": []}),
     (TextData(), {**TEXT, "separator": "file"}),
     (MaskedData(), {**TEXT, "separator": "blank"}),
-    (ConversationData(), {"columns": list(FORMS[0]), "text": []}),
-    (PreferenceData(), {"columns": list(PREFERENCES[1]), "text": []}),
+    (ConversationData(), {"reader": read_form, "forms": FORMS}),
+    (PreferenceData(), {"reader": read_form, "forms": PREFERENCES}),
 ]
 
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import formers
-from formers.data.masked import MaskedData, Sentences
+from formers.data.masked import MaskedData
+from formers.data.segments import Sentences
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.models.encoder import FORMS, Encoder, EncoderSizes

@@ -19,7 +19,7 @@ WITHOUT = 0.2  # share of the questions that have no answer
 NAMES = "Anna Ben Clara David Emma Felix Grace Hugo Irene Jonas Karin Leo Maria Noah Olga Paul".split()
 
 
-class Kind(NamedTuple):
+class FactKind(NamedTuple):
     """A kind of fact: what can be said, and how it is said and asked; {x} is the person, {v} the answer."""
 
     values: tuple[str, ...]
@@ -32,27 +32,27 @@ def _values(text: str) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind(
+    FactKind(
         _values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
         ("{x} lives in {v}.", "The home of {x} is in {v}."),
         ("Where does {x} live?", "In which city is the home of {x}?"),
     ),
-    Kind(
+    FactKind(
         _values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
         ("{x} works as {v}.", "By profession {x} is {v}."),
         ("What does {x} work as?", "What is {x} by profession?"),
     ),
-    Kind(
+    FactKind(
         _values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
         ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
         ("What does {x} like to eat?", "What is the favourite food of {x}?"),
     ),
-    Kind(
+    FactKind(
         _values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
         ("{x} owns {v}.", "The pet of {x} is {v}."),
         ("What does {x} own?", "Which pet has {x}?"),
     ),
-    Kind(
+    FactKind(
         tuple(str(year) for year in range(1950, 1962)),
         ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
         ("When was {x} born?", "In what year was {x} born?"),

@@ -17,7 +17,7 @@ from formers.errors import DataError
 from formers.fields import Count, Natural, check
 
 
-class Encodes(Protocol):
+class PairTokenizer(Protocol):
     """What is needed of a tokenizer."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
@@ -66,7 +66,15 @@ class PairBatches:
     """The batches of a table of pairs, and the report on it."""
 
     def __init__(
-        self, table: Table, tokenizer: Encodes, config: PairRows, *, length: int, start: int, filler: int, seed: int
+        self,
+        table: Table,
+        tokenizer: PairTokenizer,
+        config: PairRows,
+        *,
+        length: int,
+        start: int,
+        filler: int,
+        seed: int,
     ) -> None:
         self.config, self.start, self.filler = config, start, filler
         texts = table.columns[config.source], table.columns[config.target]
