@@ -22,7 +22,7 @@ from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.mask import Mask, Resolved
 from formers.blocks.norm import make_norm
-from formers.blocks.weight import together
+from formers.kernels.weight import together
 
 
 @dataclass(frozen=True, kw_only=True)

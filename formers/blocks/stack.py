@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -15,10 +15,17 @@ from formers.blocks.mask import Mask
 from formers.blocks.norm import make_norm
 from formers.blocks.position import RelativeBias, Rotary
 
-if TYPE_CHECKING:
-    from formers.blocks.fused import Steps
-
 __all__ = ["Stack", "StackConfig"]
+
+
+class Steps(Protocol):
+    """The blocks of a stack for a few vectors at a time."""
+
+    def take(self, x: Tensor) -> bool:
+        """Whether a step of these vectors (rows, new, dim) can go this way."""
+        ...
+
+    def __call__(self, x: Tensor, cache: Cache) -> Tensor: ...
 
 
 class Stack(nn.Module):

@@ -316,7 +316,8 @@ def show_parameters(network: nn.Module) -> None:
 
 def bytes_of(weight: Tensor) -> int:
     """Memory of a weight in the form that it is kept in."""
-    from formers.blocks.weight import Int8, Weight
+    from formers.kernels.matrix import Int8
+    from formers.kernels.weight import Weight
 
     if isinstance(weight, Weight) and isinstance(weight.form, Int8):
         return weight.form.numbers.nbytes + weight.form.scale.nbytes
@@ -324,7 +325,8 @@ def bytes_of(weight: Tensor) -> int:
 
 
 def kind_of(weight: Tensor) -> str:
-    from formers.blocks.weight import Int8, Weight
+    from formers.kernels.matrix import Int8
+    from formers.kernels.weight import Weight
 
     eight = isinstance(weight, Weight) and isinstance(weight.form, Int8)
     return "int8" if eight else str(weight.dtype).removeprefix("torch.")

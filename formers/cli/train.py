@@ -15,22 +15,11 @@ from formers.cli.output import duration, note, size
 from formers.cli.recipes import chosen, run_folder
 from formers.errors import ConfigError
 from formers.recipe import Recipe
+from formers.registry import system
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
-# system -> the verb to try first on what was trained
-VERBS = {
-    "translation": "translate",
-    "language": "generate",
-    "instruct": "chat",
-    "preferences": "chat",
-    "masked": "fill",
-    "classification": "classify",
-    "tagging": "tag",
-    "answering": "answer",
-    "embedding": "encode",
-}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
@@ -138,7 +127,8 @@ def summary(
     if finished is not None:
         name, samples = shlex.quote(str(folder)), getattr(recipe.sections["task"], "samples", ())
         example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
-        verb = VERBS[recipe.system]
+        declared = system(recipe.system)
+        verb = declared.example.split()[0]
         note(f"next:            formers {verb} {name}" + (f" {shlex.quote(example)}" if verb != "chat" else ""))
-        if verb != "chat":  # answers were judged while training
+        if any(verb.name == "evaluate" for verb in declared.verbs):
             note(f"                 formers evaluate {name}")

@@ -66,14 +66,17 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
-    def where(self, row: int) -> str:
-        """Where a row (counted from 0) came from: `train.tsv, line 17`, `train.parquet, row 17` (from 1)."""
+    def where(self, row: int, text: str = "") -> str:
+        """Where a row (counted from 0) came from: `train.tsv, line 17`, `train.parquet, row 17` (from 1).
+
+        text: quoted behind it, cut when long.
+        """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         name = self.name if self.files is None else self.files[row]
-        if self.lines is not None:
-            return f"{name}, line {self.lines[row]}"
-        return f"{name}, row {row + 1 if self.rows is None else self.rows[row]}"
+        number = row + 1 if self.rows is None else self.rows[row]
+        place = f"row {number}" if self.lines is None else f"line {self.lines[row]}"
+        return f"{name}, {place}" + (f' ("{text[:60]}")' if text else "")
 
     def select(self, rows: Sequence[int]) -> Table:
         """These rows, in this order; each still knows where it came from."""

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from formers.blocks.weight import packed
 from formers.data.batching import chunks
 from formers.errors import CheckpointError, ConfigError, DataError
+from formers.kernels.weight import packed
 from formers.models.heads import MultipleChoice
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded

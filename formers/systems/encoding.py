@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.kernels.weight import packed
 from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from formers.blocks.cache import Cache
 from formers.blocks.fused import fused
-from formers.blocks.weight import packed
 from formers.decoding.filters import Filter
 from formers.decoding.generate import Hypothesis, complete, generate
 from formers.decoding.settings import Settings
 from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
 from formers.errors import ConfigError, DataError
+from formers.kernels.weight import packed
 from formers.models.causal import CausalLM
 from formers.text.stream import TextStream
 from formers.text.tokenizer import Tokenizer

@@ -19,8 +19,8 @@ from formers.blocks.attention import recording
 from formers.blocks.cache import Cache
 from formers.blocks.fused import fused
 from formers.blocks.position import Rotary
-from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError
+from formers.kernels.weight import packed
 from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder
 from formers.systems.generation import inference

@@ -253,7 +253,7 @@ class Training:
         start, metrics = time.perf_counter(), None
         if self.world.main:
             with self.aside():
-                metrics = {name: float(value) for name, value in self.task.evaluate().items()}
+                metrics = self.task.evaluate().values()
         metrics = self.world.broadcast(metrics)
         monitor, best = self.config.monitor, self.state.best
         if metrics and monitor not in metrics:

@@ -26,8 +26,8 @@ from formers.adapters.lora import (
     remove,
     unmerge,
 )
-from formers.blocks.weight import packed
 from formers.errors import ConfigError
+from formers.kernels.weight import packed
 from formers.models.transformer import Transformer, TransformerSizes
 
 

@@ -14,11 +14,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
-BELOW = {"blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}  # of the systems
+# Below the systems.
+BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
 
 # Folder -> what of formers it may import besides itself and the ground (errors.py, files.py), open to everyone.
 INSIDE = {
-    "blocks": set(),
+    "kernels": set(),
+    "blocks": {"kernels"},
     "models": {"blocks"},
     "decoding": {"blocks"},
     "diffusion": {"blocks"},
@@ -38,7 +40,8 @@ INSIDE = {
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
-    "blocks": {"torch", "jaxtyping", "numpy", "numba"},
+    "kernels": {"torch", "numpy", "numba"},
+    "blocks": {"torch", "jaxtyping", "numpy"},
     "models": {"torch", "jaxtyping"},
     "decoding": {"torch", "jaxtyping", "numpy"},
     "diffusion": {"torch", "jaxtyping", "numpy"},
@@ -184,7 +187,7 @@ def test_the_stack_config_has_its_sixteen_fields():
 def test_models_inherit_from_module_only():
     allowed = {"nn.Module", "Protocol", "NamedTuple", "torch.autograd.Function", "torch.nn.Module"}
     kinds_of_tensor = {"Weight"}  # the only way that PyTorch has for a matrix in another form
-    for folder in ("blocks", "models"):
+    for folder in ("kernels", "blocks", "models"):
         for where, node in nodes([p for p in FILES if part(p) == folder], ast.ClassDef):
             bases = {ast.unparse(base).split("[")[0] for base in node.bases}
             tensor = {"torch.Tensor"} if node.name in kinds_of_tensor else set()

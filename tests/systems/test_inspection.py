@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from formers.blocks.weight import quantise
 from formers.decoding.settings import Settings
 from formers.errors import CheckpointError, ConfigError
+from formers.kernels.weight import quantise
 from formers.models.causal import FORMS, CausalConfig, CausalLM
 from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, position_tables
 from formers.systems.language import LanguageModel

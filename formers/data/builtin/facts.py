@@ -10,13 +10,11 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
 from typing import NamedTuple
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 WITHOUT = 0.2  # share of the questions that have no answer
 NAMES = "Anna Ben Clara David Emma Felix Grace Hugo Irene Jonas Karin Leo Maria Noah Olga Paul".split()
 
@@ -67,18 +65,9 @@ def rows(split: str, count: int, seed: int = 0) -> list[tuple[str, str, list[str
 
     Each has a passage of its own; no answer is an empty list.
     """
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     random = Random(f"{split}/{seed}")
     return [_row(random, split) for _ in range(count)]
-
-
-def split_of(name: str, value: str) -> str:
-    """About 84% train, 8% validation, 8% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(f"{name} {value}".encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
 def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
@@ -88,7 +77,7 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
     for kind in kinds:
         values = random.sample(KINDS[kind].values, len(KINDS[kind].values))
         for name in people:
-            allowed = [value for value in values if split_of(name, value) == "train"]
+            allowed = [value for value in values if split_of(f"{name} {value}") == "train"]
             facts.append((name, kind, allowed[0]))
             values.remove(allowed[0])
     random.shuffle(facts)
@@ -99,7 +88,7 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
             (who, other)
             for who in people
             for other in KINDS[kind].values
-            if split_of(who, other) == split and other not in taken
+            if split_of(f"{who} {other}") == split and other not in taken
         ]
         if not news:
             return _row(random, split)

@@ -10,14 +10,12 @@ What comes after Tuesday, which word is first, words backwards, which number is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -63,10 +61,7 @@ def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[s
 
 def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[tuple[list[dict[str, str]], str, str]]:
     """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     random = Random(f"{split}/{seed}")
     made: list[tuple[list[dict[str, str]], str, str]] = []
     while len(made) < count:
@@ -80,12 +75,6 @@ def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[
             messages.append({"role": "user", "content": question.text})
         made.append((messages, question.right, question.wrong))
     return made
-
-
-def split_of(question: str) -> str:
-    """About 84% train, 8% validation, 8% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
 def _answer(text: str) -> dict[str, str]:

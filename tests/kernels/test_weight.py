@@ -7,7 +7,8 @@ from torch import nn
 
 from formers.blocks.attention import Attention
 from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
-from formers.blocks.weight import MANY_ROWS, Int8, Packed, Weight, choose_columns, matrices, packed, quantise, together
+from formers.kernels.matrix import MANY_ROWS, Int8, PackedMatrix
+from formers.kernels.weight import Weight, choose_columns, matrices, packed, quantise, together
 from formers.models.causal import CausalLM, CausalSizes
 
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
@@ -28,7 +29,7 @@ def test_packed_products_are_the_plain_ones(rows, bias):
     with torch.no_grad():
         expected = layer(x)
         with packed(layer):
-            assert type(layer.weight) is Weight and isinstance(layer.weight.form, Packed)
+            assert type(layer.weight) is Weight and isinstance(layer.weight.form, PackedMatrix)
             torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(layer(x[None]), expected[None], atol=1e-5, rtol=1e-5)
     assert type(layer.weight) is nn.Parameter

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from formers.blocks.compiled import FINITE_OR_NOT, LEAST, ONE, ZERO, Floats, loop
+from formers.kernels.loops import FINITE_OR_NOT, LEAST, ONE, ZERO, Floats, loop
 
 WIDE = 64  # queries of a tile and keys of a block: both blocks of numbers fit the nearest cache
 ARRAY = "float32[:, :, :, :]"  # any strides, so that one compiled form serves all

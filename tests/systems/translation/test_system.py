@@ -7,14 +7,17 @@ import pytest
 import torch
 
 import formers
-from formers.data.parallel import PairBatches, ParallelData
+from formers.data.source import Source
 from formers.decoding.settings import Settings
 from formers.decoding.strategies import Greedy
 from formers.errors import ConfigError, DataError
 from formers.models.transformer import Transformer, TransformerSizes
-from formers.systems.translation import TranslationConfig, TranslationTask, Translator
+from formers.systems.translation.data import PairBatches, PairRows
+from formers.systems.translation.system import Translator
+from formers.systems.translation.task import TranslationConfig, TranslationTask
 from formers.text.open import train_bpe
 
+ROWS = PairRows(vocab=300, tokens_per_batch=256)
 TEXTS = ["I ate an apple", "Do you see the old house?", "We must help the child."]
 
 
@@ -31,12 +34,12 @@ def untrained(tokenizer, form: str = "marian", length: int = 64) -> Translator:
 
 @pytest.fixture(scope="module")
 def pairs():
-    return ParallelData(count=300, vocab=300, tokens_per_batch=256, held_out=40)
+    return Source(train="builtin:phrasebook", count=300).read("train", **ROWS.columns)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(pairs):
-    table = pairs.read("train")
+    table = pairs
     return train_bpe(table.columns["en"] + table.columns["de"], 300)
 
 
@@ -119,7 +122,7 @@ def test_more_candidates_than_beams_are_refused(tokenizer):
 
 def test_loss_ignores_padding_and_how_rows_are_batched(pairs, tokenizer):
     translator = untrained(tokenizer)
-    batches = PairBatches(pairs.read("train"), tokenizer, pairs, length=64, start=2, filler=2)
+    batches = PairBatches(pairs, tokenizer, ROWS, seed=1, length=64, start=2, filler=2)
     task = TranslationTask(translator, batches, TranslationConfig(label_smoothing=0.1))
     rows = [0, 1, 2, 3, 4]
     whole = task.loss(batches.collate(rows))
@@ -129,7 +132,7 @@ def test_loss_ignores_padding_and_how_rows_are_batched(pairs, tokenizer):
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(pairs, tokenizer):
-    batches = PairBatches(pairs.read("train"), tokenizer, pairs, length=12, start=2, filler=2)
+    batches = PairBatches(pairs, tokenizer, ROWS, seed=1, length=12, start=2, filler=2)
     (reason, number), *_ = batches.report.dropped.items()
     assert number > 0 and len(batches.rows) + number == 300 and "longer than 12 tokens" in reason
     assert sorted(row for batch in batches.epoch(3) for row in batch) == list(range(len(batches.rows)))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from formers.blocks import attention
-from formers.blocks.attention import attend, attend_tiles, attention_weights
+from formers.blocks.attention import attend, attention_weights
 from formers.blocks.mask import Mask
-from formers.blocks.weight import compiled
+from formers.kernels import attention
+from formers.kernels.compiler import load_loops
 
-if compiled() is None:
+if load_loops() is None:
     pytest.skip("numba is not installed, or told to compile nothing", allow_module_level=True)
 
 
@@ -24,6 +24,11 @@ def heads_of(rows, heads, length, width):
     return torch.randn(rows, length, heads + 1, width)[:, :, :heads].transpose(1, 2)
 
 
+def tiled(q, k, v, mask, scale=None):
+    added, causal = mask if torch.is_tensor(mask) else None, isinstance(mask, str)
+    return attention.attend_tiles(q, k, v, added, causal, q.shape[-1] ** -0.5 if scale is None else scale)
+
+
 def formula(q, k, v, mask, scale=None):
     q, k, v = q.double(), k.double(), v.double()
     return attention_weights(q, k, mask, scale=scale) @ v.repeat_interleave(q.shape[1] // k.shape[1], 1)
@@ -36,7 +41,7 @@ def test_a_causal_mask(length, width, kv_heads):
     q = heads_of(2, 4, length, width)
     k, v = heads_of(2, kv_heads, length, width), heads_of(2, kv_heads, length, width)
     with torch.no_grad():
-        found = attend_tiles(q, k, v, "causal", 0.3)
+        found = tiled(q, k, v, "causal", 0.3)
     torch.testing.assert_close(found.double(), formula(q, k, v, "causal", 0.3), atol=2e-6, rtol=1e-5)
 
 
@@ -53,7 +58,7 @@ def test_every_other_mask(kind, queries, keys):
     if kind == "documents" and queries == keys:
         mask = Mask(causal=True, documents=torch.arange(keys).expand(rows, -1) // 10).resolve(queries, keys)
     with torch.no_grad():
-        found = attend_tiles(q, k, v, mask, None)
+        found = tiled(q, k, v, mask)
     torch.testing.assert_close(found.double(), formula(q, k, v, mask), atol=2e-6, rtol=1e-5)
 
 
@@ -61,7 +66,7 @@ def test_every_other_mask(kind, queries, keys):
 def test_scores_of_any_size(size):
     q, k, v = size * heads_of(1, 2, 100, 8), heads_of(1, 2, 100, 8), heads_of(1, 2, 100, 8)
     with torch.no_grad():
-        found = attend_tiles(q, k, v, "causal", None)
+        found = tiled(q, k, v, "causal")
     torch.testing.assert_close(found.double(), formula(q, k, v, "causal"), atol=1e-3 if size > 100 else 1e-4, rtol=1e-3)
 
 
@@ -69,9 +74,9 @@ def test_what_is_hidden_is_worth_nothing_at_all():
     q, k, v = heads_of(1, 1, 70, 4), heads_of(1, 1, 70, 4), heads_of(1, 1, 70, 4)
     mask = Mask(keep=torch.arange(70)[None] < 66).resolve(70, 70)
     with torch.no_grad():
-        before = attend_tiles(q, k, v, mask, None)
+        before = tiled(q, k, v, mask)
         k[:, :, 66:], v[:, :, 66:] = 50.0, 1e30
-        assert torch.equal(attend_tiles(q, k, v, mask, None), before)
+        assert torch.equal(tiled(q, k, v, mask), before)
 
 
 def test_attend_takes_this_way_and_gives_the_same(monkeypatch):
@@ -81,21 +86,21 @@ def test_attend_takes_this_way_and_gives_the_same(monkeypatch):
         torch.testing.assert_close(attend(q, k, v, "causal"), expected, atol=1e-5, rtol=1e-4)
         half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), "causal")
         assert half.dtype == torch.bfloat16 and (half - expected).abs().max() < 0.05
-        monkeypatch.setattr(attention, "attend_tiles", lambda *_: expected + 1)
+        monkeypatch.setattr("formers.blocks.attention.attend_tiles", lambda *_: expected + 1)
         assert torch.equal(attend(q, k, v, "causal"), expected + 1)
 
 
 def test_others_are_none_for_the_loop(monkeypatch):
     q = torch.randn(1, 2, 8, 8)
-    assert attend_tiles(q, q, q, None, None) is None  # the loop knows no gradient
+    assert tiled(q, q, q, None) is None  # the loop knows no gradient
     with torch.no_grad():
-        assert attend_tiles(q, q, q[..., :4], None, None) is None
-        assert attend_tiles(q[..., :6], q[..., :6], q[..., :6], None, None) is None
-        assert attend_tiles(q.double(), q.double(), q.double(), None, None) is None
-        assert attend_tiles(q.to("meta"), q.to("meta"), q.to("meta"), None, None) is None
-        assert attend_tiles(q.requires_grad_(), q, q, q.sum(-1), None) is not None
+        assert tiled(q, q, q[..., :4], None) is None
+        assert tiled(q[..., :6], q[..., :6], q[..., :6], None) is None
+        assert tiled(q.double(), q.double(), q.double(), None) is None
+        assert tiled(q.to("meta"), q.to("meta"), q.to("meta"), None) is None
+        assert tiled(q.requires_grad_(), q, q, q.sum(-1)) is not None
         monkeypatch.setattr(attention, "TILE_QUERIES", 9)
-        assert attend_tiles(q, q, q, None, None) is None
+        assert tiled(q, q, q, None) is None
         monkeypatch.setattr(attention, "TILE_QUERIES", 8)
         monkeypatch.setattr(attention, "TILE_SCORES", 129)
-        assert attend_tiles(q, q, q, None, None) is None
+        assert tiled(q, q, q, None) is None
