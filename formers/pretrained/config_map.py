@@ -47,11 +47,11 @@ MUST_BE_OFF = ("pruned_heads", "quantization_config", "per_layer_config", "auto_
 
 # Theirs -> ours; of several the first is written.
 ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "silu": "silu",
     "gelu": "gelu",
     "relu": "relu",
-    "silu": "silu",
     "swish": "silu",
-    "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "quick_gelu": "gelu_quick",
