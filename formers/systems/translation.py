@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.blocks.attention import recording
 from formers.blocks.output import cross_entropy
-from formers.blocks.stack import Stack
 from formers.blocks.weight import packed
 from formers.data.batching import pad
 from formers.data.parallel import PairBatch, PairBatches, ParallelData
@@ -32,6 +30,7 @@ from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import Loaded, load_model, save_model
+from formers.systems.inspection import attention_maps
 from formers.systems.report import memory_line, parameters_of
 from formers.text.tokenizer import Tokenizer, load_tokenizer, train_bpe
 from formers.training.task import Loss
@@ -198,21 +197,8 @@ class Translator:
         target = self.translate(source, split=False) if target is None else target
         ids, said = tokenizer.encode([source])[0], tokenizer.encode_target([target])[0]
         read = [self.settings.start, *said[:-1]]
-        self.model.eval()
-        with torch.no_grad(), recording() as notes:
-            self.model(torch.tensor([ids], device=self.device), torch.tensor([read], device=self.device))
-
-        def maps(stack: Stack, cross: bool) -> NDArray[np.float32]:
-            parts = [block.cross_attention if cross else block.attention for block in stack.blocks]
-            return torch.cat([notes.of(part) for part in parts]).float().cpu().numpy()  # type: ignore[arg-type]
-
-        return AttentionMaps(
-            tokenizer.pieces(ids, source=True),
-            tokenizer.pieces(said),
-            maps(self.model.encoder, False),
-            maps(self.model.decoder, False),
-            maps(self.model.decoder, True),
-        )
+        maps = attention_maps(self.model, ids, target=read)
+        return AttentionMaps(tokenizer.pieces(ids, source=True), tokenizer.pieces(said), **maps)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
