@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +16,9 @@ from formers.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor, nn
+    from torch import nn
 
-    from formers.models.causal import CausalLM
-    from formers.models.transformer import Transformer
+    from formers.pictures.attention import AttentionMap
     from formers.systems.translation import Translator
 
 # What there is to see of the models of each system (`look` finds the function); all of it takes a moment to compute.
@@ -62,11 +61,20 @@ class Request:
     method: str = "pca"
     count: int = POINTS
 
-    def check(self, most: int, name: str) -> None:
+    def check(self, layers: int, heads: int) -> None:
         """Refuse a --layer or --head that the model does not have."""
-        number = self.layer if name == "layer" else self.head
-        if number is not None and number > most:
-            raise ConfigError(f"--{name} ({number}) must be 1 to {most}")
+        for name, number, most in (("layer", self.layer, layers), ("head", self.head, heads)):
+            if number is not None and number > most:
+                raise ConfigError(f"--{name} ({number}) must be 1 to {most}")
+
+    def draw_attention(self, *maps: AttentionMap, first: bool = False) -> Figure:
+        """The layer and head that are asked for; the number of layers is the last map's."""
+        from formers.pictures.attention import draw_attention
+
+        layers = len(maps[-1].weights)
+        which = f"layer {self.layer or layers} of {layers}" + (f", head {self.head}" if self.head else "")
+        head = None if self.head is None else self.head - 1
+        return draw_attention(maps, f"{self.quoted}, {which}", layer=(self.layer or 0) - 1, head=head, first=first)
 
     @property
     def quoted(self) -> str:
@@ -179,15 +187,15 @@ def run(
     check(request, [name for name, value in given.items() if value is not None])
     out_file(out)
     if what == "curve":
-        drawn: Figure | None = curve(model)
+        picture: Figure | None = curve(model)
     else:
         opened = open_model(model, allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
-        drawn = look(opened, request)(opened, request)
-    if drawn is not None:
-        from formers.studio import pictures
+        picture = look(opened, request)(opened, request)
+    if picture is not None:
+        from formers.pictures.figure import save
 
         folder = Path(model).expanduser() / "samples" if is_run(model) else Path()
-        note(f"wrote {pictures.save(drawn, out or folder / f'{what}.png')}")
+        note(f"wrote {save(picture, out or folder / f'{what}.png')}")
 
 
 def check(request: Request, options: list[str]) -> None:
@@ -221,58 +229,33 @@ def look(opened: Any, request: Request) -> Callable[[Any, Request], Figure | Non
         return inspect_language.KINDS[request.what]
     if system not in ("language", "translation") and request.what in inspect_encoder.KINDS:
         return inspect_encoder.KINDS[request.what]
-    return {"attention": attention, "positions": positions_of, "parameters": parameters_of}[request.what]
+    return {"attention": attention, "positions": positions, "parameters": parameters_of}[request.what]
 
 
 def attention(translator: Translator, request: Request) -> Figure:
     """Encoder self-attention and decoder cross-attention of one layer."""
-    from formers.studio import pictures
+    from formers.pictures.attention import AttentionMap
 
     translator.needs_tokenizer()
-    layer, head = request.layer, request.head
     maps = translator.attention(request.text, request.target)
-    request.check(min(len(maps.encoder), len(maps.cross)), "layer")
-    request.check(maps.cross.shape[1], "head")
-    place = -1 if layer is None else layer - 1
-    heads = slice(None) if head is None else slice(head - 1, head)
-    which = f"layer {layer or len(maps.cross)} of {len(maps.cross)}" + (f", head {head}" if head else "")
-    return pictures.attention(
-        maps.source, maps.target, maps.encoder[place][heads], maps.cross[place][heads], f"{request.quoted}, {which}"
+    request.check(min(len(maps.encoder), len(maps.cross)), maps.cross.shape[1])
+    return request.draw_attention(
+        AttentionMap(maps.encoder, maps.source, maps.source, "encoder: source looks at source"),
+        AttentionMap(maps.cross, maps.target, maps.source, "decoder: translation looks at source"),
     )
 
 
-def positions_of(opened: Any, request: Request) -> Figure:
-    return positions(opened.model, request.name)
-
-
-def positions(network: Transformer | CausalLM, name: str) -> Figure:
+def positions(opened: Any, request: Request) -> Figure:
     """How the model tells positions apart, whichever way it does."""
-    import torch
+    from formers.models.heads import body
+    from formers.pictures.positions import draw_positions
+    from formers.systems.inspection import position_tables
 
-    from formers.models.causal import CausalLM
-    from formers.studio import pictures
-    from formers.systems.inspection import position_tables, rotary_table
-
-    kind, count = network.config.positions, min(POSITIONS, network.config.length)
-    like = torch.zeros(1)
-    title = f"{ {'split_sinusoidal': 'sinusoidal (split)'}.get(kind, kind) } positions of {name}"
-    if isinstance(network, CausalLM):
-        return pictures.positions(position_tables(network, count), title)
-    if kind == "rotary":
-        assert network.encoder.rotary is not None
-        return pictures.positions(rotary_table(network.encoder.rotary, count), title)
-    with torch.no_grad():
-        if kind != "relative":
-            assert network.source_positions is not None
-            return pictures.positions(network.source_positions(0, count, like).float().cpu().numpy(), title)
-        biases = {}
-        for part, stack in (("encoder", network.encoder), ("decoder", network.decoder)):
-            if stack.relative is not None:
-                bias = stack.relative(2 * count + 1, 2 * count + 1)[0, :, count]
-                if stack.causal:  # what comes later is never looked at
-                    bias[:, count + 1 :] = 0
-                biases[part] = bias.float().cpu().numpy()
-        return pictures.relative_positions(biases, title)
+    network = body(opened.model) or opened.model
+    tables = position_tables(network, min(POSITIONS, network.config.length))
+    if not tables.kind:
+        raise ConfigError(f"{request.model} has no positions to look at")
+    return draw_positions(tables.vectors, tables.biases, f"{tables.kind} positions of {request.name}")
 
 
 def parameters_of(opened: Any, request: Request) -> None:
@@ -281,9 +264,11 @@ def parameters_of(opened: Any, request: Request) -> None:
 
 def show_parameters(network: nn.Module) -> None:
     """Every weight with its shape and count, alike ones of all layers in one row, and the totals of each part."""
+    from formers.systems.inspection import parameter_table, storage
+
     rows: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     totals: dict[str, int] = {}
-    for name, shape, count, note_ in weights(network):
+    for name, shape, count, note_ in parameter_table(network):
         any_layer = re.sub(r"\.\d+\.", ".*.", name), shape, re.sub(r"\.\d+\.", ".*.", note_)
         rows.setdefault(any_layer, []).append(count)
         part = name.partition(".")[0]
@@ -311,67 +296,15 @@ def show_parameters(network: nn.Module) -> None:
         + [("all", f"{everything:,}", "100%")],
         right=["numbers", "share"],
     )
-    note(f"{size(sum(map(bytes_of, network.parameters())))} as {kind_of(next(network.parameters()))}")
-
-
-def bytes_of(weight: Tensor) -> int:
-    """Memory of a weight in the form that it is kept in."""
-    from formers.kernels.matrix import Int8
-    from formers.kernels.weight import Weight
-
-    if isinstance(weight, Weight) and isinstance(weight.form, Int8):
-        return weight.form.numbers.nbytes + weight.form.scale.nbytes
-    return weight.nbytes
-
-
-def kind_of(weight: Tensor) -> str:
-    from formers.kernels.matrix import Int8
-    from formers.kernels.weight import Weight
-
-    eight = isinstance(weight, Weight) and isinstance(weight.form, Int8)
-    return "int8" if eight else str(weight.dtype).removeprefix("torch.")
-
-
-def weights(network: nn.Module) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
-    """(name, shape, numbers, note) of each weight; what is shared counts once; the note says with what."""
-    seen: dict[int, str] = {}
-    for name, weight in network.named_parameters(remove_duplicate=False):
-        first = seen.setdefault(id(weight), name)
-        if first == name:
-            yield name, tuple(weight.shape), weight.numel(), ""
-        else:
-            yield name, tuple(weight.shape), 0, f"shared: is {first}"
-    for name, table in tied(network):
-        yield name, tuple(table.shape), 0, f"shared: is {seen[id(table)]}"
-    for name, fixed in network.named_buffers():
-        yield name, tuple(fixed.shape), 0, f"{fixed.numel():,} fixed numbers"
-
-
-def tied(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a model does without because it uses another weight: its name, and that weight."""
-    from formers.models.causal import CausalLM
-    from formers.models.heads import MaskedWords, Pretraining
-    from formers.models.transformer import Transformer
-
-    if isinstance(network, MaskedWords | Pretraining):
-        yield "words.weight", network.encoder.embedding.weight
-    if not isinstance(network, Transformer | CausalLM):
-        return
-    table = network.embedding
-    if isinstance(network, Transformer):
-        if network.target_embedding is None:
-            yield "target_embedding.weight", table.weight
-        else:
-            table = network.target_embedding
-    if network.head is None:
-        yield "head.weight", table.weight
+    number_of_bytes, form = storage(network)
+    note(f"{size(number_of_bytes)} as {form}")
 
 
 def curve(source: str) -> Figure:
     """The learning curve of a run."""
     if not is_run(source):
         raise ConfigError(f"{source}: is not a run folder (it has no recipe.toml), so it has no curve")
-    from formers.studio import pictures
+    from formers.pictures.curve import draw_curve
     from formers.training.run import Run
 
-    return pictures.learning_curve(Run(Path(source).expanduser()).read_events(), f"learning curve of {source}")
+    return draw_curve(Run(Path(source).expanduser()).read_events(), f"learning curve of {source}")

@@ -9,8 +9,11 @@ import numpy as np
 
 from formers.cli.output import console, note, show_table, size
 from formers.errors import ConfigError, DataError
-from formers.studio import language_pictures, pictures
-from formers.studio.language_pictures import share
+from formers.pictures.attention import AttentionMap
+from formers.pictures.cache import draw_cache_times
+from formers.pictures.figure import visible
+from formers.pictures.lens import draw_lens
+from formers.pictures.text import LEAST, colours, draw_text, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,20 +34,12 @@ def attention(language: LanguageModel, request: Request) -> Figure:
     from formers.systems.inspection import attention_maps
 
     config = language.model.config.stack
-    request.check(config.layers, "layer")
-    request.check(config.heads, "head")
+    request.check(config.layers, config.heads)
     if request.target is not None:
         raise ConfigError("--target is of translation models, but this is a language model; leave it out")
     tokens = read(language, request)
-    layer = (request.layer or config.layers) - 1
-    which = f"layer {layer + 1} of {config.layers}" + (f", head {request.head}" if request.head else "")
-    return language_pictures.heads(
-        pieces(language, tokens),
-        attention_maps(language.model, tokens),
-        layer,
-        None if request.head is None else request.head - 1,
-        f"{request.quoted}, {which}",
-    )
+    names = pieces(language, tokens)
+    return request.draw_attention(AttentionMap(attention_maps(language.model, tokens)["decoder"], names, names))
 
 
 def lens(language: LanguageModel, request: Request) -> Figure:
@@ -75,7 +70,7 @@ def lens(language: LanguageModel, request: Request) -> Figure:
     shown = tokens[-COLUMNS:]
     read_ones = pieces(language, shown)
     cut = "" if len(shown) == len(tokens) else f", the last {len(shown)} of {len(tokens)} tokens"
-    return language_pictures.lens(
+    return draw_lens(
         read_ones,
         [*read_ones[1:], ""],
         [[best[0] for best in layer] for layer in names],
@@ -124,7 +119,7 @@ def probabilities(language: LanguageModel, request: Request) -> Figure:
         f"{quote(names[i])} {share(found.probability[i])}, {bits[i]:.1f} bits; likelier: {others}"
         for i, others in zip(worst, instead, strict=True)
     ]
-    return language_pictures.coloured_text(
+    return draw_text(
         [*pieces(language, given), *names],
         [None] * len(given) + found.probability.tolist(),
         [f"least likely of {summary}", *(line if len(line) <= 125 else line[:124] + "…" for line in lines)],
@@ -163,9 +158,7 @@ def cache(language: LanguageModel, request: Request) -> Figure:
         if everything
         else f"of {len(found.written):,} tokens written with the cache, {found.same:,} are said without it too"
     )
-    return language_pictures.cache_times(
-        found.lengths, found.cached, found.uncached, f"what the cache of {request.name} saves"
-    )
+    return draw_cache_times(found.lengths, found.cached, found.uncached, f"what the cache of {request.name} saves")
 
 
 KINDS: dict[str, Callable[[LanguageModel, Request], Figure]] = {
@@ -198,7 +191,7 @@ def pieces(language: LanguageModel, tokens: Sequence[int]) -> list[str]:
 
 def quote(piece: str) -> str:
     """A piece with the space before it: whether a word begins is part of what a model says."""
-    return f'"{pictures.visible(piece)}"'
+    return f'"{visible(piece)}"'
 
 
 def listed(names: Sequence[str], shares: Sequence[float]) -> str:
@@ -219,18 +212,18 @@ def show_coloured(given: Sequence[str], names: Sequence[str], probability: Seque
     for name in given:
         line.append(shown(name), "dim")
     for name, each in zip(names, probability, strict=True):
-        paper, ink = language_pictures.colours(each)
+        paper, ink = colours(each)
         line.append(shown(name), f"{ink} on {paper}")
     place = console()
     place.print(line)
     legend = Text("probability ")
     for each in (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
-        paper, ink = language_pictures.colours(each)
-        legend.append(f" {'≤' if each == language_pictures.LEAST else ''}{share(each)} ", f"{ink} on {paper}")
+        paper, ink = colours(each)
+        legend.append(f" {'≤' if each == LEAST else ''}{share(each)} ", f"{ink} on {paper}")
     place.print(legend)
     place.print()
 
 
 def shown(piece: str) -> str:
     """A piece on the terminal, with its line breaks."""
-    return pictures.visible(piece) + "\n" * piece.count("\n")
+    return visible(piece) + "\n" * piece.count("\n")

@@ -61,7 +61,7 @@ def run(
     silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     stopped, finished = follow(what, folder, fresh, plain, as_json, silent)
     if not silent:
-        drawn = draw_curve(folder)
+        drawn = save_curve(folder)
         if not as_json:
             summary(what, folder, stopped, finished, drawn)
     if finished is None and not silent:
@@ -90,16 +90,17 @@ def follow(
     return stopped, finished
 
 
-def draw_curve(folder: Path) -> Path | None:
+def save_curve(folder: Path) -> Path | None:
     """samples/curve.png of the run; None where nothing was recorded yet."""
-    from formers.studio import pictures
+    from formers.pictures.curve import draw_curve
+    from formers.pictures.figure import save
     from formers.training.run import Run
 
     place = Run(folder)
     events = list(place.read_events())
     if not any(event["event"] in ("stepped", "evaluated") for event in events):
         return None
-    return pictures.save(pictures.learning_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
+    return save(draw_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
 
 
 def summary(

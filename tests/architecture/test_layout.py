@@ -36,6 +36,7 @@ INSIDE = {
     "registry": {*BELOW, "pretrained", "training", "systems"},
     "errors": set(),
     "files": set(),
+    "pictures": set(),
     "launch": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
@@ -52,6 +53,7 @@ OUTSIDE = {
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers"},
+    "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
     "recipe": set(), "registry": {"torch"}, "errors": set(), "files": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}

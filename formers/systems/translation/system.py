@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.blocks.attention import recording
-from formers.blocks.stack import Stack
 from formers.data.batching import pad
 from formers.data.sentences import split_spans
 from formers.decoding.generate import Hypothesis, complete
@@ -26,6 +24,7 @@ from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
+from formers.systems.inspection import attention_maps
 from formers.systems.reading import read_in_order
 from formers.systems.system import Report, Score, share
 from formers.text.tokenizer import Tokenizer
@@ -187,21 +186,8 @@ class Translator:
         target = self.translate(source, split=False) if target is None else target
         ids, said = tokenizer.encode([source])[0], tokenizer.encode_target([target])[0]
         read = [self.settings.start, *said[:-1]]
-        self.model.eval()
-        with torch.no_grad(), recording() as notes:
-            self.model(torch.tensor([ids], device=self.device), torch.tensor([read], device=self.device))
-
-        def maps(stack: Stack, cross: bool) -> NDArray[np.float32]:
-            parts = [block.cross_attention if cross else block.attention for block in stack.blocks]
-            return torch.cat([notes.of(part) for part in parts]).float().cpu().numpy()  # type: ignore[arg-type]
-
-        return AttentionMaps(
-            tokenizer.pieces(ids, source=True),
-            tokenizer.pieces(said),
-            maps(self.model.encoder, False),
-            maps(self.model.decoder, False),
-            maps(self.model.decoder, True),
-        )
+        maps = attention_maps(self.model, ids, target=read)
+        return AttentionMaps(tokenizer.pieces(ids, source=True), tokenizer.pieces(said), **maps)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
