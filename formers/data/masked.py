@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ class MaskedRows:
             )
         if config.next_sentence:
             self.check_pairs()
-        self.plans: dict[int, SegmentPlan] = {}
+        self.plan = lru_cache(2)(self.plan_of)  # of two epochs; several threads may ask
 
     def check_pairs(self) -> None:
         name, fix = self.sentences.table.name, "or set data.next_sentence = false"
@@ -178,15 +179,11 @@ class MaskedRows:
         if np.diff(self.sentences.first).max() < 2:
             raise DataError(f"{name}: no document has two sentences, so nothing follows anything; {fix}")
 
-    def plan(self, epoch: int) -> SegmentPlan:
+    def plan_of(self, epoch: int) -> SegmentPlan:
         """The rows of an epoch: a pure function of (seed, epoch)."""
-        if epoch not in self.plans:
-            dice = np.random.default_rng([self.config.seed, epoch, PAIRS])
-            while len(self.plans) > 1:
-                del self.plans[next(iter(self.plans))]
-            make = plan_pairs if self.config.next_sentence else plan_texts
-            self.plans[epoch] = make(self.sentences, self.room, self.config.short, dice)
-        return self.plans[epoch]
+        dice = np.random.default_rng([self.config.seed, epoch, PAIRS])
+        make = plan_pairs if self.config.next_sentence else plan_texts
+        return make(self.sentences, self.room, self.config.short, dice)
 
     def epoch(self, epoch: int) -> list[Ids]:
         """The row numbers of every batch: a pure function of (seed, epoch)."""

@@ -30,6 +30,7 @@ def draw_curve(events: Iterable[Mapping[str, Any]], title: str) -> Figure:
         points = [(event["step"], event["metrics"][name]) for event in evaluations if name in event["metrics"]]
         panels[1].plot(*columns(points), color=colour, marker=mark, markersize=4, label=name.replace("_", " "))
         panels[1].set(ylabel="validation score")
+    draw_star(panels, names, evaluations)
     rates = [(event["step"], event["rate"]) for event in steps]
     panels[-1].plot(*columns(rates), color="#555555", marker=dot(rates))
     panels[-1].set(ylabel="rate", xlabel="step")
@@ -52,19 +53,24 @@ def draw_losses(axes: Axes, steps: Sequence[Mapping[str, Any]], evaluations: Seq
     if judged:
         points = [(event["step"], event["metrics"]["loss"]) for event in judged]
         axes.plot(*columns(points), color=RED, marker="o", markersize=4, label="validation")
-    for event in [event for event in judged if event["best"]][-1:]:
-        axes.plot(
+    axes.set(ylabel="loss per token")
+
+
+def draw_star(panels: Sequence[Axes], names: Sequence[str], evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Marks the best value of the monitored score on its curve (of perplexity: on that of the loss)."""
+    for event in [event for event in evaluations if event["best"] and event.get("monitor")][-1:]:
+        monitor, scores = event["monitor"], event["metrics"]
+        panels[1 if monitor in names else 0].plot(
             event["step"],
-            event["metrics"]["loss"],
+            scores[monitor if monitor in names else "loss"],
             marker="*",
             markersize=14,
             color=ORANGE,
             markeredgecolor="black",
             markeredgewidth=0.6,
             linestyle="none",
-            label=f"best: {event['metrics']['loss']:.3g} at step {event['step']:,}",
+            label=f"best {monitor.replace('_', ' ')}: {scores[monitor]:.3g} at step {event['step']:,}",
         )
-    axes.set(ylabel="loss per token")
 
 
 def columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from formers.systems.embedding_tasks import EmbeddingTask
 from formers.systems.instruct import InstructTask
 from formers.systems.language_tasks import LanguageTask
 from formers.systems.preferences import PreferenceTask
-from formers.training.task import Batches, Loss, Task
+from formers.training.task import Batches, Evaluation, Loss, Task
 
 
 class AdaptedTask:
@@ -31,7 +31,7 @@ class AdaptedTask:
     def loss(self, batch: Any) -> Loss:
         return self.task.loss(batch)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Evaluation | Mapping[str, float]:
         return self.task.evaluate()
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:

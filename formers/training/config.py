@@ -32,6 +32,8 @@ class TrainConfig:
     """Learning rate towards which it falls (constant: does not fall)."""
     accumulate: int = 1
     """Batches whose gradients are added up before one update."""
+    prefetch: int = 1
+    """Batches that a thread makes ahead while the model learns (0: each is made when it is needed)."""
     clip: float = 1.0
     """Largest global norm of the gradient; longer ones are scaled down (0: off)."""
     weight_decay: float = 0.01
@@ -79,6 +81,7 @@ class TrainConfig:
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in (
             "warmup",
+            "prefetch",
             "clip",
             "weight_decay",
             "evaluate_every",

@@ -54,11 +54,12 @@ class Stepped:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """Scores on the validation data; `best` if no earlier evaluation was better."""
+    """Scores on the validation data; `best` if no earlier one of the score `monitor` was better."""
 
     step: int
     metrics: dict[str, float]
     best: bool
+    monitor: str = ""
     seconds: float
 
 

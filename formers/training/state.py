@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from formers.errors import CheckpointError
 from formers.training import checkpoint
 from formers.training.optimizer import Average, optimizer_tensors, restore_optimizer, trainable
+from formers.training.task import Evaluation
 
-# scores of which less is more, by a word of their name
+# Scores of which less is more, by a word of their name. To be removed with `judged`'s mapping.
 LOWER_IS_BETTER = {
     "loss",
     "perplexity",
@@ -81,14 +83,24 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, av
     return state
 
 
-def improves(monitor: str, value: float, best: float | None) -> bool:
-    """Whether `value` of the score `monitor` beats `best`; NaN never does."""
+def judged(evaluation: Evaluation | Mapping[str, float]) -> dict[str, tuple[float, bool]]:
+    """name -> value, and whether lower is better, of every score.
+
+    A mapping of names to values is what tasks gave before there were reports: to be removed once all give one.
+    """
+    if isinstance(evaluation, Mapping):
+        words = {name: set(re.split(r"[/._]", name.lower())) for name in evaluation}
+        return {name: (float(value), bool(LOWER_IS_BETTER & words[name])) for name, value in evaluation.items()}
+    return {score.name: (float(score.value), score.lower_is_better) for score in evaluation.scores}
+
+
+def improves(value: float, best: float | None, *, lower_is_better: bool) -> bool:
+    """Whether `value` of a score beats `best`; NaN never does."""
     if math.isnan(value):
         return False
     if best is None:
         return True
-    lower = bool(LOWER_IS_BETTER & set(monitor.lower().replace("/", "_").replace(".", "_").split("_")))
-    return value < best if lower else value > best
+    return value < best if lower_is_better else value > best
 
 
 @torch.no_grad()

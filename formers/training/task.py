@@ -23,6 +23,26 @@ class Loss:
     parts: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
+class Metric(Protocol):
+    """One score. `value` is in `unit` ("" for a bare number)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def lower_is_better(self) -> bool: ...
+    @property
+    def unit(self) -> str: ...
+
+
+class Evaluation(Protocol):
+    """What an evaluation gives; all that the trainer sees of a report."""
+
+    @property
+    def scores(self) -> Sequence[Metric]: ...
+
+
 class Task(Protocol):
     """Something that can be learned. The trainer sees nothing else of a system."""
 
@@ -31,7 +51,7 @@ class Task(Protocol):
     def loss(self, batch: Any) -> Loss:
         """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Evaluation | Mapping[str, float]:
         """Scores on the task's validation data.
 
         Called without gradients, with `model` in eval mode and its averaged weights, if there are any.
@@ -48,13 +68,20 @@ class Task(Protocol):
 
 
 class Batches(Protocol):
-    """The training data: a plan that is a pure function of (seed, epoch), and batches made of row numbers."""
+    """The training data: a plan that is a pure function of (seed, epoch), and batches made of row numbers.
+
+    A thread of its own asks for both while the model learns, is evaluated or saved.
+    """
 
     def epoch(self, epoch: int) -> Sequence[Sequence[int]]:
         """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
 
     def collate(self, rows: Sequence[int]) -> Any:
-        """The batch of these rows. May draw from the global random generators, seeded at every step."""
+        """The batch of these rows: pure, the same whenever and wherever asked.
+
+        What is random in it is drawn from a generator seeded by (seed, epoch, row), never from a global one; a row
+        number that is used in several epochs carries its epoch.
+        """
 
     def describe(self, rows: Sequence[int]) -> str:
         """These rows in words, for error messages."""

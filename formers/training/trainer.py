@@ -6,6 +6,7 @@ State is (step, data position, weights, optimizer, average, best). Everything ra
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -24,9 +25,10 @@ from formers.training.interrupt import Interrupt
 from formers.training.optimizer import Average, adamw, trainable
 from formers.training.order import Cursor
 from formers.training.precision import Precision, decide, undisturbed
+from formers.training.prefetch import Prefetch
 from formers.training.run import Run
 from formers.training.seeding import preserved, seed_from
-from formers.training.state import State, fingerprint, improves, restore, tensors_of
+from formers.training.state import State, fingerprint, improves, judged, restore, tensors_of
 from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
@@ -96,20 +98,21 @@ class Training:
         precision = self.prepare()
         yield self.tell(self.started(resumed, precision))
         reason = ""
-        while not self.ended() and not reason:
-            stop = self.step(interrupt.raised)
-            if self.due(self.config.log_every):
-                yield self.tell(self.stepped())
-            better = False
-            if self.due(self.config.evaluate_every):
-                evaluated = self.evaluate()
-                better = evaluated.best
-                yield self.tell(evaluated)
-            if self.due(self.config.sample_every):
-                yield self.tell(self.sample())
-            reason = "signal" if stop and not self.ended() else ""
-            if better or reason or self.due(self.config.save_every) or self.ended():
-                yield self.tell(self.save())
+        with self.prefetch() as batches:
+            while not self.ended() and not reason:
+                stop = self.step(batches, interrupt.raised)
+                if self.due(self.config.log_every):
+                    yield self.tell(self.stepped())
+                better = False
+                if self.due(self.config.evaluate_every):
+                    evaluated = self.evaluate()
+                    better = evaluated.best
+                    yield self.tell(evaluated)
+                if self.due(self.config.sample_every):
+                    yield self.tell(self.sample())
+                reason = "signal" if stop and not self.ended() else ""
+                if better or reason or self.due(self.config.save_every) or self.ended():
+                    yield self.tell(self.save())
         if reason or self.worn_out():
             yield self.tell(Stopped(step=self.state.step, reason=reason or "patience", message=self.advice()))
         if not reason:
@@ -155,7 +158,7 @@ class Training:
         precision = self.decide_precision()
         self.state.precision = asdict(precision)
         self.updater = Updater(
-            self.batches,
+            self.batches.describe,
             config,
             weights=self.weights,
             optimizer=self.optimizer,
@@ -184,6 +187,11 @@ class Training:
         seed_from(self.config.seed, self.state.step + 1, self.world.rank)
         return self.batches.collate(self.world.share(self.cursor.peek())[0])
 
+    def prefetch(self) -> Prefetch:
+        """What the remaining steps learn from."""
+        total = (self.config.steps - self.state.step) * self.config.accumulate
+        return Prefetch(self.cursor, self.world.share, depth=self.config.prefetch, total=total)
+
     def leaves_unused(self) -> bool:
         """Whether some weight has no part in the first batch: DDP must then look for such at every step."""
         with undisturbed(self.task.model):
@@ -209,13 +217,13 @@ class Training:
 
     # -- one step, and what follows it
 
-    def step(self, stop: bool) -> bool:
+    def step(self, batches: Prefetch, stop: bool) -> bool:
         """One update of the weights; gives whether any process was told to stop."""
         start = time.perf_counter()
         state, number = self.state, self.state.step + 1
         seed_from(self.config.seed, number, self.world.rank)
-        update = self.updater(number, self.cursor.take(self.config.accumulate), stop)
-        state.step, state.epoch, state.index = number, self.cursor.epoch, self.cursor.index
+        update = self.updater(number, (batches.take() for _ in range(self.config.accumulate)), stop)
+        state.step, (state.epoch, state.index) = number, batches.position
         seconds = time.perf_counter() - start
         state.seconds += seconds
         self.tally.add(update, seconds)
@@ -250,21 +258,28 @@ class Training:
                 self.task.model.train()
 
     def evaluate(self) -> Evaluated:
-        start, metrics = time.perf_counter(), None
+        start, scores = time.perf_counter(), {}
         if self.world.main:
             with self.aside():
-                metrics = self.task.evaluate().values()
-        metrics = self.world.broadcast(metrics)
+                scores = judged(self.task.evaluate())
+        scores = self.world.broadcast(scores)
         monitor, best = self.config.monitor, self.state.best
-        if metrics and monitor not in metrics:
+        if scores and monitor not in scores:
             raise ConfigError(
-                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, metrics)}'
+                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, scores)}'
             )
-        better = bool(metrics) and improves(monitor, metrics[monitor], best["value"] if best else None)
+        value, lower = scores.get(monitor, (math.nan, True))
+        better = improves(value, best["value"] if best else None, lower_is_better=lower)
         if better:
-            self.state.best = {"step": self.state.step, "monitor": monitor, "value": metrics[monitor]}
+            self.state.best = {"step": self.state.step, "monitor": monitor, "value": value}
         self.state.stale = 0 if better else self.state.stale + 1
-        return Evaluated(step=self.state.step, metrics=metrics, best=better, seconds=time.perf_counter() - start)
+        return Evaluated(
+            step=self.state.step,
+            metrics={name: value for name, (value, _) in scores.items()},
+            monitor=monitor,
+            best=better,
+            seconds=time.perf_counter() - start,
+        )
 
     def sample(self) -> Sampled:
         samples = []

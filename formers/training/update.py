@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,9 @@ from formers.training.config import TrainConfig
 from formers.training.distributed import Replicas, World
 from formers.training.optimizer import Average, scale_gradients
 from formers.training.precision import Precision
-from formers.training.task import Batches
+from formers.training.prefetch import MicroBatch
 
-Rows = Sequence[int]
+Losses = list[tuple[Sequence[int], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Update:
 
 
 class Updater:
-    """`updater(number, batches)` makes update `number` (1, 2, ...) from these batches' row numbers."""
+    """`updater(number, batches)` makes update `number` (1, 2, ...) from these batches, taken one after the other."""
 
     def __init__(
         self,
-        batches: Batches,
+        describe: Callable[[Sequence[int]], str],
         config: TrainConfig,
         *,
         weights: list[nn.Parameter],
@@ -47,16 +47,16 @@ class Updater:
         precision: Precision,
         world: World,
     ) -> None:
-        self.batches, self.config, self.weights = batches, config, weights
+        self.describe, self.config, self.weights = describe, config, weights
         self.optimizer, self.average, self.replicas = optimizer, average, replicas
         self.precision, self.world = precision, world
         self.device = weights[0].device
         self.exact = torch.float32 if self.device.type == "mps" else torch.float64
 
-    def __call__(self, number: int, taken: list[Rows], stop: bool) -> Update:
+    def __call__(self, number: int, batches: Iterable[MicroBatch], stop: bool) -> Update:
         """One read from the device, before the weights change: one that is not finite leaves them alone."""
         config = self.config
-        sums, names, totals = self.gradients(taken, stop)
+        sums, names, losses = self.gradients(batches, stop)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
             raise TrainingError(f"step {number}: the loss depends on no weight that learns")
@@ -68,7 +68,7 @@ class Updater:
         )
         if not math.isfinite(total) or (count and not math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(self.diagnosis(number, taken, totals, rate, total, norm))
+            raise TrainingError(self.diagnosis(number, losses, rate, total, norm))
         if count:  # no targets, nothing learned
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
@@ -78,34 +78,31 @@ class Updater:
             self.average.update(number)
         return Update(total, count, dict(zip(names, parts, strict=True)), norm, rate, told > 0)
 
-    def gradients(self, taken: list[Rows], stop: bool) -> tuple[Tensor, list[str], list[Tensor]]:
-        """Backward through every micro-batch.
+    def gradients(self, batches: Iterable[MicroBatch], stop: bool) -> tuple[Tensor, list[str], Losses]:
+        """Backward through every micro-batch, `accumulate` of them.
 
         Gives the sums over all processes (losses, counts, stop flags, then each part), the parts' names,
-        and the loss of each own micro-batch.
+        and the rows and the loss of each own micro-batch.
         """
-        totals, counts, parts = [], [], []
-        for place, rows in enumerate(taken, start=1):
-            mine, weight = self.world.share(rows)
-            batch = self.batches.collate(mine)
-            with self.replicas.sync(last=place == len(taken)):
+        totals, counts, parts, losses = [], [], [], []
+        for place, (rows, inputs, weight, _) in enumerate(batches, start=1):
+            with self.replicas.sync(last=place == self.config.accumulate):
                 with self.precision.autocast():
-                    loss = self.replicas.loss(batch)
+                    loss = self.replicas.loss(inputs)
                 (loss.total if weight else loss.total * 0).backward()
             totals.append(loss.total.detach() * weight)
+            losses.append((rows, totals[-1]))
             counts.append(loss.count * weight)
             parts.append({name: value * weight for name, value in loss.parts.items()})
         names = sorted(set().union(*parts))
         columns: list[Sequence[float | Tensor]] = [totals, counts, [float(stop)]]
         columns += [[part.get(name, 0.0) for part in parts] for name in names]
-        return self.world.sum(torch.stack([self._sum(column) for column in columns])), names, totals
+        return self.world.sum(torch.stack([self._sum(column) for column in columns])), names, losses
 
-    def diagnosis(
-        self, number: int, taken: list[Rows], totals: list[Tensor], rate: float, total: float, norm: float
-    ) -> str:
+    def diagnosis(self, number: int, losses: Losses, rate: float, total: float, norm: float) -> str:
         """Why the update cannot be made, in one line."""
-        bad = [rows for rows, loss in zip(taken, totals, strict=True) if not math.isfinite(loss.item())]
-        where = "; ".join(self.batches.describe(rows) for rows in bad or taken)
+        bad = [rows for rows, loss in losses if not math.isfinite(loss.item())]
+        where = "; ".join(self.describe(rows) for rows in bad or [rows for rows, _ in losses])
         what = f"the norm of the gradient is {norm}" if math.isfinite(total) else f"the loss is {total}"
         return (
             f"step {number}: {what} at learning rate {rate:.3g}, in the batch {where}; "

@@ -61,6 +61,28 @@ def test_every_form_shows_its_positions_and_parameters(form, tmp_path):
     picture(save(drawn, tmp_path / "positions.png"))
 
 
+@pytest.mark.parametrize(
+    ("monitor", "panel", "place", "label"),
+    [
+        ("loss", 0, (30, 1.0), "best loss: 1 at step 30"),
+        ("bleu", 1, (20, 40.0), "best bleu: 40 at step 20"),
+        ("perplexity", 0, (30, 1.0), "best perplexity: 2.7 at step 30"),
+    ],
+)
+def test_the_star_of_a_curve_is_at_the_monitored_score(monitor, panel, place, label):
+    scores = {10: (2.0, 30.0, 7.4), 20: (1.5, 40.0, 4.5), 30: (1.0, 35.0, 2.7)}  # step -> loss, bleu, perplexity
+    best = {10, 20} if monitor == "bleu" else scores.keys()
+    events = [{"event": "stepped", "step": step, "loss": 2.0, "rate": 1e-3} for step in scores]
+    for step, (loss, bleu, perplexity) in scores.items():
+        metrics = {"loss": loss, "bleu": bleu, "perplexity": perplexity}
+        line = {"event": "evaluated", "step": step, "best": step in best, "monitor": monitor, "metrics": metrics}
+        events.append(line)
+    panels = pictures.learning_curve(events, "x").axes
+    stars = [(at, line) for at, axes in enumerate(panels) for line in axes.lines if line.get_marker() == "*"]
+    ((at, star),) = stars
+    assert at == panel and (star.get_xdata()[0], star.get_ydata()[0]) == place and star.get_label() == label
+
+
 # ---- data --------------------------------------------------------------------------------------------------
 
 

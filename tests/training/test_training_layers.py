@@ -50,6 +50,7 @@ def test_lower_layers_move_less(tmp_path):
     """AdamW's first step is the rate in size, whatever the gradient: so the shares can be read off the weights."""
     from formers.training.distributed import Replicas, join
     from formers.training.precision import Precision
+    from formers.training.prefetch import MicroBatch
     from formers.training.task import Loss
     from formers.training.update import Updater
 
@@ -60,10 +61,6 @@ def test_lower_layers_move_less(tmp_path):
         def loss(self, batch):
             return Loss(self.model(batch).pow(2).sum(), 2)
 
-    class Batches:
-        def collate(self, rows):
-            return torch.tensor([[2, 5, 6, 3], [2, 7, 8, 3]])
-
     task, config = (
         Task(),
         TrainConfig(rate=1e-2, warmup=0, schedule="constant", clip=0, layer_decay=0.5, weight_decay=0.0),
@@ -73,7 +70,7 @@ def test_lower_layers_move_less(tmp_path):
     world = join(torch.device("cpu"))
     weights = list(task.model.parameters())
     updater = Updater(
-        Batches(),
+        str,
         config,
         weights=weights,
         optimizer=optimizer,
@@ -82,7 +79,7 @@ def test_lower_layers_move_less(tmp_path):
         precision=Precision("fp32", "recipe", "cpu", {"fp32": 0.0}),
         world=world,
     )
-    updater(1, [[0, 1]], False)
+    updater(1, [MicroBatch([0, 1], torch.tensor([[2, 5, 6, 3], [2, 7, 8, 3]]), 1.0, (0, 1))], False)
     moved = {name: (weight - before[name]).abs().max().item() for name, weight in task.model.named_parameters()}
     assert moved["out.weight"] == pytest.approx(1e-2, rel=1e-3)
     assert moved["encoder.stack.blocks.2.feed_forward.up.weight"] == pytest.approx(5e-3, rel=1e-2)

@@ -13,7 +13,7 @@ from formers.training import TrainConfig, field_help
 from formers.training.optimizer import Average, adamw, decayed, scale_gradients
 from formers.training.precision import decide
 from formers.training.schedule import SCHEDULES, rate
-from formers.training.state import improves
+from formers.training.state import improves, judged
 
 
 class InParts(ToyBatches):
@@ -146,7 +146,11 @@ def test_config():
 
 
 def test_which_scores_are_better_when_lower():
-    assert improves("loss", 1.0, 2.0) and not improves("loss", 2.0, 1.0)
-    assert improves("accuracy", 2.0, 1.0) and not improves("accuracy", 1.0, 2.0)
-    assert improves("word_error", 1.0, 2.0) and improves("bleu", 1.0, None)
-    assert not improves("loss", math.nan, None) and not improves("loss", 1.0, 1.0)
+    lower = {"lower_is_better": True}
+    assert improves(1.0, 2.0, **lower) and not improves(2.0, 1.0, **lower)
+    assert improves(2.0, 1.0, lower_is_better=False) and not improves(1.0, 2.0, lower_is_better=False)
+    assert improves(1.0, None, lower_is_better=False)
+    assert not improves(math.nan, None, **lower) and not improves(1.0, 1.0, **lower)
+    by_name = judged({"loss": 1, "accuracy": 2.0, "word_error": 3.0, "bleu": 4.0, "dev/WER": 5.0})
+    assert [name for name, (_, lower) in by_name.items() if lower] == ["loss", "word_error", "dev/WER"]
+    assert by_name["loss"] == (1.0, True)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -200,3 +201,20 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path):
         task.model.embedding.requires_grad_(False)
         run_all(tmp_path, task, steps=steps)
     assert "weight.embedding.weight" not in final(tmp_path) and "weight.hidden.weight" in final(tmp_path)
+
+
+def test_a_report_says_which_way_is_better(tmp_path):
+    class Reporting(ToyTask):
+        def evaluate(self):
+            surprise = super().evaluate()["loss"]
+            score = SimpleNamespace(name="surprise", value=surprise, unit="nats", lower_is_better=True)
+            other = SimpleNamespace(name="hits", value=-surprise, unit="", lower_is_better=False)
+            return SimpleNamespace(title="toy", scores=[score, other])
+
+    for monitor in ("surprise", "hits"):
+        task = Reporting(metrics=[5, 3, 4])
+        _, events = run_all(tmp_path / monitor, task, steps=3, evaluate_every=1, monitor=monitor)
+        assert [event.best for event in of(Evaluated, events)] == [True, True, False] and events[-1].best_step == 2
+        lines = [line for line in Run(tmp_path / monitor).read_events() if line["event"] == "evaluated"]
+        assert [line["metrics"] for line in lines] == [{"surprise": v, "hits": -v} for v in (5, 3, 4)]
+        assert {line["monitor"] for line in lines} == {monitor}
