@@ -31,8 +31,8 @@ import formers
 from formers.blocks.output import cross_entropy
 from formers.blocks.stack import StackConfig
 from formers.blocks.weight import packed
+from formers.decoding.options import AHEAD
 from formers.models.causal import FORMS, CausalLM
-from formers.systems.generation import AHEAD
 from formers.training.optimizer import adamw
 
 PROMPT = (

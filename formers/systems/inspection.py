@@ -18,12 +18,12 @@ from torch import Tensor
 from formers.blocks.attention import recording
 from formers.blocks.cache import Cache
 from formers.blocks.fused import fused
+from formers.blocks.mode import inference
 from formers.blocks.position import Rotary
 from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder
-from formers.systems.generation import inference
 from formers.text.reader import Inputs
 
 Floats = NDArray[np.float32]

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from formers.decoding.stream import TextStream
 from formers.errors import ConfigError
 from formers.text.rule_tokenizer import RuleTokenizer
-from formers.text.stream import TextStream
 from formers.text.tokenizer import train_bpe
 from formers.text.training import train_byte_bpe
 
