@@ -30,9 +30,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 import formers
 from formers.blocks.output import cross_entropy
 from formers.blocks.stack import StackConfig
+from formers.decoding.options import AHEAD
 from formers.kernels.weight import packed
 from formers.models.causal import FORMS, CausalLM
-from formers.systems.generation import AHEAD
 from formers.training.optimizer import adamw
 
 PROMPT = (

@@ -18,6 +18,7 @@ from formers.blocks.attention import recording
 from formers.blocks.cache import Cache
 from formers.blocks.disentangled import DisentangledStack
 from formers.blocks.fused import fused
+from formers.blocks.mode import inference
 from formers.blocks.position import Learned
 from formers.blocks.stack import Stack
 from formers.errors import CheckpointError, ConfigError
@@ -27,7 +28,6 @@ from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder
 from formers.models.heads import MaskedWords, Pretraining
 from formers.models.transformer import Transformer
-from formers.systems.generation import inference
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

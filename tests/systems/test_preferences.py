@@ -10,6 +10,7 @@ import torch
 import formers
 from formers import registry
 from formers.data.preferences import ChoiceBatch
+from formers.decoding import log_probabilities
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM, CausalSizes
 from formers.pretrained.load import save_model
@@ -137,7 +138,7 @@ def test_pieces_of_logits_change_nothing(tmp_path, pairs, base, monkeypatch):
     whole.backward()
     gradient = task.model.embedding.weight.grad.clone()
     task.model.zero_grad()
-    monkeypatch.setattr(preferences, "PIECE", 3 * task.model.config.vocab)
+    monkeypatch.setattr(log_probabilities, "PIECE", 3 * task.model.config.vocab)
     pieces = task.loss(batch).total
     pieces.backward()
     torch.testing.assert_close(pieces, whole)
