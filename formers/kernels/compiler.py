@@ -1,4 +1,4 @@
-"""Whether numba is there to compile the loops."""
+"""Whether numba is there to compile the loops, and what it is told first."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ def load_loops() -> ModuleType | None:
     try:
         from numba import config, get_num_threads
 
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return None
+        from formers.kernels import vectors
+
+        if (features := vectors.choose_features()) is not None:
+            config.CPU_FEATURES = features  # type: ignore[attr-defined]  # read when the first loop is defined
         from formers.kernels import loops
     except (ImportError, RuntimeError):  # RuntimeError: there is no folder where numba could keep what it compiled
-        return None
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     threads = torch.get_num_threads()
     get_num_threads()  # starts numba's threads, which are PyTorch's too, and sets their number for both

@@ -39,7 +39,7 @@ INSIDE = {
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
-    "kernels": {"torch", "numpy", "numba"},
+    "kernels": {"torch", "numpy", "numba", "llvmlite"},
     "blocks": {"torch", "jaxtyping", "numpy"},
     "models": {"torch", "jaxtyping"},
     "decoding": {"torch", "jaxtyping", "numpy"},
