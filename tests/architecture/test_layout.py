@@ -39,7 +39,7 @@ INSIDE = {
 }  # fmt: skip
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
-    "kernels": {"torch", "numpy", "numba", "llvmlite"},
+    "kernels": {"torch", "numpy", "numba"},
     "blocks": {"torch", "jaxtyping", "numpy"},
     "models": {"torch", "jaxtyping"},
     "decoding": {"torch", "jaxtyping", "numpy"},
