@@ -7,9 +7,9 @@ from types import ModuleType
 
 import torch
 
-# On Intel's servers LLVM keeps to 256 of 512 bits, because the first ones ran slower with all of them. On one that has
-# the instructions named here, which those lack, decoding was 1.13 to 1.15 times as fast with all (BENCHMARKS.md). On
-# AMD's LLVM takes all of them anyway. No small loop at start foretold this: see there.
+# On Intel's servers LLVM keeps to 256 of 512 bits, because the first ones lowered their clock for more. On one of them
+# decoding was 1.13 to 1.15 times as fast with all (BENCHMARKS.md); those before Ice Lake, which lack the instructions
+# named here, stay as they are. On AMD's LLVM takes all of them anyway. No small loop at start foretold the gain.
 ALL_BITS_FROM, ALL_BITS = "+avx512vbmi2", ",-prefer-256-bit"
 
 
