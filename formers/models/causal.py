@@ -23,7 +23,7 @@ from formers.blocks.block import Block, SandwichBlock
 from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
-from formers.blocks.position import Learned, Rotary, Stretch
+from formers.blocks.position import Learned, Rotary, Stretch, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 from formers.models.sizes import check_sizes
@@ -117,7 +117,7 @@ class CausalLM(nn.Module):
         if self.positions is not None and documents is not None:
             at = _within(documents)
         elif self.positions is not None and keep is not None:
-            at = (keep.cumsum(1) - 1).clamp(min=0)[:, -new:]
+            at = places_of(keep, new)
         scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
         x = embed(tokens, self.embedding, self.positions, scale=scale, start=past, at=at)
         x = dropout(x, self.config.stack.dropout, self.training)

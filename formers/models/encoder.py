@@ -24,7 +24,7 @@ from formers.blocks.embedding import embed
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.norm import make_norm
 from formers.blocks.pooling import Pooling, pool
-from formers.blocks.position import Learned, RelativeBias, Rotary
+from formers.blocks.position import Learned, RelativeBias, Rotary, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 from formers.models.sizes import check_sizes
@@ -92,9 +92,7 @@ class Encoder(nn.Module):
         Positions are counted from the first real token, so padding may be on either side.
         """
         c = self.config
-        if c.positions == "learned" and tokens.shape[1] > c.length:
-            raise ValueError(f"sequence of {tokens.shape[1]} positions, but this model has learned {c.length}")
-        at = None if keep is None or self.positions is None else (keep.cumsum(1) - 1).clamp(min=0)
+        at = None if keep is None or self.positions is None else places_of(keep, tokens.shape[1])
         kinds = None
         if self.segments is not None:
             kinds = self.segments.weight[None, :1] if segments is None else self.segments(segments)

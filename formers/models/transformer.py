@@ -23,7 +23,7 @@ from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
 from formers.blocks.norm import make_norm
-from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal
+from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.models.sizes import check_sizes
 
@@ -131,7 +131,8 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch source dim"]:
         """The memory: what the encoder hands over to every block of the decoder."""
         scale = self.config.encoder.dim**0.5 if self.config.scale_embedding else 1.0
-        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale))
+        at = None if keep is None else places_of(keep, source.shape[1])
+        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale, at=at))
         return self.encoder(dropout(x, self.config.encoder.dropout, self.training), keep=keep)
 
     def decode(
@@ -142,13 +143,18 @@ class Transformer(nn.Module):
         *,
         keep: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> Float[Tensor, "batch target dim"]:
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """What the head reads; keep: True is a real token, padding may be on either side; `last`: as in `CausalLM`."""
+        start, new = 0 if cache is None else cache.length, target.shape[1]
+        if cache is not None:
+            keep = cache.extend_keep(keep, len(target), new, target.device)
+        at = None if keep is None else places_of(keep, new)
         table = self.embedding if self.target_embedding is None else self.target_embedding
         scale = self.config.decoder.dim**0.5 if self.config.scale_embedding else 1.0
-        start = 0 if cache is None else cache.length
-        x = self.target_norm(embed(target, table, self.target_positions, scale=scale, start=start))
+        x = self.target_norm(embed(target, table, self.target_positions, scale=scale, start=start, at=at))
         x = dropout(x, self.config.decoder.dropout, self.training)
-        return self.decoder(x, keep=keep, memory=memory, memory_keep=memory_keep, cache=cache)
+        return self.decoder(x, keep=keep, memory=memory, memory_keep=memory_keep, cache=cache, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         if self.config.head_scale is not None:
@@ -184,9 +190,9 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None
     ) -> Float[Tensor, "rows vocab"]:
         """Read the next target tokens and give the logits of the token after the last one."""
-        keep = cache.extend_keep(keep, tokens.shape[0], tokens.shape[1], device=tokens.device)
         assert cache.memory is not None
-        return self.logits(self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache)[:, -1])
+        x = self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache, last=True)
+        return self.logits(x[:, -1])
 
     def extend_all(self, tokens: Int[Tensor, "rows new"], cache: Cache) -> Float[Tensor, "rows new vocab"]:
         """As `extend`, with the logits after each of the tokens."""
