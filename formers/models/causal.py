@@ -11,7 +11,9 @@ What is particular:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from formers.blocks.block import Block, SandwichBlock
+from formers.blocks.block import Block, second_norm
 from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
@@ -28,7 +30,7 @@ from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 from formers.models.sizes import check_sizes
 
-BLOCKS = {"plain": Block, "sandwich": SandwichBlock}
+BLOCKS: dict[str, Callable[..., Block]] = {"plain": Block, "sandwich": partial(Block, after=second_norm)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,41 +89,55 @@ class CausalLM(nn.Module):
 
     def forward(
         self,
-        tokens: Int[Tensor, "batch length"],
+        tokens: Int[Tensor, "batch length"] | None = None,
         *,
+        embedded: Float[Tensor, "batch length dim"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
         documents: Int[Tensor, "batch length"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "batch length vocab"]:
         """Logits of the token after each. keep: True is a real token, padding may be on either side.
 
+        embedded: vectors in place of tokens, as `embed` gives them (those of a picture may lie among them).
         documents: the number of the text that each token belongs to, where several lie in one row.
         """
-        return self.logits(self.features(tokens, keep=keep, documents=documents, cache=cache))
+        return self.logits(self.features(tokens, embedded=embedded, keep=keep, documents=documents, cache=cache))
+
+    def embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length dim"]:
+        """The vectors of tokens, before positions."""
+        scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
+        return embed(tokens, self.embedding, scale=scale)
 
     def features(
         self,
-        tokens: Tensor,
+        tokens: Tensor | None = None,
         *,
+        embedded: Tensor | None = None,
         keep: Tensor | None = None,
         documents: Tensor | None = None,
         cache: Cache | None = None,
+        seen: list[Tensor] | None = None,
         until: int | None = None,
         last: bool = False,
     ) -> Float[Tensor, "batch asked dim"]:
-        """What the head reads; `until`: what goes into that block instead; `last`: only after the last token."""
-        past, new = 0 if cache is None else cache.length, tokens.shape[1]
+        """What the head reads; `until`: what goes into that block instead; `last`: only after the last token; `seen`:
+        as in `Stack`. Raises ValueError unless there are either tokens or embedded.
+        """
+        if (tokens is None) == (embedded is None):
+            raise ValueError(f"got {'both' if embedded is not None else 'neither'}, expected tokens or embedded")
+        x = self.embed(tokens) if embedded is None else embedded
+        past, new = 0 if cache is None else cache.length, x.shape[1]
         if cache is not None:
-            keep = cache.extend_keep(keep, len(tokens), new, tokens.device)
+            keep = cache.extend_keep(keep, len(x), new, x.device)
         at = None
         if self.positions is not None and documents is not None:
             at = _within(documents)
         elif self.positions is not None and keep is not None:
             at = places_of(keep, new)
-        scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
-        x = embed(tokens, self.embedding, self.positions, scale=scale, start=past, at=at)
+        if self.positions is not None:
+            x = x + self.positions(past, new, x, at)
         x = dropout(x, self.config.stack.dropout, self.training)
-        return self.stack(x, keep=keep, documents=documents, cache=cache, until=until, last=last)
+        return self.stack(x, keep=keep, documents=documents, cache=cache, seen=seen, until=until, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         return F.linear(x, self.head_weight)

@@ -94,7 +94,7 @@ def test_padding_and_steps_change_nothing(form, rows, cuts):
 @pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
 def test_padding_does_not_count_as_length(form):
-    """As many real tokens as a model has positions fit beside any padding; one more is refused where they are learned."""
+    """As many real tokens as there are positions fit beside any padding; one more is refused if they are learned."""
     model = MODELS[form]
     tokens, keep = padded([LENGTH, 3], [True, False], LENGTH + 4)
     more = keep.clone()
