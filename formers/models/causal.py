@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -25,10 +24,10 @@ from formers.blocks.block import Block, second_norm
 from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
+from formers.blocks.output import LinearHead
 from formers.blocks.position import Learned, Rotary, Stretch, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
-from formers.models.sizes import check_sizes
 
 BLOCKS: dict[str, Callable[..., Block]] = {"plain": Block, "sandwich": partial(Block, after=second_norm)}
 
@@ -123,9 +122,12 @@ class CausalLM(nn.Module):
         """What the head reads; `until`: what goes into that block instead; `last`: only after the last token; `seen`:
         as in `Stack`. Raises ValueError unless there are either tokens or embedded.
         """
-        if (tokens is None) == (embedded is None):
-            raise ValueError(f"got {'both' if embedded is not None else 'neither'}, expected tokens or embedded")
-        x = self.embed(tokens) if embedded is None else embedded
+        if tokens is not None and embedded is None:
+            x = self.embed(tokens)
+        elif embedded is not None and tokens is None:
+            x = embedded
+        else:
+            raise ValueError(f"got {'neither' if tokens is None else 'both'}, expected tokens or embedded")
         past, new = 0 if cache is None else cache.length, x.shape[1]
         if cache is not None:
             keep = cache.extend_keep(keep, len(x), new, x.device)
@@ -140,11 +142,11 @@ class CausalLM(nn.Module):
         return self.stack(x, keep=keep, documents=documents, cache=cache, seen=seen, until=until, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.head_weight)
+        return self.output.logits(x)
 
     @property
-    def head_weight(self) -> Float[Tensor, "vocab dim"]:
-        return self.embedding.weight if self.head is None else self.head.weight
+    def output(self) -> LinearHead:
+        return LinearHead(self.embedding.weight if self.head is None else self.head.weight)
 
     def begin(self, *, capacity: int) -> Cache:
         """An empty cache for up to `capacity` positions, which `extend` fills."""
@@ -216,51 +218,3 @@ def preset(name: str) -> CausalConfig:
     form, (layers, dim, heads), vocab, length = PRESETS[name]
     stack = replace(FORMS[form].stack, layers=layers, dim=dim, heads=heads, hidden=4 * dim)
     return replace(FORMS[form], stack=stack, vocab=vocab, length=length)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CausalSizes:
-    """The sizes of a new language model; its form says the rest."""
-
-    start: str = ""
-    """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
-    form: str = "gpt2"
-    """gpt (2018), gpt2, llama, qwen2 or qwen3."""
-    dim: int = 128
-    """Width of the residual stream."""
-    layers: int = 4
-    """Blocks."""
-    heads: int = 4
-    """Attention heads."""
-    kv_heads: int = 0
-    """Key and value heads, fewer for grouped-query attention (0: as many as heads)."""
-    hidden: int = 512
-    """Width inside the feed-forward."""
-    length: int = 256
-    """Most tokens that the model sees at once."""
-    dropout: float = 0.0
-    """Share of each residual branch and of the embeddings set to zero while training."""
-    tied: bool = True
-    """The output head is the token embedding."""
-    bias: bool = True
-    """Biases, where the form has some."""
-
-    def __post_init__(self) -> None:
-        check_sizes(self, FORMS, ("dim", "layers", "heads", "hidden", "length"))
-        if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
-            raise ConfigError(f"model.heads ({self.heads}) must be a multiple of model.kv_heads ({self.kv_heads})")
-
-    def config(self, vocab: int) -> CausalConfig:
-        """The whole config for a vocabulary."""
-        form = FORMS[self.form]
-        sizes: dict[str, Any] = {
-            "dim": self.dim,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "kv_heads": self.kv_heads or None,
-            "dropout": self.dropout,
-        }
-        if not self.bias:
-            sizes |= {"bias": "", "feed_forward_bias": False}
-        return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length, tied=self.tied)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.norm import make_norm
+from formers.blocks.output import LinearHead
 from formers.blocks.pooling import Pooling
 from formers.models.encoder import Encoder, EncoderConfig, initialise
 
@@ -78,8 +78,12 @@ class MaskedWords(nn.Module):
     ) -> Float[Tensor, "batch length vocab"]:
         return self.logits(self.words(self.encoder(tokens, segments=segments, keep=keep)))
 
+    @property
+    def output(self) -> LinearHead:
+        return LinearHead(self.encoder.embedding.weight, self.words.bias)
+
     def logits(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.encoder.embedding.weight, self.words.bias)
+        return self.output.logits(x)
 
 
 class Pretraining(nn.Module):
@@ -102,8 +106,12 @@ class Pretraining(nn.Module):
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.logits(self.words(x)), self.next(self.encoder.pool(x, keep))
 
+    @property
+    def output(self) -> LinearHead:
+        return LinearHead(self.encoder.embedding.weight, self.words.bias)
+
     def logits(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.encoder.embedding.weight, self.words.bias)
+        return self.output.logits(x)
 
 
 class NextSentence(nn.Module):

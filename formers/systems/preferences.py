@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from formers.blocks.output import LinearHead
 from formers.data.conversations import check_least, texts_of
 from formers.data.preferences import SIDES, ChoiceBatch, Choices
 from formers.errors import ConfigError
@@ -136,18 +137,19 @@ def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
     size = max(1, PIECE // model.config.vocab)
     pieces = zip(x.split(size), labels.split(size), strict=True)
     # recomputed in the backward pass, or the logits of all pieces would be kept for it
+    head, again = model.output, torch.is_grad_enabled()
     found = [
-        checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
-        if torch.is_grad_enabled()
-        else log_probabilities(some, model.head_weight, goal)
+        checkpoint(log_probabilities, some, head, goal, use_reentrant=False)
+        if again
+        else log_probabilities(some, head, goal)
         for some, goal in pieces
     ]
     return torch.zeros(len(counted), device=device).index_add(0, row, torch.cat(found))
 
 
-def log_probabilities(x: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """log softmax(x head^T) at the labels, fp32: (tokens, dim), (vocab, dim), (tokens,) -> (tokens,)."""
-    return -F.cross_entropy(F.linear(x, head).float(), labels, reduction="none")
+def log_probabilities(x: Tensor, head: LinearHead, labels: Tensor) -> Tensor:
+    """log softmax of the head's logits at the labels, fp32: (tokens, dim), (tokens,) -> (tokens,)."""
+    return -F.cross_entropy(head.logits(x).float(), labels, reduction="none")
 
 
 def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from formers.blocks.attention import recording
-from formers.blocks.output import cross_entropy
 from formers.blocks.stack import Stack
 from formers.blocks.weight import packed
 from formers.data.batching import pad
@@ -256,16 +255,8 @@ class TranslationTask:
         else:
             real = batch.real.to(device)
             x, labels = x[real], labels[real]
-        if self.model.config.head_scale is not None:
-            x = x * self.model.config.head_scale
-        total = cross_entropy(
-            x,
-            self.model.head_weight,
-            labels,
-            bias=self.model.logit_bias,
-            smoothing=self.config.label_smoothing if smoothing is None else smoothing,
-        )
-        return Loss(total, labels.numel())
+        smoothing = self.config.label_smoothing if smoothing is None else smoothing
+        return Loss(self.model.output.cross_entropy(x, labels, smoothing=smoothing), labels.numel())
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

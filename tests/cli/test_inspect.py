@@ -10,8 +10,9 @@ from PIL import Image
 
 from formers.cli.inspect import positions, weights
 from formers.errors import DataError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
 from formers.studio import pictures
+from formers.systems.sizes import TransformerSizes
 from tests.cli.conftest import fails, works
 
 FORMS = ["original", "marian", "bart", "t5", "t5_v1_1", "modern"]

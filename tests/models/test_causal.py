@@ -12,7 +12,8 @@ from formers.blocks.fused import fused
 from formers.blocks.position import Stretch
 from formers.blocks.stack import StackConfig
 from formers.errors import ConfigError
-from formers.models.causal import FORMS, PRESETS, CausalConfig, CausalLM, CausalSizes, preset
+from formers.models.causal import FORMS, PRESETS, CausalConfig, CausalLM, preset
+from formers.systems.sizes import CausalSizes
 
 VOCAB, LENGTH = 23, 24
 LLAMA = {"norm": "rms", "activation": "silu", "gated": True, "bias": "", "feed_forward_bias": False}
@@ -81,7 +82,7 @@ def test_the_forward_contract(form):
     assert logits.shape == (3, 7, VOCAB) and logits.dtype == torch.float32
     logits.sum().backward()
     assert all(each.grad is not None and each.grad.isfinite().all() for each in model.parameters())
-    assert model.head is None and model.head_weight is model.embedding.weight
+    assert model.head is None and model.output.weight is model.embedding.weight
 
 
 @pytest.mark.parametrize(

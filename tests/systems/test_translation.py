@@ -11,7 +11,8 @@ from formers.data.parallel import PairBatches, ParallelData
 from formers.decoding.settings import Settings
 from formers.decoding.strategies import Greedy
 from formers.errors import ConfigError, DataError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation import TranslationConfig, TranslationTask, Translator
 from formers.text.tokenizer import train_bpe
 
