@@ -129,10 +129,12 @@ class Transformer(nn.Module):
         return self.decode(target, memory, source_keep, keep=target_keep)
 
     def encode(self, source: Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch source dim"]:
-        """The memory: what the encoder hands over to every block of the decoder."""
+        """The memory: what the encoder hands over to every block of the decoder.
+
+        Padding on the left takes positions, as in published models of this kind; on the right it changes nothing.
+        """
         scale = self.config.encoder.dim**0.5 if self.config.scale_embedding else 1.0
-        at = None if keep is None else places_of(keep, source.shape[1])
-        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale, at=at))
+        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale))
         return self.encoder(dropout(x, self.config.encoder.dropout, self.training), keep=keep)
 
     def decode(
