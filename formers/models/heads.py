@@ -22,6 +22,9 @@ from formers.blocks.output import LinearHead
 from formers.blocks.pooling import Pooling
 from formers.models.encoder import Encoder, EncoderConfig, initialise
 
+Tokens = Int[Tensor, "batch length"]
+Keep = Bool[Tensor, "batch length"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
@@ -70,11 +73,7 @@ class MaskedWords(nn.Module):
         self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length vocab"]:
         return self.logits(self.words(self.encoder(tokens, segments=segments, keep=keep)))
 
@@ -96,11 +95,7 @@ class Pretraining(nn.Module):
         initialise(self.next)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> tuple[Float[Tensor, "batch length vocab"], Float[Tensor, "batch 2"]]:
         """Logits of the word at each place, and of (it follows, it does not)."""
         x = self.encoder(tokens, segments=segments, keep=keep)
@@ -124,11 +119,7 @@ class NextSentence(nn.Module):
         initialise(self.next)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch 2"]:
         """Logits of (it follows, it does not)."""
         return self.next(self.encoder.pool(self.encoder(tokens, segments=segments, keep=keep), keep))
@@ -144,11 +135,7 @@ class SequenceClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         x = self.encoder.pool(x, keep, how=self.config.pooling)
@@ -165,11 +152,7 @@ class TokenClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
@@ -185,11 +168,7 @@ class SpanFinder(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length 2"]:
         """Logits of each token to be the first, and to be the last of the answer."""
         return self.out(self.encoder(tokens, segments=segments, keep=keep))
@@ -230,11 +209,7 @@ class ReplacedTokens(nn.Module):
         self.out.apply(initialise)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length"]:
         """Logits of each token to be a replaced one."""
         x = self.encoder(tokens, segments=segments, keep=keep)
