@@ -22,7 +22,8 @@ import formers
 from formers.data.parallel import PairBatch, PairBatches, ParallelData
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation import TranslationConfig, TranslationTask, Translator
 from formers.text.open import train_bpe
 from formers.training.optimizer import adamw

@@ -64,7 +64,7 @@ class CompiledSteps:
         return out.view_as(x)
 
     def layer(self, block: nn.Module, window: int) -> Any:
-        if type(block) is not Block or block.cross_attention is not None:
+        if type(block) is not Block or block.cross_attention is not None or block.after_attention is not None:
             raise NotImplementedError
         forward = block.feed_forward
         if type(forward) is not FeedForward or forward.activation_name() not in self.loops.ACTIVATIONS:

@@ -15,17 +15,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from formers.blocks.output import cross_entropy
 from formers.data.conversations import ConversationData, Talks, check_least, texts_of
 from formers.data.language import Packed, TextBatch
 from formers.decoding.log_probabilities import in_pieces
 from formers.decoding.options import DecodingOptions
 from formers.errors import CheckpointError, ConfigError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import load_model
 from formers.systems.language import LanguageModel, open_language
 from formers.systems.language_tasks import learned, new_language, obtain_tokenizer, row_length
 from formers.systems.report import memory_line, parameters_of
+from formers.systems.sizes import CausalSizes
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, load_template, plain_template, special_names
 from formers.training.task import Loss
 
@@ -59,7 +59,7 @@ class InstructTask:
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the tokens of answers; parts["tokens"] counts all that were read."""
         x, labels = learned(self.model, batch)
-        return Loss(cross_entropy(x, self.model.head_weight, labels), labels.numel(), {"tokens": batch.tokens.numel()})
+        return Loss(self.model.output.cross_entropy(x, labels), labels.numel(), {"tokens": batch.tokens.numel()})
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -69,7 +69,7 @@ class InstructTask:
         total, right, count = 0.0, 0, 0
         for rows in self.validation.spread(self.config.evaluated):
             x, labels = learned(self.model, self.validation.collate(rows))
-            total += cross_entropy(x, self.model.head_weight, labels).item()
+            total += self.model.output.cross_entropy(x, labels).item()
             right, count = right + self.hits(x, labels), count + labels.numel()
         scores = {"loss": total / count, "perplexity": math.exp(min(50.0, total / count)), "accuracy": right / count}
         if self.config.answered:

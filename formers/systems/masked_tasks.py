@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from formers.blocks.output import cross_entropy
 from formers.data.masked import MaskedBatch, MaskedData, MaskedRows
 from formers.data.masking import frame_of, ordinary_tokens
 from formers.data.segments import Sentences
@@ -82,7 +81,7 @@ class MaskedTask:
         batch = batch.to(self.masked.device)
         x, pooled = read(self.model, batch)
         model, count = self.model, batch.labels.numel()
-        total = cross_entropy(model.words(x), model.encoder.embedding.weight, batch.labels, bias=model.words.bias)
+        total = model.output.cross_entropy(model.words(x), batch.labels)
         parts: dict[str, Any] = {"masked": total.detach(), "tokens": real_tokens(batch)}
         if pooled is not None:
             assert batch.follows is not None
@@ -121,7 +120,7 @@ class ReplacedTask:
         generator, count = self.model.generator, batch.labels.numel()
         x, _ = read(generator, batch)
         x = generator.words(x)
-        total = cross_entropy(x, generator.encoder.embedding.weight, batch.labels, bias=generator.words.bias)
+        total = generator.output.cross_entropy(x, batch.labels)
         logits, replaced, real = self.found(batch, x)
         each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="sum")
         finding = each / real * count

@@ -2,11 +2,12 @@
 
 import pytest
 
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
 from formers.pictures.curve import draw_curve
 from formers.pictures.figure import save
 from formers.pictures.positions import draw_positions
 from formers.systems.inspection import parameter_table, position_tables
+from formers.systems.sizes import TransformerSizes
 from tests.cli.conftest import fails, works
 from tests.pictures.conftest import picture
 

@@ -8,7 +8,8 @@ import torch
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation.system import Translator
 from formers.text.open import train_bpe
 

@@ -12,11 +12,12 @@ from formers import registry
 from formers.data.preferences import ChoiceBatch
 from formers.decoding import log_probabilities
 from formers.errors import CheckpointError, ConfigError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
 from formers.systems import preferences
 from formers.systems.preferences import PreferenceConfig, PreferenceTask, answer_log_probabilities, preference_loss
+from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported
 from tests.text.templates import CHATML, byte_tokenizer
 

@@ -11,7 +11,8 @@ from formers.data.source import Source
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation.data import PairBatches, PairRows
 from formers.systems.translation.system import Translator
 from formers.systems.translation.task import TranslationConfig, TranslationTask
