@@ -35,13 +35,12 @@ def train(
     world.broadcast(None)  # the others find the run's folder and tokenizer in place
     if not world.main:
         prepared = registry.prepare(chosen.system, chosen.sections, folder)
-    task, batches, report = prepared
     if world.main:
-        reported = Reported(step=0, lines=report)
+        reported = Reported(step=0, lines=prepared.report)
         if not Run(folder).events.exists():
             Run(folder).record(reported)
         yield reported
-    yield from run_training(task, batches, chosen.sections["train"], Run(folder))
+    yield from run_training(prepared.task, prepared.batches, chosen.sections["train"], Run(folder))
 
 
 def begin(recipe: Recipe, run: Run, fresh: bool) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from formers import fields
 from formers.errors import ConfigError, nearest
-from formers.registry import SYSTEMS, System
+from formers.fields import convert, fields_of
+from formers.registry import NAMES, sections, system
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).parent / "systems"  # each system has its recipes/ below it
 # A resumed run may change these: they do not change what the steps already taken were.
 MAY_CHANGE = {
     "train.steps",
@@ -30,7 +32,7 @@ MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A system's name and its filled-in sections ([model], [data], [task], [train])."""
+    """A system's name and its filled-in sections ([model], [data], [rows], [task], [train])."""
 
     name: str
     system: str
@@ -63,13 +65,20 @@ class Recipe:
         ]
 
 
+@cache
+def places() -> dict[str, Path]:
+    """Shipped recipes: name -> file. systems/x/recipes/tiny.toml is "x", a.toml beside it "x/a", b/c.toml "b/c"."""
+    files = {}
+    for path in sorted(FOLDER.glob("*/recipes/**/*.toml")):
+        owner, inside = path.relative_to(FOLDER).parts[0], path.relative_to(FOLDER).parts[2:]
+        parts = inside if len(inside) > 1 else (owner, *inside)
+        files["/".join(parts).removesuffix(".toml").removesuffix("/tiny")] = path
+    return dict(sorted(files.items()))
+
+
 def names() -> dict[str, str]:
     """Shipped recipes: name -> their first line."""
-    found = {}
-    for path in sorted(FOLDER.rglob("*.toml")):
-        name = path.relative_to(FOLDER).with_suffix("").as_posix().removesuffix("/tiny")
-        found[name] = path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
-    return found
+    return {name: path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ") for name, path in places().items()}
 
 
 def default_folder(name: str) -> Path:
@@ -82,10 +91,10 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe ("translation", "translation/multi30k") or a TOML file, with `section.key=value` overrides."""
     path = Path(name)
     if path.suffix != ".toml":
-        path = FOLDER / f"{name}.toml"
-        path = path if path.is_file() else FOLDER / str(name) / "tiny.toml"
-        if not path.is_file():
+        shipped = places().get(str(name).removesuffix("/tiny"))
+        if shipped is None:
             raise ConfigError(f'there is no recipe "{name}"{nearest(str(name), names())}')
+        path = shipped
     try:
         text = path.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
@@ -100,12 +109,14 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where: str, comment: str = "") -> Recipe:
     """A recipe from parsed TOML; every unknown name and wrong type is refused."""
     if "system" not in raw:
-        raise ConfigError(f'{where}: the key "system" is missing; known systems: {", ".join(SYSTEMS)}')
-    if raw["system"] not in SYSTEMS:
-        raise ConfigError(f'{where}: there is no system "{raw["system"]}"{nearest(str(raw["system"]), SYSTEMS)}')
-    system = SYSTEMS[raw["system"]]
-    kinds = system.sections()
-    given = {
+        raise ConfigError(f'{where}: the key "system" is missing; known systems: {", ".join(NAMES)}')
+    if raw["system"] == "instruct":
+        raise ConfigError(f'{where}: since formers 0.2.0 the system "instruct" is called "chat"; write system = "chat"')
+    if raw["system"] not in NAMES:
+        raise ConfigError(f'{where}: there is no system "{raw["system"]}"{nearest(str(raw["system"]), NAMES)}')
+    declared = system(raw["system"])
+    kinds = sections(declared)
+    given: dict[str, Any] = {
         section: dict(values) if isinstance(values, dict) else values
         for section, values in raw.items()
         if section != "system"
@@ -113,54 +124,46 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
     for section, values in given.items():
         if section not in kinds or not isinstance(values, dict):
             raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, kinds)}")
-    for (section, field), value in _parse(overrides, kinds):
-        hints = typing.get_type_hints(kinds[section])
-        if field in hints:
-            _checked(value, hints[field], f"--set {section}.{field}")
-        given.setdefault(section, {})[field] = value
-    sections = {
-        section: _fill(kind, given.get(section, {}), f"{where}: [{section}]") for section, kind in kinds.items()
+    refuse_old(given.get("data", {}), kinds, where)
+    for (section, name_), value in _parse(overrides, kinds):
+        known = fields_of(kinds[section])
+        if name_ in known:
+            convert(value, known[name_], f"--set {section}.{name_}")
+        given.setdefault(section, {})[name_] = value
+    given["data"] = {**declared.data, **given.get("data", {})}
+    filled = {
+        section: fields.build(kind, given.get(section, {}), f"{where}: [{section}]") for section, kind in kinds.items()
     }
-    return Recipe(name, raw["system"], sections, comment)
+    return Recipe(name, raw["system"], filled, comment)
+
+
+def refuse_old(data: Mapping[str, Any], kinds: Mapping[str, type], where: str) -> None:
+    """Refuse a [data] of before 0.2.0, which held what is in [rows] now."""
+    if moved := [key for key in data if key not in fields_of(kinds["data"]) and key in fields_of(kinds["rows"])]:
+        raise ConfigError(
+            f"{where}: since formers 0.2.0 [data] says only where rows come from; write these keys under [rows]: "
+            f"{', '.join(moved)}"
+        )
 
 
 def _parse(overrides: Sequence[str], kinds: Mapping[str, type]) -> Iterator[tuple[tuple[str, str], Any]]:
     for text in overrides:
         key, equals, value = text.partition("=")
-        section, dot, field = key.strip().partition(".")
+        section, dot, name = key.strip().partition(".")
         if not equals or not dot:
             raise ConfigError(f"--set {text}: expected section.key=value, for example train.steps=50")
         if section not in kinds:
             raise ConfigError(f"--set {text}: there is no section [{section}]{nearest(section, kinds)}")
-        hint = typing.get_type_hints(kinds[section]).get(field)
-        if hint is str:
-            yield (section, field), value.strip().strip('"')
+        if section == "data":
+            refuse_old({name: value}, kinds, f"--set {text}")
+        known = fields_of(kinds[section]).get(name)
+        if known is not None and (known.kind is str or known.words):
+            yield (section, name), value.strip().strip('"')
             continue
         try:
-            yield (section, field), tomllib.loads(f"value = {value}")["value"]
+            yield (section, name), tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            yield (section, field), value.strip()
-
-
-def _fill(kind: type, given: Mapping[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    for key in given:
-        if key not in hints:
-            raise ConfigError(f'{where} has no key "{key}"{nearest(key, hints)}')
-    return kind(**{key: _checked(value, hints[key], f"{where} {key}") for key, value in given.items()})
-
-
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        if isinstance(value, list | tuple):
-            return tuple(_checked(item, inner, where) for item in value)
-    elif hint is float and type(value) is int:
-        return float(value)
-    elif type(value) is hint:
-        return value
-    wanted = "list" if typing.get_origin(hint) is tuple else hint.__name__
-    raise ConfigError(f"{where}: got {value!r} ({type(value).__name__}), expected {wanted}")
+            yield (section, name), value.strip()
 
 
 def _toml(value: Any) -> str:
@@ -171,6 +174,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value)
-
-
-__all__ = ["Recipe", "System", "build", "load_recipe", "names"]

@@ -1,138 +1,130 @@
-"""The name tables: which systems there are, what their recipes hold, which system a checkpoint belongs to."""
+"""Which systems there are, what a recipe comes to, and which system a checkpoint opens as."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
+from formers.systems.system import Look, System, Verb, resolve
 
+if TYPE_CHECKING:
+    from formers.systems.begin import Prepared
+    from formers.systems.translation.system import Translator
+
+# One folder of systems/ each: its `SYSTEM`.
+NAMES = (
+    "translation",
+)  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
 EVERYWHERE = {"train": "training.config:TrainConfig", "adapter": "adapters.config:AdapterConfig"}
 
 
-@dataclass(frozen=True)
-class System:
-    """Where a system's parts are, as "module:name" within this package, imported when asked for."""
-
-    model: str
-    """Sizes of a new model: the section [model] of a recipe."""
-    data: str
-    task: str
-    prepare: str
-    """What makes task, batches and report of a recipe's sections."""
-    open: str
-    """What makes the system of a loaded checkpoint."""
-
-    def sections(self) -> dict[str, type]:
-        """Recipe section -> the dataclass that it fills."""
-        places = {"model": self.model, "data": self.data, "task": self.task, **EVERYWHERE}
-        return {name: _find(place) for name, place in places.items()}
+@cache
+def system(name: str) -> System:
+    """The declaration of a system. Raises ConfigError for a name that is none."""
+    if name not in NAMES:
+        raise ConfigError(f'there is no system "{name}"{nearest(name, NAMES)}')
+    declared = import_module(f"formers.systems.{name}").SYSTEM
+    assert isinstance(declared, System) and declared.name == name
+    return declared
 
 
-SYSTEMS = {
-    "translation": System(
-        model="models.transformer:TransformerSizes",
-        data="data.parallel:ParallelData",
-        task="systems.translation:TranslationConfig",
-        prepare="systems.translation:prepare",
-        open="systems.translation:open_translator",
-    ),
-    "language": System(
-        model="models.causal:CausalSizes",
-        data="data.language:TextData",
-        task="systems.language_tasks:LanguageConfig",
-        prepare="systems.language_tasks:prepare",
-        open="systems.language:open_language",
-    ),
-    "instruct": System(
-        model="models.causal:CausalSizes",
-        data="data.conversations:ConversationData",
-        task="systems.instruct:InstructConfig",
-        prepare="systems.instruct:prepare",
-        open="systems.language:open_language",
-    ),
-    "preferences": System(
-        model="models.causal:CausalSizes",
-        data="data.preferences:PreferenceData",
-        task="systems.preferences:PreferenceConfig",
-        prepare="systems.preferences:prepare",
-        open="systems.language:open_language",
-    ),
-    "masked": System(
-        model="models.encoder:EncoderSizes",
-        data="data.masked:MaskedData",
-        task="systems.masked_tasks:MaskedConfig",
-        prepare="systems.masked_tasks:prepare",
-        open="systems.masked:open_masked",
-    ),
-    "classification": System(
-        model="models.encoder:EncoderSizes",
-        data="data.labelled:LabelledData",
-        task="systems.classification_tasks:ClassificationConfig",
-        prepare="systems.classification_tasks:prepare",
-        open="systems.classification:open_classifier",
-    ),
-    "tagging": System(
-        model="models.encoder:EncoderSizes",
-        data="data.tagged:TaggedData",
-        task="systems.tagging:TaggingConfig",
-        prepare="systems.tagging:prepare",
-        open="systems.tagging:open_tagger",
-    ),
-    "answering": System(
-        model="models.encoder:EncoderSizes",
-        data="data.passages:PassageData",
-        task="systems.answering_tasks:AnsweringConfig",
-        prepare="systems.answering_tasks:prepare",
-        open="systems.answering:open_answerer",
-    ),
-    "embedding": System(
-        model="models.encoder:EncoderSizes",
-        data="data.likeness:LikenessData",
-        task="systems.embedding:EmbeddingConfig",
-        prepare="systems.embedding_tasks:prepare",
-        open="systems.encoding:open_encoder",
-    ),
-}
-# Which system serves the checkpoints of a model class.
-SYSTEM_OF_MODEL = {
-    "Transformer": "translation",
-    "CausalLM": "language",
-    "Encoder": "embedding",
-    "MaskedWords": "masked",
-    "Pretraining": "masked",
-    "NextSentence": "masked",
-    "ReplacedTokens": "masked",
-    "TokenClassifier": "tagging",
-    "SequenceClassifier": "classification",
-    "MultipleChoice": "classification",
-    "SpanFinder": "answering",
-}
+def systems() -> list[System]:
+    return [system(name) for name in NAMES]
 
 
-def prepare(system: str, sections: dict[str, Any], folder: Path) -> tuple[Any, Any, list[str]]:
-    """The task, the batches and the lines of the report of a system's recipe, for the run in `folder`."""
-    start, adapter = sections["model"].start, sections["adapter"]
+@cache
+def verbs() -> dict[str, list[tuple[System, Verb]]]:
+    """Every verb by name, with the systems that declare it."""
+    found: dict[str, list[tuple[System, Verb]]] = {}
+    for declared in systems():
+        for verb in declared.verbs:
+            found.setdefault(verb.name, []).append((declared, verb))
+    return found
+
+
+def looks(declared: System) -> dict[str, Look]:
+    """What there is to see of a system's models; systems that open alike show the same."""
+    return {look.name: look for each in systems() if each.open == declared.open for look in each.looks}
+
+
+def sections(declared: System) -> dict[str, type]:
+    """Recipe section -> the dataclass that it fills."""
+    places = {"model": declared.sizes, "data": "data.source:Source", "rows": declared.rows, "task": declared.task}
+    return {name: resolve(place) for name, place in {**places, **EVERYWHERE}.items()}
+
+
+def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
+    """Task, batches and report of a system's recipe, for the run in `folder`."""
+    import torch
+
+    from formers.systems.begin import Beginning
+
+    start, adapter = filled["model"].start, filled["adapter"]
     if adapter.kind != "none" and not start:
         raise ConfigError(
             f'adapter.kind "{adapter.kind}" changes a few weights of a trained model: name it in model.start'
         )
     place = locate(start) if start else None
-    prepared = _find(SYSTEMS[system].prepare)(sections, folder, place)
+    torch.manual_seed(filled["train"].seed)
+    prepared: Prepared = resolve(system(name).prepare)(Beginning(filled, folder, place))
     if adapter.kind == "none":
         return prepared
-    base = str(place.resolve()) if place is not None and Path(start).expanduser().exists() else start
-    adapted = _find("systems.adapted:adapted")
-    return adapted(prepared, adapter, place=place, base=base, seed=sections["train"].seed)
+    assert place is not None
+    base = str(place.resolve()) if Path(start).expanduser().exists() else start
+    return resolve("systems.adapted:adapted")(prepared, adapter, place=place, base=base, seed=filled["train"].seed)
 
 
+def system_of(place: Path, source: str | Path = "") -> System:
+    """The system that a model folder or .gguf file opens as; no weights are read.
+
+    What the checkpoint says, else the one that its model class belongs to.
+    """
+    from formers.pretrained.load import model_class
+    from formers.pretrained.loaded import read_system
+
+    return _system_of(read_system(place) if place.is_dir() else None, model_class(place).__name__, source or place)
+
+
+def _system_of(named: str | None, kind: str, source: str | Path) -> System:
+    owner = next((declared for declared in systems() if kind in declared.models), None)
+    if owner is None:
+        raise CheckpointError(f"{source}: no system opens a {kind}")
+    if named is None:
+        return owner
+    if named not in NAMES:
+        raise CheckpointError(f'{source}: formers.json names the system "{named}"{nearest(named, NAMES)}')
+    return system(named) if system(named).open == owner.open else owner
+
+
+@overload
 def load(
     source: str | Path,
     *,
+    system: Literal["translation"],
+    dtype: str | None = ...,
+    device: str | None = ...,
+    allow_bin: bool = ...,
+    offline: bool | None = ...,
+) -> Translator: ...
+@overload
+def load(
+    source: str | Path,
+    *,
+    system: str | None = ...,
+    dtype: str | None = ...,
+    device: str | None = ...,
+    allow_bin: bool = ...,
+    offline: bool | None = ...,
+) -> Any: ...
+def load(
+    source: str | Path,
+    *,
+    system: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
     allow_bin: bool = False,
@@ -140,9 +132,10 @@ def load(
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
 
-    dtype: "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale
-    for every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
-    Raises CheckpointError: no such source, damaged files, unknown keys or weights.
+    system: what it must be, which also tells a type checker what comes. dtype: "fp32" (default), "bf16", "fp16"; or
+    "int8" (CPU only, for use and not for training), "int8:64" with a scale for every 64 columns instead of one per row.
+    allow_bin: also read pytorch_model.bin (weights only, no code).
+    Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
     """
     from formers.pretrained.load import DTYPES, load_model
 
@@ -159,14 +152,14 @@ def load(
     loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
     if kind == "int8":
         _to_int8(loaded.model, int(group or 0))
-    return open_loaded(loaded)
+    return open_loaded(loaded, system, source)
 
 
 def _to_int8(model: Any, group: int) -> None:
     """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare."""
     import torch
 
-    from formers.blocks.weight import choose_columns, quantise
+    from formers.kernels.weight import choose_columns, quantise
     from formers.models.causal import CausalLM
     from formers.models.heads import body
 
@@ -176,9 +169,12 @@ def _to_int8(model: Any, group: int) -> None:
         choose_columns(model, lambda: model.features(tokens[None]))
 
 
-def open_loaded(loaded: Any) -> Any:
-    """The system of a model that was read (`formers.pretrained.load.Loaded`)."""
-    return _find(SYSTEMS[SYSTEM_OF_MODEL[type(loaded.model).__name__]].open)(loaded)
+def open_loaded(loaded: Any, wanted: str | None = None, source: str | Path = "") -> Any:
+    """The system of a model that was read (`formers.pretrained.loaded.Loaded`)."""
+    declared = _system_of(loaded.system, type(loaded.model).__name__, source or loaded.folder)
+    if wanted is not None and system(wanted).open != declared.open:
+        raise ConfigError(f"{source} is for {declared.name}, expected a model for {wanted}")
+    return resolve(declared.open)(loaded)
 
 
 def check_device(name: str) -> None:
@@ -228,8 +224,3 @@ def _only_gguf(folder: Path) -> Path:
         names = ", ".join(path.name for path in found[:8])
         raise CheckpointError(f"{folder} holds {len(found)} .gguf files; name the one to use: {names}")
     return found[0] if found else folder
-
-
-def _find(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(f"formers.{module}"), name)

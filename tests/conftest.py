@@ -1,6 +1,5 @@
 """Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
 
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,12 +9,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-import torch  # before numba, as in the library: the first one's OpenMP would serve both
+import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
-
-with contextlib.suppress(ImportError):  # before the hook, whose checks numba could not compile
-    import formers.blocks.tiles  # noqa: F401
 
 # Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
 install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")

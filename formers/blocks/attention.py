@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,13 +15,11 @@ from torch import Tensor, nn
 
 from formers.blocks.mask import Resolved
 from formers.blocks.norm import make_norm
-from formers.blocks.weight import compiled, together
+from formers.kernels.attention import attend_step, attend_tiles
+from formers.kernels.weight import together
 
 if TYPE_CHECKING:
     from formers.blocks.cache import LayerCache
-
-STEP_ROWS, STEP_QUERIES = 16, 8  # decoding steps for which the compiled loop is faster (measured)
-TILE_QUERIES, TILE_SCORES = 64, 1 << 19  # queries and scores from which tiles are faster (measured)
 
 
 def attend(
@@ -36,85 +35,38 @@ def attend(
 
     Fewer key heads than query heads are shared by groups of neighbouring query heads (grouped-query attention).
     """
+    scale = resolve_scale(scale, q.shape[-1])
     if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] > 1:
         # PyTorch's CPU kernel is about three times slower in bf16 than in fp32, forward and backward (measured, 2.13)
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask, scale=scale, dropout=dropout).to(q.dtype)
     if q.shape[2] == 1 and q.shape[1] != k.shape[1] and mask is None:  # one query: its group are queries of one head
         return attend(q.view(*k.shape[:2], -1, q.shape[-1]), k, v, scale=scale, dropout=dropout).view(*q.shape[:3], -1)
-    if not dropout and (mixed := attend_tiles(q, k, v, mask, scale)) is not None:
+    causal, added = isinstance(mask, str), mask.to(q.dtype) if isinstance(mask, Tensor) else None
+    if not dropout and (mixed := attend_tiles(q, k, v, added, causal, scale)) is not None:
         return mixed
-    causal = isinstance(mask, str)
-    added = mask.to(q.dtype) if isinstance(mask, Tensor) else None
     return F.scaled_dot_product_attention(
         q, k, v, added, dropout, causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
 
 
-def attend_tiles(q: Tensor, k: Tensor, v: Tensor, mask: Resolved, scale: float | None) -> Tensor | None:
-    """`attend` to many queries, as a compiled loop; None if these are none for it.
-
-    1.1 to 1.9 times as fast; most for a causal mask, of which PyTorch's kernel skips nothing up to 512 keys (measured).
-    """
-    rows, heads, queries, width = q.shape
-    if queries < TILE_QUERIES or rows * heads * queries * k.shape[2] < TILE_SCORES or v.shape[3] != width or width % 4:
-        return None
-    if any(type(each) is not Tensor or each.dtype != torch.float32 or each.device.type != "cpu" for each in (q, k, v)):
-        return None
-    if torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling():
-        return None
-    if (loops := compiled()) is None:
-        return None
-    added = q.new_empty(0, 0, 0, 0)
-    if isinstance(mask, Tensor):
-        added = mask.to(q.dtype).expand(rows, heads, -1, k.shape[2])
-    a, b, c, d = (each.detach().numpy() for each in (q, k, v, added))
-    out = q.new_empty(rows, queries, heads, width).transpose(1, 2)  # as the output map reads it
-    with loops.using(torch.get_num_threads(), "attention"):
-        from formers.blocks import tiles  # compiled when first imported
-
-        tiles.attend(a, b, c, d, isinstance(mask, str), width**-0.5 if scale is None else scale, out.numpy())
-    return out
-
-
-def attend_step(
-    q: Float[Tensor, "rows heads queries head_dim"], cache: LayerCache, mask: Resolved, scale: float | None
-) -> Float[Tensor, "rows heads queries head_dim"] | None:
-    """`attend` to all that is remembered, as a compiled loop; None if this step is none for it.
-
-    For few queries of many rows it is 1.3 to 1.8 times as fast (measured).
-    """
-    if q.shape[0] < STEP_ROWS or q.shape[2] > STEP_QUERIES or isinstance(mask, str) or torch.is_grad_enabled():
-        return None
-    if q.dtype != torch.float32 or q.device.type != "cpu" or (mask is not None and mask.shape[-2] > 1):
-        return None
-    if (q.shape[2] > 1 and not cache.memory) or (loops := compiled()) is None:
+def attend_cache(q: Tensor, cache: LayerCache, mask: Resolved, scale: float) -> Tensor | None:
+    """`attend` to all that is remembered, where a kernel is faster; None elsewhere."""
+    if isinstance(mask, str) or (q.shape[2] > 1 and not cache.memory):
         return None
     assert cache.keys is not None and cache.values is not None
-    rows, heads, queries, width = q.shape
-    flat = q.transpose(1, 2).reshape(-1, heads, width).contiguous()
-    out = torch.empty_like(flat)
-    added = loops.NOTHING if mask is None else mask[(None,) * (4 - mask.dim())].squeeze(-2).contiguous().numpy()
-    with loops.using(torch.get_num_threads(), "mix"):
-        loops.mix(
-            flat.numpy(),
-            cache.keys.numpy(),
-            cache.values.numpy(),
-            cache.length,
-            queries,
-            0,
-            width**-0.5 if scale is None else scale,
-            0,
-            added,
-            out.numpy(),
-        )
-    return out.view(rows, queries, heads, width).transpose(1, 2)
+    return attend_step(q, cache.keys, cache.values, cache.length, mask, scale)
+
+
+def resolve_scale(scale: float | None, head_dim: int) -> float:
+    """The factor on the scores: 1 / sqrt(head_dim) unless given, to the last bit as PyTorch reckons it."""
+    return 1 / math.sqrt(head_dim) if scale is None else scale
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Resolved = None, *, scale: float | None = None) -> Tensor:
     """The softmax weights that `attend` averages with, (batch, heads, queries, keys): the formula step by step."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = q @ k.transpose(-1, -2) * resolve_scale(scale, q.shape[-1])
     if isinstance(mask, str):
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(future, -torch.inf)
@@ -189,7 +141,7 @@ class Attention(nn.Module):
         if heads % kv_heads:
             raise ValueError(f"heads ({heads}) must be a multiple of kv_heads ({kv_heads})")
         context_dim = dim if context_dim is None else context_dim
-        self.head_dim, self.scale, self.dropout = head_dim, scale, dropout
+        self.head_dim, self.scale, self.dropout = head_dim, resolve_scale(scale, head_dim), dropout
         self.q = nn.Linear(dim, heads * head_dim, bias="q" in bias)
         self.k = nn.Linear(context_dim, kv_heads * head_dim, bias="k" in bias)
         self.v = nn.Linear(context_dim, kv_heads * head_dim, bias="v" in bias)
@@ -227,7 +179,7 @@ class Attention(nn.Module):
         if last:
             q, mask = q[:, :, -1:], mask[..., -1:, :] if isinstance(mask, Tensor) else None
         note(self, q, k, mask, self.scale)
-        mixed = None if cache is None or self.training else attend_step(q, cache, mask, self.scale)
+        mixed = None if cache is None or self.training else attend_cache(q, cache, mask, self.scale)
         if mixed is None:
             mixed = attend(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
         return self.o(mixed.transpose(1, 2).flatten(-2))

@@ -22,12 +22,14 @@ from formers.blocks.cache import Cache
 from formers.blocks.feed_forward import FeedForward
 from formers.blocks.position import Rotary
 from formers.blocks.stack import Stack
-from formers.blocks.weight import Packed, Weight, compiled, hooked
+from formers.kernels.compiler import load_loops
+from formers.kernels.matrix import PackedMatrix
+from formers.kernels.weight import Weight, hooked
 
 NOTHING = np.zeros((0, 0), np.float32)  # where there is no rotation
 
 
-class Steps:
+class CompiledSteps:
     """The blocks of a stack for a few vectors at a time, with the weights that it had when this was made."""
 
     def __init__(self, stack: Stack, loops: ModuleType) -> None:
@@ -62,10 +64,10 @@ class Steps:
         return out.view_as(x)
 
     def layer(self, block: nn.Module, window: int) -> Any:
-        if type(block) is not Block or block.cross_attention is not None:
+        if type(block) is not Block or block.cross_attention is not None or block.after_attention is not None:
             raise NotImplementedError
         forward = block.feed_forward
-        if type(forward) is not FeedForward or forward.known() not in self.loops.ACTIVATIONS:
+        if type(forward) is not FeedForward or forward.activation_name() not in self.loops.ACTIVATIONS:
             raise NotImplementedError
         up = self.matrix(forward.up)
         gate = up if forward.gate is None else self.matrix(forward.gate)
@@ -78,7 +80,7 @@ class Steps:
             up,
             self.matrix(forward.down),
             forward.gate is not None,
-            self.loops.ACTIVATIONS.index(forward.known()),
+            self.loops.ACTIVATIONS.index(forward.activation_name()),
         )
 
     def heads(self, attention: nn.Module, window: int) -> Any:
@@ -93,7 +95,7 @@ class Steps:
             self.matrix(a.o),
             *norms,
             a.q_norm is not None,
-            size**-0.5 if a.scale is None else a.scale,
+            a.scale,
             a.k.out_features // size,
             size,
             window,
@@ -102,7 +104,7 @@ class Steps:
     def matrix(self, linear: nn.Module) -> Any:
         if type(linear) is not nn.Linear:
             raise NotImplementedError
-        form = linear.weight.form if type(linear.weight) is Weight else Packed(plain(linear.weight))
+        form = linear.weight.form if type(linear.weight) is Weight else PackedMatrix(plain(linear.weight))
         self.few = min(self.few, form.few)
         numbers, scale = form.arrays()
         return self.loops.Matrix(numbers, scale, vector(linear.bias, linear.out_features))
@@ -142,12 +144,12 @@ def turn(rotary: Rotary | None, past: int, new: int, x: Tensor) -> tuple[NDArray
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
     """Inside, decoding steps of a few vectors go through compiled loops where they can. Weights must not change."""
-    loops = compiled()
+    loops = load_loops()
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
     try:
         for stack in stacks:
             with suppress(NotImplementedError):  # a part that the loops do not know
-                stack.steps = None if loops is None else Steps(stack, loops)
+                stack.steps = None if loops is None else CompiledSteps(stack, loops)
         yield
     finally:
         for stack in stacks:

@@ -1,4 +1,4 @@
-"""The command `formers`: one module per verb, imported when that verb is used, so that help comes at once.
+"""The command `formers`: the verbs that the systems declare, and a module for each that has a shape of its own.
 
 Everything wrong with what the user gave is a FormersError: one line on stderr and exit code 2;
 `--debug` shows the trace.
@@ -17,59 +17,57 @@ import typer
 from typer.core import TyperGroup
 
 import formers
+from formers.cli.command import command
 from formers.errors import FormersError, nearest
+from formers.registry import verbs
 
 # Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
 # other programs want the cores too. Read when torch is loaded, so it must be said before.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-# verb -> (its module, whose function `run` is the command; its help in one line)
-VERBS = {
-    "train": ("formers.cli.train", "Train a recipe in a run folder, or go on with a run."),
-    "translate": ("formers.cli.translate", "Translate texts, a file, or standard input line by line."),
-    "generate": ("formers.cli.generate", "Continue a text with a language model, or begin one."),
-    "chat": ("formers.cli.chat", "Talk with a language model."),
-    "fill": ("formers.cli.fill", "Say which words fit where a text has [MASK]."),
-    "classify": ("formers.cli.classify", "Give texts, or pairs of texts, their label or number."),
-    "tag": ("formers.cli.tag", "Give every word of a text its label."),
-    "answer": ("formers.cli.answer", "Find the answer to a question in a passage."),
-    "encode": ("formers.cli.encode", "Turn texts into vectors: NumPy, JSONL or Parquet."),
-    "similarity": ("formers.cli.similarity", "Say how alike two texts are."),
-    "mine": ("formers.cli.mine", "Find the pairs of a file that say the same."),
-    "cluster": ("formers.cli.cluster", "Put the texts of a file into groups that say the same."),
-    "rerank": ("formers.cli.rerank", "Order passages by how well they fit a query, reading both together."),
-    "adapt": ("formers.cli.adapt", "Fine-tune few weights of a model (LoRA, biases, head), merge adapters."),
-    "compare": ("formers.cli.compare", "Train a recipe in several variants, and print their scores as a table."),
-    "evaluate": ("formers.cli.evaluate", "Measure a model: BLEU of translations, perplexity, multiple choice."),
-    "inspect": ("formers.cli.inspect", "Look inside: attention, logit lens, probabilities, weights, learning curve."),
-    "data": ("formers.cli.data", "Show examples of a data source, and how long they are."),
-    "export": ("formers.cli.export", "Write a model as a Hugging Face folder with safetensors."),
-    "list": ("formers.cli.list", "List what there is: recipes, systems, families, data; or a recipe's fields."),
+# Verbs with a screen or a shape of their own -> their help; the module of that name has the function `run`.
+# All other verbs are those that the systems declare.
+OWN = {
+    "train": "Train a recipe in a run folder, or go on with a run.",
+    "chat": "Talk with a language model.",
+    "inspect": "Look inside: attention, logit lens, probabilities, weights, learning curve.",
+    "adapt": "Fine-tune few weights of a model (LoRA, biases, head), merge adapters.",
+    "compare": "Train a recipe in several variants, and print their scores as a table.",
+    "data": "Show examples of a data source, and how long they are.",
+    "export": "Write a model as a Hugging Face folder with safetensors.",
+    "list": "List what there is: recipes, systems, families, data; or a recipe's fields.",
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
+def helps() -> dict[str, str]:
+    """Every verb and its line of help: training, what models do, the rest."""
+    declared = {name: owners[0][1].help for name, owners in verbs().items()}
+    first = ("train", "chat")
+    return {**{name: OWN[name] for name in first}, **declared, **OWN}
+
+
 class Verbs(TyperGroup):
-    """Knows the verbs by name and help; the module of one is imported when it is run."""
+    """Knows the verbs by name and help; what a verb needs is imported when it is run."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(VERBS)
+        return list(helps())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Only what the list of verbs shows; `resolve_command` gives the real one."""
-        if cmd_name not in VERBS:
+        if (text := helps().get(cmd_name)) is None:
             return None
         shown = typer.Typer(add_completion=False)
-        shown.command(cmd_name, help=VERBS[cmd_name][1])(lambda: None)
+        shown.command(cmd_name, help=text)(lambda: None)
         return typer.main.get_command(shown)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] in VERBS:
+        if args[0] in helps():
             return args[0], self.load(args[0]), args[1:]
         if not ctx.resilient_parsing:
-            ctx.fail(f'there is no verb "{args[0]}"{nearest(args[0], VERBS)}')
+            ctx.fail(f'there is no verb "{args[0]}"{nearest(args[0], helps())}')
         return None, None, args
 
     def load(self, verb: str) -> Any:
@@ -79,14 +77,17 @@ class Verbs(TyperGroup):
             # ones: memory grows and grows, and steps are no faster for it (measured). Read when torch is loaded.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100")
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        app.command(verb)(import_module(VERBS[verb][0]).run)
-        command = typer.main.get_command(app)
+        if verb in OWN:
+            app.command(verb)(import_module(f"formers.cli.{verb}").run)
+        else:
+            app.command(verb)(command(verbs()[verb]))
+        made = typer.main.get_command(app)
         for parameter in self.params:
             if parameter.name in ("debug", "threads"):
                 again = copy.copy(parameter)
                 again.expose_value = False
-                command.params.append(again)
-        return command
+                made.params.append(again)
+        return made
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -12,7 +12,7 @@ from formers.cli.output import note, show_table, size
 from formers.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from formers.pretrained.adapters import Adapter
+    from formers.pretrained.peft.adapters import Adapter
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
 # system of a model -> what it learns from unless told
@@ -118,7 +118,7 @@ def train(
 ) -> None:
     """Train an adapter: `formers train` with the model to start from and the [adapter] section filled in."""
     from formers.cli import train as command
-    from formers.pretrained.adapters import model_class
+    from formers.pretrained.load import model_class
     from formers.recipe import default_folder
     from formers.registry import SYSTEM_OF_MODEL, locate
 
@@ -131,9 +131,8 @@ def train(
 
 def merge(model: str, adapters: list[str], out: Path, shares: str | None, allow_bin: bool, offline: bool) -> None:
     """Write a model with adapters, or shares of them, merged into it."""
-    from formers.pretrained.adapters import adapter_base, fit, merge_adapter, read_adapter
-    from formers.pretrained.families import family_of_model
     from formers.pretrained.load import load_model
+    from formers.pretrained.peft.adapters import merged, read_adapter
     from formers.registry import locate, open_loaded
 
     try:
@@ -145,15 +144,14 @@ def merge(model: str, adapters: list[str], out: Path, shares: str | None, allow_
     loaded = load_model(locate(model, allow_bin=allow_bin, offline=True if offline else None), allow_bin=allow_bin)
     found = [read_adapter(locate(each, offline=True if offline else None)) for each in adapters]
     for adapter, share in zip(found, parts, strict=True):
-        loaded = adapter_base(adapter, loaded)
-        merge_adapter(loaded.model, fit(adapter, loaded.model, family_of_model(loaded.family, loaded.model)), share)
+        loaded = merged(adapter, loaded, share)
     open_loaded(loaded).save(out)
     note(f"wrote {out}: {model} with {', '.join(adapters)} merged into it")
 
 
 def show(name: str, offline: bool) -> None:
     """What an adapter changes, and how much."""
-    from formers.pretrained.adapters import read_adapter
+    from formers.pretrained.peft.adapters import read_adapter
     from formers.registry import locate
 
     adapter = read_adapter(locate(name, offline=True if offline else None))
@@ -170,7 +168,7 @@ def show(name: str, offline: bool) -> None:
 
 def show_lora(adapter: Adapter) -> None:
     """One row for each kind of matrix: how many, ranks, scales, and the mean norm of what is added to one."""
-    from formers.pretrained.lora_files import summary
+    from formers.pretrained.peft.summary import summary
 
     note(
         f"dropout {adapter.raw.get('lora_dropout', 0)}, "

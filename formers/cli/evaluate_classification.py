@@ -123,6 +123,7 @@ def draw(confused: NDArray[Any] | None, labels: tuple[str, ...], name: str, out:
     """The picture of the confusions, as a file."""
     if confused is None:
         raise ConfigError("--out draws the confusions of one label for each text; this model gives numbers or several")
-    from formers.studio import encoder_pictures, pictures
+    from formers.pictures.confusion import draw_confusion
+    from formers.pictures.figure import save
 
-    return pictures.save(encoder_pictures.confusion(confused, labels, title=name), out)
+    return save(draw_confusion(confused, labels, title=name), out)

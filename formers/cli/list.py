@@ -8,8 +8,9 @@ import typer
 
 from formers.cli.options import Change
 from formers.cli.output import note, show_table
+from formers.fields import help_of
 from formers.recipe import Recipe, load_recipe, names
-from formers.registry import SYSTEMS
+from formers.registry import systems
 
 
 def run(
@@ -25,13 +26,11 @@ def run(
 
 def show_fields(recipe: Recipe) -> None:
     """Every field with its value and what it is."""
-    from formers.training.config import field_help
-
     note(recipe.comment or recipe.name)
     rows = []
     for section, values in recipe.sections.items():
-        help_of = field_help(type(values))
-        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in help_of.items()]
+        texts = help_of(type(values))
+        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in texts.items()]
     show_table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows)
     note(f"Change a field: formers train {recipe.name} --set section.key=value")
 
@@ -44,8 +43,8 @@ def show_everything() -> None:
     show_table("recipes (formers train NAME, formers list NAME)", ["name", "what it does"], names().items())
     show_table(
         "systems",
-        ["name", "sections of its recipes"],
-        [(name, ", ".join(system.sections())) for name, system in SYSTEMS.items()],
+        ["name", "what it is", "verbs"],
+        [(each.name, each.title, ", ".join(verb.name for verb in each.verbs)) for each in systems()],
     )
     show_table(
         "families of published checkpoints (any verb that fits: formers generate FOLDER, classify, encode ...)",

@@ -48,10 +48,11 @@ def show_masking(name: str, recipe: Recipe, split: str, count: int, out: Path | 
         else "⟦[MASK]⟧ hidden, ⟦~such⟧ a random token, ⟦=such⟧ kept: all to be said"
     )
     if out is not None:
-        from formers.studio.masking_pictures import masking_sheet
-        from formers.studio.pictures import save
+        from formers.pictures.figure import save
+        from formers.pictures.masking import MaskedRow, draw_masking
 
-        note(f"picture: {save(masking_sheet(lessons), out)}")
+        rows = [MaskedRow(lesson.summary(), lesson.original, lesson.shown, lesson.kinds) for lesson in lessons]
+        note(f"picture: {save(draw_masking(rows), out)}")
 
 
 def said_of(pieces: Sequence[str], chosen: Sequence[bool]) -> list[str]:

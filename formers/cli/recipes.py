@@ -18,6 +18,12 @@ def named(name: str) -> Recipe | None:
     return None
 
 
+def run_recipe(model: str) -> Recipe | None:
+    """The recipe that a model was trained with, where it is a run."""
+    kept = Path(model).expanduser() / "recipe.toml"
+    return load_recipe(kept) if kept.is_file() else None
+
+
 def chosen(name: str, changes: Sequence[str]) -> Recipe:
     """The recipe to train; a run folder means the recipe that it was begun with."""
     kept = Path(name).expanduser() / "recipe.toml"

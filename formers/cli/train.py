@@ -15,22 +15,11 @@ from formers.cli.output import duration, note, size
 from formers.cli.recipes import chosen, run_folder
 from formers.errors import ConfigError
 from formers.recipe import Recipe
+from formers.registry import system
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
 
-# system -> the verb to try first on what was trained
-VERBS = {
-    "translation": "translate",
-    "language": "generate",
-    "instruct": "chat",
-    "preferences": "chat",
-    "masked": "fill",
-    "classification": "classify",
-    "tagging": "tag",
-    "answering": "answer",
-    "embedding": "encode",
-}
 INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
@@ -72,7 +61,7 @@ def run(
     silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     stopped, finished = follow(what, folder, fresh, plain, as_json, silent)
     if not silent:
-        drawn = draw_curve(folder)
+        drawn = save_curve(folder)
         if not as_json:
             summary(what, folder, stopped, finished, drawn)
     if finished is None and not silent:
@@ -101,16 +90,17 @@ def follow(
     return stopped, finished
 
 
-def draw_curve(folder: Path) -> Path | None:
+def save_curve(folder: Path) -> Path | None:
     """samples/curve.png of the run; None where nothing was recorded yet."""
-    from formers.studio import pictures
+    from formers.pictures.curve import draw_curve
+    from formers.pictures.figure import save
     from formers.training.run import Run
 
     place = Run(folder)
     events = list(place.read_events())
     if not any(event["event"] in ("stepped", "evaluated") for event in events):
         return None
-    return pictures.save(pictures.learning_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
+    return save(draw_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
 
 
 def summary(
@@ -138,7 +128,8 @@ def summary(
     if finished is not None:
         name, samples = shlex.quote(str(folder)), getattr(recipe.sections["task"], "samples", ())
         example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
-        verb = VERBS[recipe.system]
+        declared = system(recipe.system)
+        verb = declared.example.split()[0]
         note(f"next:            formers {verb} {name}" + (f" {shlex.quote(example)}" if verb != "chat" else ""))
-        if verb != "chat":  # answers were judged while training
+        if any(verb.name == "evaluate" for verb in declared.verbs):
             note(f"                 formers evaluate {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -85,14 +85,44 @@ def bucket(lengths: NDArray[np.int64], tokens: int, *, seed: int, epoch: int) ->
     return [batches[i] for i in random.permutation(len(batches))]
 
 
+class Buckets:
+    """What every epoch's batches are and what a fault calls them: `epoch` and `describe` of a system's batches.
+
+    A system's class keeps its own `collate` and takes these two over:
+
+        order = Buckets(lengths, config.tokens_per_batch, seed=source.seed, where=table.where)
+        self.epoch, self.describe = order.epoch, order.describe
+    """
+
+    def __init__(
+        self, lengths: NDArray[np.int64], tokens: int, *, seed: int, where: Callable[[int], str], unit: str = ""
+    ) -> None:
+        """lengths: (rows,) or (rows, sides); tokens: most of a batch; where: a row in words; unit: what "more" are."""
+        self.lengths = lengths.reshape(len(lengths), -1)
+        self.tokens, self.seed, self.where, self.unit = tokens, seed, where, unit
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Row numbers of every batch: a pure function of (seed, epoch)."""
+        return bucket(self.lengths, self.tokens, seed=self.seed, epoch=epoch)
+
+    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
+        """The first of these rows, and how many more."""
+        return first_and_more(rows, self.where, self.unit)
+
+
+def first_and_more(rows: Sequence[int] | NDArray[np.int64], where: Callable[[int], str], unit: str = "") -> str:
+    """`train.tsv, line 17 and 3 more`, with a unit `... and 3 more row(s)`."""
+    return f"{where(int(rows[0]))} and {len(rows) - 1} more {unit}".rstrip()
+
+
 def chunks(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
     """Row numbers of each batch for a reading in one pass: longest first, at most `tokens` with padding, at least one
     row."""
     sizes = np.asarray(lengths, np.int64)
     order = np.argsort(-sizes, kind="stable")
-    found, start = [], 0
+    batches, start = [], 0
     while start < len(order):
         end = start + max(1, tokens // max(1, int(sizes[order[start]])))
-        found.append(order[start:end])
+        batches.append(order[start:end])
         start = end
-    return found
+    return batches

@@ -5,17 +5,17 @@ rows -> messages -> ChatEncoder -> Talks (one array of tokens, `counted` where t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from formers.data.files import fault, listed, quoted, read_text
+from formers.data.files import quoted
+from formers.data.forms import read_form
 from formers.data.language import Packed
 from formers.data.report import DataReport, LengthReport
-from formers.data.sources import Table, read_table
+from formers.data.sources import Table
 from formers.errors import ConfigError, DataError, nearest
 from formers.text.chat import EncodedChat, Message, check_messages
 
@@ -74,7 +74,7 @@ class ConversationData:
         return tuple_of(self, talks)
 
 
-class Source(Protocol):
+class DataSection(Protocol):
     """What reading needs of a [data] section."""
 
     @property
@@ -94,7 +94,7 @@ class Source(Protocol):
     def read(self, part: str) -> Table | None: ...
 
 
-class Encoder(Protocol):
+class ConversationEncoder(Protocol):
     """What is needed of a `ChatEncoder`."""
 
     def encode(self, messages: Sequence[Message], *, last_only: bool = False) -> EncodedChat: ...
@@ -117,7 +117,7 @@ def check_least(section: str, config: Any, least: dict[str, float]) -> None:
 # ---- reading -----------------------------------------------------------------------------------------------
 
 
-def read_part(config: Source, part: str, forms: Sequence[Sequence[str]]) -> Table | None:
+def read_part(config: DataSection, part: str, forms: Sequence[Sequence[str]]) -> Table | None:
     """The table of "train", "validation" or "test" with the columns of one of `forms`; None where there is none."""
     if not config.train:
         raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=chats.jsonl")
@@ -127,36 +127,10 @@ def read_part(config: Source, part: str, forms: Sequence[Sequence[str]]) -> Tabl
     if not name:
         return None
     count = config.count if part == "train" else config.held_out if name.startswith("builtin:") else 0
-    found = first_columns(name, part)
-    form = next((each for each in forms if set(each) <= set(found)), None)
-    if form is None:
-        wanted = "; ".join(" and ".join(each) for each in forms)
-        raise fault(name, f"it has {listed(found) or 'nothing'}, but a row needs one of: {wanted}")
-    return read_table(
-        name,
-        columns=list(form),
-        text=[],
-        split=part,
-        seed=config.seed,
-        count=count or None,
-        drop_empty=config.drop_empty,
-    )
+    return read_form(name, forms=forms, split=part, seed=config.seed, count=count or None, drop_empty=config.drop_empty)
 
 
-def first_columns(name: str, split: str) -> list[str]:
-    """The columns of a source's first row; of lines of JSON the others may have more."""
-    if name.removesuffix(".gz").endswith((".jsonl", ".ndjson")) and "*" not in name:
-        line = next((line for line in read_text(name).split("\n") if line.strip()), "")
-        try:
-            row = json.loads(line or "{}")
-        except ValueError:
-            row = {}
-        if isinstance(row, dict) and row:
-            return list(row)
-    return list(read_table(name, split=split, count=1).columns)
-
-
-def tuple_of(config: Source, convert: Callable[[Table, bool], Table]) -> tuple[Table, Table]:
+def tuple_of(config: DataSection, convert: Callable[[Table, bool], Table]) -> tuple[Table, Table]:
     """Training and validation rows, converted; without validation every k-th training row is set aside."""
     train, validation = config.read("train"), config.read("validation")
     assert train is not None
@@ -230,7 +204,9 @@ class Talks:
     `counted` where an assistant says the token: only these are learned. Raises DataError where there is none.
     """
 
-    def __init__(self, table: Table, encoder: Encoder, *, length: int, last_only: bool, drop_long: bool) -> None:
+    def __init__(
+        self, table: Table, encoder: ConversationEncoder, *, length: int, last_only: bool, drop_long: bool
+    ) -> None:
         self.table, self.dropped = table, {"with an empty answer (data.drop_empty)": table.dropped}
         self.rows: list[int] = []
         """The row in the table of each conversation."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from formers.data.files import READERS, ending, fault, held, listed, located, quoted, read_text
+from formers.data.files import READERS, ending, fault, held, listed, located, matching, quoted, read_text
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
 
@@ -64,8 +64,8 @@ def read_documents(
     if not texts:
         raise fault(source, "there is no text in it")
     if not marked:
-        known = ", ".join(SEPARATORS)
-        raise fault(source, f"the mark data.separator = {quoted(separator)} is nowhere in it; known words: {known}")
+        mark = f"the mark data.separator = {quoted(separator)}"
+        raise fault(source, f"{mark} is nowhere in it; known words: {', '.join(SEPARATORS)}")
     table = Table(source, {column: texts}, lines=lines, dropped=empty, files=owners if len(files) > 1 else None)
     return table if count is None or count >= len(table) else table.select(range(count))
 
@@ -81,26 +81,26 @@ def text_files(source: str, split: str) -> list[str] | None:
         return None if ending(source) in TABLES else [source]
     if not glob.has_magic(source):
         return None
-    found = sorted(part for part in glob.glob(str(path), recursive=True) if os.path.isfile(part))
-    tables = [file for file in found if ending(file) in TABLES]
-    if tables and len(tables) < len(found):
-        other = next(file for file in found if file not in tables)
+    files = matching(path)
+    tables = [file for file in files if ending(file) in TABLES]
+    if tables and len(tables) < len(files):
+        other = next(file for file in files if file not in tables)
         raise fault(source, f"{tables[0]} is a table and {other} is plain text: name them one by one")
-    return None if tables or not found else found
+    return None if tables or not files else files
 
 
 def _in_folder(source: str, folder: Path, split: str) -> list[str] | None:
     if any(re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", name) for name in held(source, folder)):
         return None
-    found = sorted(str(path) for path in folder.rglob("*") if re.search(r"\.txt(\.gz)?$", path.name) and path.is_file())
-    if not found:
+    files = sorted(str(path) for path in folder.rglob("*") if re.search(r"\.txt(\.gz)?$", path.name) and path.is_file())
+    if not files:
         names = listed(held(source, folder)) or "nothing"
         raise fault(source, f"a folder without .txt files and without {split}*.parquet; it holds {names}")
-    if any(Path(file).name.startswith("train") for file in found):
-        found = [file for file in found if Path(file).name.startswith(split)]
-        if not found:
+    if any(Path(file).name.startswith("train") for file in files):
+        files = [file for file in files if Path(file).name.startswith(split)]
+        if not files:
             raise fault(source, f"the folder has files named train*.txt, but none named {split}*.txt")
-    return found
+    return files
 
 
 def split_text(text: str, separator: str) -> Iterator[tuple[int, str]]:
@@ -111,10 +111,7 @@ def split_text(text: str, separator: str) -> Iterator[tuple[int, str]]:
         return
     pattern = {"blank": BLANK, "line": "\n"}.get(separator, re.escape(separator))
     start, line = 0, 1
-    for stop, following in [
-        *((found.start(), found.end()) for found in re.finditer(pattern, text)),
-        (len(text), len(text)),
-    ]:
+    for stop, following in [*(mark.span() for mark in re.finditer(pattern, text)), (len(text), len(text))]:
         document = text[start:stop]
         if document.strip():
             inner = document.lstrip("\n")

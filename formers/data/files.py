@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import glob
 import gzip
 import importlib
 import io
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from formers.data.class_names import ClassNames, stored_class_names
 from formers.errors import DataError, nearest
 
 Lines = list[int] | None
@@ -23,10 +25,11 @@ COMPRESSED = ".gz"
 
 
 class Columns(NamedTuple):
-    """Columns of equal length, and for text formats the 1-based line that each row begins on."""
+    """Columns of equal length; for text formats the 1-based line that each row begins on; names of class numbers."""
 
     values: dict[str, list]
     lines: Lines = None
+    names: ClassNames | None = None
 
 
 def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
@@ -36,12 +39,13 @@ def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
         raise missing(name, path)
     if path.is_dir():
         raise fault(name, "is a folder, expected a file")
-    found = ending(name)
-    if found not in READERS:
-        got = f"unknown ending {quoted(found)}" if found else "the name has no ending"
-        known = ", ".join(sorted(READERS))
-        raise fault(name, f"{got}, expected one of {known} (or of a text form, .gz); convert or rename it")
-    return READERS[found](name, list(wanted) if wanted is not None else None)
+    suffix = ending(name)
+    if suffix not in READERS:
+        got = f"unknown ending {quoted(suffix)}" if suffix else "the name has no ending"
+        raise fault(
+            name, f"{got}, expected one of {', '.join(sorted(READERS))} (or of a text form, .gz); convert or rename it"
+        )
+    return READERS[suffix](name, list(wanted) if wanted is not None else None)
 
 
 def located(name: str) -> Path:
@@ -80,6 +84,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def matching(pattern: Path) -> list[str]:
+    """The files that match a pattern, sorted."""
+    return sorted(path for path in glob.glob(str(pattern), recursive=True) if os.path.isfile(path))
+
+
 def held(name: str, folder: Path) -> list[str]:
     """The names in a folder, sorted."""
     try:
@@ -105,10 +114,10 @@ def missing(name: str, path: Path) -> DataError:
     return fault(name, f"{step}; the folder {folder} does and {what}")
 
 
-def no_column(where: str, column: str, known: Sequence[str], word: str = "column") -> DataError:
+def no_column(where: str, column: str, columns: Sequence[str], word: str = "column") -> DataError:
     """A wanted column that is not there: those that are, and the nearest."""
-    close = nearest(column, known) if difflib.get_close_matches(column, known, n=1) else ""
-    return fault(where, f"no {word} {quoted(column)}; the {word}s are {listed(known) or 'none'}{close}")
+    close = nearest(column, columns) if difflib.get_close_matches(column, columns, n=1) else ""
+    return fault(where, f"no {word} {quoted(column)}; the {word}s are {listed(columns) or 'none'}{close}")
 
 
 def optional(module: str, extra: str, what: str) -> ModuleType:
@@ -351,23 +360,23 @@ def _read_parquet(name: str, wanted: list[str] | None) -> Columns:
     arrow = importlib.import_module("pyarrow")
     try:
         with parquet.ParquetFile(located(name)) as file:
-            known = list(file.schema_arrow.names)
-            values = file.read(columns=pick(name, known, wanted)).to_pydict()
+            values = file.read(columns=pick(name, file.schema_arrow.names, wanted)).to_pydict()
+            names = stored_class_names(file.schema_arrow.metadata)
     except PermissionError:
         raise fault(name, "no permission to read it; allow it with: chmod u+r") from None
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(name, f"broken Parquet file ({error}); copy or write it again") from None
-    return flatten(name, values, wanted)
+    return flatten(name, values, wanted)._replace(names=names)
 
 
-def pick(name: str, known: Sequence[str], wanted: Sequence[str] | None) -> list[str] | None:
+def pick(name: str, columns: Sequence[str], wanted: Sequence[str] | None) -> list[str] | None:
     """The columns to load: the wanted ones, and `translation` (WMT layout) for those not at the top."""
     if wanted is None:
         return None
-    top = [column for column in wanted if column in known]
-    lost = [column for column in wanted if column not in known]
-    if lost and "translation" not in known:
-        raise no_column(name, lost[0], known)
+    top = [column for column in wanted if column in columns]
+    lost = [column for column in wanted if column not in columns]
+    if lost and "translation" not in columns:
+        raise no_column(name, lost[0], columns)
     return top + ["translation"] * (bool(lost) and "translation" not in top)
 
 

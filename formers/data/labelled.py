@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from formers.data.batching import Ragged, bucket, pad
+from formers.data.batching import Buckets, Ragged, pad
 from formers.data.labels import Labels
 from formers.data.report import DataReport, LengthReport
 from formers.data.sources import Table, read_table
@@ -119,6 +119,14 @@ class LabelledBatches:
         self.table, self.reader, self.config, self.labels = table, reader, config, labels
         self.answers = labels.answers(table, config.label, config.separator)
         self.tokens, self.kinds, self.cut = read_rows(reader, *config.texts(table))
+        texts = table.columns[config.text]
+        order = Buckets(
+            self.tokens.lengths,
+            config.tokens_per_batch,
+            seed=config.seed,
+            where=lambda row: table.where(row, texts[row]),
+        )
+        self.epoch, self.describe = order.epoch, order.describe
         unknown = reader.tokenizer.unk
         share = 0.0 if unknown is None else float((self.tokens.flat == unknown).mean())
         what = "the longer text of a pair first" if config.second else "at the end"
@@ -132,21 +140,11 @@ class LabelledBatches:
             ],
         )
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch."""
-        return bucket(self.tokens.lengths[:, None], self.config.tokens_per_batch, seed=self.config.seed, epoch=epoch)
-
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> LabelledBatch:
         """The tensors of these rows."""
         tokens, keep = pad([self.tokens[i] for i in rows], self.reader.pad)
         kinds = None if self.kinds is None else pad([self.kinds[i] for i in rows], 0)[0]
         return LabelledBatch(Inputs(tokens, kinds, keep), from_numpy(self.answers[np.asarray(rows)]))
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        """The first of these rows with its text, and how many more."""
-        first = int(rows[0])
-        text = self.table.columns[self.config.text][first]
-        return f'{self.table.where(first)} ("{text[:60]}") and {len(rows) - 1} more'
 
 
 def read_rows(reader: Reader, texts: list[str], seconds: list[str] | None) -> tuple[Ragged, Ragged | None, int]:

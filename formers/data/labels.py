@@ -16,14 +16,14 @@ from formers.data.files import ending, fault, listed, located, quoted
 from formers.data.sources import Table
 from formers.errors import DataError
 
-Kind = Literal["one", "several", "number"]
+LabelKind = Literal["one", "several", "number"]
 
 
 @dataclass(frozen=True)
 class Labels:
     """What can be said of a text: one of the names, any number of them, or a number (which has one name)."""
 
-    kind: Kind
+    kind: LabelKind
     names: tuple[str, ...]
 
     def answers(self, table: Table, column: str, separator: str = "") -> NDArray[Any]:
@@ -72,7 +72,7 @@ def learn_labels(
     """The labels of a training table. known: those of the model to begin with, whose order is kept if they are these.
 
     kind auto: lists are "several"; numbers with a fraction "number"; all else "one" of the classes. Whole numbers are
-    named by the file (the key `labels` of a Parquet schema), else by `known`, else by themselves.
+    named by the file (`file_names`), else by `known`, else by themselves.
     Raises DataError: one class only, mixed values.
     """
     chosen = guess(table, column) if kind == "auto" else kind
@@ -81,10 +81,10 @@ def learn_labels(
         if (answers == answers[0]).all():
             raise fault(table.name, f"all {len(table):,} rows have the {column} {answers[0]:g}: nothing can be learned")
         return Labels("number", tuple(known) if len(known) == 1 else (column,))
-    several: Kind = "several" if chosen == "several" else "one"
+    several: LabelKind = "several" if chosen == "several" else "one"
     values = [value for _, value in flat(table, column, several, separator)]
     whole = [integer(value) for value in values] if all(type(value) is int for value in values) else []
-    named = file_names(table) if whole else ()
+    named = file_names(table, column) if whole else ()
     names = list(named) or names_of(values)
     if set(names) == set(known) or (whole and not named and fits(values, known)):
         names = list(known)
@@ -111,7 +111,7 @@ def fits(values: Sequence[int], known: Sequence[str]) -> bool:
     )
 
 
-def guess(table: Table, column: str) -> Kind:
+def guess(table: Table, column: str) -> LabelKind:
     """What the values of a column look like."""
     values = table.columns[column]
     if any(isinstance(value, list | tuple) for value in values):
@@ -124,7 +124,7 @@ def guess(table: Table, column: str) -> Kind:
     return "one"
 
 
-def flat(table: Table, column: str, kind: Kind, separator: str) -> Iterator[tuple[int, Any]]:
+def flat(table: Table, column: str, kind: LabelKind, separator: str) -> Iterator[tuple[int, Any]]:
     """(row, label) of every label; of several, a row has as many as it has. Refuses values of another kind."""
     values = table.columns[column]
     first = next((type(value) for value in values if not isinstance(value, list | tuple)), None)
@@ -186,8 +186,13 @@ def names_of(values: Sequence[Any]) -> list[str]:
     return sorted(names, key=lambda name: (int(name), name)) if digits else sorted(names)
 
 
-def file_names(table: Table) -> tuple[str, ...]:
-    """The names of numbered classes that a Parquet file carries; none where it carries none."""
+def file_names(table: Table, column: str) -> tuple[str, ...]:
+    """The names of numbered classes that a source carries; none where it carries none.
+
+    Those of the column, as `datasets` writes them, else those of the key "labels" in the schema of a Parquet file.
+    """
+    if column in table.names:
+        return table.names[column]
     name = table.files[0] if table.files else table.name
     if ending(name) != ".parquet" or not located(name).is_file():
         return ()

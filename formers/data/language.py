@@ -107,7 +107,7 @@ class TextData:
         return cut(train, self.column, self.held_out) if validation is None else (train, validation)
 
 
-class Encodes(Protocol):
+class PlainTokenizer(Protocol):
     """What is needed of a tokenizer."""
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]: ...
@@ -134,7 +134,7 @@ class Corpus:
 
     counted: NDArray[np.bool_] | None = None
 
-    def __init__(self, table: Table, column: str, tokenizer: Encodes, *, start: int, end: int) -> None:
+    def __init__(self, table: Table, column: str, tokenizer: PlainTokenizer, *, start: int, end: int) -> None:
         self.table = table
         texts: list[str] = table.columns[column]
         self.characters = sum(map(len, texts))
@@ -336,7 +336,7 @@ def report_on(corpus: Corpus, rows: Packed | Stream, column: str, unknown: int |
     )
 
 
-def _encoded(texts: Sequence[str], tokenizer: Encodes) -> Iterator[tuple[int, list[int]]]:
+def _encoded(texts: Sequence[str], tokenizer: PlainTokenizer) -> Iterator[tuple[int, list[int]]]:
     """(row, ids) of every text or part of a long one, in order, encoded about ten long parts at a time."""
     waiting: list[tuple[int, str]] = []
     size = 0
@@ -350,7 +350,7 @@ def _encoded(texts: Sequence[str], tokenizer: Encodes) -> Iterator[tuple[int, li
     yield from _encode(waiting, tokenizer)
 
 
-def _encode(parts: list[tuple[int, str]], tokenizer: Encodes) -> Iterator[tuple[int, list[int]]]:
+def _encode(parts: list[tuple[int, str]], tokenizer: PlainTokenizer) -> Iterator[tuple[int, list[int]]]:
     return zip([row for row, _ in parts], tokenizer.encode_plain([part for _, part in parts]), strict=True)
 
 

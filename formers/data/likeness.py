@@ -129,6 +129,8 @@ class LikenessData:
             count=count or None,
             drop_empty=self.drop_empty,
         )
+        if self.rows == "labelled":
+            table.columns[self.label] = table.named(self.label)
         return check_groups(table, self.group, self.drop_empty) if self.rows == "groups" else table
 
     def tables(self) -> tuple[Table, Table | None, Table | None]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.batching import Ragged, bucket, pad
-from formers.data.conversations import Encoder, check_least, read_part, tuple_of
+from formers.data.conversations import ConversationEncoder, check_least, read_part, tuple_of
 from formers.data.files import quoted
 from formers.data.report import DataReport, LengthReport
 from formers.data.sources import Table
@@ -130,7 +130,9 @@ class ChoiceBatch:
 class Choices:
     """The batches of a table of preferences, and the report on it. `reference`, (rows, 2), is added once known."""
 
-    def __init__(self, table: Table, encoder: Encoder, config: PreferenceData, *, length: int, filler: int) -> None:
+    def __init__(
+        self, table: Table, encoder: ConversationEncoder, config: PreferenceData, *, length: int, filler: int
+    ) -> None:
         self.table, self.config, self.filler = table, config, filler
         self.reference: NDArray[np.float32] | None = None
         limit = config.length or length

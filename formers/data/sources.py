@@ -7,18 +7,22 @@ import importlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from formers.data.class_names import ClassNames, class_names
 from formers.data.files import (
+    Columns,
     ending,
     fault,
     flatten,
     held,
     listed,
     located,
+    matching,
     missing,
     optional,
     pick,
@@ -62,18 +66,33 @@ class Table:
     dropped: int = 0  # how many empty rows were left out (drop_empty)
     rows: list[int] | None = None  # for other formats: the 1-based row number, where it is not index + 1
     files: list[str] | None = None  # the file of each row, where a pattern or a folder names several
+    names: ClassNames = field(default_factory=dict)  # column -> the names of its numbered classes
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
-    def where(self, row: int) -> str:
-        """Where a row (counted from 0) came from: `train.tsv, line 17`, `train.parquet, row 17` (from 1)."""
+    def where(self, row: int, text: str = "") -> str:
+        """Where a row (counted from 0) came from: `train.tsv, line 17`, `train.parquet, row 17` (from 1).
+
+        text: quoted behind it, cut when long.
+        """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         name = self.name if self.files is None else self.files[row]
-        if self.lines is not None:
-            return f"{name}, line {self.lines[row]}"
-        return f"{name}, row {row + 1 if self.rows is None else self.rows[row]}"
+        number = row + 1 if self.rows is None else self.rows[row]
+        place = f"row {number}" if self.lines is None else f"line {self.lines[row]}"
+        return f"{name}, {place}" + (f' ("{text[:60]}")' if text else "")
+
+    def named(self, column: str) -> list:
+        """The values of a column; numbers of classes, in lists too, as their names where the source carries these."""
+        names = self.names.get(column, ())
+
+        def name(value: Any) -> Any:
+            if isinstance(value, list):
+                return [name(part) for part in value]
+            return names[value] if type(value) is int and 0 <= value < len(names) else value
+
+        return [name(value) for value in self.columns[column]]
 
     def select(self, rows: Sequence[int]) -> Table:
         """These rows, in this order; each still knows where it came from."""
@@ -163,8 +182,7 @@ def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None,
         raise fault(name, f"columns must be one or more different names, got {listed(columns) or 'none'}")
     stray = next((column for column in text or () if column not in (columns or ())), None)
     if stray is not None:
-        known = listed(columns or ()) or "none"
-        raise fault(name, f"the text column {quoted(stray)} is not among the columns {known}")
+        raise fault(name, f"the text column {quoted(stray)} is not among the columns {listed(columns or ()) or 'none'}")
     if count is not None and count < 1:
         raise fault(name, f"count ({count}) must be 1 or more")
 
@@ -179,27 +197,31 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
         return _shards(name, _of_split(name, path, split), columns)
     if not os.path.exists(path):
         if joined and "," in name:
-            return Table(name, *read_parallel([part.strip() for part in name.split(",")], columns))
+            return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
         if glob.has_magic(name):
-            found = sorted(part for part in glob.glob(str(path), recursive=True) if os.path.isfile(part))
-            if not found:
+            files = matching(path)
+            if not files:
                 raise fault(name, "no file matches this pattern")
-            return _shards(name, found, columns)
+            return _shards(name, files, columns)
         if name in BUILTIN:
             raise fault(name, f'no such file; did you mean "builtin:{name}"?')
         if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not ending(name) and not os.path.isdir(path.parent):
             raise fault(name, f'no such file; if it is a data set of the hub, write "hf:{name}"')
-    return Table(name, *read_file(name, columns))
+    return _table(name, read_file(name, columns))
+
+
+def _table(name: str, columns: Columns) -> Table:
+    return Table(name, columns.values, columns.lines, names=columns.names or {})
 
 
 def _of_split(name: str, folder: Path, split: str) -> list[str]:
     """The Parquet files of one split in a folder; never all of them, for that would mix the test set in."""
     names = held(name, folder)
-    found = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]
-    if not found:
+    files = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]
+    if not files:
         fix = "name a file, or a pattern such as " + os.path.join(name, "*.parquet")
         raise fault(name, f"a folder without {split}*.parquet; it holds {listed(names) or 'nothing'}; {fix}")
-    return [os.path.join(name, entry) for entry in found]
+    return [os.path.join(name, entry) for entry in files]
 
 
 def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> Table:
@@ -219,6 +241,7 @@ def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> T
         lines=None if first.lines is None else [line for _, part in parts for line in part.lines or ()],
         rows=None if first.lines is not None else [row for size in sizes for row in range(1, size + 1)],
         files=[file for (file, _), size in zip(parts, sizes, strict=True) for _ in range(size)],
+        names=first.names or {},
     )
 
 
@@ -245,13 +268,14 @@ def _hub(name: str, columns: Sequence[str] | None, split: str) -> Table:
     hub = importlib.import_module("huggingface_hub.errors")
     try:
         data = datasets.load_dataset(what, split=split, **options)
-        chosen = pick(name, data.column_names, columns)
-        values = (data if chosen is None else data.select_columns(chosen))[:]
+        loaded = pick(name, data.column_names, columns)
+        values = (data if loaded is None else data.select_columns(loaded))[:]
     # the library's own faults, a wrong split or config, a set that is a script, a broken file, no network
     except (datasets.exceptions.DatasetsError, hub.HTTPError, OSError, ValueError, RuntimeError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise fault(name, f"cannot load split {quoted(split)}: {error}{cause}") from error
-    return Table(name, *flatten(name, values, list(columns) if columns is not None else None))
+    flat = flatten(name, values, list(columns) if columns is not None else None)
+    return _table(name, flat._replace(names=class_names(data.features.to_dict())))
 
 
 def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, count: int | None) -> Table:
@@ -259,15 +283,15 @@ def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, co
     key = name.removeprefix("builtin:")
     if key not in BUILTIN:
         raise fault(name, f"no built-in data {quoted(key)}{nearest(key, BUILTIN)}")
-    made = BUILTIN[key]
-    header: Sequence[str] = made.columns
+    builtin = BUILTIN[key]
+    header: Sequence[str] = builtin.columns
     if columns is not None and not set(columns) <= set(header):
         if len(columns) != len(header) or set(columns) & set(header):
             raise fault(name, f"the columns are {listed(header)}, but {listed(columns)} are wanted")
         header = columns
-    module, _, function = made.place.partition(":")
-    make = getattr(importlib.import_module(module), function)
-    rows = make(split, made.count if count is None else count, seed)
+    module, _, function = builtin.place.partition(":")
+    generate = getattr(importlib.import_module(module), function)
+    rows = generate(split, builtin.count if count is None else count, seed)
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(header)})
 
 

@@ -86,6 +86,7 @@ class TaggedData:
     def checked(self, table: Table) -> Table:
         """The table with lists of words and of as many tags in every row. Raises DataError for the first other row."""
         empty = []
+        table.columns[self.tags] = table.named(self.tags)
         for row, (words, tags) in enumerate(zip(table.columns[self.tokens], table.columns[self.tags], strict=True)):
             for column, values in ((self.tokens, words), (self.tags, tags)):
                 stray = None if isinstance(values, list) else values

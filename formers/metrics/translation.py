@@ -8,7 +8,7 @@ from formers.errors import ConfigError
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Corpus BLEU (13a, cased), chrF and exact match in percent, and the sacrebleu signature of the first two."""
+    """Corpus BLEU (13a, cased), chrF, the share of exact matches, and the sacrebleu signature of the first two."""
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:
@@ -18,5 +18,5 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
         scores[name] = metric.corpus_score(list(hypotheses), [list(references)]).score
         signatures[name] = str(metric.get_signature())
     same = sum(h == r for h, r in zip(hypotheses, references, strict=True))
-    scores["exact_match"] = 100 * same / max(1, len(references))
+    scores["exact_match"] = same / max(1, len(references))
     return scores, signatures

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from formers.errors import CheckpointError
-from formers.pretrained.fields import Fields, Native
-from formers.pretrained.mapping import Loaded, as_rules, to_ours, to_theirs
+from formers.pretrained.config_map import ConfigMap, Native
+from formers.pretrained.mapping import as_rules, to_ours, to_theirs
 
 RANDOM = {
     torch.Tensor.uniform_,
@@ -38,7 +38,7 @@ class Family:
     model_type: str
     """The value of "model_type" in config.json."""
     model: type[nn.Module]
-    config: Fields | Native
+    config: ConfigMap | Native
     weights: Sequence[Any] | Callable[[Any], Sequence[Any]]
     """The table, or a function of our config that gives it."""
     prefixes: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Family:
         except ValueError as fault:  # sizes that do not go together
             raise CheckpointError(f"config.json of {what}: {fault}") from fault
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        loaded: Loaded = to_ours(tensors, self.table(config), shapes, prefixes=self.prefixes, what=what)
+        loaded = to_ours(tensors, self.table(config), shapes, prefixes=self.prefixes, what=what)
         state = {
             name: tensor.to(dtype or torch.float32) if tensor.is_floating_point() else tensor
             for name, tensor in loaded.state.items()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import shutil
 import struct
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json, replaced_folder, write_file
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
@@ -40,6 +38,7 @@ OWNED = (
     "source.spm",
     "target.spm",
     "spiece.model",
+    "formers.json",
 )
 
 # what an unpickler stumbles into, depending on the byte where a file is broken
@@ -54,28 +53,13 @@ BROKEN_PICKLE = (
     struct.error,
 )
 
-Content = bytes | Callable[[Path], None]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError when the file is missing, unreadable or something else."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}; it is not a model folder") from None
-    except OSError as fault:
-        raise CheckpointError(f"cannot read {path}: {fault.strerror}") from fault
-    except ValueError as fault:
-        raise CheckpointError(f"{path} is not valid JSON ({fault}); get the file again") from fault
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}, not an object")
-    return value
-
 
 def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and generation_config.json (empty when absent)."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+    if not (folder / CONFIG).exists():
+        raise CheckpointError(f"{folder} has no {CONFIG}; it is not a model folder")
     generation = folder / GENERATION
     return read_json(folder / CONFIG), read_json(generation) if generation.exists() else {}
 
@@ -101,11 +85,27 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / BIN)
 
 
-def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of all shards; the index must name exactly what they hold."""
+def weight_names(folder: Path) -> Iterator[str]:
+    """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
+    if (folder / INDEX).exists():
+        yield from shard_places(folder, INDEX)
+    elif (folder / WEIGHTS).exists():
+        yield from safetensors_names(folder / WEIGHTS)
+    else:
+        yield from read_weights(folder)
+
+
+def shard_places(folder: Path, index: str) -> dict[str, str]:
+    """The names of the tensors of all shards, and the file of each."""
     places = read_json(folder / index).get("weight_map")
     if not isinstance(places, dict):
         raise CheckpointError(f"{folder / index} has no weight_map")
+    return places
+
+
+def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all shards; the index must name exactly what they hold."""
+    places = shard_places(folder, index)
     shards = sorted(set(places.values()))
     if strange := [name for name in shards if Path(name).name != name]:
         raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
@@ -124,8 +124,20 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
-    try:
+    with safetensors_faults(path):
         return load_file(path)
+
+
+def safetensors_names(path: Path) -> list[str]:
+    """The names of the tensors of one file, from its header. Raises what `read_safetensors` raises."""
+    with safetensors_faults(path), safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+@contextmanager
+def safetensors_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
     except SafetensorError as fault:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
@@ -149,16 +161,15 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def as_json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
-
-
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     """A writer of these tensors, for `write_folder`."""
 
     def write(path: Path) -> None:
         plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
-        save_file(plain, path, {"format": "pt"})
+        try:
+            save_file(plain, path, {"format": "pt"})
+        except SafetensorError as fault:  # its writer reports a full disk this way
+            raise OSError(str(fault)) from fault
 
     return write
 
@@ -196,70 +207,10 @@ def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:
     path = Path(path).expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"cannot write the folder {path}: a file of that name exists")
-    fresh: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
-        for name, content in files.items():
-            write_file(fresh / name, content)
-        flush(fresh)
-        fresh.chmod(0o777 & ~umask())
-        swap(fresh, path, files)
-        flush(path.parent)
+        with replaced_folder(path, lambda name: not any(fnmatch(name, owned) for owned in OWNED)) as fresh:
+            for name, content in files.items():
+                write_file(fresh / name, content)
     except OSError as fault:
         raise CheckpointError(f"cannot write {path}: {fault.strerror or fault}") from fault
-    except SafetensorError as fault:  # its writer reports a full disk this way
-        raise CheckpointError(f"cannot write {path}: {fault}") from fault
-    finally:
-        if fresh is not None:
-            shutil.rmtree(fresh, ignore_errors=True)
     return path
-
-
-def write_file(path: Path, content: Content) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-    flush(path)
-
-
-def swap(fresh: Path, path: Path, files: Mapping[str, Content]) -> None:
-    """Put `fresh` where `path` is, and the files of `path` that a save does not own into it."""
-    if not path.exists():
-        fresh.rename(path)
-        return
-    kept = [
-        entry.name
-        for entry in path.iterdir()
-        if entry.name not in files and not any(fnmatch(entry.name, owned) for owned in OWNED)
-    ]
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-    path.rename(old / "folder")
-    try:
-        fresh.rename(path)
-    except OSError:
-        (old / "folder").rename(path)
-        old.rmdir()
-        raise
-    for name in kept:
-        if not (path / name).exists():
-            (old / "folder" / name).rename(path / name)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Make sure that a file, or the names in a folder, are on the disk and not only in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def umask() -> int:
-    """The mask of new files; reading it means setting it, for an instant."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

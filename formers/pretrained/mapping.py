@@ -163,7 +163,9 @@ MISSING, EXTRA, BROKEN = "missing", "not known to this model", "NaN or infinity 
 
 
 @dataclass(frozen=True)
-class Loaded:
+class MappedState:
+    """Tensors under our names."""
+
     state: dict[str, Tensor]
     prefix: str
     """The declared prefix change that was needed: "+model." put before names, "-bert." taken off, "" none."""
@@ -176,7 +178,7 @@ def to_ours(
     *,
     prefixes: Sequence[str] = (),
     what: str = "the checkpoint",
-) -> Loaded:
+) -> MappedState:
     """Their tensors under our names; `shapes` are those of our model, and then nothing may be missing.
 
     Raises one CheckpointError for all faults: unknown, ambiguous, missing or broken weights, shapes, unequal ties.
@@ -210,7 +212,7 @@ def to_ours(
     if shapes is not None:
         compare(state, shapes, found, rules, faults)
     faults.refuse(what)
-    return Loaded(state, prefix)
+    return MappedState(state, prefix)
 
 
 def compare(

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from formers.errors import CheckpointError, nearest
+from formers.files import Content, as_json, read_json
 from formers.models.sentence import Dense, Normalise, SentenceHead
-from formers.pretrained.files import CONFIG, Content, as_json, as_safetensors, read_json, read_weights
+from formers.pretrained.files import CONFIG, as_safetensors, read_weights
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Where the encoder's length is: the last of these names are of 2019 and 2020.

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from formers.adapters.config import AdapterConfig, adapt
+from formers.files import Content, as_json
 from formers.models.heads import HEADS
-from formers.pretrained.adapter_heads import head_parts
-from formers.pretrained.adapters import family_of, layout, model_class, save_adapter
-from formers.pretrained.files import GENERATION, Content, as_json
+from formers.pretrained.files import GENERATION
+from formers.pretrained.load import model_class
+from formers.pretrained.peft.adapters import family_of, layout, save_adapter
+from formers.pretrained.peft.heads import head_parts
 from formers.systems.embedding_tasks import EmbeddingTask
 from formers.systems.instruct import InstructTask
 from formers.systems.language_tasks import LanguageTask

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from formers.data.passages import passage_places
 from formers.errors import ConfigError, DataError
 from formers.models.heads import SpanFinder
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.pieces import of_pieces
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer

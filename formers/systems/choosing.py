@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from formers.blocks.weight import packed
+from formers.blocks.mode import inference
 from formers.data.batching import chunks
 from formers.errors import CheckpointError, ConfigError, DataError
+from formers.kernels.weight import packed
 from formers.models.heads import MultipleChoice
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -79,15 +81,12 @@ class Chooser:
             return []
         encodings = self.reader.read([first for first, _ in pairs], [second for _, second in pairs], offsets=False)
         scores = torch.zeros(len(encodings))
-        was_training = self.model.training
-        self.model.eval()
-        with torch.no_grad(), packed(self.model):
+        with inference(self.model), torch.no_grad(), packed(self.model):
             for rows in chunks([len(encoding.ids) for encoding in encodings], tokens_per_batch):
                 inputs = self.reader.batch([encodings[i] for i in rows]).to(self.device)
-                segments, keep = (None if each is None else each[:, None] for each in (inputs.segments, inputs.keep))
-                said = self.model(inputs.tokens[:, None], segments=segments, keep=keep)
-                scores[torch.from_numpy(rows)] = said[:, 0].float().cpu()
-        self.model.train(was_training)
+                segments, keep = (None if part is None else part[:, None] for part in (inputs.segments, inputs.keep))
+                logits = self.model(inputs.tokens[:, None], segments=segments, keep=keep)
+                scores[torch.from_numpy(rows)] = logits[:, 0].float().cpu()
         counts = [len(choices) for _, choices in questions]
         cut = [bool(encoding.overflowing) for encoding in encodings]
         found, start = [], 0

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.blocks.weight import packed
 from formers.data.batching import chunks
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.kernels.weight import packed
 from formers.models.heads import SequenceClassifier
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 

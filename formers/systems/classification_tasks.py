@@ -18,7 +18,7 @@ from torch import Tensor
 from formers.blocks.pooling import Pooling
 from formers.data.batching import chunks
 from formers.data.labelled import LabelledBatch, LabelledBatches, LabelledData
-from formers.data.labels import Kind, Labels, learn_labels
+from formers.data.labels import LabelKind, Labels, learn_labels
 from formers.data.sources import Table
 from formers.errors import ConfigError, nearest
 from formers.metrics.classification import accuracy, f1, matthews
@@ -29,7 +29,7 @@ from formers.systems.encoders import Begun, begin, freeze
 from formers.systems.report import memory_line, parameters_of
 from formers.training.task import Loss
 
-KINDS = ("auto", *get_args(Kind))
+KINDS = ("auto", *get_args(LabelKind))
 WEIGHTS = ("none", "balanced")
 
 

@@ -21,10 +21,10 @@ from formers.data.batching import pad
 from formers.data.likeness import Likeness, LikenessBatch, LikenessData, classes_of
 from formers.data.sources import Table
 from formers.errors import ConfigError
+from formers.files import Content
 from formers.metrics.correlation import pearson, spearman
 from formers.models.encoder import Encoder
 from formers.models.sentence import Normalise, SentenceHead
-from formers.pretrained.files import Content
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings, read_modules, read_sentence_folder, sentence_files
 from formers.systems.embedding import OBJECTIVES, TOGETHER, EmbeddingConfig, objective

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from formers.errors import ConfigError
-from formers.models.encoder import Encoder, EncoderSizes
+from formers.models.encoder import Encoder
 from formers.models.heads import body
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
+from formers.systems.sizes import EncoderSizes
+from formers.text.open import load_tokenizer
 from formers.text.reader import Reader
-from formers.text.tokenizer import Tokenizer, load_tokenizer
+from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
 
 # The dense layer in front of a label, by the model_type (or form): where it is not BERT's.

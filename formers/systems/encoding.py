@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.blocks.weight import packed
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.kernels.weight import packed
 from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.pretrained.sentence_folder import SIMILARITIES, SentenceSettings, read_sentence_folder, sentence_files
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer

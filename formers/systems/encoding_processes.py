@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.blocks.weight import Int8, Weight, matrices, quantise
 from formers.errors import ConfigError
+from formers.kernels.matrix import Int8
+from formers.kernels.weight import Weight, matrices, quantise
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.sentence import SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings

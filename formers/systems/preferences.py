@@ -24,11 +24,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from formers.blocks.mode import inference
 from formers.data.conversations import check_least, texts_of
 from formers.data.preferences import SIDES, ChoiceBatch, Choices
+from formers.decoding.log_probabilities import token_log_probabilities
 from formers.errors import ConfigError
+from formers.files import replace_file
 from formers.models.causal import CausalLM
 from formers.systems.instruct import answers, obtain_model, size_lines, spoken
 from formers.systems.language import LanguageModel
@@ -36,7 +38,6 @@ from formers.systems.language_tasks import row_length
 from formers.text.chat import ChatEncoder, Message
 from formers.training.task import Loss
 
-PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
 REFERENCE = "reference.npz"
 
 
@@ -133,21 +134,8 @@ def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
     counted = batch.counted.to(device)
     x = model.features(batch.tokens.to(device))[counted]
     labels, row = batch.labels.to(device)[counted], counted.nonzero()[:, 0]
-    size = max(1, PIECE // model.config.vocab)
-    pieces = zip(x.split(size), labels.split(size), strict=True)
-    # recomputed in the backward pass, or the logits of all pieces would be kept for it
-    found = [
-        checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
-        if torch.is_grad_enabled()
-        else log_probabilities(some, model.head_weight, goal)
-        for some, goal in pieces
-    ]
-    return torch.zeros(len(counted), device=device).index_add(0, row, torch.cat(found))
-
-
-def log_probabilities(x: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """log softmax(x head^T) at the labels, fp32: (tokens, dim), (vocab, dim), (tokens,) -> (tokens,)."""
-    return -F.cross_entropy(F.linear(x, head).float(), labels, reduction="none")
+    scores = token_log_probabilities(model.logits, x, labels, model.config.vocab)
+    return torch.zeros(len(counted), device=device).index_add(0, row, scores)
 
 
 def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:
@@ -167,17 +155,14 @@ def add_reference(model: CausalLM, parts: dict[str, Choices], folder: Path) -> s
     """Give every part the log-probabilities of its answers under `model` as it is now, from the run's folder if they
     were computed before; a line for the report.
     """
-    mark = fingerprint(model, parts)
+    mark = digest_of(model, parts)
     place = folder / REFERENCE
     kept = read_reference(place, mark)
     begun = time.perf_counter()
     if kept is None:
         kept = {name: reference_of(model, choices) for name, choices in parts.items()}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.with_suffix(".part.npz")
         arrays: dict[str, Any] = {**kept, "mark": np.array(mark)}
-        np.savez(fresh, **arrays)
-        fresh.replace(place)
+        replace_file(place, lambda path: np.savez(path, **arrays))
         how = f"computed once in {time.perf_counter() - begun:.1f} s"
     else:
         how = "computed before"
@@ -201,17 +186,15 @@ def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | N
 @torch.no_grad()
 def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
     """(rows, 2): the log-probabilities of the chosen and the rejected answers."""
-    was_training = model.training
-    model.eval()
-    found = np.zeros((len(choices.rows), 2), np.float32)
-    for rows in choices.epoch(0):
-        batch = choices.collate(rows)
-        found[rows] = answer_log_probabilities(model, batch).cpu().numpy().reshape(2, -1).T
-    model.train(was_training)
-    return found
+    reference = np.zeros((len(choices.rows), 2), np.float32)
+    with inference(model):
+        for rows in choices.epoch(0):
+            batch = choices.collate(rows)
+            reference[rows] = answer_log_probabilities(model, batch).cpu().numpy().reshape(2, -1).T
+    return reference
 
 
-def fingerprint(model: CausalLM, parts: dict[str, Choices]) -> str:
+def digest_of(model: CausalLM, parts: dict[str, Choices]) -> str:
     """Says whether model and data are those of before."""
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():

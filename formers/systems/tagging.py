@@ -19,7 +19,8 @@ from formers.data.tagged import TaggedBatch, TaggedBatches, TaggedData
 from formers.errors import ConfigError
 from formers.metrics.spans import is_bio, span_scores, spans
 from formers.models.heads import HeadConfig, TokenClassifier
-from formers.pretrained.load import Loaded, save_model
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
 from formers.systems.encoders import begin
 from formers.systems.pieces import of_pieces
 from formers.systems.report import memory_line, parameters_of

@@ -18,9 +18,10 @@ import tokenizers
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.text.open import read_settings
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.sandbox import CLOSE, OPEN, Refusal, compiled, rendered
-from formers.text.tokenizer import Tokenizer, read_settings
+from formers.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")

@@ -18,7 +18,7 @@ NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # the types of a pie
 UNIGRAM = 1  # of the kinds of models
 
 
-class Piece(NamedTuple):
+class ScoredPiece(NamedTuple):
     text: str
     score: float
     """Its log probability."""
@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class PieceFile:
-    pieces: list[Piece]
+    pieces: list[ScoredPiece]
     """In the order of their ids."""
     unigram: bool
     byte_fallback: bool
@@ -57,14 +57,14 @@ def read_piece_file(path: Path) -> PieceFile:
 
 
 def _parse(data: bytes) -> PieceFile:
-    pieces: list[Piece] = []
+    pieces: list[ScoredPiece] = []
     trainer: dict[int, int | bytes] = {}
     normaliser: dict[int, int | bytes] = {}
     for number, value in _fields(data):
         if number == 1:
             piece = dict(_fields(_bytes(value)))
             [score] = struct.unpack("<f", _bytes(piece.get(2, bytes(4))))
-            pieces.append(Piece(_bytes(piece[1]).decode(), score, _number(piece.get(3, NORMAL))))
+            pieces.append(ScoredPiece(_bytes(piece[1]).decode(), score, _number(piece.get(3, NORMAL))))
         elif number in (2, 3):
             (trainer if number == 2 else normaliser).update(_fields(_bytes(value)))
     return PieceFile(

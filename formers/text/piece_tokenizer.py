@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError, FormersError
-from formers.text.tokenizer import EOS, PAD, UNK, as_json, read_table, share
+from formers.files import as_json, read_json
+from formers.text.tokenizer import EOS, PAD, UNK, share
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -119,7 +120,7 @@ def load_t5(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]
 def read_vocabulary(path: Path) -> dict[str, int]:
     if not path.exists():
         raise CheckpointError(f"{path.parent} lacks {path.name}, which separate_vocabs asks for")
-    vocab = read_table(path)
+    vocab = read_json(path)
     check_specials(vocab, path, (EOS, UNK, PAD))
     return vocab
 

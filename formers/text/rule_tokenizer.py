@@ -12,7 +12,8 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from formers.errors import CheckpointError
-from formers.text.tokenizer import as_json, read_table, share
+from formers.files import as_json, read_json
+from formers.text.tokenizer import share
 
 KINDS = ("pad", "eos", "bos", "unk")
 # What encoders' vocabularies call the token that stands for a hidden word, the first and the separating one.
@@ -125,7 +126,7 @@ def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[s
 
     `<s> A </s></s> B </s>` (BART, RoBERTa), or `[CLS] A [SEP] B [SEP]` (DeBERTa's first version).
     """
-    vocab = read_table(folder / "vocab.json")
+    vocab = read_json(folder / "vocab.json")
     merges = read_merges(folder / "merges.txt", vocab)
     rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
     space = bool(settings.get("add_prefix_space", False))

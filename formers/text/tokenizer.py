@@ -1,13 +1,10 @@
-"""Text <-> ids: one contract over the `tokenizers` and `sentencepiece` libraries, and joint BPE training."""
+"""Text <-> ids: one contract over the `tokenizers` and `sentencepiece` libraries."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from formers.errors import CheckpointError, ConfigError
+from typing import Protocol
 
 EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
 
@@ -52,101 +49,6 @@ class Tokenizer(Protocol):
 
     def save(self, folder: str | Path) -> None:
         """Write `files` into a folder."""
-
-
-def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
-    """The tokenizer of a model folder, None when it has no tokenizer files.
-
-    `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
-    Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
-    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), vocab.json and merges.txt (GPT-2, BART, RoBERTa),
-    vocab.txt (BERT).
-    Raises CheckpointError for a file that is not what its name says.
-    """
-    from formers.text import encoder_tokenizer, piece_tokenizer, rule_tokenizer
-
-    folder = Path(folder)
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    settings = read_settings(folder)
-    if "tokenizer.json" in names:
-        return rule_tokenizer.load(folder, settings, config)
-    if {"source.spm", "target.spm", "vocab.json"} <= names:
-        return piece_tokenizer.load_marian(folder, settings, config)
-    if "spiece.model" in names:
-        albert = config.get("model_type") == "albert" or str(settings.get("tokenizer_class")).startswith("Albert")
-        return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
-    if "spm.model" in names:
-        return encoder_tokenizer.load_deberta(folder, settings, config)
-    if {"vocab.json", "merges.txt"} <= names:
-        return rule_tokenizer.load_byte_level(folder, settings, config)
-    if "vocab.txt" in names:
-        return encoder_tokenizer.load_word_pieces(folder, settings, config)
-    return None
-
-
-def train_bpe(
-    texts: Iterable[str], vocab: int, specials: Sequence[str] = (EOS, UNK, PAD), *, min_count: int = 2
-) -> Tokenizer:
-    """Joint byte-pair encoding of all `texts` (Sennrich et al. 2016); `</s>` ends every encoded text.
-
-    Text is brought to NFC; a space belongs to the word after it; punctuation marks and digits stand alone.
-    The specials take the first ids in the order given; decoders start with `<pad>`, as Marian's do.
-    Deterministic. Raises ConfigError when `vocab` leaves no room or a special is missing.
-    """
-    import tokenizers
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-    from formers.text.rule_tokenizer import RuleTokenizer
-
-    if missing := [name for name in (EOS, UNK, PAD) if name not in specials]:
-        raise ConfigError(f"specials lack {', '.join(missing)}")
-    if vocab <= len(specials):
-        raise ConfigError(f"vocab ({vocab}) must be more than the {len(specials)} special tokens")
-    rules = tokenizers.Tokenizer(models.BPE(unk_token=UNK))
-    rules.normalizer = normalizers.NFC()
-    rules.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Metaspace(),
-            pre_tokenizers.Punctuation("isolated"),
-            pre_tokenizers.Digits(individual_digits=True),
-        ]
-    )
-    rules.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False
-    )
-    rules.train_from_iterator(texts, trainer)
-    ends = [(EOS, specials.index(EOS))]
-    rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=ends)
-    settings = {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
-    return RuleTokenizer(rules, settings, start=specials.index(PAD))
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """special_tokens_map.json and tokenizer_config.json over it, with special tokens as plain strings."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            settings.update(read_table(folder / name))
-    return {
-        key: value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
-        for key, value in settings.items()
-    }
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """A JSON object of a tokenizer. Raises CheckpointError when it is not one."""
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as fault:
-        raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
-    if not isinstance(table, dict):
-        raise CheckpointError(f"{path} holds a {type(table).__name__}, not an object")
-    return table
-
-
-def as_json(table: Mapping[str, Any]) -> bytes:
-    return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def share(ids: Iterable[Sequence[int]], unknown: int | None) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from formers.errors import TrainingError
+from formers.files import remove_leftovers, replace_file
 from formers.training import checkpoint
 from formers.training.events import Event, to_json
 
@@ -40,14 +41,14 @@ class Run:
         with self._writing():
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
-            checkpoint.clean(self.checkpoints)
+            remove_leftovers(self.checkpoints)
             self._write_environment(environment(seed) | {"decisions": self.decisions()})
 
     def save_recipe(self, text: str) -> None:
         """Write recipe.toml: the resolved recipe, which can be run again."""
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.replace(self.recipe, text)
+            replace_file(self.recipe, text.encode())
 
     def latest(self) -> Path | None:
         """The folder of the last checkpoint."""
@@ -94,7 +95,7 @@ class Run:
             kept = [line for line in self.read_events() if line["step"] <= step]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
             with self._writing():
-                checkpoint.replace(self.events, text)
+                replace_file(self.events, text.encode())
 
     def save_samples(self, step: int, samples: Sequence[tuple[str, str | bytes]]) -> list[tuple[str, str]]:
         """Write samples/<step>.json, pictures and sounds in samples/<step>/; gives (input, text or file)."""
@@ -107,13 +108,12 @@ class Run:
                     path.write_bytes(result)
                     result = path.relative_to(self.folder).as_posix()
                 shown.append((source, result))
-            checkpoint.replace(
-                self.samples / f"{step:06d}.json", json.dumps(shown, ensure_ascii=False, indent=1) + "\n"
-            )
+            text = json.dumps(shown, ensure_ascii=False, indent=1) + "\n"
+            replace_file(self.samples / f"{step:06d}.json", text.encode())
         return shown
 
     def _write_environment(self, facts: dict[str, Any]) -> None:
-        checkpoint.replace(self.environment, json.dumps(facts, indent=1) + "\n")
+        replace_file(self.environment, (json.dumps(facts, indent=1) + "\n").encode())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

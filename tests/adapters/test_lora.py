@@ -26,9 +26,10 @@ from formers.adapters.lora import (
     remove,
     unmerge,
 )
-from formers.blocks.weight import packed
 from formers.errors import ConfigError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.kernels.weight import packed
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 
 
 @pytest.mark.parametrize("stabilised", [False, True])

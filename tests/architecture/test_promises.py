@@ -14,7 +14,7 @@ import typer
 
 (USAGE,) = typer.BadParameter.__bases__  # click's UsageError: new versions of typer carry a click of their own
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "formers" / "recipes").rglob("*.toml"))
+RECIPES = sorted((ROOT / "formers" / "systems").rglob("*.toml"))
 README = ROOT / "README.md"
 
 
@@ -62,9 +62,9 @@ def documented(kind):
 
 def test_every_setting_of_a_recipe_has_one_line_that_says_what_it_is():
     from formers.blocks.stack import StackConfig
-    from formers.registry import SYSTEMS
+    from formers.registry import sections, systems
 
-    kinds = {kind for system in SYSTEMS.values() for kind in system.sections().values()} | {StackConfig}
+    kinds = {kind for system in systems() for kind in sections(system).values()} | {StackConfig}
     missing = [f"{kind.__name__}.{f}" for kind in kinds for f, line in documented(kind).items() if not line]
     assert not missing
 

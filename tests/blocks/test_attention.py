@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from formers.blocks.attention import STEP_ROWS, Attention, attend, attend_step, attention_weights, recording
+from formers.blocks.attention import Attention, attend, attend_cache, attention_weights, recording
 from formers.blocks.cache import LayerCache
 from formers.blocks.mask import Mask
-from formers.blocks.weight import compiled
+from formers.kernels.attention import STEP_ROWS
+from formers.kernels.compiler import load_loops
 
 X = torch.tensor([[1.0, 2, 3, -1], [3, -4, -7, 5]])
 W_Q = torch.tensor([[-1.0, 2, 0], [2, 3, -5], [1, 0, 0], [-3, 1, 2]])
@@ -190,7 +191,7 @@ def test_recording_ends_with_an_error_too():
 @pytest.mark.parametrize("queries", [1, 3])
 @pytest.mark.parametrize("kind", ["nothing", "keep", "bias", "keep and bias", "window"])
 def test_a_step_of_many_rows_is_the_softmax_formula(kind, queries, kv_heads):
-    if compiled() is None:
+    if load_loops() is None:
         pytest.skip("numba is not installed, or told to compile nothing")
     rows, heads, length, width = STEP_ROWS, 4, 6, 8
     cache = LayerCache(9, memory=queries > 1)
@@ -202,7 +203,7 @@ def test_a_step_of_many_rows_is_the_softmax_formula(kind, queries, kv_heads):
     bias = torch.randn(1, heads, 1, length) if "bias" in kind else None
     mask = Mask(keep=keep, bias=bias, window=3 if kind == "window" else None).resolve(1, length)
     with torch.no_grad():
-        found = attend_step(q, cache, mask, 0.7)
+        found = attend_cache(q, cache, mask, 0.7)
     expected = attention_weights(q, keys, mask, scale=0.7) @ values.repeat_interleave(heads // kv_heads, 1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
@@ -211,7 +212,7 @@ def test_other_steps_are_none_for_the_loop():
     def step(rows, queries, *, memory=False, mask=None, dtype=torch.float32):
         cache = LayerCache(9, memory=memory)
         cache.append(*torch.randn(2, rows, 2, queries, 4, dtype=dtype))
-        return attend_step(torch.randn(rows, 2, queries, 4, dtype=dtype), cache, mask, None)
+        return attend_cache(torch.randn(rows, 2, queries, 4, dtype=dtype), cache, mask, 0.5)
 
     many = STEP_ROWS
     with torch.no_grad():

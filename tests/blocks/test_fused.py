@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from formers.blocks import weight
 from formers.blocks.attention import recording
 from formers.blocks.fused import fused
 from formers.blocks.position import Stretch
 from formers.blocks.stack import Stack, StackConfig
-from formers.blocks.weight import packed, quantise
+from formers.kernels import matrix
+from formers.kernels.compiler import load_loops
+from formers.kernels.weight import matrices, packed, quantise
 from formers.models.causal import CausalConfig, CausalLM
 
-if weight.compiled() is None:
+if load_loops() is None:
     pytest.skip("numba is not installed, or told to compile nothing", allow_module_level=True)
 
 VOCAB = 31
@@ -68,7 +69,7 @@ class Calls:
     """Counts the steps that go through the loops."""
 
     def __init__(self, monkeypatch):
-        self.count, loops = 0, weight.compiled()
+        self.count, loops = 0, load_loops()
         inner = loops.block
 
         def block(*given):
@@ -97,9 +98,9 @@ def test_steps_are_those_of_the_plain_way(name, rows, monkeypatch):
 def test_integers_are_multiplied_without_rounding_anything_else(form, monkeypatch):
     model, calls = make("llama", form), Calls(monkeypatch)
     plain = make("llama")
-    for module, matrix in weight.matrices(plain):
+    for module, parameter in matrices(plain):
         other = dict(model.named_modules())[next(n for n, m in plain.named_modules() if m is module)]
-        matrix.data = other.weight.form.dense()
+        parameter.data = other.weight.form.dense()
     with torch.no_grad():
         expected = steps(plain)
         with packed(model), fused(model):
@@ -128,9 +129,9 @@ def test_few_rows_of_integers_are_exact(columns, group, bias):
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_few_rows_of_a_large_matrix_are_a_loop(bias, monkeypatch):
-    monkeypatch.setattr(weight, "LARGE", 30 * 40)
+    monkeypatch.setattr(matrix, "LARGE", 30 * 40)
     large, small = nn.Linear(40, 30, bias=bias), nn.Linear(40, 29, bias=bias)
-    called, loops = [], weight.compiled()
+    called, loops = [], load_loops()
     product = loops.product
     monkeypatch.setattr(loops, "product", lambda *given: (called.append(1), product(*given)))
     with torch.no_grad():
@@ -221,8 +222,8 @@ def test_without_numba_everything_is_there(monkeypatch):
     model = make("llama", "int8")
     with torch.no_grad():
         found = steps(model)
-        monkeypatch.setattr(weight, "compiled", lambda: None)
-        monkeypatch.setattr("formers.blocks.fused.compiled", lambda: None)
+        monkeypatch.setattr(matrix, "load_loops", lambda: None)
+        monkeypatch.setattr("formers.blocks.fused.load_loops", lambda: None)
         with packed(model), fused(model):
             assert model.stack.steps is None
             for one, other in zip(steps(model), found, strict=True):
@@ -233,18 +234,19 @@ def test_the_number_of_threads_stays():
     code = """if True:
         import torch
         torch.set_num_threads(1)
-        from formers.blocks.weight import compiled, quantise
+        from formers.kernels.compiler import load_loops
+        from formers.kernels.weight import quantise
         layer = torch.nn.Linear(16, 16)
         quantise(layer)
         with torch.no_grad():
             layer(torch.ones(1, 16))
-        print(torch.get_num_threads(), compiled.cache_info().currsize)"""
+        print(torch.get_num_threads(), load_loops.cache_info().currsize)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 1\n"  # the loops were there, and left the number alone
 
 
 def test_who_waits_for_the_compiler_is_told(monkeypatch, caplog):
-    loops = weight.compiled()
+    loops = load_loops()
     monkeypatch.setattr(loops, "PATIENCE", 0.0)
     for _ in range(2):
         with loops.using(1, "a test"):

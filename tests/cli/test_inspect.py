@@ -1,28 +1,17 @@
 """`formers inspect` and `formers data`: tables, and pictures that are small and written where they belong."""
 
-from itertools import pairwise
-
-import matplotlib
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from formers.cli.inspect import positions, weights
-from formers.errors import DataError
-from formers.models.transformer import Transformer, TransformerSizes
-from formers.studio import pictures
+from formers.models.transformer import Transformer
+from formers.pictures.curve import draw_curve
+from formers.pictures.figure import save
+from formers.pictures.positions import draw_positions
+from formers.systems.inspection import parameter_table, position_tables
+from formers.systems.sizes import TransformerSizes
 from tests.cli.conftest import fails, works
+from tests.pictures.conftest import picture
 
 FORMS = ["original", "marian", "bart", "t5", "t5_v1_1", "modern"]
-
-
-def picture(path) -> Image.Image:
-    assert path.stat().st_size < 150_000
-    with Image.open(path) as opened:
-        opened.load()
-    assert len(opened.convert("RGB").getcolors(100_000)) > 20  # something is drawn
-    return opened
 
 
 @pytest.mark.parametrize("what", ["attention", "positions", "curve"])
@@ -69,43 +58,9 @@ def test_parameters_add_up_and_shared_ones_are_marked(trained):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_shows_its_positions_and_parameters(form, tmp_path):
     network = Transformer(TransformerSizes(form=form, dim=16, heads=2, hidden=32, length=40).config(50))
-    assert sum(count for _, _, count, _ in weights(network)) == sum(p.numel() for p in network.parameters())
-    picture(pictures.save(positions(network, form), tmp_path / "positions.png"))
-
-
-@pytest.mark.parametrize(("heads", "source", "target"), [(1, 3, 2), (4, 9, 11), (8, 30, 40), (9, 100, 70)])
-def test_attention_of_any_size_draws_labels_that_do_not_overlap(heads, source, target, tmp_path):
-    def maps(queries, keys):
-        near = -(torch.arange(queries)[:, None] * keys / queries - torch.arange(keys)).abs()
-        return torch.randn(heads, queries, keys).mul(2).add(near).softmax(-1).numpy()
-
-    words = [f"▁{'word' * (1 + i % 4)}{i}" for i in range(max(source, target))]
-    words[:2] = ["$x$", "漢字"]
-    drawn = pictures.attention(words[:source], words[:target], maps(source, source), maps(target, source), "$a$ [b]")
-    picture(pictures.save(drawn, tmp_path / "attention.png"))
-    large = [
-        axes for part in drawn.subfigs for axes in (part.subfigs[0] if part.subfigs else part).axes if axes.get_ylabel()
-    ]
-    for axes in large:
-        for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
-            boxes = [label.get_window_extent() for label in labels]
-            ends = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
-            assert all(before[1] <= after[0] + 1.5 for before, after in pairwise(ends)), side
-
-
-def test_pictures_leave_matplotlib_settings_alone_but_the_fonts(tmp_path):
-    assert matplotlib.rcParams["figure.dpi"] == matplotlib.rcParamsDefault["figure.dpi"]
-    pictures.save(pictures.positions(np.eye(5, dtype=np.float32), "x"), tmp_path / "a" / "b.png")  # folders are made
-
-
-def test_a_curve_with_losses_that_are_no_numbers(tmp_path):
-    events = [
-        {"event": "stepped", "step": 1, "loss": None, "rate": 1e-3},
-        {"event": "evaluated", "step": 1, "best": False, "metrics": {"loss": None, "bleu": 3.0}},
-    ]
-    picture(pictures.save(pictures.learning_curve(events, "x"), tmp_path / "curve.png"))
-    with pytest.raises(DataError, match="nothing was recorded"):
-        pictures.learning_curve([], "x")
+    assert sum(row.numbers for row in parameter_table(network)) == sum(p.numel() for p in network.parameters())
+    drawn = draw_positions(*position_tables(network, 40)[1:], form)
+    picture(save(drawn, tmp_path / "positions.png"))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +79,7 @@ def test_the_star_of_a_curve_is_at_the_monitored_score(monitor, panel, place, la
         metrics = {"loss": loss, "bleu": bleu, "perplexity": perplexity}
         line = {"event": "evaluated", "step": step, "best": step in best, "monitor": monitor, "metrics": metrics}
         events.append(line)
-    panels = pictures.learning_curve(events, "x").axes
+    panels = draw_curve(events, "x").axes
     stars = [(at, line) for at, axes in enumerate(panels) for line in axes.lines if line.get_marker() == "*"]
     ((at, star),) = stars
     assert at == panel and (star.get_xdata()[0], star.get_ydata()[0]) == place and star.get_label() == label

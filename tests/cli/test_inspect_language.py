@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,14 +10,16 @@ from PIL import Image
 from torch import nn
 
 from formers.cli import inspect, inspect_language
-from formers.cli.inspect import KINDS, OF_TEXT, positions, weights
+from formers.cli.inspect import KINDS, OF_TEXT
 from formers.cli.inspect_language import show_coloured
 from formers.decoding.settings import Settings
 from formers.models.causal import FORMS, CausalLM
-from formers.studio import language_pictures, pictures
-from formers.systems.inspection import likelihoods
+from formers.pictures.figure import save, visible
+from formers.pictures.positions import draw_positions
+from formers.pictures.text import share
+from formers.systems.inspection import likelihoods, parameter_table, position_tables
 from formers.systems.language import LanguageModel
-from formers.text.training import END, train_byte_bpe
+from formers.text.training import train_byte_bpe
 from tests.cli.conftest import fails, works
 
 SIZES = {"dim": 32, "layers": 3, "heads": 2, "hidden": 48}
@@ -74,8 +75,8 @@ def test_the_table_of_the_lens_ends_in_what_the_model_says(folder, small):
     (said,) = small.tokenizer.pieces([int(shares.argmax())])
     rows = [line for line in shown.splitlines() if re.match(r"(embedding|\d)", line)]
     assert len(rows) == 4 and rows[0].startswith("embedding") and rows[-1].startswith("3: output")
-    best = language_pictures.share(float(shares.max()))
-    assert f'"{pictures.visible(said)}"' in rows[-1] and rows[-1].endswith(f"{best}      1") and best in rows[-1]
+    best = share(float(shares.max()))
+    assert f'"{visible(said)}"' in rows[-1] and rows[-1].endswith(f"{best}      1") and best in rows[-1]
 
 
 def test_probabilities_on_a_pipe_are_numbers(folder, small):
@@ -86,7 +87,7 @@ def test_probabilities_on_a_pipe_are_numbers(folder, small):
     table = shown[: shown.index("least likely")].splitlines()[3:]
     rows = [line.rsplit(maxsplit=3) for line in table if line.strip()]
     assert len(rows) == len(tokens) and "\x1b" not in shown
-    assert [row[0] for row in rows] == [f'"{pictures.visible(each)}"' for each in small.tokenizer.pieces(tokens)]
+    assert [row[0] for row in rows] == [f'"{visible(each)}"' for each in small.tokenizer.pieces(tokens)]
     np.testing.assert_allclose([float(row[1]) for row in rows], shares, rtol=1e-3)
     np.testing.assert_allclose([float(row[2]) for row in rows], -shares.log2(), atol=6e-3)
     mean = -shares.log2().mean().item()
@@ -130,11 +131,12 @@ def test_every_form_shows_its_positions_and_parameters(form, tied, tmp_path):
     config = replace(made, stack=replace(made.stack, **SIZES), vocab=50, tied=tied)
     local = {"windows": (4, 0, 4), "local_rotary_base": 100.0} if made.positions == "rotary" else {}
     network = CausalLM(replace(config, **local))
-    assert sum(count for _, _, count, _ in weights(network)) == sum(p.numel() for p in network.parameters())
-    assert any(note == "shared: is embedding.weight" for *_, note in weights(network)) == tied
-    drawn = positions(network, form)
+    table = list(parameter_table(network))
+    assert sum(row.numbers for row in table) == sum(p.numel() for p in network.parameters())
+    assert any(row.note == "shared: is embedding.weight" for row in table) == tied
+    drawn = draw_positions(*position_tables(network, 40)[1:], form)
     assert len(drawn.axes) == (8 if local else 4)  # two pictures and their scales, for each kind of layer
-    picture(pictures.save(drawn, tmp_path / "positions.png"))
+    picture(save(drawn, tmp_path / "positions.png"))
 
 
 def test_faults(folder, trained, tmp_path):
@@ -178,28 +180,6 @@ def test_help_names_the_kinds_of_every_system():
     assert "probabilities" in works("inspect", "--help")
 
 
-# ---- pictures ----------------------------------------------------------------------------------------------
-
-
-def test_share_has_two_digits():
-    cases = {
-        1.0: "100%",
-        0.9997: "100%",
-        0.62: "62%",
-        0.0621: "6.2%",
-        0.000031: "0.0031%",
-        1e-9: "<0.001%",
-        0.0: "<0.001%",
-    }
-    assert {each: language_pictures.share(each) for each in cases} == cases
-
-
-def test_pieces_are_shown_on_one_line_without_controls():
-    assert pictures.visible("▁a\n\t\x1b[0m") == " a↵⇥\\x1b[0m"
-    assert pictures.label("▁") == pictures.label(" ") == "␣"
-    assert pictures.label("▁word") == "word" and pictures.label("x" * 20) == "x" * 13 + "…"
-
-
 def test_a_terminal_is_given_colours(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -207,66 +187,6 @@ def test_a_terminal_is_given_colours(monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "48;2;" in shown and "dog[/red]" in shown
     assert len({*re.findall(r"48;2;\d+;\d+;\d+", shown)}) > 4
-
-
-@pytest.mark.parametrize(
-    ("layers", "heads", "length", "head"),
-    [(1, 1, 1, None), (1, 1, 3, 0), (2, 5, 9, None), (12, 12, 30, None), (3, 4, 200, 2), (32, 32, 20, None)],
-)
-def test_heads_of_any_size_have_labels_that_do_not_overlap(layers, heads, length, head, tmp_path):
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    maps = torch.randn(layers, heads, length, length).mul(2).masked_fill(future, -torch.inf).softmax(-1).numpy()
-    words = [f" {'word' * (1 + i % 4)}{i}" for i in range(length)]
-    words[:1] = ["$x$"]
-    drawn = language_pictures.heads(words, maps, layers - 1, head, "$a$ [b]")
-    path = pictures.save(drawn, tmp_path / "heads.png")
-    with Image.open(path) as opened:
-        assert opened.size[0] < 4000 and opened.size[1] < 4000
-    grid = [axes for axes in drawn.subfigs[0].axes if axes.get_title().startswith("head")]
-    numbers = range(heads) if head is None else [head]
-    assert [axes.get_title() for axes in grid] == [f"head {i + 1}" for i in numbers]
-    labelled = 0
-    for axes in grid:
-        for axis, side in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-            boxes = [tick.label1.get_window_extent() for tick in axis.get_major_ticks() if tick.label1.get_visible()]
-            ends = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
-            assert all(before[1] <= after[0] + 1.5 for before, after in pairwise(ends)), side
-            labelled += bool(boxes)
-    assert labelled >= 2
-
-
-def test_the_future_is_drawn_as_such(tmp_path):
-    maps = np.tril(np.full((1, 1, 4, 4), 0.25, dtype=np.float32))
-    drawn = language_pictures.heads(list("abcd"), maps, 0, None, "x")
-    (image,) = drawn.subfigs[0].axes[0].images
-    assert (np.ma.getmaskarray(image.get_array()) == np.triu(np.ones((4, 4), dtype=bool), 1)).all()
-
-
-def test_the_picture_of_the_lens_says_what_was_said():
-    said = [["a", " b"], ["\n", " word"], ["▁c", "$d$"]]
-    shares = np.array([[0.1, 0.2], [0.3, 0.4], [0.9, 1.0]], dtype=np.float32)
-    drawn = language_pictures.lens([" one", " two"], [" two", ""], said, shares, "x")
-    axes = drawn.axes[0]
-    cells = {text.get_position(): text.get_text() for text in axes.texts}
-    assert cells == {(0, 0): "a", (1, 0): "b", (0, 1): "↵", (1, 1): "word", (0, 2): "c", (1, 2): "$d$"}
-    assert [each.get_text() for each in axes.get_xticklabels()] == ["one", "two"]
-    assert [each.get_text() for each in axes.get_yticklabels()] == ["embedding", "1", "2: output"]
-    np.testing.assert_array_equal(axes.images[0].get_array(), shares)
-
-
-def test_coloured_text_stays_on_the_page_and_breaks_its_lines(tmp_path):
-    names = [f" {'longer' * (i % 3)}word" for i in range(120)]
-    names[7] = "\n"
-    drawn = language_pictures.coloured_text([END, *names], [None, *np.linspace(1e-9, 1, 120)], ["note"], "title")
-    picture(pictures.save(drawn, tmp_path / "text.png"))
-    page = drawn.axes[0]
-    boxes = [(box.get_y(), box.get_x(), box.get_x() + box.get_width()) for box in page.patches]
-    assert len(boxes) == 121 and all(0 < left < right < 11 * 72 for _, left, right in boxes)
-    for before, after in pairwise(boxes):
-        assert after[0] > before[0] or after[1] >= before[2]  # the next line, or to the right
-    assert boxes[9][0] > boxes[8][0]  # after the line break
-    shown = [text.get_text() for text in page.texts]
-    assert "100%" in shown and "<0.001%" in shown and "note" in shown and END in shown
 
 
 def test_the_likelihoods_of_the_command_are_those_of_the_system(folder, small):

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from formers.data.builtin.paraphrases import SPLITS, groups, meanings, scored, split_of
+from formers.data.builtin.paraphrases import groups, meanings, scored, split_of_meaning
+from formers.data.builtin.split import SPLITS
 from formers.data.likeness import Likeness, LikenessData, classes_of, even, made_pairs
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
@@ -50,7 +51,7 @@ def test_built_in_paraphrases_are_of_one_meaning_and_one_split():
     assert groups("train", 50, seed=3) == groups("train", 50, seed=3) != groups("train", 50, seed=4)
     for split in SPLITS:
         known = meanings(split)
-        assert len(known) > 200 and {split_of(meaning) for meaning in known} == {split}
+        assert len(known) > 200 and {split_of_meaning(meaning) for meaning in known} == {split}
         for (texts,) in groups(split, 100):
             assert len(set(texts)) == 5
             # some meaning of the split has a way to say each place in every one of the sentences

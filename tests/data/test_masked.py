@@ -8,8 +8,9 @@ import random
 import numpy as np
 import pytest
 
-from formers.data.masked import EPOCH, MaskedData, MaskedRows, Sentences
+from formers.data.masked import EPOCH, MaskedData, MaskedRows
 from formers.data.masking import Masking, frame_of, ordinary_tokens, pick_words
+from formers.data.segments import Sentences
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.systems.masked_tasks import rows_of

@@ -3,6 +3,7 @@
 import pytest
 
 from formers.data.builtin import opinions as made
+from formers.data.builtin.split import SPLITS
 from formers.data.sources import read_table
 from formers.errors import DataError
 
@@ -13,11 +14,11 @@ def test_the_same_seed_gives_the_same_rows():
 
 
 def test_both_labels_and_no_sentence_in_two_splits():
-    rows = {split: made.opinions(split, 1500) for split in made.SPLITS}
-    for split in made.SPLITS:
+    rows = {split: made.opinions(split, 1500) for split in SPLITS}
+    for split in SPLITS:
         share = sum(label == "positive" for _, label in rows[split]) / 1500
         assert 0.45 < share < 0.55
-    plain = {split: {text for text, _ in rows[split]} for split in made.SPLITS}
+    plain = {split: {text for text, _ in rows[split]} for split in SPLITS}
     assert not plain["train"] & plain["test"] and not plain["train"] & plain["validation"]
     assert len(plain["test"]) > 300
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from formers.data.builtin import prose
+from formers.data.builtin.split import SPLITS
 from formers.data.sources import read_table
 from formers.errors import DataError
 
@@ -17,7 +18,7 @@ def paragraphs(split):
 
 
 def test_every_split_has_text_and_no_topic_is_in_two():
-    parts = {split: [text for (text,) in prose.rows(split)] for split in prose.SPLITS}
+    parts = {split: [text for (text,) in prose.rows(split)] for split in SPLITS}
     sizes = {split: sum(map(len, texts)) for split, texts in parts.items()}
     assert sum(map(len, parts.values())) == len(prose.documents()) > 60
     assert sizes["train"] > 150_000 and min(sizes["validation"], sizes["test"]) > 5_000
@@ -33,7 +34,7 @@ def test_no_paragraph_of_the_held_out_topics_was_in_the_training_text():
 
 
 def test_it_is_prose():
-    texts = [text for split in prose.SPLITS for (text,) in prose.rows(split)]
+    texts = [text for split in SPLITS for (text,) in prose.rows(split)]
     whole = "\n\n".join(texts)
     assert "::=" not in whole and ">>>" not in whole and "+---" not in whole and "  " not in whole
     assert not re.search(r"[^\n]\n[^\n]", whole), "a paragraph is not unwrapped"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from formers.data.builtin.quiz import SERIES, SPLITS, conversations, preferences, split_of
+from formers.data.builtin.quiz import SERIES, conversations, preferences
+from formers.data.builtin.split import SPLITS, split_of
 from formers.data.sources import read_table
 from formers.errors import DataError
 from formers.text.chat import check_messages

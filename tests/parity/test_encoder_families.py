@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from formers.errors import CheckpointError
-from formers.models.encoder import FORMS, PRESETS, Encoder, EncoderSizes, preset
+from formers.models.encoder import FORMS, PRESETS, Encoder, preset
 from formers.models.heads import HEADS, HeadConfig, MaskedWords, Pretraining, ReplacedTokens, body
-from formers.pretrained.families import families, family, family_of_model
+from formers.pretrained.families import families, family, family_of_class
 from formers.pretrained.load import load_model, save_model
+from formers.systems.sizes import EncoderSizes
 
 transformers = pytest.importorskip("transformers")
 
@@ -295,10 +296,10 @@ def test_positions_that_a_token_id_would_move(tmp_path):
 def test_families_are_found_by_model():
     for model_type in sorted({kind for _, kind, _, _ in CASES.values()}):
         for each in families(model_type):
-            assert family_of_model(model_type, torch.nn.Module.__new__(each.model)) is not None
+            assert family_of_class(model_type, each.model) is not None
             assert family(model_type, each.architectures).model is each.model
     with pytest.raises(CheckpointError, match="'mpnet' has no ReplacedTokens"):
-        family_of_model("mpnet", torch.nn.Module.__new__(ReplacedTokens))
+        family_of_class("mpnet", ReplacedTokens)
 
 
 BERT = {

@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch, code, when, exist
         raise OSError(code, os.strerror(code))
 
     def fail_on_new(self, to):
-        return fail() if ".new-" in self.name else rename(self, to)
+        return fail() if ".tmp-" in self.name else rename(self, to)
 
     if when == "swap":
         monkeypatch.setattr(Path, "rename", fail_on_new)

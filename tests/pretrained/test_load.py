@@ -12,9 +12,13 @@ from safetensors.torch import load_file, save_file
 from formers.blocks.position import sinusoids
 from formers.blocks.stack import StackConfig
 from formers.errors import CheckpointError
+from formers.models.encoder import Encoder, EncoderConfig
+from formers.models.heads import HEADS, HeadConfig
 from formers.models.transformer import Transformer, TransformerConfig
-from formers.pretrained.load import load_model, save_model
-from formers.text.tokenizer import train_bpe
+from formers.pretrained import files
+from formers.pretrained.load import load_model, model_class, save_model
+from formers.pretrained.loaded import check_system
+from formers.text.open import train_bpe
 
 STACK = StackConfig(dim=16, layers=2, heads=2, hidden=24, activation="relu", norm_first=False, dropout=0.1)
 MARIAN = TransformerConfig(
@@ -234,3 +238,40 @@ def test_large_numbers_whose_sum_is_infinite_are_numbers(tmp_path):
         model.embedding.weight.fill_(3e38)
     save_model(tmp_path, model)
     assert same(load_model(tmp_path).model, model)
+
+
+@pytest.mark.parametrize("head", [None, *HEADS], ids=lambda head: "body" if head is None else head.__name__)
+@pytest.mark.parametrize("family", [None, "formers-encoder"])
+def test_the_class_of_a_model_is_told_without_reading_its_weights(head, family, tmp_path, monkeypatch):
+    encoder = EncoderConfig(stack=dataclasses.replace(STACK, activation="gelu"), vocab=20, length=16)
+    model = (Encoder(encoder) if head is None else head(HeadConfig(encoder=encoder, labels=("a", "b")))).eval()
+    save_model(tmp_path / "m", model, family=family, shard_bytes=10**4)
+    save_model(tmp_path / "one", model, family=family)
+    expected = type(load_model(tmp_path / "m").model)
+    monkeypatch.setattr(files, "load_file", None)
+    assert model_class(tmp_path / "m") is model_class(tmp_path / "one") is expected is type(model)
+
+
+def test_a_config_may_name_a_head_that_the_weights_lack(tmp_path):
+    encoder = EncoderConfig(stack=dataclasses.replace(STACK, activation="gelu"), vocab=20, length=16)
+    save_model(tmp_path / "m", Encoder(encoder).eval(), family="bert")
+    change(tmp_path / "m", "config.json", lambda raw: raw | {"architectures": ["BertForMaskedLM"]})
+    assert model_class(tmp_path / "m") is Encoder is type(load_model(tmp_path / "m").model)
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="is truncated or corrupted"):
+        model_class(tmp_path / "m")
+
+
+def test_a_checkpoint_names_its_system(tmp_path):
+    folder = save_model(tmp_path / "m", model_of(MARIAN), system="translation")
+    assert json.loads((folder / "formers.json").read_text()) == {"system": "translation"}
+    loaded = load_model(folder)
+    assert loaded.system == "translation" == check_system(loaded, ["language", "translation"])
+    with pytest.raises(CheckpointError, match=r'm/formers.json: there is no system "translation"; known: language'):
+        check_system(loaded, ["language"])
+    for text in ('{"system": 3}', "{}", '{"system": "a", "b": 1}'):
+        (folder / "formers.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r'formers.json holds .*, expected \{"system": NAME\}'):
+            load_model(folder)
+    save_model(folder, model_of(MARIAN))  # a save replaces all that an older one wrote
+    assert load_model(folder).system is None and not (folder / "formers.json").exists()

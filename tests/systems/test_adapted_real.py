@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import formers
-from formers.pretrained.adapters import read_adapter
+from formers.pretrained.peft.adapters import read_adapter
 from formers.training import Started, Stepped
 
 ANSWERS = {"red": "warm", "blue": "cold", "orange": "warm", "grey": "cold", "yellow": "warm", "white": "cold"}

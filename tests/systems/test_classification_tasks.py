@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import formers
+import formers.recipe
 from formers.data.labelled import LabelledBatches, LabelledData
 from formers.data.labels import Labels
 from formers.data.sources import Table

@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from formers.blocks.weight import quantise
 from formers.decoding.settings import Settings
 from formers.errors import CheckpointError, ConfigError
+from formers.kernels.weight import quantise
 from formers.models.causal import FORMS, CausalConfig, CausalLM
-from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, position_tables
+from formers.models.encoder import FORMS as ENCODERS
+from formers.models.encoder import Encoder
+from formers.models.transformer import Transformer
+from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, parameter_table, position_tables
 from formers.systems.language import LanguageModel
+from formers.systems.sizes import TransformerSizes
 from formers.text.training import train_byte_bpe
 
 SIZES = {"dim": 32, "layers": 3, "heads": 4, "hidden": 48}
@@ -58,7 +62,7 @@ def logits_of(model: CausalLM, tokens: list[int]) -> torch.Tensor:
 
 
 def test_attention_is_a_causal_distribution_of_every_head(model):
-    maps = attention_maps(model, TOKENS)
+    maps = attention_maps(model, TOKENS)["decoder"]
     assert maps.shape == (3, 4, 19, 19) and maps.dtype == np.float32
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
     assert (maps[..., np.triu(np.ones((19, 19), dtype=bool), 1)] == 0).all()
@@ -75,7 +79,7 @@ def test_attention_is_the_softmax_of_the_scores():
     q, k = (part(x).view(19, 4, 8).transpose(0, 1) for part in (block.attention.q, block.attention.k))
     scores = (q @ k.transpose(1, 2) / 8**0.5).masked_fill(torch.ones(19, 19, dtype=torch.bool).triu(1), -torch.inf)
     expected = scores.softmax(-1).detach().numpy()
-    np.testing.assert_allclose(attention_maps(model, TOKENS)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(attention_maps(model, TOKENS)["decoder"][0], expected, atol=1e-5)
 
 
 def test_each_row_of_the_lens_is_norm_and_head_of_what_the_layer_made(model):
@@ -186,7 +190,7 @@ def test_a_cache_that_forgets_is_noticed(monkeypatch):
 
 def test_int8_and_bf16_are_inspected_too():
     for model in (quantise(model_of("llama").eval()), model_of("llama").bfloat16()):
-        np.testing.assert_allclose(attention_maps(model, TOKENS).sum(-1), 1, atol=2e-2)
+        np.testing.assert_allclose(attention_maps(model, TOKENS)["decoder"].sum(-1), 1, atol=2e-2)
         assert lens(model, TOKENS).tokens.shape == (4, 19, 3)
         assert len(likelihoods(model, TOKENS).tokens) == 18
         assert len(cache_times(model, TOKENS, count=4, points=2, rounds=1).written) == 4
@@ -208,15 +212,43 @@ def test_faults():
 
 def test_positions_are_the_models_own():
     learned = model_of("gpt2")
-    (table,) = position_tables(learned, 7).values()
+    (table,) = position_tables(learned, 7).vectors.values()
     np.testing.assert_array_equal(table, learned.positions.weight[:7].detach())
-    (table,) = position_tables(model_of("llama"), 7).values()
+    (table,) = position_tables(model_of("llama"), 7).vectors.values()
     angles = np.arange(7)[:, None] * 10000.0 ** -(np.arange(0, 8, 2) / 8)
     np.testing.assert_allclose(table, np.concatenate([np.cos(angles), np.sin(angles)], 1), atol=1e-5)
-    tables = position_tables(model_of("gemma3"), 7)
+    tables = position_tables(model_of("gemma3"), 7).vectors
     assert list(tables) == ["layers that see everything", "layers that see 4 positions"]
     far, near = tables.values()
     assert np.abs(far - near).max() > 0.1
+
+
+@pytest.mark.parametrize("form", ENCODERS)
+def test_every_encoder_shows_its_attention_and_positions(form):
+    kind = ENCODERS[form]
+    stack = replace(kind.stack, dim=32, layers=3, heads=4, hidden=48)
+    narrow = {"embedding_dim": 16, "repeat": 3} if kind.embedding_dim else {}
+    model = Encoder(replace(kind, stack=stack, vocab=50, length=40, **narrow)).train()
+    maps = attention_maps(model, TOKENS, segments=[0] * 9 + [1] * 10 if kind.segments > 1 else None)
+    assert list(maps) == ["encoder"] and maps["encoder"].shape == (3, 4, 19, 19) and model.training
+    np.testing.assert_allclose(maps["encoder"].sum(-1), 1, atol=1e-5)
+    tables = position_tables(model, 7)
+    kinds = {"mpnet": "learned and relative", "roformer": "rotary", "deberta": "relative"}
+    assert tables.kind == next((kinds[name] for name in kinds if form.startswith(name)), "learned")
+    assert all(len(table) == (14 if "relative places" in name else 7) for name, table in tables.vectors.items())
+    assert [bias.shape for bias in tables.biases.values()] == [(4, 15)] * (form == "mpnet")
+    assert len({row.name for row in parameter_table(model)}) == len(list(parameter_table(model)))
+
+
+def test_relative_positions_of_an_encoder_decoder_are_those_of_each_part():
+    model = Transformer(TransformerSizes(form="t5", dim=16, heads=2, hidden=32, length=40).config(50))
+    tables = position_tables(model, 7)
+    assert tables.kind == "relative" and not tables.vectors and list(tables.biases) == ["encoder", "decoder"]
+    expected = model.encoder.relative(20, 20)[0, :, 9, 2:17].detach()
+    np.testing.assert_array_equal(tables.biases["encoder"], expected)
+    assert (tables.biases["decoder"][:, 8:] == 0).all()  # what comes later is never looked at
+    split = position_tables(Transformer(TransformerSizes(form="marian", dim=16, heads=2).config(50)), 7)
+    assert split.kind == "sinusoidal (split)" and split.vectors[""].shape == (7, 16)
 
 
 def test_the_lens_of_a_real_model_ends_in_paris():

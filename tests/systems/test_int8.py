@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import formers
-from formers.blocks.weight import Int8, matrices
 from formers.errors import ConfigError
+from formers.kernels.matrix import Int8
+from formers.kernels.weight import matrices
 
 TEXT = Path(__file__).parents[3] / "shared" / "data" / "shakespeare" / "input.txt"
 

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from formers.errors import CheckpointError
 from formers.pretrained.load import save_model
+from formers.text.open import load_tokenizer
 from formers.text.piece_file import read_piece_file
-from formers.text.tokenizer import load_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="the reference")
 sentencepiece = pytest.importorskip("sentencepiece", reason="trains the small models of these tests")
@@ -339,7 +339,8 @@ def test_faults_of_piece_files(tmp_path, deberta):
 
 
 def saved(tokenizer, folder, form):
-    from formers.models.encoder import Encoder, EncoderSizes
+    from formers.models.encoder import Encoder
+    from formers.systems.sizes import EncoderSizes
 
     sizes = EncoderSizes(form=form, dim=16, heads=2, hidden=32, layers=1, length=24)
     return save_model(folder, Encoder(sizes.config(tokenizer.vocab)), tokenizer=tokenizer)

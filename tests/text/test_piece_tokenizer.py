@@ -8,7 +8,7 @@ import random
 import pytest
 
 from formers.errors import CheckpointError, FormersError
-from formers.text.tokenizer import load_tokenizer
+from formers.text.open import load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from formers.errors import ConfigError
+from formers.text.open import load_tokenizer, train_bpe
 from formers.text.reader import Reader, Row
-from formers.text.tokenizer import load_tokenizer, train_bpe
 from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formers.errors import CheckpointError, ConfigError
-from formers.text.tokenizer import load_tokenizer, train_bpe
+from formers.text.open import load_tokenizer, train_bpe
 
 LETTERS = "abcdefghij ÄÖüß.,!?-0123456789"
 

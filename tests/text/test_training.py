@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from formers.errors import ConfigError
-from formers.text.tokenizer import load_tokenizer
+from formers.text.open import load_tokenizer
 from formers.text.training import END, WORD_PIECE_SPECIALS, characters, train_byte_bpe, train_word_pieces
 
 TEXTS = ["The cat sat on the mat.\n\n\tThe cat  sat.", "Grüße aus Köln — “hello” 日本", "a\r\nb   c \n"]

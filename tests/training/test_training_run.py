@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from training_toy import ToyBatches, ToyTask, final, run_all
 
 from formers.errors import CheckpointError, ConfigError, TrainingError
-from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped, checkpoint
+from formers.files import remove_folder, write_file
+from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped
 from formers.training.events import from_json, to_json
 from formers.training.order import Cursor
 
@@ -91,9 +92,9 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
     if where == "task":
         monkeypatch.setattr(task, "save", full_disk)
     else:
-        monkeypatch.setattr(checkpoint.os, where, full_disk)
+        monkeypatch.setattr(os, where, full_disk)
     if where == "fsync":
-        monkeypatch.setattr(checkpoint, "replace", lambda path, text: path.write_text(text))
+        monkeypatch.setattr("formers.training.run.replace_file", write_file)
     with pytest.raises(
         CheckpointError, match=r"cannot save the checkpoint .*000006: .*No space left on device.*intact"
     ):
@@ -126,7 +127,7 @@ def test_events_are_recorded_and_cut_on_resume(tmp_path):
     _, events = run_all(tmp_path, steps=5, save_every=2, sample_every=2)
     run = Run(tmp_path)
     assert [from_json(line) for line in run.read_events()] == [from_json(to_json(event)) for event in events]
-    checkpoint._remove(run.latest())  # as if killed before the last save
+    remove_folder(run.latest())  # as if killed before the last save
     with run.events.open("a") as file:
         file.write('{"event": "step')
     _, more = run_all(tmp_path, steps=6, save_every=2)

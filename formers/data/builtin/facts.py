@@ -10,18 +10,16 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
 from typing import NamedTuple
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 WITHOUT = 0.2  # share of the questions that have no answer
 NAMES = "Anna Ben Clara David Emma Felix Grace Hugo Irene Jonas Karin Leo Maria Noah Olga Paul".split()
 
 
-class Kind(NamedTuple):
+class FactKind(NamedTuple):
     """A kind of fact: what can be said, and how it is said and asked; {x} is the person, {v} the answer."""
 
     values: tuple[str, ...]
@@ -34,27 +32,27 @@ def _values(text: str) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind(
+    FactKind(
         _values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
         ("{x} lives in {v}.", "The home of {x} is in {v}."),
         ("Where does {x} live?", "In which city is the home of {x}?"),
     ),
-    Kind(
+    FactKind(
         _values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
         ("{x} works as {v}.", "By profession {x} is {v}."),
         ("What does {x} work as?", "What is {x} by profession?"),
     ),
-    Kind(
+    FactKind(
         _values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
         ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
         ("What does {x} like to eat?", "What is the favourite food of {x}?"),
     ),
-    Kind(
+    FactKind(
         _values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
         ("{x} owns {v}.", "The pet of {x} is {v}."),
         ("What does {x} own?", "Which pet has {x}?"),
     ),
-    Kind(
+    FactKind(
         tuple(str(year) for year in range(1950, 1962)),
         ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
         ("When was {x} born?", "In what year was {x} born?"),
@@ -67,18 +65,9 @@ def rows(split: str, count: int, seed: int = 0) -> list[tuple[str, str, list[str
 
     Each has a passage of its own; no answer is an empty list.
     """
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     random = Random(f"{split}/{seed}")
     return [_row(random, split) for _ in range(count)]
-
-
-def split_of(name: str, value: str) -> str:
-    """About 84% train, 8% validation, 8% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(f"{name} {value}".encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
 def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
@@ -88,7 +77,7 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
     for kind in kinds:
         values = random.sample(KINDS[kind].values, len(KINDS[kind].values))
         for name in people:
-            allowed = [value for value in values if split_of(name, value) == "train"]
+            allowed = [value for value in values if split_of(f"{name} {value}") == "train"]
             facts.append((name, kind, allowed[0]))
             values.remove(allowed[0])
     random.shuffle(facts)
@@ -99,7 +88,7 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
             (who, other)
             for who in people
             for other in KINDS[kind].values
-            if split_of(who, other) == split and other not in taken
+            if split_of(f"{who} {other}") == split and other not in taken
         ]
         if not news:
             return _row(random, split)

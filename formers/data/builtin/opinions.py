@@ -10,14 +10,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 THINGS = (
     "film book concert soup dinner hotel journey lecture song garden game speech cake play museum bridge "
     "lesson coffee view story"
@@ -95,7 +93,7 @@ def opinion(
         kind = random.choice(kinds)
         other = random.choice(WORDS[-strength] + WORDS[-strength // abs(strength)])
         wording = random.choice(kind)
-        if split_of(f"{about}/{word}/{wording}") == split:
+        if split_of(f"{about}/{word}/{wording}", 10) == split:
             text = wording.format(thing=about, word=word, other=other)
             meant = -strength // abs(strength) if kind is NEGATED else strength
             return Opinion(with_article(text), about, meant)
@@ -108,16 +106,7 @@ def with_article(text: str) -> str:
     return text
 
 
-def split_of(combination: str) -> str:
-    """About 80% train, 10% validation, 10% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(combination.encode()).digest()[:8], "big") % 100
-    return "test" if percent < 10 else "validation" if percent < 20 else "train"
-
-
 def begin(split: str, count: int, seed: int) -> Random:
     """The random numbers of a split. Raises DataError for another name, or a negative count."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     return Random(f"opinions/{split}/{seed}")

@@ -10,15 +10,13 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from random import Random
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 WHO = (
     "a man|a guy|a gentleman",
     "a woman|a lady",
@@ -67,8 +65,7 @@ def groups(split: str, count: int, seed: int = 0) -> list[tuple[list[str]]]:
     """`count` groups of five different sentences of one meaning, one column; meanings differ."""
     random = Random(f"groups {split} {seed}")
     known = meanings(split)
-    if not 0 <= count <= len(known):
-        raise DataError(f'count: got {count}, expected 0 to {len(known)} for the split "{split}"')
+    check_split(split, count, len(known))
     return [(ways(random, meaning, 5),) for meaning in random.sample(known, count)]
 
 
@@ -81,7 +78,7 @@ def scored(split: str, count: int, seed: int = 0) -> list[tuple[str, str, float]
         first = random.choice(known)
         goal = len(rows) % 6
         second = first if goal == 5 else near(random, first, goal)
-        if (second == first and goal < 5) or split_of(second) != split:
+        if (second == first and goal < 5) or split_of_meaning(second) != split:
             continue
         one, other = ways(random, first, 2) if goal == 5 else (ways(random, each, 1)[0] for each in (first, second))
         rows.append((one, other, float(goal)))
@@ -91,19 +88,16 @@ def scored(split: str, count: int, seed: int = 0) -> list[tuple[str, str, float]
 @cache
 def meanings(split: str) -> tuple[Meaning, ...]:
     """All meanings of a split, in one order on every machine."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
+    check_split(split)
     deeds = [(verb, thing) for verb, *things in DOES for thing in things]
     found = ((who, verb, thing, where, when) for who, (verb, thing), where, when in product(WHO, deeds, WHERE, WHEN))
-    return tuple(meaning for meaning in found if split_of(meaning) == split)
+    return tuple(meaning for meaning in found if split_of_meaning(meaning) == split)
 
 
 @cache
-def split_of(meaning: Meaning) -> str:
-    """About 90% train, 5% validation, 5% test, by who does what to what where."""
-    digest = hashlib.sha256(" ".join(meaning[:4]).encode()).digest()
-    percent = int.from_bytes(digest[:8], "big") % 100
-    return "test" if percent < 5 else "validation" if percent < 10 else "train"
+def split_of_meaning(meaning: Meaning) -> str:
+    """Who does what to what where decides."""
+    return split_of(" ".join(meaning[:4]), 5)
 
 
 def near(random: Random, meaning: Meaning, shared: int) -> Meaning:

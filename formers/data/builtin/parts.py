@@ -11,12 +11,10 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 Words = list[tuple[str, str]]
 
 NOUNS = (
@@ -53,22 +51,13 @@ OPENERS = "yes no oh well".split()
 
 def rows(split: str, count: int, seed: int = 0) -> list[tuple[list[str], list[str]]]:
     """`count` different sentences of "train", "validation" or "test" as (words, tags), the same every time."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     random = Random(f"{split}/{seed}")
     found: dict[tuple[str, ...], list[str]] = {}
     while len(found) < count:
         sentence = _sentence(random, split)
         found.setdefault(tuple(word for word, _ in sentence), [tag for _, tag in sentence])
     return [(list(words), tags) for words, tags in found.items()]
-
-
-def split_of(subject: str, verb: str) -> str:
-    """About 84% train, 8% validation, 8% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(f"{subject} {verb}".encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
 def _sentence(random: Random, split: str) -> Words:
@@ -89,7 +78,7 @@ def _clause(random: Random, split: str) -> Words:
     while True:
         subject, head, plural = _subject(random)
         verb = random.choice(VERBS + SINGLE)
-        if split_of(head, verb[0]) == split:
+        if split_of(f"{head} {verb[0]}") == split:
             break
     words = subject + _verb(random, verb, plural)
     if verb in VERBS:

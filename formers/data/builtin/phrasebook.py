@@ -11,7 +11,6 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import accumulate
@@ -33,9 +32,8 @@ from formers.data.builtin.grammar import (
 )
 from formers.data.builtin.grammar_english import english, past
 from formers.data.builtin.grammar_german import german
-from formers.errors import DataError
+from formers.data.builtin.split import SPLITS, check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 LECTURE = ("eat", "apple")  # "I ate an apple" must be news to the model that translates it
 
 POSSESSIVES = ("my", "your", "his", "her", "our", "their")
@@ -51,9 +49,7 @@ PERSONAL = next(noun.adjectives for noun in lexicon.nouns if noun.english == "ma
 
 def pairs(split: str, count: int, seed: int = 0) -> list[tuple[str, str]]:
     """`count` distinct (English, German) pairs of "train", "validation" or "test", the same every time."""
-    most = size(split)
-    if not 0 <= count <= most:
-        raise DataError(f'count: got {count}, expected 0 to {most} for the split "{split}"')
+    check_split(split, count, size(split))
     found: dict[str, str] = {}
     stream = sentences(split, seed)
     while len(found) < count:
@@ -66,7 +62,7 @@ def pairs(split: str, count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 def sentences(split: str, seed: int = 0) -> Iterator[Sentence]:
     """Meanings of one split without end; short ones come again and again."""
-    _check(split)
+    check_split(split)
     random = Random(f"{split} {seed}")
     while True:
         clause = _quality(random, split) if random.random() < 0.08 else _event(random, split)
@@ -79,11 +75,10 @@ def split_of_combination(verb: str, noun: str) -> str:
     """The split of one combination: about 90% train, 5% validation, 5% test, the same on every machine."""
     if (verb, noun) == LECTURE:
         return "test"
-    percent = int.from_bytes(hashlib.sha256(f"{verb} {noun}".encode()).digest()[:8], "big") % 100
-    return "test" if percent < 5 else "validation" if percent < 10 else "train"
+    return split_of(f"{verb} {noun}", 5)
 
 
-def split_of(clause: Clause) -> str:
+def split_of_clause(clause: Clause) -> str:
     """The split of a sentence: that of its verb (or predicate adjective) with the nouns it takes."""
     if clause.quality:
         return _split(clause.quality.english, [clause.subject])
@@ -104,7 +99,7 @@ def size(split: str) -> int:
     adjectives: present and perfect, affirmed and denied, with and without the full stop. Times, places,
     questions, modals and opinions multiply this.
     """
-    _check(split)
+    check_split(split)
     speakers = len(lexicon.pronouns) + len(lexicon.names) - 1  # not YOU_ALL, who never say "your"
     return sum(
         speakers * 2 * 2 * 2 * _count_phrases(noun)
@@ -113,11 +108,6 @@ def size(split: str) -> int:
         for noun in verb.objects
         if split_of_combination(verb.english, noun.english) == split
     )
-
-
-def _check(split: str) -> None:
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
 
 
 def _count_phrases(noun: Noun) -> int:

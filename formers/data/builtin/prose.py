@@ -11,15 +11,14 @@ What is particular:
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 from collections.abc import Iterator
 from functools import cache
 
+from formers.data.builtin.split import check_split, split_of
 from formers.errors import DataError
 
-SPLITS = ("train", "validation", "test")
 TOPICS = "pydoc_data.topics"
 BLANK = re.compile(r"\n(?:[ \t]*\n)+")
 UNDERLINE = re.compile(r"\s*([*=\-~^\"])\1{2,}\s*")
@@ -33,18 +32,11 @@ FOOTNOTE = re.compile(r" \[\d+\]")
 
 def rows(split: str, count: int | None = None, seed: int = 0) -> list[tuple[str]]:
     """The first `count` documents of "train", "validation" or "test" (all by default), one column each."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
+    check_split(split)
     found = [text for name, text in documents().items() if split_of(name) == split]
     if count is not None and count > len(found):
         raise DataError(f'count: got {count}, expected at most {len(found)} for the split "{split}"')
     return [(text,) for text in found[:count]]
-
-
-def split_of(topic: str) -> str:
-    """About 84% train, 8% validation, 8% test; the same on every machine and for every version of Python."""
-    percent = int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
 
 
 @cache

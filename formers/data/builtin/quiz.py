@@ -10,14 +10,12 @@ What comes after Tuesday, which word is first, words backwards, which number is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from formers.errors import DataError
+from formers.data.builtin.split import check_split, split_of
 
-SPLITS = ("train", "validation", "test")
 NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -42,13 +40,13 @@ SMALLER = ("Which is smaller, {a} or {b}?", "Name the smaller number: {a} or {b}
 
 
 @dataclass(frozen=True)
-class Question:
+class QuizQuestion:
     """A question, its right answer and a wrong one of the same kind; `more` makes a question that builds on it."""
 
     text: str
     right: str
     wrong: str
-    more: Callable[[Random], Question]
+    more: Callable[[Random], QuizQuestion]
 
 
 def conversations(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[str, str]]]]:
@@ -63,10 +61,7 @@ def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[s
 
 def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[tuple[list[dict[str, str]], str, str]]:
     """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
-    if split not in SPLITS:
-        raise DataError(f'split: got "{split}", expected one of {", ".join(SPLITS)}')
-    if count < 0:
-        raise DataError(f"count: got {count}, expected 0 or more")
+    check_split(split, count)
     random = Random(f"{split}/{seed}")
     made: list[tuple[list[dict[str, str]], str, str]] = []
     while len(made) < count:
@@ -82,12 +77,6 @@ def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[
     return made
 
 
-def split_of(question: str) -> str:
-    """About 84% train, 8% validation, 8% test, the same everywhere."""
-    percent = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big") % 100
-    return "test" if percent < 8 else "validation" if percent < 16 else "train"
-
-
 def _answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
@@ -95,7 +84,7 @@ def _answer(text: str) -> dict[str, str]:
 # ---- questions ---------------------------------------------------------------------------------------------
 
 
-def _first(random: Random) -> Question:
+def _first(random: Random) -> QuizQuestion:
     kind = random.choice(("series", "words", "numbers"))
     if kind == "series":
         name = random.choice(list(SERIES))
@@ -106,7 +95,7 @@ def _first(random: Random) -> Question:
     return _numbers(random, a, b)
 
 
-def _series(random: Random, kind: str, at: int, follow: bool = False) -> Question:
+def _series(random: Random, kind: str, at: int, follow: bool = False) -> QuizQuestion:
     """What comes after or before a member of a series, which at its ends is asked in one direction only."""
     series = SERIES[kind]
     step = 1 if at == 0 else -1 if at == len(series) - 1 else random.choice((1, -1))
@@ -114,7 +103,7 @@ def _series(random: Random, kind: str, at: int, follow: bool = False) -> Questio
     if follow:
         text = "And after that?" if step > 0 else "And before that?"
     wrong = random.choice([other for i, other in enumerate(series) if i not in (at, at + step)])
-    return Question(
+    return QuizQuestion(
         text,
         f"{_capital(series[at + step])}.",
         f"{_capital(wrong)}.",
@@ -122,7 +111,7 @@ def _series(random: Random, kind: str, at: int, follow: bool = False) -> Questio
     )
 
 
-def _words(random: Random, words: list[str], follow: bool = False) -> Question:
+def _words(random: Random, words: list[str], follow: bool = False) -> QuizQuestion:
     """Words backwards, one of them by its place, or their number."""
     kind = random.choice(("backwards", "place", "number"))
     listed = ", ".join(words)
@@ -138,18 +127,18 @@ def _words(random: Random, words: list[str], follow: bool = False) -> Question:
         text = "How many words was that?" if follow else f"How many words are these: {listed}?"
         right = NUMBERS[len(words) - 1]
         wrong = random.choice([other for other in NUMBERS[:6] if other != right])
-    return Question(
+    return QuizQuestion(
         text, f"{_capital(right)}.", f"{_capital(wrong)}.", lambda random: _words(random, words, follow=True)
     )
 
 
-def _numbers(random: Random, a: int, b: int, follow: str = "") -> Question:
+def _numbers(random: Random, a: int, b: int, follow: str = "") -> QuizQuestion:
     """The larger or smaller of two numbers; a follow-up asks for the other."""
     larger = follow == "larger" if follow else random.random() < 0.5
     word = "larger" if larger else "smaller"
     text = f"And which is {word}?" if follow else random.choice(LARGER if larger else SMALLER).format(a=a, b=b)
     right, wrong = (max(a, b), min(a, b)) if larger else (min(a, b), max(a, b))
-    return Question(
+    return QuizQuestion(
         text, f"{right}.", f"{wrong}.", lambda random: _numbers(random, a, b, follow="smaller" if larger else "larger")
     )
 

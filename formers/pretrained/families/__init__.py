@@ -72,9 +72,9 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
     )
 
 
-def family_of_model(model_type: str, model: nn.Module) -> Family:
-    """The family of a model_type that has this kind of model. Raises CheckpointError where it has none."""
+def family_of_class(model_type: str, model: type[nn.Module]) -> Family:
+    """The family of a model_type for a class of ours. Raises CheckpointError where it has none."""
     for each in families(model_type):
-        if each.model is type(model):
+        if each.model is model:
             return each
-    raise CheckpointError(f"model_type {model_type!r} has no {type(model).__name__}")
+    raise CheckpointError(f"model_type {model_type!r} has no {model.__name__}")

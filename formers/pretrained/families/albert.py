@@ -10,10 +10,11 @@ from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, Pretraining, SequenceClassifier
-from formers.pretrained.families import bert, encoder
-from formers.pretrained.families.encoder import Head, Layout
+from formers.pretrained.config_map import Raw
+from formers.pretrained.families import bert
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Raw
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Row, Rule
 
 LAYER = (

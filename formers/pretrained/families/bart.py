@@ -11,20 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained import config_map
+from formers.pretrained.config_map import ConfigMap, words
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, words
 from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
 
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "relu": "relu",
-    "swish": "silu",
-    "silu": "silu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "quick_gelu": "gelu_quick",
-}
+ACTIVATIONS = {"gelu": "gelu", "swish": "silu", **config_map.ACTIVATIONS}  # the first name of each is written
 SIZES: dict[str, Any] = {
     "d_model": "encoder.dim decoder.dim",
     "encoder_layers": "encoder.layers",
@@ -119,7 +111,7 @@ def weights(config: TransformerConfig) -> list[Row]:
 FAMILY = Family(
     model_type="bart",
     model=Transformer,
-    config=Fields(
+    config=ConfigMap(
         config=TransformerConfig,
         names=SIZES,
         fixed={**POST_NORM, "positions": "learned", "position_offset": 2, "embedding_norm": True},

@@ -18,10 +18,10 @@ from formers.models.heads import (
     SpanFinder,
     TokenClassifier,
 )
-from formers.pretrained.families import encoder
-from formers.pretrained.families.encoder import Head, Layout
+from formers.pretrained.config_map import Raw
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Raw
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Row, Rule
 
 WORDS = encoder.word_rows(

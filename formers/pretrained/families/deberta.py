@@ -13,10 +13,11 @@ from typing import Any
 from formers.blocks.disentangled import Disentangled
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
-from formers.pretrained.families import bert, encoder
-from formers.pretrained.families.encoder import ACTIVATIONS, Head, Layout
+from formers.pretrained.config_map import ACTIVATIONS, Raw, words
+from formers.pretrained.families import bert
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Raw, words
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Row, Rule, dropped, tied
 
 POOLERS = {"tanh": "tanh", **ACTIVATIONS}

@@ -12,10 +12,11 @@ from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
-from formers.pretrained.families import bert, encoder
-from formers.pretrained.families.encoder import Head, Layout
+from formers.pretrained.config_map import ACTIVATIONS, words
+from formers.pretrained.families import bert
 from formers.pretrained.family import Family
-from formers.pretrained.fields import words
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Row, Rule
 
 NAMES: dict[str, Any] = {
@@ -23,7 +24,7 @@ NAMES: dict[str, Any] = {
     "n_layers": "stack.layers",
     "n_heads": "stack.heads",
     "hidden_dim": "stack.hidden",
-    "activation": ("stack.activation", encoder.ACTIVATIONS),
+    "activation": ("stack.activation", ACTIVATIONS),
     "dropout": "stack.dropout",
     "vocab_size": "vocab",
     "max_position_embeddings": "length",

@@ -13,18 +13,19 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.families import causal, llama
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw
+from formers.pretrained.families import llama
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, Raw
+from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
 AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
 NORMS = {
     "input_layernorm": "norm_attention",
-    "post_attention_layernorm": "norm_attended",
+    "post_attention_layernorm": "after_attention",
     "pre_feedforward_layernorm": "norm_feed_forward",
-    "post_feedforward_layernorm": "norm_fed",
+    "post_feedforward_layernorm": "after_feed_forward",
     "self_attn.q_norm": "attention.q_norm",
     "self_attn.k_norm": "attention.k_norm",
 }
@@ -95,11 +96,11 @@ def written(config: CausalConfig) -> dict[str, Any]:
 FAMILY = Family(
     model_type="gemma3_text",
     model=CausalLM,
-    config=Fields(
+    config=ConfigMap(
         config=CausalConfig,
         names={
             **{theirs: ours for theirs, ours in llama.NAMES.items() if theirs != "hidden_act"},
-            "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **causal.ACTIVATIONS}),
+            "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS}),
         },
         fixed={
             "stack.norm": "rms",

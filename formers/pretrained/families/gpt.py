@@ -15,9 +15,9 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.families import causal
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, Raw, words
+from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import TRANSPOSED, Row, dropped
 
 NAMES: dict[str, Any] = {
@@ -85,9 +85,9 @@ def written(config: CausalConfig) -> dict[str, Any]:
 GPT2 = Family(
     model_type="gpt2",
     model=CausalLM,
-    config=Fields(
+    config=ConfigMap(
         config=CausalConfig,
-        names={**NAMES, "activation_function": ("stack.activation", causal.ACTIVATIONS)},
+        names={**NAMES, "activation_function": ("stack.activation", ACTIVATIONS)},
         fixed={"positions": "learned"},
         defaults={**DEFAULTS, "activation_function": "gelu_new"},
         aliases=ALIASES,
@@ -126,7 +126,7 @@ def first_written(config: CausalConfig) -> dict[str, Any]:
 GPT = Family(
     model_type="openai-gpt",
     model=CausalLM,
-    config=Fields(
+    config=ConfigMap(
         config=CausalConfig,
         names={
             **NAMES,
@@ -200,7 +200,7 @@ def neo_written(config: CausalConfig) -> dict[str, Any]:
 NEO = Family(
     model_type="gpt_neo",
     model=CausalLM,
-    config=Fields(
+    config=ConfigMap(
         config=CausalConfig,
         names={
             "hidden_size": "stack.dim",
@@ -208,7 +208,7 @@ NEO = Family(
             "num_heads": "stack.heads",
             "layer_norm_epsilon": "stack.norm_eps",
             "resid_dropout": "stack.dropout",
-            "activation_function": ("stack.activation", causal.ACTIVATIONS),
+            "activation_function": ("stack.activation", ACTIVATIONS),
             "max_position_embeddings": "length",
             "vocab_size": "vocab",
         },

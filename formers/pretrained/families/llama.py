@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.families import causal
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields, Raw
+from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import Row, dropped
 
 NAMES: dict[str, Any] = {
@@ -24,7 +24,7 @@ NAMES: dict[str, Any] = {
     "num_hidden_layers": "stack.layers",
     "num_attention_heads": "stack.heads",
     "intermediate_size": "stack.hidden",
-    "hidden_act": ("stack.activation", causal.ACTIVATIONS),
+    "hidden_act": ("stack.activation", ACTIVATIONS),
     "rms_norm_eps": "stack.norm_eps",
     "vocab_size": "vocab",
     "max_position_embeddings": "length",
@@ -149,9 +149,9 @@ def fields(
     written: Callable[[CausalConfig], Mapping[str, Any]],
     defaults: Mapping[str, Any],
     **fixed: Any,
-) -> Fields:
+) -> ConfigMap:
     """The config map of one of the four: its own keys have defaults here."""
-    return Fields(
+    return ConfigMap(
         config=CausalConfig,
         names=NAMES,
         fixed={**FIXED, **{f"stack.{name}": value for name, value in fixed.items()}},

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from formers.blocks.position import sinusoids
 from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained.config_map import ConfigMap
 from formers.pretrained.families import bart
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields
 from formers.pretrained.mapping import Row, constant
 
 
@@ -54,7 +54,7 @@ def weights(config: TransformerConfig) -> list[Row]:
 FAMILY = Family(
     model_type="marian",
     model=Transformer,
-    config=Fields(
+    config=ConfigMap(
         config=TransformerConfig,
         names=bart.SIZES,
         fixed={**bart.POST_NORM, "positions": "split_sinusoidal"},

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
-from formers.pretrained.families import encoder, roberta
-from formers.pretrained.families.encoder import Layout
+from formers.pretrained.config_map import Raw
+from formers.pretrained.families import roberta
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Raw
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Layout
 from formers.pretrained.mapping import Row, Rule
 
 LAYER = (

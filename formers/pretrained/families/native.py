@@ -4,8 +4,8 @@ from formers.models.causal import CausalConfig, CausalLM
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import HEADS, HeadConfig
 from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained.config_map import Native
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Native
 
 SAME_NAMES = [("{name*}", "{name*}")]
 TRANSFORMER = Family(

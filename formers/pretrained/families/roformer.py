@@ -16,11 +16,12 @@ from torch import Tensor
 from formers.blocks.position import sinusoids
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
-from formers.pretrained.families import bert, electra, encoder
-from formers.pretrained.families.encoder import ACTIVATIONS, Head, Layout
+from formers.pretrained.config_map import ACTIVATIONS, Raw
+from formers.pretrained.families import bert, electra
 from formers.pretrained.families.marian import positions
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Raw
+from formers.pretrained.layouts import encoder
+from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Op, Row, Rule
 
 

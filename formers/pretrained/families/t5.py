@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.transformer import Transformer, TransformerConfig
+from formers.pretrained.config_map import ConfigMap
 from formers.pretrained.families import bart
 from formers.pretrained.family import Family
-from formers.pretrained.fields import Fields
 from formers.pretrained.mapping import Row, dropped, tied
 
 ACTIVATIONS = bart.ACTIVATIONS
@@ -104,7 +104,7 @@ def weights(config: TransformerConfig) -> list[Row]:
 FAMILY = Family(
     model_type="t5",
     model=Transformer,
-    config=Fields(
+    config=ConfigMap(
         config=TransformerConfig,
         names={
             "d_model": "encoder.dim decoder.dim",

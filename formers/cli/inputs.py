@@ -1,0 +1,98 @@
+"""What verbs work on: texts that are arguments, lines of a file, a column of a table, or come on standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from formers.errors import ConfigError, DataError
+from formers.fields import Field
+from formers.systems.system import Texts, Typed
+
+GROUP = 64  # most lines of standard input that are worked on together
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+def texts_of(given: dict[str, Any], field: Field) -> Texts:
+    """The texts that a command was given; takes them, --file and --column out of its values."""
+    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    texts, file, column = given.pop(field.name, None), given.pop("file", None), given.pop("column", None)
+    if typed.source and texts:
+        if file or len(texts) > 1:
+            raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
+        texts, file = None, texts[0]
+    if texts and file:
+        raise ConfigError(f"give {(typed.metavar or 'text').lower()}s or --file, not both")
+    if column and not file:
+        raise ConfigError("--column is for --file")
+    if texts:
+        return Texts.of(texts)
+    if file is None or file == "-":
+        if sys.stdin.isatty():
+            print("one text a line, Ctrl-D ends", file=sys.stderr)
+        return Texts(typed_lines(), lambda number: f"line {number}")
+    named = file.startswith(("hf:", "builtin:")) or "*" in file
+    if column or typed.source or (typed.table and (named or file.removesuffix(".gz").endswith(TABLES))):
+        return column_of(file, column)
+    from formers.data.files import text_lines
+
+    return Texts([text_lines(file)], lambda number: f"line {number}")
+
+
+def column_of(file: str, column: str | None) -> Texts:
+    """A column of a table, empty cells as empty texts."""
+    from formers.data.sources import read_table
+
+    column = only_column(file) if column is None else column
+    table = read_table(file, columns=[column], text=[])
+    texts = ["" if text is None else text for text in table.columns[column]]
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
+                "choose another column with --column"
+            )
+    return Texts([texts], lambda number: table.where(number - 1))
+
+
+def only_column(file: str) -> str:
+    """The one column of a file that holds text."""
+    from formers.data.files import fault, listed
+    from formers.data.sources import read_table
+
+    if file.removesuffix(".gz").endswith(".txt"):
+        return "text"
+    columns = read_table(file).columns
+    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
+    if len(names) != 1 and "text" not in names:
+        raise fault(file, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
+    return "text" if "text" in names else names[0]
+
+
+def typed_lines() -> Iterator[list[str]]:
+    """Lines of standard input as they come: those that are there already together, at most GROUP."""
+    number, rest = 0, b""
+    incoming: Any = sys.stdin.buffer
+    while data := incoming.read1(65536):  # what there is by now; waits where there is nothing
+        *whole, rest = (rest + data).split(b"\n")
+        for start in range(0, len(whole), GROUP):
+            yield [decoded(line, number + i) for i, line in enumerate(whole[start : start + GROUP], start + 1)]
+        number += len(whole)
+    if rest:
+        yield [decoded(rest, number + 1)]
+
+
+def decoded(line: bytes, number: int) -> str:
+    """A line of standard input as text."""
+    try:
+        return line.decode("utf-8").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        where = f"standard input, line {number}, byte {error.start + 1}"
+        raise DataError(f"{where}: not UTF-8; convert it, for example with iconv") from error
+
+
+def standard_input() -> str:
+    """All of it, without the line feed at its end."""
+    lines = sys.stdin.buffer.read().split(b"\n")
+    return "\n".join(decoded(line, number) for number, line in enumerate(lines, 1)).removesuffix("\n")

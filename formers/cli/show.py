@@ -1,0 +1,157 @@
+"""The results of a verb: plain lines in a pipe, colours and tables on a terminal, JSON, a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from formers.cli.options import out_file
+from formers.cli.output import bar, console, note, show_table
+from formers.errors import ConfigError
+from formers.systems.system import Coloured, Event, Piece, Progress, Remark, Report, Table, Tabled, Written, record
+
+EXAMPLES = 3  # of a report
+
+
+@dataclass
+class Output:
+    """Where results go: standard output, or --out; checked before the work that ends in it."""
+
+    path: Path | None = None
+    given_json: bool = False
+
+    def __post_init__(self) -> None:
+        self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
+        out_file(self.path)
+
+
+def show(events: Iterable[Event], output: Output) -> None:
+    """Every result as it comes: a line to standard output or to the file, or the file that it is."""
+    with ExitStack() as stack:
+        target: TextIO | None = None
+        in_piece = False
+        for event in with_progress(events):
+            match event:
+                case Remark(text):
+                    typer.echo(text, err=True)
+                    continue
+                case Piece(text):
+                    if output.path is None and not output.as_json:
+                        sys.stdout.write(text)
+                        sys.stdout.flush()
+                        in_piece = True
+                    continue
+            if in_piece:  # the text is there already: only its line's end is to come
+                note()
+                in_piece = False
+                continue
+            if isinstance(event, Report):
+                write_report(event, output)
+            elif isinstance(event, Written) and output.path is not None and not output.as_json:
+                save(event, output.path)
+            elif output.path is None:
+                shown(event, output.as_json)
+            else:
+                target = target or stack.enter_context(output.path.open("w", encoding="utf-8"))
+                write(event, output, target)
+
+
+def write(result: Any, output: Output, target: TextIO) -> None:
+    """A result as a line of a file: JSON; fields between tabs, the first with a header; or its plain text."""
+    assert output.path is not None
+    if output.as_json:
+        target.write(json.dumps(record(result), ensure_ascii=False) + "\n")
+    elif output.path.suffix == ".tsv":
+        fields = record(result)
+        if not target.tell():
+            target.write("\t".join(fields) + "\n")
+        target.write("\t".join(map(plain, fields.values())) + "\n")
+    else:
+        target.write(result.line() + "\n")
+    target.flush()
+
+
+def save(result: Written, path: Path) -> None:
+    """A result that is a file."""
+    if path.suffix not in result.endings:
+        raise ConfigError(f"--out {path}: expected a name that ends in {', '.join(result.endings)}")
+    result.write(path)
+    typer.echo(f"wrote {path}", err=True)
+
+
+def shown(result: Any, as_json: bool) -> None:
+    """A result on standard output."""
+    if as_json:
+        note(json.dumps(record(result), ensure_ascii=False))
+    elif isinstance(result, Coloured) and console().is_terminal:
+        from rich.text import Text
+
+        console().print(Text.assemble(*result.spans()), soft_wrap=True)
+    elif isinstance(result, Tabled):
+        draw_table(result.table())
+    else:
+        note(result.line())
+
+
+def write_report(report: Report, output: Output) -> None:
+    """A report is shown, and what belongs to it is written to --out."""
+    if output.path is not None and output.path.suffix not in report.files and "" not in report.files:
+        endings = f"; it can be written as {', '.join(report.files)}" if report.files else "; leave it out"
+        raise ConfigError(f"--out {output.path}: this report has no such file{endings}")
+    if output.given_json:
+        note(json.dumps(record(report), ensure_ascii=False))
+    else:
+        show_report(report)
+    if output.path is not None:
+        write_file = report.files.get(output.path.suffix) or report.files[""]
+        write_file(output.path)
+        typer.echo(f"wrote {output.path}", err=output.given_json)
+
+
+def show_report(report: Report) -> None:
+    """The scores with a word to each, then tables, examples and notes."""
+    rows = [(score.name.replace("_", " "), score.text, report.remarks.get(score.name, "")) for score in report.scores]
+    names = {score.name for score in report.scores}
+    rows += [(name, "", text) for name, text in report.remarks.items() if name not in names]
+    show_table(report.title, ["score", "value", "what"], rows, right=["value"])
+    for table in report.tables:
+        draw_table(table)
+    lines: list[tuple[str, str]] = []
+    for example in report.examples:
+        lines += [*example.items(), ("", "")]
+    if lines:
+        show_table("examples", ["", "text"], lines[:-1])
+    for text in report.notes:
+        note(text)
+
+
+def draw_table(table: Table) -> None:
+    show_table(table.title, table.columns, table.rows, right=table.right)
+
+
+def plain(value: Any) -> str:
+    """A value between tabs; a text stays on its line."""
+    return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+def with_progress(events: Iterable[Event]) -> Iterator[Event]:
+    """The events but for progress, which moves a bar on stderr."""
+    with ExitStack() as stack:
+        move, what = None, None
+        for event in events:
+            if isinstance(event, Progress):
+                if move is None or what != event.what:
+                    stack.close()
+                    move, what = stack.enter_context(bar(event.what)), event.what
+                move(event.done, event.total)
+            else:
+                stack.close()
+                move = None
+                yield event

@@ -1,0 +1,106 @@
+"""Where rows come from, the section [data] of every recipe: what a system's rows are made of is the system's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from formers.data.documents import cut
+from formers.data.sources import Table, read_table
+from formers.errors import ConfigError
+
+SetAside = Callable[[Table], tuple[Table, Table]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What to learn from, what to watch and what to judge with."""
+
+    train: str = ""
+    """Rows to learn from: a file, a pattern or folder of files, hf:owner/name, builtin:NAME."""
+    validation: str = ""
+    """Rows to watch while training; empty: the source's own validation split, or else a part of the training data."""
+    test: str = ""
+    """Rows to judge with in the end (formers evaluate); empty: the source's own test split, or else `validation`."""
+    count: int = 0
+    """How many training rows to generate (builtin) or to take from the front (0: all there are)."""
+    held_out: float = 1000
+    """Rows of each generated validation and test set, and most that are set aside; below 1: that share of the text."""
+    drop_empty: bool = False
+    """Leave out rows in which something is empty instead of refusing the file."""
+    seed: int = 1
+    """Seed of the order of the data and of what is generated."""
+
+    def __post_init__(self) -> None:
+        for name in ("count", "held_out"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"data.{name} ({getattr(self, name)}) must be at least 0")
+        if self.held_out > 1 and self.held_out % 1:
+            raise ConfigError(f"data.held_out ({self.held_out}) must be a whole number of rows, or a share below 1")
+
+    @property
+    def rows_aside(self) -> int:
+        """`held_out` as a number of rows. Raises ConfigError where it is a share."""
+        if 0 < self.held_out < 1:
+            raise ConfigError(
+                f"data.held_out ({self.held_out}) is a share of a text, but here it must be at least 1 row"
+            )
+        return int(self.held_out)
+
+    def name(self, part: str) -> str:
+        """What to read for "train", "validation" or "test"; empty where it is not named and `train` has no splits.
+
+        Raises ConfigError for training without a source.
+        """
+        if not self.train and part == "train":
+            raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=FILE")
+        own = {"train": self.train, "validation": self.validation, "test": self.test}[part]
+        return own or (self.train if self.train.startswith(("builtin:", "hf:")) else "")
+
+    def read(self, part: str, *, reader: Callable[..., Table] = read_table, **options: Any) -> Table | None:
+        """The table of "train", "validation" or "test"; None where there is none.
+
+        reader: called with the name, `options` (such as columns and text of `read_table`), split, seed, drop_empty and
+        count, which is that of generated rows only: of others the front is taken after reading.
+        """
+        if not (name := self.name(part)):
+            return None
+        count = self.count if part == "train" else int(self.held_out)  # a share of a text is 0 here: all there is
+        generated = name.startswith("builtin:")
+        table = reader(
+            name,
+            **options,
+            split=part,
+            seed=self.seed,
+            count=count or None if generated else None,
+            drop_empty=self.drop_empty,
+        )
+        front = part == "train" and not generated and 0 < count < len(table)
+        return table.select(range(count)) if front else table
+
+    def tables(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> tuple[Table, Table]:
+        """Training and validation rows, read with `options` as `read` does.
+
+        Without a validation source, rows are set aside of those for training: by `set_aside`, else every k-th of them,
+        `what` being the word for a row in a fault.
+        """
+        train, validation = self.read("train", **options), self.read("validation", **options)
+        assert train is not None
+        if validation is not None:
+            return train, validation
+        return train.set_aside(self.rows_aside, what) if set_aside is None else set_aside(train)
+
+    def test_or_validation(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> Table:
+        """What to judge with: the test rows, else those to watch as `tables` gives them."""
+        for part in ("test", "validation"):
+            if (table := self.read(part, **options)) is not None:
+                return table
+        return self.tables(set_aside=set_aside, what=what, **options)[1]
+
+    def end_of_text(self, column: str) -> SetAside:
+        """What sets the last `held_out`, a share, of the text in a column aside, for `tables`."""
+        if not 0 < self.held_out < 1:
+            raise ConfigError(f"data.held_out ({self.held_out}) must be between 0 and 1: a share of the text")
+        return partial(cut, column=column, share=self.held_out)

@@ -1,0 +1,125 @@
+"""Files that are there whole or not at all, flushed to the disk, and JSON with one clear line per fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from formers.errors import CheckpointError
+
+TEMPORARY = ".tmp-"  # begins the names of what is being written, or removed: a kill may leave such files
+Content = bytes | Callable[[Path], None]  # of a file, or what writes it
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises CheckpointError when the file is missing, unreadable or something else."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}") from None
+    except OSError as fault:
+        raise CheckpointError(f"cannot read {path}: {fault.strerror}") from fault
+    except ValueError as fault:
+        raise CheckpointError(f"{path} is not valid JSON ({fault}); get the file again") from fault
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, not an object")
+    return value
+
+
+def write_file(path: Path, content: Content) -> None:
+    """Write a file, and the folder that it is in. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+
+
+def replace_file(path: Path, content: Content) -> None:
+    """Write a file whole or not at all. Raises OSError."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    write_file(temporary, content)
+    flush(temporary)
+    temporary.replace(path)
+
+
+@contextmanager
+def replaced_folder(path: Path, keep: Callable[[str], bool] = lambda name: False) -> Iterator[Path]:
+    """A new folder beside `path` to write into; then it is flushed and takes that place, or is gone after a fault.
+
+    keep: names in the folder of before that stay where the new one lacks them. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
+    try:
+        yield fresh
+        for written in [*fresh.rglob("*"), fresh]:
+            flush(written)
+        fresh.chmod(0o777 & ~_umask())
+        _swap(fresh, path, keep)
+        flush(path.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder: first its name, so that a half-removed one is never taken for whole. Raises OSError."""
+    if path.exists():
+        doomed = path.with_name(f"{TEMPORARY}old-{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what an interrupted write left in a folder. Raises OSError."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, are on the disk and not only in memory. Raises OSError."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot flush a folder
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap(fresh: Path, path: Path, keep: Callable[[str], bool]) -> None:
+    """Put `fresh` where `path` is, and what is kept of `path` into it."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    kept = [entry.name for entry in path.iterdir() if keep(entry.name)]
+    old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-{path.name}-", dir=path.parent))
+    path.rename(old / "folder")
+    try:
+        fresh.rename(path)
+    except OSError:
+        (old / "folder").rename(path)
+        old.rmdir()
+        raise
+    for name in kept:
+        if not (path / name).exists():
+            (old / "folder" / name).rename(path / name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The mask of new files; reading it means setting it, for an instant."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

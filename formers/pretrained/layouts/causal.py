@@ -1,0 +1,171 @@
+"""What the families of language models share: how their files spell heads, rotary positions and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formers.blocks.position import Stretch
+from formers.models.causal import CausalConfig
+from formers.pretrained.config_map import Raw, words
+from formers.pretrained.mapping import Row, Rule, tied
+
+# training only, notes of tools, and parts of classifiers that a language model does not have
+IGNORED = words("""
+    attention_dropout initializer_range is_llama_config max_sequence_length neftune_noise_alpha pretraining_tp
+    transformers.js_config unsloth_fixed unsloth_version
+""")
+STRETCHES: dict[str, set[str]] = {
+    "default": set(),
+    "linear": {"factor"},
+    "llama3": {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"},
+}
+
+
+def canonical(config: CausalConfig) -> CausalConfig:
+    """The config without what changes nothing: a head_dim of dim / heads, windows of 0, a base of no layer."""
+    c, s = config, config.stack
+    size = s.head_dim or s.dim // s.heads
+    stack = replace(
+        s,
+        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
+        head_dim=None if size * s.heads == s.dim else size,
+        scale=None if s.scale == size**-0.5 else s.scale,
+    )
+    windows = tuple(c.windows) if any(c.windows) else ()
+    if c.positions != "rotary":
+        return replace(
+            c, stack=stack, windows=windows, rotary_base=10000.0, rotary_stretch=None, local_rotary_base=None
+        )
+    stretch, local = c.rotary_stretch, c.local_rotary_base
+    if stretch is not None and stretch.original is None:
+        stretch = Stretch(stretch.factor) if stretch.factor != 1 else None
+    if not windows or (local == c.rotary_base and stretch is None):
+        local = None
+    return replace(c, stack=stack, windows=windows, rotary_stretch=stretch, local_rotary_base=local)
+
+
+def head(config: CausalConfig, embedding: str) -> list[Row]:
+    """Rows of the token embedding and of the output head, which is the same tensor when tied."""
+    if config.tied:
+        return [tied("embedding.weight", embedding, "lm_head.weight")]
+    return [(embedding, "embedding.weight"), Rule(("lm_head.weight",), "head.weight")]
+
+
+def is_tied(raw: Raw, tensors: Mapping[str, Tensor], *names: str) -> bool:
+    """Whether the head is the embedding: as the config says, unless the file holds a head of its own.
+
+    Source: transformers 5 keeps both tensors when both are stored and differ, whatever the config says.
+    """
+    own = tensors.get("lm_head.weight")
+    embedding = next((tensors[name] for name in names if name in tensors), None)
+    apart = own is not None and embedding is not None and not torch.equal(own, embedding)
+    return raw["tie_word_embeddings"] and not apart
+
+
+def rotary(*said: Any, base: float, length: int) -> tuple[float, Stretch | None]:
+    """Base and stretch from all spellings of a file, which must agree: `rope_parameters` of transformers 5,
+    `rope_theta` beside `rope_scaling` before. Raises ValueError for a kind of scaling that is not computed here.
+    """
+    told: dict[str, Any] = {}
+    for each in said:
+        if not isinstance(each, Mapping):
+            raise ValueError(f"rotary parameters are an object, got {each!r}")
+        for key, value in each.items():
+            name = "rope_type" if key == "type" else key
+            if value is not None and told.setdefault(name, value) != value:
+                raise ValueError(f"{name} is {told[name]!r} in one place and {value!r} in another")
+    if told.pop("partial_rotary_factor", 1) != 1:
+        raise ValueError("partial_rotary_factor other than 1 is not computed here")
+    kind, theta = told.pop("rope_type", "default"), float(told.pop("rope_theta", base))
+    if kind not in STRETCHES:
+        raise ValueError(f"rope_type {kind!r} is not computed here; known: {', '.join(STRETCHES)}")
+    if strange := sorted(told.keys() - STRETCHES[kind]):
+        raise ValueError(f"rope_type {kind!r} with {strange[0]} = {told[strange[0]]!r} is not computed here")
+    if kind == "default":
+        return theta, None
+    if kind == "linear":
+        return theta, Stretch(float(told["factor"]))
+    original = told.get("original_max_position_embeddings", length)
+    low, high = float(told["low_freq_factor"]), float(told["high_freq_factor"])
+    if low >= high:
+        raise ValueError(f"low_freq_factor ({low}) must be below high_freq_factor ({high})")
+    return theta, Stretch(float(told["factor"]), original, low, high)
+
+
+def written_rotary(base: float, stretch: Stretch | None) -> dict[str, Any]:
+    """One entry of `rope_parameters`."""
+    if stretch is None:
+        return {"rope_type": "default", "rope_theta": base}
+    if stretch.original is None:
+        return {"rope_type": "linear", "rope_theta": base, "factor": stretch.factor}
+    return {
+        "rope_type": "llama3",
+        "rope_theta": base,
+        "factor": stretch.factor,
+        "original_max_position_embeddings": stretch.original,
+        "low_freq_factor": stretch.low,
+        "high_freq_factor": stretch.high,
+    }
+
+
+def spelled_before(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for readers before transformers 5, beside `rope_parameters`."""
+    scaling = {key: value for key, value in parameters.items() if key != "rope_theta"}
+    before: dict[str, Any] = {"rope_theta": parameters["rope_theta"]}
+    return before if parameters["rope_type"] == "default" else {**before, "rope_scaling": scaling}
+
+
+def windows(kinds: Sequence[str], near: str, far: str, size: int | None, layers: int) -> tuple[int, ...]:
+    """Our window of each layer from the names of their kinds; `size` positions for the `near` ones.
+
+    Raises ValueError for another kind, a wrong number of them, or a size that is none.
+    """
+    if len(kinds) != layers:
+        raise ValueError(f"{len(kinds)} kinds of layers are named, for {layers} layers")
+    if strange := [kind for kind in kinds if kind not in (near, far)]:
+        raise ValueError(f"layers of the kind {strange[0]!r} are not computed here; known: {far}, {near}")
+    if near not in kinds:
+        return ()
+    if size is None or size < 1:
+        raise ValueError(f"some layers are {near}, with a window of {'null' if size is None else size}")
+    return tuple(size if kind == near else 0 for kind in kinds)
+
+
+def layer_types(config: CausalConfig) -> list[str]:
+    """The kinds of all layers, as transformers 5 names them."""
+    return [
+        "sliding_attention" if window else "full_attention" for window in config.windows or (0,) * config.stack.layers
+    ]
+
+
+def window(config: CausalConfig) -> int | None:
+    """The one window of a config; where there are several, the way back shows it."""
+    return max(config.windows, default=None)
+
+
+def sizes(raw: Raw, tensors: Mapping[str, Tensor], *, kv_heads: int, head_dim: int | None) -> dict[str, Any]:
+    """What the rotary families derive alike."""
+    return {
+        "stack.kv_heads": kv_heads,
+        "stack.head_dim": head_dim,
+        # they have no dropout in these places; the name is GPT-2's, and only a model that we train has it
+        "stack.dropout": raw.get("resid_pdrop", 0.0),
+        "tied": is_tied(raw, tensors, "model.embed_tokens.weight", "embed_tokens.weight"),
+    }
+
+
+def written_sizes(config: CausalConfig) -> dict[str, Any]:
+    """The way back from `sizes`, all of it spelled out."""
+    s = config.stack
+    told = {
+        "num_key_value_heads": s.kv_heads or s.heads,
+        "head_dim": s.head_dim or s.dim // s.heads,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": config.tied,
+    }
+    return {**told, "resid_pdrop": s.dropout} if s.dropout else told

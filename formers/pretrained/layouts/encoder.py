@@ -1,0 +1,350 @@
+"""What the families of encoders share: one table of the body and one of each head make all of a family.
+
+A body is named without a prefix, in files of heads with one ("bert."). The dense layer in front of a label is the
+encoder's pooler here; the files of many families have it in the classifier. `LayerNorm.gamma` and `.beta` are the
+names of files converted from TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from formers.models.encoder import Encoder, EncoderConfig
+from formers.models.heads import (
+    HeadConfig,
+    MaskedWords,
+    NextSentence,
+    Pretraining,
+    ReplacedTokens,
+    SequenceClassifier,
+    TokenClassifier,
+)
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
+from formers.pretrained.family import Family
+from formers.pretrained.mapping import Row, Rule, as_rules, dropped, tied
+
+NAMES: dict[str, Any] = {
+    "hidden_size": "stack.dim",
+    "num_hidden_layers": "stack.layers",
+    "num_attention_heads": "stack.heads",
+    "intermediate_size": "stack.hidden",
+    "hidden_act": ("stack.activation", ACTIVATIONS),
+    "hidden_dropout_prob": "stack.dropout",
+    "layer_norm_eps": "stack.norm_eps",
+    "vocab_size": "vocab",
+}
+DEFAULTS: Raw = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12}
+CHECKED: Raw = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
+# training only, notes of tools, sizes that the weights say themselves; a head that is not tied is told by its weights
+IGNORED = words("""
+    attention_probs_dropout_prob classifier_dropout classifier_dropout_prob initializer_range tie_word_embeddings
+    attention_dropout directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+    pooler_size_per_head pooler_type sentence_transformers transformers.js_config neftune_noise_alpha
+    _attn_implementation _num_labels model_max_length summary_last_dropout summary_first_dropout
+""")
+KINDS = {"single_label_classification": "one", "multi_label_classification": "several", "regression": "number"}
+# Heads of pre-training, which lie unused in many published files of another head, or of a body
+PRETRAINED = (MaskedWords, Pretraining, NextSentence, ReplacedTokens)
+OURS = (
+    "attention.q",
+    "attention.k",
+    "attention.v",
+    "attention.o",
+    "norm_attention",
+    "feed_forward.up",
+    "feed_forward.down",
+    "norm_feed_forward",
+)
+BERT_LAYER = (
+    "attention.self.query attention.self.key attention.self.value attention.output.dense "
+    "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A head as a family files it; names are whole on both sides."""
+
+    model: type[nn.Module]
+    architecture: str
+    """What its class is called after the family's name: "ForMaskedLM"."""
+    rows: Sequence[Row | Iterable[Rule]]
+    tied: tuple[str, ...] = ()
+    """Second names of the embedding: the matrix that makes words of vectors."""
+    pooled: bool = False
+    """Reads the pooled vector; if not, a pooler in the file is kept, but not asked for."""
+    dense: str = ""
+    """Where the dense layer in front of the label is filed; "": it is the body's pooler."""
+    activation: str | Callable[[Raw], str] = "tanh"
+    """Of that layer."""
+    written: Callable[[EncoderConfig], Mapping[str, Any]] = lambda config: {}
+    """Keys of config.json that only this head reads."""
+    check: Callable[[Raw], None] = lambda raw: None
+    """Raises ValueError for a config that this head does not compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a family files a body: the map of its config, relative to the encoder, and the names of its weights."""
+
+    model_type: str
+    prefix: str
+    """Of the body's names in files of heads: "bert."."""
+    name: str
+    """What its classes are called: "Bert"."""
+    rows: Callable[[EncoderConfig], Sequence[Row | Iterable[Rule]]]
+    """All but the token embedding and the pooler."""
+    names: Mapping[str, Any] = field(default_factory=lambda: NAMES)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Raw = field(default_factory=lambda: DEFAULTS)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    checked: Raw = field(default_factory=lambda: CHECKED)
+    reads: tuple[str, ...] = ()
+    nullable: frozenset[str] = frozenset()
+    derived: Callable[[Raw], Mapping[str, Any]] = lambda raw: {}
+    written: Callable[[EncoderConfig], Mapping[str, Any]] = lambda config: {}
+    ignored: frozenset[str] = frozenset()
+    pooler: str = ""
+    """The body's pooler, without the prefix; "" where bodies of this family have none."""
+    strays: tuple[str, ...] = ()
+    """Names of weights in published files of any head that nothing computes with."""
+
+
+def norm(theirs: str, ours: str) -> list[Rule]:
+    """A LayerNorm, with the names that TensorFlow gave it."""
+    return [
+        tied(f"{ours}.weight", f"{theirs}.weight", f"{theirs}.gamma"),
+        tied(f"{ours}.bias", f"{theirs}.bias", f"{theirs}.beta"),
+    ]
+
+
+def layer(prefix: str, names: str = BERT_LAYER, blocks: str = "stack.blocks.{i}") -> list[Rule]:
+    """One block; names: q, k, v, o, their norm, up, down, their norm."""
+    rows: list[Row | Iterable[Rule]] = []
+    for theirs, ours in zip(names.split(), OURS, strict=True):
+        if ours.startswith("norm"):
+            rows.append(norm(f"{prefix}.{theirs}", f"{blocks}.{ours}"))
+        else:
+            rows.append((f"{prefix}.{theirs}.{{p}}", f"{blocks}.{ours}.{{p}}"))
+    return as_rules(rows)
+
+
+def embeddings(config: EncoderConfig) -> list[Rule]:
+    """Positions, segments and norm, under the names of BERT."""
+    rows: list[Row | Iterable[Rule]] = [
+        norm("embeddings.LayerNorm", "norm"),
+        dropped("embeddings.position_ids", "embeddings.token_type_ids"),
+    ]
+    if config.positions == "learned":
+        rows.append(("embeddings.position_embeddings.weight", "positions.weight"))
+    if config.segments:
+        rows.append(("embeddings.token_type_embeddings.weight", "segments.weight"))
+    return as_rules(rows)
+
+
+def word_rows(dense: str, normed: str, *bias: str) -> list[Row | Iterable[Rule]]:
+    """The layers of a word head: its dense layer, its norm, the names of its bias."""
+    return [(f"{dense}.{{p}}", "words.dense.{p}"), norm(normed, "words.norm"), tied("words.bias", *bias)]
+
+
+def label_row(theirs: str) -> list[Row | Iterable[Rule]]:
+    return [(f"{theirs}.{{p}}", "out.{p}")]
+
+
+def exact_gelu(raw: Raw) -> None:
+    """Of word heads with a gelu of their own, whatever hidden_act says."""
+    if ACTIVATIONS[raw["hidden_act"]] != "gelu":
+        raise ValueError(f"hidden_act = {raw['hidden_act']!r} in a word head of this family, which computes gelu only")
+
+
+def canonical(config: EncoderConfig) -> EncoderConfig:
+    """The config without what changes nothing."""
+    s, d = config.stack, config.disentangled
+    size = s.head_dim or s.dim // s.heads
+    stack = replace(
+        s,
+        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
+        head_dim=None if size * s.heads == s.dim else size,
+        scale=None if s.scale == size**-0.5 else s.scale,
+    )
+    if d is not None and not d.kernel:
+        d = replace(d, convolution_groups=1, convolution_activation="tanh")
+    return replace(
+        config,
+        stack=stack,
+        disentangled=d,
+        position_offset=config.position_offset if config.positions == "learned" else 0,
+        relative_distance=config.relative_distance if config.relative_buckets else 128,
+    )
+
+
+def canonical_head(config: HeadConfig) -> HeadConfig:
+    return replace(config, encoder=canonical(config.encoder))
+
+
+def labels(raw: Raw) -> tuple[str, ...]:
+    """Names of the classes in order. Raises ValueError where id2label does not number them from 0."""
+    named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
+    if not named:
+        return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
+    by_number = {int(number): str(name) for number, name in named.items()}
+    if sorted(by_number) != list(range(len(by_number))):
+        raise ValueError(
+            f"id2label numbers its labels {', '.join(map(str, sorted(by_number)))}, expected 0 to {len(by_number) - 1}"
+        )
+    return tuple(by_number[i] for i in range(len(by_number)))
+
+
+def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
+    """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number."""
+    if model not in (SequenceClassifier, TokenClassifier):
+        return {}
+    names = labels(raw)
+    if model is TokenClassifier:
+        return {"labels": names}
+    told = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
+    if told not in KINDS:
+        raise ValueError(f"problem_type {told!r} is not known; known: {', '.join(KINDS)}")
+    if KINDS[told] == "number" and len(names) != 1:
+        raise ValueError(f"problem_type regression with {len(names)} labels is not computed here, expected 1")
+    return {"labels": names, "kind": KINDS[told]}
+
+
+def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
+    if model not in (SequenceClassifier, TokenClassifier):
+        return {}
+    told: dict[str, Any] = {
+        "id2label": {str(i): name for i, name in enumerate(config.labels)},
+        "label2id": {name: i for i, name in enumerate(config.labels)},
+    }
+    if model is SequenceClassifier:
+        told["problem_type"] = next(name for name, kind in KINDS.items() if kind == config.kind)
+    return told
+
+
+def within(paths: str) -> str:
+    """Paths of an EncoderConfig as those of the HeadConfig around it."""
+    return " ".join(f"encoder.{path}" for path in paths.split())
+
+
+def moved(rows: Sequence[Row | Iterable[Rule]], theirs: str, ours: str) -> list[Rule]:
+    """The same rows with prefixes on both sides."""
+    return [
+        replace(
+            rule,
+            theirs=tuple(theirs + name for name in rule.theirs),
+            ours=None if rule.ours is None else ours + rule.ours,
+        )
+        for rule in as_rules(rows)
+    ]
+
+
+def stored(tensors: Mapping[str, Tensor], layout: Layout) -> bool:
+    """Whether a file has the body's pooler."""
+    names = (f"{prefix}{layout.pooler}.weight" for prefix in ("", layout.prefix))
+    return bool(layout.pooler) and any(name in tensors for name in names)
+
+
+def families_of(layout: Layout, heads: Sequence[Head]) -> list[Family]:
+    """The body, then one family for each head."""
+    return [body_family(layout, heads), *(head_family(layout, head, heads) for head in heads)]
+
+
+def body_family(layout: Layout, heads: Sequence[Head]) -> Family:
+    def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {"pooler": "tanh" if stored(tensors, layout) else "", **layout.derived(raw)}
+
+    def weights(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+        pooler = [(f"{layout.pooler}.{{p}}", "pooler.{p}")] if layout.pooler and config.pooler else []
+        strange = {name for head in heads if head.model in PRETRAINED for name in own_names(head)}
+        return [
+            ("embeddings.word_embeddings.weight", "embedding.weight"),
+            *layout.rows(config),
+            *pooler,
+            dropped(*sorted(strange), *layout.strays),
+        ]
+
+    return Family(
+        model_type=layout.model_type,
+        model=Encoder,
+        config=fields(layout, EncoderConfig, layout.names, layout.fixed, derived, layout.written, canonical),
+        weights=weights,
+        prefixes=(f"-{layout.prefix}",),
+        architectures=(f"{layout.name}Model",),
+    )
+
+
+def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
+    def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        head.check(raw)
+        activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
+        pooler = activation if head.pooled or (not head.dense and stored(tensors, layout)) else ""
+        found = {"pooler": pooler, **layout.derived(raw)}
+        return {**{within(path): value for path, value in found.items()}, **about_labels(raw, head.model)}
+
+    def written(config: HeadConfig) -> dict[str, Any]:
+        return {**layout.written(config.encoder), **head.written(config.encoder), **written_labels(config, head.model)}
+
+    def weights(config: HeadConfig) -> list[Row | Iterable[Rule]]:
+        own = layout.prefix + layout.pooler
+        rows: list[Row | Iterable[Rule]] = [
+            tied("encoder.embedding.weight", f"{layout.prefix}embeddings.word_embeddings.weight", *head.tied),
+            moved(layout.rows(config.encoder), layout.prefix, "encoder."),
+            *head.rows,
+        ]
+        if config.encoder.pooler and (head.dense or layout.pooler):
+            rows.append((f"{head.dense or own}.{{p}}", "encoder.pooler.{p}"))
+        if layout.pooler and head.dense:  # one that is stored beside it reads nothing
+            rows.append(dropped(f"{own}.{{p}}"))
+        known = {*own_names(head), *(name for rule in as_rules(rows) for name in rule.theirs)}
+        strange = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - known
+        return [*rows, dropped(*sorted(strange), *layout.strays)]
+
+    names = {
+        key: within(told) if isinstance(told, str) else (within(told[0]), told[1]) for key, told in layout.names.items()
+    }
+    fixed = {within(path): value for path, value in layout.fixed.items()}
+    return Family(
+        model_type=layout.model_type,
+        model=head.model,
+        config=fields(layout, HeadConfig, names, fixed, derived, written, canonical_head),
+        weights=weights,
+        architectures=(f"{layout.name}{head.architecture}",),
+        head=tuple(sorted({name.partition("{")[0] for name in own_names(head)})),
+    )
+
+
+def own_names(head: Head) -> list[str]:
+    """Names of the weights that only this head has."""
+    dense = [f"{head.dense}.{{p}}"] if head.dense else []
+    return [*dense, *head.tied, *(name for rule in as_rules(head.rows) for name in rule.theirs)]
+
+
+def fields(
+    layout: Layout,
+    config: type,
+    names: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
+    written: Callable[[Any], Mapping[str, Any]],
+    canonical: Callable[[Any], Any],
+) -> ConfigMap:
+    post_norm = "stack.norm_first" if config is EncoderConfig else "encoder.stack.norm_first"
+    return ConfigMap(
+        config=config,
+        names=names,
+        fixed={post_norm: False, **fixed},
+        defaults=layout.defaults,
+        aliases=layout.aliases,
+        checked=layout.checked,
+        derived=derived,
+        reads=layout.reads,
+        nullable=layout.nullable,
+        written=written,
+        ignored=IGNORED | layout.ignored,
+        canonical=canonical,
+    )

@@ -1,0 +1,81 @@
+"""A model as it was read, with all that its folder says beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from formers.errors import CheckpointError, nearest
+from formers.files import Content, as_json, read_json
+from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
+from formers.text.chat import ChatTemplate
+from formers.text.tokenizer import Tokenizer
+
+SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: nn.Module
+    family: str
+    """Its model_type."""
+    config: dict[str, Any]
+    """config.json with generation_config.json over it."""
+    tokenizer: Tokenizer | None
+    folder: Path
+    """Where it was read: a folder, or a .gguf file."""
+    prefix: str = ""
+    """The change of prefix that the weight names needed, as in `Family.prefixes`."""
+    template: ChatTemplate | None = None
+    """How conversations are written; its `files()` go into `save_model`'s `extra`."""
+    system: str | None = None
+    """The system that it was trained for, where its folder says so."""
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """Token ids and decoding defaults alone: what `save_model` takes as `generation`."""
+        return {key: value for key, value in self.config.items() if key in GENERATION_KEYS}
+
+
+def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path) -> None:
+    """A tokenizer may have fewer ids than the model has rows (rows are often rounded up), never more."""
+    if tokenizer is None:
+        return
+    config: Any = model.config
+    rows = config.vocab
+    target_rows = vars(config).get("target_vocab") or rows
+    sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
+    for side, rows, ids in sides:
+        if ids > rows:
+            raise CheckpointError(
+                f"the {side}vocabulary of {folder} does not match its model: "
+                f"the tokenizer has {ids} ids, the model {rows}"
+            )
+
+
+def system_file(system: str | None) -> dict[str, Content]:
+    """The file that names the system of a checkpoint; none without a name."""
+    return {} if system is None else {SYSTEM: as_json({"system": system})}
+
+
+def read_system(folder: Path) -> str | None:
+    """The system that a folder names, None where it names none. Raises CheckpointError for anything but a name."""
+    path = folder / SYSTEM
+    if not path.exists():
+        return None
+    raw = read_json(path)
+    if set(raw) != {"system"} or not isinstance(raw["system"], str):
+        raise CheckpointError(f'{path} holds {raw!r:.80}, expected {{"system": NAME}}')
+    return str(raw["system"])
+
+
+def check_system(loaded: Loaded, systems: Collection[str]) -> str | None:
+    """The system of a checkpoint, None where it names none. Raises CheckpointError for one that is not of `systems`."""
+    if loaded.system is not None and loaded.system not in systems:
+        name = f'there is no system "{loaded.system}"'
+        raise CheckpointError(f"{loaded.folder / SYSTEM}: {name}{nearest(loaded.system, systems)}")
+    return loaded.system

@@ -1,0 +1,183 @@
+"""The head that an adapter of an encoder brings along: one body is the base of a classifier, a tagger, a finder.
+
+A head is saved whole beside the adapter's own numbers (peft's `modules_to_save`). Which model it makes of the base says
+    head.json            ours: class and config of the adapted model, whatever the base is
+    adapter_config.json  peft's: its task_type, and the number of labels is that of the rows in the file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from formers.adapters.lora import adapted
+from formers.errors import CheckpointError
+from formers.files import Content, as_json, read_json
+from formers.models.encoder import Encoder, EncoderConfig
+from formers.models.heads import (
+    HEADS,
+    HeadConfig,
+    MultipleChoice,
+    SequenceClassifier,
+    SpanFinder,
+    TokenClassifier,
+    body,
+)
+from formers.pretrained.config_map import revive
+from formers.pretrained.families import family_of_class
+from formers.pretrained.family import Family
+from formers.pretrained.loaded import Loaded
+from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
+from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
+
+HEAD_FILE, FORMAT = "head.json", "formers head 1"
+# Heads that are made anew for most tasks: they learn whole, whatever else does.
+OF_TASKS = (SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
+ALL: tuple[type[nn.Module], ...] = (Encoder, *HEADS)
+CLASSES = {each.__name__: each for each in ALL}
+
+
+def head_parts(model: nn.Module, *, same: bool) -> list[str]:
+    """The weights of an encoder's head that learn whole beside an adapter: the head, and the dense layer before it.
+
+    same: the base has this very head; then it learns only where it belongs to a task.
+    """
+    if not isinstance(model, HEADS) or (same and not isinstance(model, OF_TASKS)):
+        return []
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if not name.startswith("encoder.") or name.startswith("encoder.pooler.")
+    ]
+
+
+def learned_head(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of an encoder's head that learned beside an adapter; nothing where no weight was frozen."""
+    weights = dict(model.named_parameters())
+    if any(module.base.weight.requires_grad for module in adapted(model).values()):
+        return {}
+    return {
+        name: weights[name]
+        for name in head_parts(model, same=False)
+        if weights[name].requires_grad and ".adapters." not in name
+    }
+
+
+def head_files(model: nn.Module) -> dict[str, Content]:
+    """head.json of an adapted encoder; nothing for other models."""
+    if body(model) is None:
+        return {}
+    config: Any = model.config
+    return {HEAD_FILE: as_json({"format": FORMAT, "model": type(model).__name__, "config": asdict(config)})}
+
+
+def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor], loaded: Loaded) -> nn.Module:
+    """The base as the model that an adapter folder was made for: itself, or its body with the head of the folder.
+
+    Raises CheckpointError where weights of the head are neither in the folder nor in the base.
+    """
+    found = body(loaded.model)
+    if found is None:
+        return loaded.model
+    config = given(folder) or guessed(raw, tensors, loaded)
+    if config is None or (type(loaded.model) is config[0] and loaded.model.config == config[1]):
+        return loaded.model
+    kind, sizes = config
+    model = kind(sizes)
+    inner = body(model)
+    assert inner is not None
+    for ours, theirs in ((inner.config.stack, found.config.stack), (inner.config.vocab, found.config.vocab)):
+        if ours != theirs:
+            raise CheckpointError(f"{folder / HEAD_FILE} is of another body than {loaded.folder}: {ours}, but {theirs}")
+    state = {name: tensor.clone() for name, tensor in found.state_dict().items() if name in inner.state_dict()}
+    outside = {} if kind is Encoder else own_state(model, loaded.model)
+    rules = as_rules(family_of_class(loaded.family, kind).table(sizes))
+    brought = to_ours(whole_weights(tensors), rules, what=f"the adapter {folder}").state
+    prefix = "" if kind is Encoder else "encoder."
+    state = {**{prefix + name: tensor for name, tensor in state.items()}, **outside, **brought}
+    faults, places = Faults(), model.state_dict()
+    for name in places.keys() | state.keys():
+        if name not in state:
+            faults.add("neither in it nor in its base", theirs_for(name, rules))
+        elif name not in places:
+            faults.add(EXTRA, f"+ {theirs_for(name, rules)}")
+        elif places[name].shape != state[name].shape:
+            shapes = f"{shape_of(state[name])} for {shape_of(places[name])}"
+            faults.add("wrong shape", f"{theirs_for(name, rules)} {shapes}")
+    faults.refuse(f"the adapter {folder}")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def adapted_family(folder: Path, raw: Mapping[str, Any], names: Iterable[str], base: Family) -> Family:
+    """The family of the model that `with_head` gives for a base of this family; names: of the adapter's tensors."""
+    if base.model not in ALL:
+        return base
+    config = given(folder)
+    kind = TASKS_OF_HEADS.get(str(raw.get("task_type"))) if config is None else config[0]
+    if kind is None:
+        return base
+    family = family_of_class(base.model_type, kind)
+    brings_head = any(whole_name(name).startswith(family.head) for name in names if ".lora_" not in name)
+    return family if brings_head or config is not None else base
+
+
+def own_state(model: nn.Module, base: nn.Module) -> dict[str, Tensor]:
+    """The head's weights of a base that has the same head of the same size."""
+    if type(model) is not type(base):
+        return {}
+    sizes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return {
+        name: tensor.clone()
+        for name, tensor in base.state_dict().items()
+        if not name.startswith("encoder.") and sizes.get(name) == tensor.shape
+    }
+
+
+def given(folder: Path) -> tuple[type[nn.Module], Any] | None:
+    """What head.json says, None where there is none."""
+    path = folder / HEAD_FILE
+    if not path.exists():
+        return None
+    raw = read_json(path)
+    if raw.get("format") != FORMAT or raw.get("model") not in CLASSES or not isinstance(raw.get("config"), dict):
+        raise CheckpointError(f"{path} is not understood: format = {raw.get('format')!r}, model = {raw.get('model')!r}")
+    kind = CLASSES[raw["model"]]
+    try:
+        return kind, revive(EncoderConfig if kind is Encoder else HeadConfig, raw["config"])
+    except (KeyError, TypeError, ValueError) as fault:
+        raise CheckpointError(f"{path}: {fault}") from fault
+
+
+def guessed(
+    raw: Mapping[str, Any], tensors: Mapping[str, Tensor], loaded: Loaded
+) -> tuple[type[nn.Module], Any] | None:
+    """What peft's task_type says, with as many labels as there are rows; None where the base's own head is meant."""
+    kind = TASKS_OF_HEADS.get(str(raw.get("task_type")))
+    if kind is None:
+        return None
+    family = family_of_class(loaded.family, kind)
+    whole = whole_weights(tensors)
+    told = {**loaded.config, "architectures": list(family.architectures)}
+    config = family.config.to_ours(told, whole, what=f"config.json of {loaded.folder}")
+    found = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
+    if found is None:
+        return None
+    if kind is not SpanFinder and len(found) != len(config.labels):
+        told = {key: value for key, value in told.items() if key not in ("label2id", "problem_type")}
+        told["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(found))}
+    return kind, family.config.to_ours(told, whole, what=f"config.json of {loaded.folder}")
+
+
+def whole_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of an adapter's file that stand in place of the base's own, under the names of the model's files."""
+    return {whole_name(name): tensor for name, tensor in tensors.items() if ".lora_" not in name}
+
+
+def whole_name(name: str) -> str:
+    """What the model's own files call a weight of an adapter's file."""
+    return name.removeprefix(OUTER).replace(".base_layer.", ".")

@@ -1,0 +1,58 @@
+"""What a LoRA file changes, without its model: for each kind of matrix how many, ranks, scales and norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from formers.adapters.lora import LowRank
+from formers.pretrained.peft.lora import FACTOR, OUTER, check, pattern_value
+
+
+@dataclass(frozen=True)
+class LowRankGroup:
+    """The matrices of one kind (the last word of their name and their shape) that an adapter changes."""
+
+    name: str
+    count: int
+    shape: str
+    ranks: str
+    scales: str
+    norm: float
+    """Mean over them of the Frobenius norm of what is added."""
+
+
+def summary(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) -> list[LowRankGroup]:
+    """What an adapter file changes, without its model."""
+    check(raw, what)
+    groups: dict[tuple[str, str], list[tuple[int, float, float]]] = {}  # rank, scale, norm of each
+    for key, a in tensors.items():
+        match = FACTOR.fullmatch(key.removeprefix(OUTER))
+        b = tensors.get(key.replace(".lora_A.", ".lora_B."))
+        if match is None or match[2] == "B" or b is None:
+            continue
+        alpha = pattern_value(raw.get("alpha_pattern"), match[1], raw["lora_alpha"])
+        part = LowRank(a.float(), b.float(), alpha=alpha, rank_stabilised=bool(raw.get("use_rslora")))
+        # |b a|^2 = sum of (b^T b) * (a a^T): the whole matrix never exists
+        square = ((part.b.T @ part.b) * (part.a @ part.a.T)).sum().clamp(min=0).item()
+        kind = match[1].rpartition(".")[2], f"{b.shape[0]} x {a.shape[1]}"
+        groups.setdefault(kind, []).append((part.rank, part.scale, part.scale * square**0.5))
+    return [
+        LowRankGroup(
+            name,
+            len(found),
+            shape,
+            listed(rank for rank, _, _ in found),
+            listed(scale for _, scale, _ in found),
+            sum(norm for _, _, norm in found) / len(found),
+        )
+        for (name, shape), found in groups.items()
+    ]
+
+
+def listed(values: Iterable[float]) -> str:
+    """Different values in order."""
+    return ", ".join(f"{value:.6g}" for value in sorted(set(values)))

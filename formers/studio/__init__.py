@@ -1,1 +1,0 @@
-"""What is looked at: pictures of what a model does and of how it learned."""

@@ -1,0 +1,128 @@
+"""What every run begins with: seed, device, tokenizer, model, and the lines of the report that all have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from formers.data.source import Source
+from formers.data.sources import Table
+from formers.errors import ConfigError
+from formers.files import Content
+from formers.pretrained.files import write_folder
+from formers.systems.system import Origin
+from formers.text.open import load_tokenizer
+from formers.text.tokenizer import Tokenizer
+from formers.training.task import Batches, Task
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a recipe comes to: something to learn, and the lines of the report before the first step."""
+
+    task: Task
+    batches: Batches
+    report: list[str]
+    beside: Callable[[], Mapping[str, Content]] = dict
+    """What an adapter needs besides weights: how conversations are written, where a text ends, how a vector is made."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The sections of a recipe, the run's folder, and the model folder whose weights to begin with (None: new ones)."""
+
+    sections: Mapping[str, Any]
+    folder: Path
+    start: Path | None = None
+
+    @property
+    def sizes(self) -> Any:
+        return self.sections["model"]
+
+    @property
+    def source(self) -> Source:
+        return self.sections["data"]
+
+    @property
+    def rows(self) -> Any:
+        return self.sections["rows"]
+
+    @property
+    def task(self) -> Any:
+        return self.sections["task"]
+
+    def tokenizer(self, train: Callable[[], Tokenizer], *, words: tuple[str, ...] = ("",), files: str) -> Tokenizer:
+        """The run's own tokenizer, the one that `rows.tokenizer` names, or one trained now and kept beside the run.
+
+        Going on with a run must not depend on training it again. words: what rows.tokenizer says to train one; files:
+        what a folder would have to hold.
+        """
+        kept, named = self.folder / "tokenizer", self.rows.tokenizer
+        if kept.is_dir() or named not in words:
+            place = kept if kept.is_dir() else Path(named).expanduser()
+            tokenizer = load_tokenizer(place, {}) if place.is_dir() else None
+            if tokenizer is None:
+                train_one = " or ".join(f'"{word}"' for word in words if word) or "leave it empty"
+                raise ConfigError(
+                    f'rows.tokenizer "{place}": there is no tokenizer here; give a folder with {files}, or {train_one} '
+                    "to train one"
+                )
+            return tokenizer
+        tokenizer = train()
+        write_folder(kept, tokenizer.files())
+        return tokenizer
+
+    def prepared(
+        self,
+        task: Task,
+        batches: Batches,
+        lines: list[str],
+        *,
+        vocabulary: str,
+        tokens: int,
+        beside: Callable[[], Mapping[str, Content]] = dict,
+    ) -> Prepared:
+        """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included."""
+        train = self.sections["train"]
+        size = parameters_of(task.model)
+        copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
+        memory = (
+            f"memory: {copies * 4 * size / 2**20:,.0f} MB for weights and optimizer, and the activations of {tokens:,} "
+            f"tokens; one epoch: {len(batches.epoch(0)) / train.accumulate:,.0f} steps of {train.accumulate} batch(es)"
+        )
+        return Prepared(
+            task, batches, [*lines, f"vocabulary: {vocabulary}; model: {size:,} parameters", memory], beside
+        )
+
+
+def parameters_of(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def on_device(model: Network) -> Network:
+    """The model where training happens: on a GPU if there is one."""
+    return model.cuda() if torch.cuda.is_available() else model
+
+
+def judged_on(origin: Origin, system: str, data: str, count: int | None, **options: Any) -> Table:
+    """The rows to judge a model with: of `data`, else the test data of its run, else its validation data.
+
+    count: only the first so many. options: how `Source.read` reads a system's rows. Raises ConfigError where there are
+    none.
+    """
+    source = origin.section("data", system)
+    if data:
+        source = replace(source or Source(), test=data)
+    elif source is None:
+        is_other = f"{origin.name} is a run of the system {origin.system}, so its test data are not for {system}"
+        bare = f"{origin.name} is not a run, so it has no test data of its own"
+        raise ConfigError(f"{is_other if origin.system else bare}: give --data SOURCE")
+    table = replace(source, held_out=count or source.held_out).test_or_validation(**options)
+    return table.select(range(min(count or len(table), len(table))))

@@ -1,0 +1,86 @@
+"""A model over many inputs: alike in length together, in evaluation mode, packed, the results back in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from formers.blocks.mode import inference
+from formers.data.batching import chunks
+from formers.errors import ConfigError
+from formers.kernels.weight import packed
+from formers.text.reader import Inputs, Reader
+from formers.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from formers.models.encoder import EncoderConfig
+    from formers.text.reader import Encoding, Row
+
+T = TypeVar("T")
+
+
+@contextmanager
+def reading(model: nn.Module) -> Iterator[None]:
+    """Inside, a model is read with: no dropout, no gradients, matrices in the order that products read them."""
+    with inference(model), torch.no_grad(), packed(model):
+        yield
+
+
+def read_in_order(
+    model: nn.Module, lengths: Sequence[int], compute: Callable[[NDArray[np.int64]], Sequence[T]], *, tokens: int = 4096
+) -> list[T]:
+    """`compute` of the rows of each batch, one result a row, in the order of the rows.
+
+    tokens: most in a batch, padding included.
+    """
+    results: dict[int, T] = {}
+    with reading(model):
+        for rows in chunks(lengths, tokens):
+            results.update(zip(rows.tolist(), compute(rows), strict=True))
+    return [results[row] for row in range(len(lengths))]
+
+
+def logits_of(
+    model: nn.Module,
+    reader: Reader,
+    encodings: Sequence[Encoding | Row],
+    *,
+    tokens: int = 4096,
+    call: Callable[[Inputs], Tensor] | None = None,
+) -> list[Tensor]:
+    """What a model makes of each encoding, on the CPU in fp32: (its length, labels) or (labels,).
+
+    call: how the model reads a batch; else tokens, segments and keep.
+    """
+    device = next(model.parameters()).device
+
+    def compute(rows: NDArray[np.int64]) -> list[Tensor]:
+        inputs = reader.batch([encodings[row] for row in rows]).to(device)
+        logits = (
+            model(inputs.tokens, segments=inputs.segments, keep=inputs.keep) if call is None else call(inputs)
+        ).float()
+        per_token = logits.dim() == 3
+        return [
+            row_logits[: len(encodings[row].ids)] if per_token else row_logits
+            for row, row_logits in zip(rows, logits.cpu(), strict=True)
+        ]
+
+    return read_in_order(model, [len(encoding.ids) for encoding in encodings], compute, tokens=tokens)
+
+
+def reader_of(tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0) -> Reader:
+    """What reads texts for an encoder of this config, at most `length` tokens (0: all that it sees).
+
+    Raises ConfigError for a model without tokenizer files.
+    """
+    if tokenizer is None:
+        raise ConfigError(
+            "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
+        )
+    return Reader(tokenizer, length or config.length, segments=config.segments)

@@ -1,0 +1,328 @@
+"""What a system is: its declaration, and what its verbs take and give. No torch: help and routes are made of this.
+
+SYSTEM = System(name, title, models, places of sizes, rows, task ..., verbs, looks)      in systems/NAME/__init__.py
+verb:  run(system, options) -> Progress, Note, Piece ... and results, each as it is there
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from formers.errors import ConfigError, DataError
+
+
+def resolve(place: str) -> Any:
+    """What "module:name" within this package names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"formers.{module}"), name)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`formers NAME MODEL ...`, and the server's `POST /NAME`."""
+
+    name: str
+    help: str
+    """One line."""
+    options: str
+    """Its dataclass of options, "module:name"; nothing heavy is imported with it."""
+    run: str
+    """(loaded system, options) -> an iterator of results."""
+    example: str = ""
+    """Arguments after the model, as one would type them."""
+
+
+@dataclass(frozen=True)
+class Look(Verb):
+    """Something to see of the inside: `formers inspect MODEL NAME ...`."""
+
+    opens: bool = True
+    """Whether the model is opened for it; else its `run` gets None."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Everything that this house has to know of a system. Places are "module:name", resolved when used."""
+
+    name: str
+    title: str
+    """What it is, for lists."""
+    open: str
+    """What makes the loaded system of a `pretrained.loaded.Loaded`; systems that open alike share verbs and looks."""
+    sizes: str
+    """The recipe's section [model]."""
+    rows: str
+    """[rows]: columns, length, packing."""
+    task: str
+    """[task]: what is learned and how it is judged."""
+    prepare: str
+    """What makes a `Prepared` of a `Beginning`."""
+    models: tuple[str, ...] = ()
+    """Model classes whose checkpoints open as this system unless they say otherwise."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of its [data]."""
+    verbs: tuple[Verb, ...] = ()
+    looks: tuple[Look, ...] = ()
+    recipe: str = ""
+    """The offline recipe that `formers adapt MODEL` trains."""
+    example: str = ""
+    """The verb to try first, with its arguments: 'translate {} "I ate an apple"'."""
+    lessons: str = ""
+    """What shows which tokens carry loss (`formers data --show-loss`), if it can."""
+
+
+# ---- what verbs take -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How a command line writes a field, where it is not `--name`: beside its type, in `Annotated`."""
+
+    metavar: str = ""
+    positional: bool = False
+    negatable: bool = False
+    """`--no-name` too."""
+    table: bool = False
+    """Of texts: --file may be a table, of which a column is read."""
+    source: bool = False
+    """Of texts: the argument is no text but the file, table or data source that has them."""
+
+
+class Texts:
+    """Texts in groups that are worked on together, as they come; numbers count from 1."""
+
+    def __init__(self, groups: Iterable[Sequence[str]], where: Callable[[int], str], *, typed: bool = False) -> None:
+        """where: what a number is called in a message; typed: whether they were arguments."""
+        self.groups, self.where, self.typed = groups, where, typed
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Texts that are all there."""
+        return cls([texts], lambda number: f"text {number} of {len(texts)}", typed=True)
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        return iter(self.groups)
+
+    def all(self) -> list[str]:
+        return [text for group in self.groups for text in group]
+
+    def filled(self, *, drop: bool = False, what: str = "read") -> tuple[list[int], list[str]]:
+        """(numbers, texts) of those that are not empty; an empty one is an error unless `drop`.
+
+        Raises DataError for an empty text, and where there is none at all.
+        """
+        texts = self.all()
+        empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
+        if empty and not drop:
+            raise DataError(
+                f"{self.where(empty[0])} is empty ({len(empty)} of {len(texts)} are): nothing to {what}; remove it or "
+                "give --drop-empty"
+            )
+        if len(empty) == len(texts):
+            raise DataError(f"there is no text to {what}: give texts, --file, or lines on standard input")
+        rows = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
+        return [number for number, _ in rows], [text for _, text in rows]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, which no user writes: whoever opened it fills it in."""
+
+    name: str
+    """What the user called it."""
+    sections: Mapping[str, Any] | None = None
+    """The recipe of a run."""
+    system: str = ""
+    """The system of that recipe."""
+
+    @property
+    def short(self) -> str:
+        """The name without the folders that it lies in."""
+        return Path(self.name).expanduser().resolve().name
+
+    def section(self, name: str, system: str) -> Any:
+        """A section of the run's recipe; None where it is no run of this system."""
+        return self.sections[name] if self.sections is not None and self.system == system else None
+
+
+NOWHERE = Origin("")
+
+
+# ---- what verbs give -----------------------------------------------------------------------------------------------
+
+
+class Result(Protocol):
+    """A dataclass; its JSON is its fields."""
+
+    def line(self) -> str:
+        """Plain text, a line or several."""
+
+
+@runtime_checkable
+class Coloured(Protocol):
+    """A result that has colours on a terminal; where it is a table too, it is one in a pipe."""
+
+    def spans(self) -> Sequence[tuple[str, str]]:
+        """(text, style) one after the other."""
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """A result that is a table on a terminal and in a pipe."""
+
+    def table(self) -> Table: ...
+
+
+@runtime_checkable
+class Written(Protocol):
+    """A result that is a file: a picture, vectors."""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of the names that it can be written to, the usual one first."""
+
+    def write(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text."""
+
+    text: str
+
+    def line(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of a text that is still being written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far long work has come."""
+
+    done: int
+    total: int
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A line beside the results: what was cut, left out, measured."""
+
+    text: str
+
+
+Event = Result | Piece | Progress | Remark
+
+
+def record(result: Any) -> dict[str, Any]:
+    """The JSON of a result: its fields, those that are None and those marked `metadata={"json": False}` left out."""
+    if isinstance(result, Report):
+        return {**result.facts, **result.values()}
+    return {
+        part.name: _plain(value)
+        for part in dataclasses.fields(result)
+        if part.metadata.get("json", True) and (value := getattr(result, part.name)) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return record(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+# ---- scores ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number that says how good a model is. The unit of a share, "share", is a number from 0 to 1."""
+
+    name: str
+    value: float
+    unit: str = ""
+    lower_is_better: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value for people, with its unit: shares as per cent."""
+        if self.unit == "share":
+            return f"{100 * self.value:.2f}%"
+        return f"{self.value:.4f} {self.unit}" if self.unit in ("", "nats") else f"{self.value:.2f} {self.unit}"
+
+
+def share(name: str, value: float) -> Score:
+    """A share, between 0 and 1."""
+    return Score(name, value, "share")
+
+
+def cost(name: str, value: float, unit: str = "nats") -> Score:
+    """Something of which less is better."""
+    return Score(name, value, unit, lower_is_better=True)
+
+
+def perplexity(loss: float, name: str = "perplexity") -> Score:
+    """exp of a mean negative log-probability in nats, which is what perplexity is everywhere here."""
+    return cost(name, math.exp(min(50.0, loss)), "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; `right` names the columns of numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    right: Sequence[str] = ()
+
+    def line(self) -> str:
+        return "\n".join("\t".join(map(str, row)) for row in self.rows)
+
+    def table(self) -> Table:
+        return self
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found: of a task while it learns, and of a loaded system alike."""
+
+    scores: Sequence[Score]
+    title: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else its JSON says: model, data, how many, signatures."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """A word to a score, or a line of its own: what was counted, how fast."""
+    tables: Sequence[Table] = ()
+    examples: Sequence[Mapping[str, str]] = ()
+    notes: Sequence[str] = ()
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    """Ending -> what writes such a file (`--out`); "": any ending."""
+
+    def value(self, name: str) -> float:
+        """The value of a score. Raises ConfigError for a name that is none of them."""
+        for score in self.scores:
+            if score.name == name:
+                return score.value
+        raise ConfigError(f'there is no score "{name}"; there are: {", ".join(score.name for score in self.scores)}')
+
+    def line(self) -> str:
+        return ", ".join(f"{score.name} {score.text}" for score in self.scores)
+
+    def values(self) -> dict[str, float]:
+        return {score.name: score.value for score in self.scores}

@@ -1,0 +1,166 @@
+"""The verbs of translation: what they take, what they give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from formers.errors import ConfigError
+from formers.fields import Natural, check
+from formers.systems.system import NOWHERE, Event, Origin, Texts
+
+if TYPE_CHECKING:
+    from formers.systems.translation.system import Translation, Translator
+
+SHOWN = 3  # sentences of an evaluation that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate:
+    """How to translate."""
+
+    texts: Texts
+    """What to translate; without it, standard input is read."""
+    beams: Natural | None = None
+    """Beams; 1 is greedy (default: as the model asks)."""
+    length_penalty: float | None = None
+    """Above 1: longer; below 1: shorter (default: as the model asks)."""
+    nbest: Natural = 1
+    """Print the N best, each as score, tab, text; texts are not split."""
+    scores: bool = False
+    """Print below each translation its tokens and their log-probabilities."""
+    prefix: str = ""
+    """How every translation must begin."""
+    no_split: bool = False
+    """Do not split a text into sentences."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.beams is not None and self.nbest > self.beams:
+            raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A text and its translation; with `nbest` or `scores` one of its candidates."""
+
+    text: str
+    translation: str
+    score: float | None = None
+    """What ranks candidates."""
+    tokens: list[str] | None = None
+    log_probabilities: list[float] | None = None
+    """Of the tokens, the one that ends the text last."""
+    ranked: bool = field(default=False, metadata={"json": False})
+    """Whether its line begins with the score."""
+
+    def line(self) -> str:
+        lines = [f"{self.score:.4f}\t{self.translation}" if self.ranked else self.translation]
+        if self.tokens and self.log_probabilities:
+            lines += aligned(self.tokens, [f"{score:.2f}" for score in self.log_probabilities])
+        return "\n".join(lines)
+
+
+def translate(translator: Translator, options: Translate) -> Iterator[Event]:
+    """Each text's translation, a group of texts at a time."""
+    translator.needs_tokenizer()
+    for texts in options.texts:
+        if options.nbest > 1 or options.scores:
+            candidates = translator.candidates(
+                texts,
+                beams=options.beams,
+                length_penalty=options.length_penalty,
+                nbest=options.nbest,
+                prefix=options.prefix,
+            )
+            for text, best in zip(texts, candidates, strict=True):
+                yield from (described(text, candidate, translator, options) for candidate in best)
+            continue
+        translations = translator.translate(
+            texts,
+            beams=options.beams,
+            length_penalty=options.length_penalty,
+            prefix=options.prefix,
+            split=not options.no_split,
+        )
+        for text, translation in zip(texts, translations, strict=True):
+            yield Translated(text, translation)
+
+
+def described(text: str, candidate: Translation, translator: Translator, options: Translate) -> Translated:
+    tokens = None
+    if options.scores and candidate.scores:
+        tokenizer = translator.needs_tokenizer()
+        tokens = [*candidate.pieces, *tokenizer.pieces(translator.settings.stop[:1])][: len(candidate.scores)]
+    ranked = options.nbest > 1 and bool(candidate.pieces)
+    log_probabilities = candidate.scores if options.scores else None
+    return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked)
+
+
+def aligned(names: list[str], numbers: list[str]) -> list[str]:
+    """Two lines, each number below its name, aligned at the right."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, cell)) for cell in zip(names, numbers, strict=True)]
+    return [
+        "  " + "  ".join(" " * (width - cell_len(text)) + text for text, width in zip(row, widths, strict=True))
+        for row in (names, numbers)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """What to measure a translation model on."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    data: str = ""
+    """Pairs to translate (default for a run: its test data)."""
+    source: str = ""
+    """Column to translate from."""
+    target: str = ""
+    """Column to translate into."""
+    beams: Natural | None = None
+    """Beams; 1 is greedy (default: as the model asks)."""
+    length_penalty: float | None = None
+    """Above 1: longer; below 1: shorter (default: as the model asks)."""
+    count: Natural | None = None
+    """Only the first N pairs."""
+
+
+def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
+    """BLEU, chrF and exact match on the pairs of --data, or on a run's own test data."""
+    from formers.systems.begin import judged_on
+    from formers.systems.translation.data import PairRows
+
+    rows = options.origin.section("rows", "translation") or PairRows()
+    rows = replace(rows, source=options.source or rows.source, target=options.target or rows.target)
+    table = judged_on(options.origin, "translation", options.data, options.count, what="pair", **rows.columns)
+    sources, targets = table.columns[rows.source], table.columns[rows.target]
+    begin = time.perf_counter()
+    report, hypotheses = translator.evaluate(
+        sources, targets, beams=options.beams, length_penalty=options.length_penalty
+    )
+    speed = len(hypotheses) / (time.perf_counter() - begin)
+
+    def write(path: Path) -> None:
+        path.write_text("".join(text.replace("\n", " ") + "\n" for text in hypotheses), encoding="utf-8")
+
+    yield replace(
+        report,
+        title=f"{options.origin.name}: {len(sources):,} sentences of {table.name}, {rows.source} -> {rows.target}",
+        facts={"model": options.origin.name, "data": table.name, **report.facts, "sentences_per_second": speed},
+        remarks={
+            **report.facts["signatures"],
+            "exact_match": "of sentences",
+            "speed": f"{speed:.1f} sentences per second, scoring included",
+        },
+        examples=[
+            {rows.source: sources[i], "translation": hypotheses[i], rows.target: targets[i]}
+            for i in range(0, len(sources), max(1, len(sources) // SHOWN))
+        ][:SHOWN],
+        files={"": write},
+    )
