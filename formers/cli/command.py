@@ -127,6 +127,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def written(name: str, field: Field) -> str:
+    """A field as one types it: `--beams`, or what stands for an argument."""
+    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    if field.kind is Texts:
+        return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
+    return typed.metavar or "TEXT" if typed.positional else flag(name)
+
+
 def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, written])
 

@@ -69,6 +69,8 @@ class System:
     """Defaults of its [data]."""
     verbs: tuple[Verb, ...] = ()
     looks: tuple[Look, ...] = ()
+    scores: Mapping[str, str] = field(default_factory=dict)
+    """What it is judged by: name -> what that says."""
     recipe: str = ""
     """The offline recipe that `formers adapt MODEL` trains."""
     example: str = ""
