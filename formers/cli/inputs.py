@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-
 from typing import Any
 
 from formers.errors import ConfigError, DataError
