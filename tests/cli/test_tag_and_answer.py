@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from formers.cli import app
 from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, SpanFinder, TokenClassifier
-from formers.systems.answering import Answerer
-from formers.systems.tagging import Tagger
+from formers.systems.answering.system import Answerer
+from formers.systems.tagging.system import Tagger
 from formers.text.training import train_word_pieces
 
 PASSAGE = "Anna lives in Rome. Ben lives in New York. The old cat sleeps."

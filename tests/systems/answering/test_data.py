@@ -5,13 +5,16 @@ import json
 import pytest
 
 from formers.data.builtin import facts
-from formers.data.passages import PassageBatches, PassageData, placed
+from formers.data.source import Source
 from formers.errors import DataError
+from formers.systems.answering.data import PassageBatches, PassageRows, placed
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
 TEXT = "Anna lives in Rome. Ben lives in New York."
 FLAT = {"context": TEXT, "question": "Where does Ben live?", "answers": ["New York"], "answer_starts": [33]}
+
+WINDOWS = PassageRows(length=14, stride=3)
 
 
 def write(folder, rows, name="questions.jsonl"):
@@ -20,8 +23,12 @@ def write(folder, rows, name="questions.jsonl"):
     return str(path)
 
 
-def read(folder, *rows, **options):
-    return PassageData(train=write(folder, rows), **options).read("train")
+def read(folder, *rows):
+    return read_file(write(folder, rows))
+
+
+def read_file(path):
+    return Source(train=str(path)).read("train", **PassageRows().reading)
 
 
 def nested(answers):
@@ -63,7 +70,7 @@ def test_answers_may_be_flat_nested_or_in_squads_own_file(tmp_path):
     }
     path = tmp_path / "train.json"
     path.write_text(json.dumps(squad), encoding="utf-8")
-    table = PassageData(train=str(path)).read("train")
+    table = read_file(path)
     assert table.columns == {
         "context": [TEXT, TEXT],
         "question": ["Where?", "Who?"],
@@ -72,7 +79,7 @@ def test_answers_may_be_flat_nested_or_in_squads_own_file(tmp_path):
     }
     path.write_text('{"rows": []}', encoding="utf-8")
     with pytest.raises(DataError, match="not in SQuAD's form"):
-        PassageData(train=str(path)).read("train")
+        read_file(path)
 
 
 def test_every_fault_is_one_line_with_its_row(tmp_path):
@@ -96,13 +103,13 @@ def test_every_fault_is_one_line_with_its_row(tmp_path):
 
 def test_the_split_is_by_passage(tmp_path):
     rows = [FLAT | {"context": TEXT + f" {i // 3}", "question": f"q{i}"} for i in range(60)]
-    table, held_out = PassageData(train=write(tmp_path, rows), share=0.2).tables()
+    table, held_out = Source(train=write(tmp_path, rows)).tables(**PassageRows(share=0.2).reading)
     ours, theirs = set(table.columns["context"]), set(held_out.columns["context"])
     assert len(ours) == 16 and len(theirs) == 4 and not ours & theirs
     assert len(table) == 48 and len(held_out) == 12
     assert held_out.where(3).endswith("line 19")  # rows know where they came from: the seventh passage's first
     with pytest.raises(DataError, match="got 1 passage, expected at least 2"):
-        PassageData(train=write(tmp_path, [FLAT, FLAT])).tables()
+        Source(train=write(tmp_path, [FLAT, FLAT])).tables(**PassageRows().reading)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +132,8 @@ def test_answers_become_places_in_every_window_that_holds_them(tokenizer, tmp_pa
         none = placed(window, 0, 0)
         assert none.start == none.end == none.null
     assert held
-    data = PassageData(train=write(tmp_path, [FLAT]), length=14, stride=3)
-    batches = PassageBatches(data.read("train"), reader, data)
+    table = read(tmp_path, *[FLAT])
+    batches = PassageBatches(table, reader, WINDOWS, seed=1)
     batch = batches.collate(range(len(windows)))
     assert batch.inputs.tokens.shape[0] == len(windows) == len(batches.of)
     assert batch.open[:, 0].all() and not batch.open[:, 1].any()
@@ -139,19 +146,19 @@ def test_answers_become_places_in_every_window_that_holds_them(tokenizer, tmp_pa
 
 def test_an_answer_that_no_window_holds_is_left_out_and_counted(tokenizer, tmp_path):
     long = FLAT | {"answers": [TEXT], "answer_starts": [0]}
-    data = PassageData(train=write(tmp_path, [FLAT, long]), length=14, stride=3)
-    batches = PassageBatches(data.read("train"), Reader(tokenizer, 14), data)
+    table = read(tmp_path, *[FLAT, long])
+    batches = PassageBatches(table, Reader(tokenizer, 14), WINDOWS, seed=1)
     assert set(batches.of) == {0}
     assert any("left out: 1 (50.00%)" in line for line in batches.report.lines())
-    data = PassageData(train=write(tmp_path, [long]), length=14, stride=3)
+    table = read(tmp_path, *[long])
     with pytest.raises(DataError, match="no window of 14 tokens holds the answer"):
-        PassageBatches(data.read("train"), Reader(tokenizer, 14), data)
+        PassageBatches(table, Reader(tokenizer, 14), WINDOWS, seed=1)
 
 
 def test_a_question_without_room_is_named(tokenizer, tmp_path):
-    data = PassageData(train=write(tmp_path, [FLAT, FLAT | {"question": "Where " * 20}]), length=14, stride=3)
+    table = read(tmp_path, *[FLAT, FLAT | {"question": "Where " * 20}])
     with pytest.raises(DataError, match=r"line 2: question 1 has \d+ tokens"):
-        PassageBatches(data.read("train"), Reader(tokenizer, 14), data)
+        PassageBatches(table, Reader(tokenizer, 14), WINDOWS, seed=1)
 
 
 def test_the_built_in_facts_stand_where_their_offsets_say():

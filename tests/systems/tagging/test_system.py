@@ -11,7 +11,7 @@ import formers
 from formers.errors import ConfigError
 from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, TokenClassifier
-from formers.systems.tagging import Tag, Tagger, clearest, joined, word_places
+from formers.systems.tagging.system import Tag, Tagger, clearest, joined, word_places
 from formers.text.training import train_word_pieces
 from formers.training.events import Evaluated
 
@@ -53,7 +53,7 @@ def test_raw_text_and_words_give_offsets_labels_and_probabilities(tagger):
 
 
 def test_the_label_is_that_of_the_first_piece(tagger):
-    encoding = tagger.needs_reader().read([TEXTS[1]])[0]
+    encoding = tagger.reader.read([TEXTS[1]])[0]
     logits = tagger.model(torch.tensor([encoding.ids]))[0].detach()
     chances = logits.softmax(-1)
     for word, tag in enumerate(tagger.tag(TEXTS[1], join=False)):
@@ -87,8 +87,8 @@ def test_a_long_text_is_read_in_windows_and_every_word_has_one_label(tagger):
 def test_a_word_of_which_nothing_is_left_has_no_label(tagger):
     tags = tagger.tag(["Anna", "\u200b\x00", "sleeps"], join=False)
     assert [bool(tag.label) for tag in tags] == [True, False, True] and tags[1].score == 0.0
-    scores, said = tagger.judge([["Anna", "\u200b\x00"]], [["O", "O"]])
-    assert said[0][1] == "" and scores["accuracy"] <= 0.5 and math.isfinite(scores["loss"])
+    report, predicted = tagger.evaluate([["Anna", "\u200b\x00"]], [["O", "O"]])
+    assert predicted[0][1] == "" and report.value("accuracy") <= 0.5 and math.isfinite(report.value("loss"))
 
 
 def test_bio_labels_become_entities():
@@ -111,11 +111,31 @@ def test_scores_of_a_sentence_are_worked_by_hand(tagger):
     truth[0] = next(label for label in LABELS if label != truth[0])
     ((_, logits),) = tagger.read([words])
     expected = -np.mean([logits[i, LABELS.index(label)] for i, label in enumerate(truth)])
-    scores, said = tagger.judge([words], [truth])
+    report, predicted = tagger.evaluate([words], [truth])
+    scores = report.values()
     assert scores["accuracy"] == pytest.approx(1 - 1 / len(words))
     assert scores["loss"] == pytest.approx(expected, abs=1e-5)
-    assert said == [[tag.label for tag in tags]] and "span_f1" in scores
+    assert predicted == [[tag.label for tag in tags]] and "span_f1" in scores
     assert np.exp(logits).sum(1) == pytest.approx(np.ones(len(words)), abs=1e-5)
+
+
+def test_reading_packs_and_puts_training_mode_back_after_a_fault_too(tagger, monkeypatch):
+    expected = tagger.tag_all(TEXTS, join=False)
+    tagger.model.train()
+    try:
+        assert tagger.tag_all(TEXTS, join=False) == expected and tagger.model.training
+        modes = []
+
+        def broken(x):
+            modes.append(tagger.model.training)
+            raise MemoryError
+
+        monkeypatch.setattr(tagger.model.out, "forward", broken)
+        with pytest.raises(MemoryError):
+            tagger.tag_all(TEXTS)
+        assert modes == [False] and tagger.model.training
+    finally:
+        tagger.model.eval()
 
 
 def test_the_reference_opens_our_folder_and_we_open_its(tagger, tmp_path):
@@ -124,7 +144,7 @@ def test_the_reference_opens_our_folder_and_we_open_its(tagger, tmp_path):
     theirs = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "ours").eval()
     assert type(theirs).__name__ == "BertForTokenClassification"
     assert tuple(theirs.config.id2label[i] for i in range(5)) == LABELS
-    reader = tagger.needs_reader()
+    reader = tagger.reader
     inputs = reader.batch(reader.read(TEXTS))
     with torch.no_grad():
         ours = tagger.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep)
@@ -162,7 +182,7 @@ def test_eight_sentences_are_learned_by_heart_and_a_run_goes_on_from_its_head(tm
         "model.dim=32",
         "model.hidden=64",
         "model.dropout=0.0",
-        "data.vocab=100",
+        "rows.vocab=100",
         "train.steps=60",
         "train.rate=0.01",
         "train.warmup=5",

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import Ragged, bucket
+from formers.data.batching import Buckets, Ragged
 from formers.data.files import ending, fault, quoted
 from formers.data.report import DataReport, LengthReport
 from formers.data.sources import Table, read_table
-from formers.data.squad import is_squad, read_squad
 from formers.errors import ConfigError, DataError
+from formers.fields import Between, Count, Natural, check
+from formers.systems.answering.squad import is_squad, read_squad
 from formers.text.reader import Inputs, Reader, Row
 
 if TYPE_CHECKING:
@@ -26,15 +27,9 @@ GROUP = 1000  # questions whose encodings are in memory at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassageData:
-    """Where passages, questions and answers come from, and how they are batched."""
+class PassageRows:
+    """Columns of passages, questions and answers, their windows, and how they are batched."""
 
-    train: str = "builtin:facts"
-    """Questions to learn from: .jsonl .parquet, SQuAD's .json, hf:owner/name, builtin:facts."""
-    validation: str = ""
-    """Questions to watch while training; empty: the source's own validation split, else some passages set aside."""
-    test: str = ""
-    """Questions to judge with in the end (formers evaluate); empty: the source's own test split, else `validation`."""
     context: str = "context"
     """Column with the passage."""
     question: str = "question"
@@ -43,85 +38,57 @@ class PassageData:
     """Column with the list of right answers (empty: there is none), or with {text, answer_start} as in SQuAD."""
     starts: str = "answer_starts"
     """Column with the character at which each answer begins (not needed where `answers` holds it)."""
-    count: int = 0
-    """How many training questions to generate (builtin) or to take from the front (0: all there are)."""
-    held_out: int = 500
-    """Questions of each generated validation and test set."""
-    share: float = 0.1
+    share: Annotated[float, Between(above=0, below=1)] = 0.1
     """Share of the passages, with all their questions, that is set aside where there is no validation data."""
-    vocab: int = 4000
+    vocab: Natural = 4000
     """Size of the word piece vocabulary that is trained for a new encoder."""
     tokenizer: str = ""
     """Folder with a tokenizer for a new encoder instead of training one."""
-    length: int = 0
+    length: Count = 0
     """Most tokens of a window: question and a part of the passage (0: the model's length)."""
-    stride: int = 0
+    stride: Count = 0
     """Tokens that neighbouring windows of a passage have in common (0: a quarter of `length`)."""
-    tokens_per_batch: int = 2048
+    tokens_per_batch: Natural = 2048
     """Most tokens of a batch, padding included."""
-    drop_empty: bool = False
-    """Leave out rows without a passage or question instead of refusing the file."""
-    seed: int = 1
-    """Seed of the order of the data and of what is generated."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ConfigError(f"data.share ({self.share}) must be more than 0 and less than 1")
-        if self.stride < 0:
-            raise ConfigError(f"data.stride ({self.stride}) must be 0 or more")
+        check(self, "rows")
 
-    def read(self, part: str) -> Table | None:
-        """The table of "train", "validation" or "test"; None where a part was not named and the source has none."""
-        if not self.train and part == "train":
-            raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=squad.json")
-        name = {"train": self.train, "validation": self.validation, "test": self.test}[part]
-        if not name and self.train.startswith(("builtin:", "hf:")):
-            name = self.train
-        if not name:
-            return None
-        table = self.checked(self.flat(name, part))
-        if part == "train" and self.count and not name.startswith("builtin:"):
-            table = table.select(range(min(self.count, len(table))))
-        return table
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How `Source` reads; without validation data some passages are set aside, not some questions."""
+        return {"reader": self.read, "set_aside": self.apart}
 
-    def flat(self, name: str, part: str) -> Table:
+    def read(self, name: str, **options: Any) -> Table:
+        """The rows of a source, whatever form it has; `options` as in `read_table`."""
+        return self.checked(self.flat(name, options))
+
+    def flat(self, name: str, options: Mapping[str, Any]) -> Table:
         """The rows, answers and starts in columns of their own."""
         columns = [self.context, self.question, self.answers, self.starts]
         if ending(name) == ".json" and is_squad(name):
             return read_squad(name, columns)
-        count = (self.count if part == "train" else self.held_out) if name.startswith("builtin:") else None
-        options: dict[str, Any] = {
-            "text": columns[:2],
-            "split": part,
-            "seed": self.seed,
-            "count": count or None,
-            "drop_empty": self.drop_empty,
-        }
         try:
-            return read_table(name, columns=columns, **options)
+            return read_table(name, columns=columns, text=columns[:2], **options)
         except DataError as error:
             if f'"{self.starts}"' not in str(error):  # something else than that column
                 raise
-            table = read_table(name, columns=columns[:3], **options)
+            table = read_table(name, columns=columns[:3], text=columns[:2], **options)
             if not all(is_nested(value) for value in table.columns[self.answers]):
                 raise
         parts = [unnested(value) for value in table.columns[self.answers]]
-        found = {self.answers: [texts for texts, _ in parts], self.starts: [starts for _, starts in parts]}
-        return replace(table, columns=table.columns | found)
+        flat = {self.answers: [texts for texts, _ in parts], self.starts: [starts for _, starts in parts]}
+        return replace(table, columns=table.columns | flat)
 
     def checked(self, table: Table) -> Table:
         """The table itself. Raises DataError for the first row whose answer is not where its offset says."""
         names = (self.context, self.answers, self.starts)
         for row, (text, answers, starts) in enumerate(zip(*(table.columns[name] for name in names), strict=True)):
             for column, values, kind in ((self.answers, answers, str), (self.starts, starts, int)):
-                good = isinstance(values, list) and all(type(value) is kind for value in values)
-                if not good:
+                if not isinstance(values, list) or any(type(value) is not kind for value in values):
                     wanted = "texts" if kind is str else "whole numbers"
-                    raise fault(
-                        table.where(row),
-                        f"column {quoted(column)} holds {quoted(values)}, expected a list of "
-                        f"{wanted} (empty: no answer)",
-                    )
+                    got = f"column {quoted(column)} holds {quoted(values)}"
+                    raise fault(table.where(row), f"{got}, expected a list of {wanted} (empty: no answer)")
             if len(answers) != len(starts):
                 raise fault(
                     table.where(row),
@@ -139,13 +106,6 @@ class PassageData:
                     )
         return table
 
-    def tables(self) -> tuple[Table, Table]:
-        """Training and validation questions; without a validation source every k-th passage is set aside."""
-        train = self.read("train")
-        assert train is not None
-        validation = self.read("validation")
-        return self.apart(train) if validation is None else (train, validation)
-
     def apart(self, table: Table) -> tuple[Table, Table]:
         """The table split by passage: no passage is on both sides."""
         passages = list(dict.fromkeys(table.columns[self.context]))
@@ -154,11 +114,13 @@ class PassageData:
                 f"{table.name}: got {len(passages)} passage, expected at least 2 to set one aside for "
                 "validation; give data.validation"
             )
-        aside = min(len(passages) - 1, max(1, round(self.share * len(passages))))
-        chosen = {passages[place] for place in np.unique(np.linspace(0, len(passages) - 1, aside).astype(int))}
-        held = [row for row, text in enumerate(table.columns[self.context]) if text in chosen]
-        rest = [row for row, text in enumerate(table.columns[self.context]) if text not in chosen]
-        return table.select(rest), table.select(held)
+        count = min(len(passages) - 1, max(1, round(self.share * len(passages))))
+        aside = {passages[place] for place in np.unique(np.linspace(0, len(passages) - 1, count).astype(int))}
+        rest, held_out = (
+            [row for row, text in enumerate(table.columns[self.context]) if (text in aside) == is_aside]
+            for is_aside in (False, True)
+        )
+        return table.select(rest), table.select(held_out)
 
 
 def is_nested(value: object) -> bool:
@@ -203,59 +165,56 @@ class PassageBatch(NamedTuple):
 class PassageBatches:
     """The windows of a table of questions in batches, and the report on them."""
 
-    def __init__(self, table: Table, reader: Reader, config: PassageData) -> None:
-        self.table, self.reader, self.config = table, reader, config
+    def __init__(self, table: Table, reader: Reader, config: PassageRows, *, seed: int) -> None:
+        self.reader = reader
         self.of: list[int] = []  # the row of the table that each window is of
         ids: list[Any] = []
         kinds: list[Any] = []
         places, lengths, lost = [], [], 0
         stride = stride_of(reader, config)
-        for row, windows in enumerate(read_windows(table, reader, config)):
-            found = [placed(each, *answer(table, config, row)) for each in windows]
-            passage = sum(each.last + 1 - each.first for each in found) - stride * (len(found) - 1)
-            lengths.append(found[0].first + passage + len(found[0].row.ids) - found[0].last - 1)
-            if table.columns[config.answers][row] and all(each.start == each.null for each in found):
+        for row, encodings in enumerate(read_windows(table, reader, config)):
+            windows = [placed(encoding, *first_answer(table, config, row)) for encoding in encodings]
+            passage = sum(window.last + 1 - window.first for window in windows) - stride * (len(windows) - 1)
+            lengths.append(windows[0].first + passage + len(windows[0].row.ids) - windows[0].last - 1)
+            if table.columns[config.answers][row] and all(window.start == window.null for window in windows):
                 lost += 1  # marked as unanswerable it would teach what is wrong
                 continue
-            for each in found:
-                ids.append(each.row.ids)
-                kinds.append(each.row.type_ids)
-                places.append(each[1:])
+            for window in windows:
+                ids.append(window.row.ids)
+                kinds.append(window.row.type_ids)
+                places.append(window[1:])
                 self.of.append(row)
         if not ids:
             raise DataError(
                 f"{table.name}: no window of {reader.length} tokens holds the answer of any of its "
-                f"{len(table):,} questions; raise data.length or data.stride"
+                f"{len(table):,} questions; raise rows.length or rows.stride"
             )
         self.ids, self.kinds, self.places = Ragged(ids), Ragged(kinds), np.asarray(places, np.int64)
-        self.lengths = self.ids.lengths[:, None]
+        questions = table.columns[config.question]
+        order = Buckets(
+            self.ids.lengths,
+            config.tokens_per_batch,
+            seed=seed,
+            where=lambda window: table.where(self.of[window], questions[self.of[window]]),
+        )
+        self.epoch, self.describe = order.epoch, order.describe
         asked = len(table) - lost
-        without = sum(not each for each in table.columns[config.answers])
+        without = sum(not answers for answers in table.columns[config.answers])
         passages = len(set(table.columns[config.context]))
         unknown = reader.tokenizer.unk
-        notes = [
-            f"passages: {passages:,}; questions without an answer: {without:,} ({without / len(table):.2%})",
-            f"windows of at most {reader.length} tokens: {len(self.ids):,}, {len(self.ids) / asked:.2f} each",
-        ]
+        unknown_share = 0.0 if unknown is None else float((self.ids.flat == unknown).mean())
         self.report = DataReport(
             asked,
-            [
-                LengthReport(
-                    "question and passage",
-                    np.asarray(lengths),
-                    0.0 if unknown is None else float((self.ids.flat == unknown).mean()),
-                )
-            ],
+            [LengthReport("question and passage", np.asarray(lengths), unknown_share)],
             {
-                "answer longer than what two windows have in common, and cut by them (data.length, data.stride)": lost,
+                "answer longer than what two windows have in common, and cut by them (rows.length, rows.stride)": lost,
                 "without a passage or question (data.drop_empty)": table.dropped,
             },
-            notes,
+            [
+                f"passages: {passages:,}; questions without an answer: {without:,} ({without / len(table):.2%})",
+                f"windows of at most {reader.length} tokens: {len(self.ids):,}, {len(self.ids) / asked:.2f} each",
+            ],
         )
-
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Window numbers of every batch."""
-        return bucket(self.lengths, self.config.tokens_per_batch, seed=self.config.seed, epoch=epoch)
 
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PassageBatch:
         """The tensors of these windows."""
@@ -264,18 +223,12 @@ class PassageBatches:
         at = torch.arange(inputs.tokens.shape[1])[None]
         return PassageBatch(inputs, ((at >= first) & (at <= last)) | (at == null), start[:, 0], end[:, 0])
 
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        """The question of the first of these windows, and how many more."""
-        row = self.of[int(rows[0])]
-        text = self.table.columns[self.config.question][row]
-        return f'{self.table.where(row)} ("{text[:60]}") and {len(rows) - 1} more'
 
-
-def stride_of(reader: Reader, config: PassageData) -> int:
+def stride_of(reader: Reader, config: PassageRows) -> int:
     return config.stride or reader.length // 4
 
 
-def read_windows(table: Table, reader: Reader, config: PassageData) -> Iterator[list[Encoding]]:
+def read_windows(table: Table, reader: Reader, config: PassageRows) -> Iterator[list[Encoding]]:
     """The windows of every question, in order.
 
     Raises DataError where a question leaves no room for its passage, or the tokenizer leaves nothing of the passage.
@@ -283,23 +236,23 @@ def read_windows(table: Table, reader: Reader, config: PassageData) -> Iterator[
     questions, passages = table.columns[config.question], table.columns[config.context]
     stride = stride_of(reader, config)
     for begin in range(0, len(table), GROUP):
-        chosen = slice(begin, begin + GROUP)
+        group = slice(begin, begin + GROUP)
         try:
-            found = reader.windows(questions[chosen], passages[chosen], stride=stride)
+            read = reader.windows(questions[group], passages[group], stride=stride)
         except ConfigError:
             for row in range(begin, len(table)):
                 try:
                     reader.windows([questions[row]], [passages[row]], stride=stride)
                 except ConfigError as error:
-                    raise fault(table.where(row), f"{error} (data.length, data.stride)") from None
+                    raise fault(table.where(row), f"{error} (rows.length, rows.stride)") from None
             raise
-        for row, windows in enumerate(found, begin):
+        for row, windows in enumerate(read, begin):
             if 1 not in windows[0].sequence_ids:
                 raise fault(table.where(row), f"the tokenizer leaves nothing of the passage {quoted(passages[row])}")
             yield windows
 
 
-def answer(table: Table, config: PassageData, row: int) -> tuple[int, int]:
+def first_answer(table: Table, config: PassageRows, row: int) -> tuple[int, int]:
     """(start, end) of the first right answer, characters of the passage; (0, 0): there is none."""
     answers, starts = table.columns[config.answers][row], table.columns[config.starts][row]
     return (starts[0], starts[0] + len(answers[0])) if answers else (0, 0)

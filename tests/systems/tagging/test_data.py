@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from formers.data.builtin import parts
-from formers.data.tagged import NONE, TaggedBatches, TaggedData
+from formers.data.source import Source
 from formers.errors import DataError
+from formers.systems.tagging.data import NONE, TaggedBatches, TaggedRows
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
@@ -22,15 +23,16 @@ def row(text, tags):
     return {"tokens": text.split(), "tags": tags.split()}
 
 
+ROWS = TaggedRows()
 GOOD = [row("the cat sleeps", "DET NOUN VERB"), row("dogs bark", "NOUN VERB"), row("a dog", "DET NOUN")]
 
 
 def test_every_fault_is_one_line_with_its_row(tmp_path):
     def refused(rows, **options):
-        data = TaggedData(train=write(tmp_path, rows), **options)
+        source = Source(train=write(tmp_path, rows), **options)
         with pytest.raises(DataError) as found:
-            table = data.read("train")
-            data.labels(table)
+            table = source.read("train", **ROWS.reading)
+            ROWS.labels(table)
         message = str(found.value)
         assert "\n" not in message
         return message
@@ -45,22 +47,22 @@ def test_every_fault_is_one_line_with_its_row(tmp_path):
 
 
 def test_a_tag_unseen_in_training_is_named_with_its_word(tmp_path):
-    data = TaggedData(train=write(tmp_path, GOOD), validation=write(tmp_path, [row("a cat", "DET NUON")], "v.jsonl"))
-    table, held_out = data.tables()
+    source = Source(train=write(tmp_path, GOOD), validation=write(tmp_path, [row("a cat", "DET NUON")], "v.jsonl"))
+    table, held_out = source.tables(**ROWS.reading)
     with pytest.raises(DataError, match=r'v.jsonl, line 1: word 2 \("cat"\) has the tag "NUON".*did you mean "NOUN"'):
-        data.numbers(held_out, data.labels(table))
+        ROWS.numbers(held_out, ROWS.labels(table))
 
 
 def test_empty_sentences_are_counted_where_they_may_be_left_out(tmp_path):
-    data = TaggedData(train=write(tmp_path, [*GOOD, {"tokens": [], "tags": []}]), drop_empty=True)
-    table = data.read("train")
+    source = Source(train=write(tmp_path, [*GOOD, {"tokens": [], "tags": []}]), drop_empty=True)
+    table = source.read("train", **ROWS.reading)
     assert len(table) == 3 and table.dropped == 1
 
 
 def test_conll_files_have_a_word_and_its_tag_a_line(tmp_path):
     plain = tmp_path / "a.conll"
     plain.write_text("-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\n", encoding="utf-8")
-    table = TaggedData(train=str(plain)).read("train")
+    table = Source(train=str(plain)).read("train", **ROWS.reading)
     assert table.columns == {"tokens": [["EU", "rejects"], ["Peter"]], "tags": [["B-ORG", "O"], ["B-PER"]]}
     assert table.where(1) == f"{plain}, line 6"
     full = tmp_path / "b.conllu"
@@ -74,23 +76,22 @@ def test_conll_files_have_a_word_and_its_tag_a_line(tmp_path):
         + line.format(3, "go", "VERB"),
         encoding="utf-8",
     )
-    assert TaggedData(train=str(full)).read("train").columns == {
+    assert Source(train=str(full)).read("train", **ROWS.reading).columns == {
         "tokens": [["Do", "n't", "go"]],
         "tags": [["AUX", "PART", "VERB"]],
     }
     plain.write_text("EU B-ORG\nalone\n", encoding="utf-8")
     with pytest.raises(DataError, match=r'line 2: got "alone", expected a word and its tag'):
-        TaggedData(train=str(plain)).read("train")
+        Source(train=str(plain)).read("train", **ROWS.reading)
 
 
 def test_labels_stand_on_first_pieces_and_cut_words_are_counted(tmp_path):
     rows = [row("unbelievable cats sleep", "ADJ NOUN VERB"), row("cats", "NOUN")]
-    data = TaggedData(train=write(tmp_path, rows))
-    table = data.read("train")
-    labels = data.labels(table)
+    table = Source(train=write(tmp_path, rows)).read("train", **ROWS.reading)
+    labels = ROWS.labels(table)
     assert labels == ("ADJ", "NOUN", "VERB")
     tokenizer = train_word_pieces(["cats sleep un ub ue ul ui uv ua"], 60, min_count=1)
-    batches = TaggedBatches(table, Reader(tokenizer, 64), labels, data)
+    batches = TaggedBatches(table, Reader(tokenizer, 64), labels, ROWS, seed=1)
     batch = batches.collate([0, 1])
     encoding = batches.reader.read_words([["unbelievable", "cats", "sleep"]])[0]
     firsts = [encoding.word_ids.index(word) for word in range(3)]
@@ -98,7 +99,7 @@ def test_labels_stand_on_first_pieces_and_cut_words_are_counted(tmp_path):
     assert [place for place, label in enumerate(batch.labels[0].tolist()) if label != NONE] == firsts
     assert batch.labels[0][firsts].tolist() == [0, 1, 2]
     assert batch.labels[1].tolist()[:3] == [NONE, 1, NONE] and batch.inputs.keep[1].sum() == 3
-    cut = TaggedBatches(table, Reader(tokenizer, firsts[1] + 1), labels, data)
+    cut = TaggedBatches(table, Reader(tokenizer, firsts[1] + 1), labels, ROWS, seed=1)
     assert any(
         "cut to" in line and "1 sentences (50.00%)" in line and "2 words (50.00%)" in line
         for line in cut.report.lines()

@@ -6,20 +6,24 @@ question + passage -> windows -> SpanFinder -> a score for every span of every w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from formers.data.passages import passage_places
+from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
+from formers.metrics.answers import answer_scores
 from formers.models.heads import SpanFinder
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.pieces import of_pieces
+from formers.systems.answering.data import PassageRows, first_answer, passage_places, placed, read_windows
+from formers.systems.reading import logits_of, reader_of
+from formers.systems.system import Report, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -49,21 +53,17 @@ class Answerer:
         self, model: SpanFinder, tokenizer: Tokenizer | None, *, length: int = 0, family: str | None = None
     ) -> None:
         """length: tokens of a window (0: all that the model sees)."""
-        self.model, self.tokenizer, self.family = model, tokenizer, family
-        c = model.config.encoder
-        self.reader = None if tokenizer is None else Reader(tokenizer, length or c.length, segments=c.segments)
+        self.model, self.tokenizer, self.length, self.family = model, tokenizer, length, family
 
-    def needs_reader(self) -> Reader:
-        if self.reader is None:
-            raise ConfigError(
-                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
-            )
-        return self.reader
+    @cached_property
+    def reader(self) -> Reader:
+        """Raises ConfigError for a model without tokenizer files."""
+        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
 
     def answer(self, question: str, passage: str, *, top: int = 1, **options: Any) -> Any:
         """The likeliest answer of a passage, or the list of the `top` likeliest; `options` as in `answers`."""
-        found = self.answers([question], [passage], top=top, **options)[0]
-        return found[0] if top == 1 else found
+        answers = self.answers([question], [passage], top=top, **options)[0]
+        return answers[0] if top == 1 else answers
 
     def answers(
         self,
@@ -84,28 +84,53 @@ class Answerer:
         """
         if top < 1 or longest < 1:
             raise ConfigError(f"top ({top}) and longest ({longest}) must be at least 1")
-        reader = self.needs_reader()
         for name, texts in (("question", questions), ("passage", passages)):
             for number, text in enumerate(texts, 1):
                 if not text.strip():
                     raise DataError(f"{name} {number} is empty, expected a text")
-        found: list[list[Answer]] = []
+        answers: list[list[Answer]] = []
         for begin in range(0, len(questions), GROUP):
-            chosen = slice(begin, begin + GROUP)
-            rows = reader.windows(questions[chosen], passages[chosen], stride=stride or reader.length // 4)
-            logits = iter(self.logits([each for windows in rows for each in windows]))
-            for passage, windows in zip(passages[chosen], rows, strict=True):
-                spans = Spans.of(windows, [next(logits) for _ in windows], longest)
-                found.append(spans.best(passage, top=top, threshold=threshold))
-        return found
+            group = slice(begin, begin + GROUP)
+            rows = self.reader.windows(questions[group], passages[group], stride=stride or self.reader.length // 4)
+            for passage, windows, logits in zip(passages[group], rows, self.logits(rows), strict=True):
+                spans = Spans.of(windows, logits, longest)
+                answers.append(spans.best(passage, top=top, threshold=threshold))
+        return answers
 
-    def logits(self, encodings: Sequence[Encoding]) -> list[NDArray[np.float32]]:
-        """(length, 2) of each window: the logits of each token to be the first and the last of the answer."""
-        return of_pieces(self.model, self.needs_reader(), encodings)
+    def logits(self, rows: Sequence[Sequence[Encoding]]) -> Iterator[list[NDArray[np.float32]]]:
+        """(length, 2) of each window of each row: the logits of each token to be the answer's first and last."""
+        logits = iter(logits_of(self.model, self.reader, [window for windows in rows for window in windows]))
+        for windows in rows:
+            yield [next(logits).numpy() for _ in windows]
+
+    def evaluate(
+        self, table: Table, config: PassageRows, *, threshold: float = 0.0, longest: int = LONGEST
+    ) -> tuple[Report, list[Answer]]:
+        """Mean loss of all windows, exact match and F1 of the answers as SQuAD defines them; and the answers.
+
+        threshold, longest: as of `answers`.
+        """
+        lost, count = 0.0, 0
+        answers: list[Answer] = []
+        rows = list(read_windows(table, self.reader, config))
+        for row, (windows, logits) in enumerate(zip(rows, self.logits(rows), strict=True)):
+            for encoding, scores in zip(windows, logits, strict=True):
+                window = placed(encoding, *first_answer(table, config, row))
+                for side, place in enumerate((window.start, window.end)):
+                    inside = scores[window.first : window.last + 1, side]
+                    choices = np.append(inside, scores[window.null, side]).astype(np.float64)
+                    high = choices.max()
+                    lost += (high + math.log(np.exp(choices - high).sum()) - float(scores[place, side])) / 2
+                count += 1
+            spans = Spans.of(windows, logits, longest)
+            answers += spans.best(table.columns[config.context][row], top=1, threshold=threshold)
+        scores_by_name = answer_scores([answer.text for answer in answers], table.columns[config.answers])
+        scores = [cost("loss", lost / count), *(share(name, value) for name, value in scores_by_name.items())]
+        return Report(scores, facts={"questions": len(table)}), answers
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
-        save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family)
+        save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family, system="answering")
 
 
 @dataclass(frozen=True)
@@ -143,7 +168,7 @@ class Spans:
         if not parts:
             none = np.empty(0, np.int64)
             return Spans(none, none, np.empty(0), null)
-        starts, ends, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        starts, ends, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         if len(parts) > 1:  # what two windows hold
             keys, where = np.unique(starts * (int(ends.max()) + 1) + ends, return_inverse=True)
             best = np.full(len(keys), -np.inf)
@@ -157,22 +182,20 @@ class Spans:
         high = every.max()
         chances = np.exp(every - high)
         chances /= chances.sum()
-        found: list[Answer] = []
-        taken: list[tuple[int, int]] = []
+        answers: list[Answer] = []
         for place in np.argsort(-self.scores, kind="stable"):
             start, end = trimmed(passage, int(self.starts[place]), int(self.ends[place]))
-            if start < end and all(end <= a or b <= start for a, b in taken):
-                taken.append((start, end))
-                found.append(Answer(passage[start:end], start, end, float(chances[place])))
-            if len(found) == top:
+            if start < end and all(end <= other.start or other.end <= start for other in answers):
+                answers.append(Answer(passage[start:end], start, end, float(chances[place])))
+            if len(answers) == top:
                 break
-        if threshold == math.inf and found:
-            return found
+        if threshold == math.inf and answers:
+            return answers
         none = Answer("", 0, 0, float(chances[-1]))
-        if not found or self.null - float(self.scores.max()) >= threshold:
-            return [none, *found][:top]
-        at = next((i for i, each in enumerate(found[1:], 1) if each.score < none.score), len(found))
-        return [*found[:at], none, *found[at:]][:top]
+        if not answers or self.null - float(self.scores.max()) >= threshold:
+            return [none, *answers][:top]
+        at = next((i for i, other in enumerate(answers[1:], 1) if other.score < none.score), len(answers))
+        return [*answers[:at], none, *answers[at:]][:top]
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:

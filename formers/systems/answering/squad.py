@@ -38,11 +38,11 @@ def read_squad(name: str, columns: list[str]) -> Table:
 def _rows(whole: Any) -> Iterator[tuple[str, str, list, list]]:
     for article in whole["data"]:
         for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                answers = [] if asked.get("is_impossible") else asked["answers"]
+            for question in paragraph["qas"]:
+                answers = [] if question.get("is_impossible") else question["answers"]
                 yield (
                     paragraph["context"],
-                    asked["question"],
-                    [each["text"] for each in answers],
-                    [each["answer_start"] for each in answers],
+                    question["question"],
+                    [answer["text"] for answer in answers],
+                    [answer["answer_start"] for answer in answers],
                 )

@@ -12,7 +12,7 @@ import formers
 from formers.errors import ConfigError, DataError
 from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, SpanFinder
-from formers.systems.answering import Answerer, Spans
+from formers.systems.answering.system import Answerer, Spans
 from formers.text.training import train_word_pieces
 from formers.training.events import Evaluated
 
@@ -34,7 +34,7 @@ def answerer():
 
 def by_hand(answerer, longest, stride=0, length=0):
     """Every span of every window with its best score, and the least score of no answer."""
-    reader = answerer.needs_reader()
+    reader = answerer.reader
     scores, null = {}, math.inf
     for window in reader.windows([QUESTION], [PASSAGE], stride=stride, length=length)[0]:
         tokens, segments = torch.tensor([window.ids]), torch.tensor([window.type_ids])
@@ -95,6 +95,25 @@ def test_one_line_for_what_cannot_be_asked(answerer):
         answerer.answer(QUESTION, PASSAGE, top=0)
 
 
+def test_reading_packs_and_puts_training_mode_back_after_a_fault_too(answerer, monkeypatch):
+    expected = answerer.answer(QUESTION, PASSAGE, top=3)
+    answerer.model.train()
+    try:
+        assert answerer.answer(QUESTION, PASSAGE, top=3) == expected and answerer.model.training
+        modes = []
+
+        def broken(x):
+            modes.append(answerer.model.training)
+            raise MemoryError
+
+        monkeypatch.setattr(answerer.model.out, "forward", broken)
+        with pytest.raises(MemoryError):
+            answerer.answer(QUESTION, PASSAGE)
+        assert modes == [False] and answerer.model.training
+    finally:
+        answerer.model.eval()
+
+
 def test_no_span_at_all_is_no_answer():
     none = np.empty(0, np.int64)
     found = Spans(none, none, np.empty(0), 1.0).best("", top=1, threshold=math.inf)
@@ -106,7 +125,7 @@ def test_the_reference_opens_our_folder_and_we_open_its(answerer, tmp_path):
     answerer.save(tmp_path / "ours")
     theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "ours").eval()
     assert type(theirs).__name__ == "BertForQuestionAnswering"
-    reader = answerer.needs_reader()
+    reader = answerer.reader
     inputs = reader.batch(reader.read([QUESTION, "Who?"], [PASSAGE, PASSAGE]))
     with torch.no_grad():
         ours = answerer.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep)
@@ -150,7 +169,7 @@ def test_eight_questions_are_learned_by_heart(tmp_path):
         "model.dropout=0.0",
         "model.layers=2",
         "model.heads=2",
-        "data.vocab=100",
+        "rows.vocab=100",
         "train.steps=100",
         "train.rate=0.005",
         "train.warmup=10",
