@@ -59,7 +59,7 @@ def main() -> None:
         sys.exit(str(__doc__))
     recipe = load_recipe("answering/xquad", [f"data.train={sys.argv[1]}"])
     rows: PassageRows = recipe.sections["rows"]
-    table, held_out = recipe.sections["data"].tables(**rows.reading)
+    table, held_out = recipe.sections["data"].tables(reader=rows.read, set_aside=rows.apart)
     questions, passages, truths = (held_out.columns[name] for name in (rows.question, rows.context, rows.answers))
     lengths = [len(answers[0].split()) for answers in table.columns[rows.answers] if answers]
     print(f"{len(held_out):,} questions on {len(set(passages)):,} held-out passages of {sys.argv[1]}")

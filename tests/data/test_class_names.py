@@ -65,11 +65,11 @@ def test_a_column_of_plain_numbers_has_none(source: str) -> None:
 
 def test_tags_are_read_as_their_names(source: str) -> None:
     rows = TaggedRows()
-    table = Source(train=source).read("train", **rows.reading)
+    table = Source(train=source).read("train", reader=rows.read)
     assert table is not None and table.columns["tags"] == [["NAME", "O"], ["O", "PLACE"], ["O"]]
     assert rows.labels(table) == ("NAME", "O", "PLACE")
     with pytest.raises(DataError, match=r'row 1: column "plain" holds 2 \(int\), expected a list of texts'):
-        Source(train=source).read("train", **TaggedRows(tags="plain").reading)
+        Source(train=source).read("train", reader=TaggedRows(tags="plain").read)
 
 
 def test_classes_of_labelled_pairs_are_their_names(source: str) -> None:

@@ -54,13 +54,8 @@ class PassageRows:
     def __post_init__(self) -> None:
         check(self, "rows")
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How `Source` reads; without validation data some passages are set aside, not some questions."""
-        return {"reader": self.read, "set_aside": self.apart}
-
     def read(self, name: str, **options: Any) -> Table:
-        """The rows of a source, whatever form it has; `options` as in `read_table`."""
+        """What `Source` reads with: the rows of whatever form; `options` as in `read_table`."""
         return self.checked(self.flat(name, options))
 
     def flat(self, name: str, options: Mapping[str, Any]) -> Table:

@@ -46,13 +46,8 @@ class TaggedRows:
     def __post_init__(self) -> None:
         check(self, "rows")
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How `Source` reads."""
-        return {"reader": self.read, "what": "sentence"}
-
     def read(self, name: str, *, drop_empty: bool, **options: Any) -> Table:
-        """The table of a source, with lists of words and of as many tags in every row; the others as in `read_table`.
+        """What `Source` reads with: a table of lists of words and of as many tags; `options` as in `read_table`.
 
         Raises DataError for the first other row.
         """

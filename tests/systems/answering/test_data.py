@@ -14,6 +14,7 @@ from formers.text.training import train_word_pieces
 TEXT = "Anna lives in Rome. Ben lives in New York."
 FLAT = {"context": TEXT, "question": "Where does Ben live?", "answers": ["New York"], "answer_starts": [33]}
 
+ROWS = PassageRows()
 WINDOWS = PassageRows(length=14, stride=3)
 
 
@@ -28,7 +29,7 @@ def read(folder, *rows):
 
 
 def read_file(path):
-    return Source(train=str(path)).read("train", **PassageRows().reading)
+    return Source(train=str(path)).read("train", reader=ROWS.read)
 
 
 def nested(answers):
@@ -103,13 +104,14 @@ def test_every_fault_is_one_line_with_its_row(tmp_path):
 
 def test_the_split_is_by_passage(tmp_path):
     rows = [FLAT | {"context": TEXT + f" {i // 3}", "question": f"q{i}"} for i in range(60)]
-    table, held_out = Source(train=write(tmp_path, rows)).tables(**PassageRows(share=0.2).reading)
+    fifth = PassageRows(share=0.2)
+    table, held_out = Source(train=write(tmp_path, rows)).tables(reader=fifth.read, set_aside=fifth.apart)
     ours, theirs = set(table.columns["context"]), set(held_out.columns["context"])
     assert len(ours) == 16 and len(theirs) == 4 and not ours & theirs
     assert len(table) == 48 and len(held_out) == 12
     assert held_out.where(3).endswith("line 19")  # rows know where they came from: the seventh passage's first
     with pytest.raises(DataError, match="got 1 passage, expected at least 2"):
-        Source(train=write(tmp_path, [FLAT, FLAT])).tables(**PassageRows().reading)
+        Source(train=write(tmp_path, [FLAT, FLAT])).tables(reader=ROWS.read, set_aside=ROWS.apart)
 
 
 @pytest.fixture(scope="module")

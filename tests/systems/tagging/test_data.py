@@ -31,7 +31,7 @@ def test_every_fault_is_one_line_with_its_row(tmp_path):
     def refused(rows, **options):
         source = Source(train=write(tmp_path, rows), **options)
         with pytest.raises(DataError) as found:
-            table = source.read("train", **ROWS.reading)
+            table = source.read("train", reader=ROWS.read)
             ROWS.labels(table)
         message = str(found.value)
         assert "\n" not in message
@@ -48,21 +48,21 @@ def test_every_fault_is_one_line_with_its_row(tmp_path):
 
 def test_a_tag_unseen_in_training_is_named_with_its_word(tmp_path):
     source = Source(train=write(tmp_path, GOOD), validation=write(tmp_path, [row("a cat", "DET NUON")], "v.jsonl"))
-    table, held_out = source.tables(**ROWS.reading)
+    table, held_out = source.tables(reader=ROWS.read)
     with pytest.raises(DataError, match=r'v.jsonl, line 1: word 2 \("cat"\) has the tag "NUON".*did you mean "NOUN"'):
         ROWS.numbers(held_out, ROWS.labels(table))
 
 
 def test_empty_sentences_are_counted_where_they_may_be_left_out(tmp_path):
     source = Source(train=write(tmp_path, [*GOOD, {"tokens": [], "tags": []}]), drop_empty=True)
-    table = source.read("train", **ROWS.reading)
+    table = source.read("train", reader=ROWS.read)
     assert len(table) == 3 and table.dropped == 1
 
 
 def test_conll_files_have_a_word_and_its_tag_a_line(tmp_path):
     plain = tmp_path / "a.conll"
     plain.write_text("-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\n", encoding="utf-8")
-    table = Source(train=str(plain)).read("train", **ROWS.reading)
+    table = Source(train=str(plain)).read("train", reader=ROWS.read)
     assert table.columns == {"tokens": [["EU", "rejects"], ["Peter"]], "tags": [["B-ORG", "O"], ["B-PER"]]}
     assert table.where(1) == f"{plain}, line 6"
     full = tmp_path / "b.conllu"
@@ -76,18 +76,18 @@ def test_conll_files_have_a_word_and_its_tag_a_line(tmp_path):
         + line.format(3, "go", "VERB"),
         encoding="utf-8",
     )
-    assert Source(train=str(full)).read("train", **ROWS.reading).columns == {
+    assert Source(train=str(full)).read("train", reader=ROWS.read).columns == {
         "tokens": [["Do", "n't", "go"]],
         "tags": [["AUX", "PART", "VERB"]],
     }
     plain.write_text("EU B-ORG\nalone\n", encoding="utf-8")
     with pytest.raises(DataError, match=r'line 2: got "alone", expected a word and its tag'):
-        Source(train=str(plain)).read("train", **ROWS.reading)
+        Source(train=str(plain)).read("train", reader=ROWS.read)
 
 
 def test_labels_stand_on_first_pieces_and_cut_words_are_counted(tmp_path):
     rows = [row("unbelievable cats sleep", "ADJ NOUN VERB"), row("cats", "NOUN")]
-    table = Source(train=write(tmp_path, rows)).read("train", **ROWS.reading)
+    table = Source(train=write(tmp_path, rows)).read("train", reader=ROWS.read)
     labels = ROWS.labels(table)
     assert labels == ("ADJ", "NOUN", "VERB")
     tokenizer = train_word_pieces(["cats sleep un ub ue ul ui uv ua"], 60, min_count=1)
