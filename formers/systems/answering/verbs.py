@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.fields import Count, Natural, check
+from formers.fields import Count, Natural
 from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ class AnswerQuestions:
     """Tokens that the windows of a long passage share (0: a quarter)."""
 
     def __post_init__(self) -> None:
-        check(self)
         if math.isnan(self.threshold):
-            raise ConfigError("threshold (nan) must be a number")
+            raise ConfigError("--threshold (nan) must be a number")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.fields import Count, Natural, check
+from formers.fields import Count, Natural
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ class TagTexts:
     """Every word with its own label, also where labels make entities (B-, I-)."""
     stride: Count = 0
     """Tokens that the windows of a long text share (0: a quarter)."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
