@@ -124,9 +124,9 @@ class Answerer:
                 count += 1
             spans = Spans.of(windows, logits, longest)
             answers += spans.best(table.columns[config.context][row], top=1, threshold=threshold)
-        scores_by_name = answer_scores([answer.text for answer in answers], table.columns[config.answers])
-        scores = [cost("loss", lost / count), *(share(name, value) for name, value in scores_by_name.items())]
-        return Report(scores, facts={"questions": len(table)}), answers
+        shares = answer_scores([answer.text for answer in answers], table.columns[config.answers])
+        report = [cost("loss", lost / count), *(share(name, value) for name, value in shares.items())]
+        return Report(report, facts={"questions": len(table)}), answers
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""

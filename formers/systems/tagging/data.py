@@ -72,7 +72,7 @@ class TaggedRows:
             raise fault(table.name, f"all {len(table):,} sentences are without a word")
         return replace(table.select(filled), dropped=table.dropped + empty)
 
-    def check_row(self, where: str, words: object, tags: object) -> None:
+    def check_row(self, where: str, words: Any, tags: Any) -> None:
         """Refuse anything but two lists of texts of one length."""
         lengths = []
         for column, values in ((self.tokens, words), (self.tags, tags)):
