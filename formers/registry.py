@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAMES = (
     "translation",
     "classification",
+    "choice",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

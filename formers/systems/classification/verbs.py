@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
@@ -128,7 +129,7 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
 
 def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     """The score of two texts that are read together."""
-    return compared(options, classifier.score)
+    return compared(options, lambda pairs: classifier.score(pairs).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,11 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
     speed = len(table) / (time.perf_counter() - begin)
-    cut, confused = report.facts["cut"], report.facts.get("confusion")
+
+    def draw(path: Path) -> None:
+        save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
+
+    cut = report.facts["cut"]
     yield replace(
         report,
         title=f"{options.origin.name}: {len(table):,} examples of {table.name}",
@@ -177,10 +182,5 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
             "texts that were cut": f"{cut:,} ({cut / len(table):.1%})",
             "speed": f"{speed:.1f} examples per second",
         },
-        files={}
-        if confused is None
-        else {
-            ending: lambda path: save(draw_confusion(confused, classifier.labels, title=table.name), path)
-            for ending in (".png", ".svg", ".pdf")
-        },
+        files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},
     )
