@@ -1,6 +1,7 @@
 """Multiple choice: an encoder says which of several texts answers a question, or continues it."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.choice"
@@ -18,17 +19,9 @@ SYSTEM = System(
     example='choose {} "What comes after Monday?" --choices Tuesday.,Friday.',
     verbs=(
         Verb(
-            "choose",
-            "Say which of several choices answers a question.",
-            options=f"{HERE}.verbs:Choose",
-            run=f"{HERE}.verbs:choose",
+            "choose", "Say which of several choices answers a question.", f"{HERE}.verbs:Choose", f"{HERE}.verbs:choose"
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateChooser",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, "systems.measure:Measure", f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
 )
