@@ -74,8 +74,8 @@ class Chooser:
         table = self.table(encoded, tokens_per_batch)
         for (question, choices), scores, start in zip(questions, table, encoded.starts, strict=True):
             place, cut = int(scores.argmax()), int(encoded.rows.is_cut[start : start + len(choices)].sum())
-            numbers = (row[: len(choices)].tolist() for row in (scores, scores.softmax(0)))
-            results.append(PredictedChoice(question, choices[place], place, choices, *numbers, cut))
+            own, shares = scores[: len(choices)].tolist(), scores[: len(choices)].softmax(0).tolist()
+            results.append(PredictedChoice(question, choices[place], place, choices, own, shares, cut))
         return results
 
     def table(self, encoded: EncodedQuestions, tokens_per_batch: int = 4096) -> Tensor:
