@@ -20,6 +20,7 @@ NAMES = (
     "classification",
     "tagging",
     "answering",
+    "choice",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

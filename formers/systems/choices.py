@@ -1,17 +1,18 @@
 """Multiple choice by likelihood: which continuation of a question a language model finds likeliest.
 
-rows {"question", "choices", "answer"} -> examples + question (read once) -> each choice's log-probability
+questions -> examples + question (read once) -> each choice's log-probability
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from formers.data.files import fault, quoted, read_file
+from formers.data.files import quoted
+from formers.data.questions import ChoiceQuestion
 from formers.errors import DataError
 from formers.systems.generation import inference
 from formers.systems.likelihood import log_probs
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from formers.systems.language import LanguageModel
 
 BESIDE = 16384  # positions of choices that are read beside each other
-KEYS = ("question", "choices", "answer")
-
-
-@dataclass(frozen=True)
-class Question:
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-    """The place of the right choice."""
 
 
 @dataclass(frozen=True)
@@ -119,41 +111,9 @@ def joined(question: str, answer: str) -> str:
     return question + ("" if apart else " ") + answer
 
 
-def read_questions(name: str) -> list[Question]:
-    """The questions of a JSONL (or JSON, Parquet) file. Raises DataError, one line that names file and row."""
-    columns = read_file(name, KEYS)
-    places = columns.lines or range(1, len(columns.values["question"]) + 1)
-    word = "row" if columns.lines is None else "line"
-    found = []
-    for at, *row in zip(places, *(columns.values[key] for key in KEYS), strict=True):
-        if row != [None, None, None]:  # a blank line
-            found.append(checked(f"{name}, {word} {at}", *row))
-    if not found:
-        raise fault(name, "holds no questions")
-    return found
-
-
-def checked(where: str, question: Any, choices: Any, answer: Any) -> Question:
-    if not isinstance(question, str) or not question.strip():
-        raise fault(where, f"its question is {quoted(question)}, expected text")
-    if not isinstance(choices, list) or len(choices) < 2:
-        raise fault(where, f"its choices are {quoted(choices)}, expected a list of at least two texts")
-    for choice in choices:
-        if not isinstance(choice, str) or not choice.strip():
-            raise fault(where, f"one of its choices is {quoted(choice)}, expected text")
-    if isinstance(answer, str) and answer in choices:
-        answer = choices.index(answer)
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise fault(
-            where,
-            f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to {len(choices) - 1}",
-        )
-    return Question(question, tuple(choices), answer)
-
-
 def judge(
-    language: LanguageModel, questions: Sequence[Question], *, shots: int = 0
-) -> Iterator[tuple[Question, Choice]]:
+    language: LanguageModel, questions: Sequence[ChoiceQuestion], *, shots: int = 0
+) -> Iterator[tuple[ChoiceQuestion, Choice]]:
     """The verdict on every question after the first `shots`, which serve as examples and are not asked."""
     if shots >= len(questions):
         raise DataError(f"{shots} examples of {len(questions)} questions leave none to ask; give fewer")
@@ -162,7 +122,7 @@ def judge(
         yield each, chooser.choose(each.question, each.choices, f"question {number}")
 
 
-def accuracies(judged: Sequence[tuple[Question, Choice]]) -> dict[str, float]:
+def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> dict[str, float]:
     """In percent: by total log-probability, by that per byte, and what guessing gives."""
     count = len(judged)
     return {

@@ -10,7 +10,6 @@ import pytest
 from formers.data.conversations import FORMS, ConversationData
 from formers.data.documents import read_documents
 from formers.data.forms import read_form
-from formers.data.labelled import LabelledData
 from formers.data.language import TextData
 from formers.data.likeness import LikenessData
 from formers.data.masked import MaskedData
@@ -22,7 +21,6 @@ from formers.data.source import Source
 TEXT = {"reader": read_documents, "column": "text"}
 CASES: list[tuple[Any, dict[str, Any]]] = [
     (ParallelData(), {"columns": ["en", "de"], "text": ["en", "de"]}),
-    (LabelledData(), {"columns": ["text", "label"], "text": ["text"]}),
     (LikenessData(), {"columns": ["texts"], "text": []}),
     (TextData(), {**TEXT, "separator": "file"}),
     (MaskedData(), {**TEXT, "separator": "blank"}),

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from formers.data.labels import LabelKind
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
 from formers.metrics.classification import accuracy, confusion, f1, matthews
 from formers.metrics.correlation import pearson, spearman
@@ -93,7 +94,7 @@ class Classifier:
         self._reader: Reader | None = None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> LabelKind:
         """one, several or number."""
         return self.model.config.kind
 
@@ -237,7 +238,7 @@ class Classifier:
         expected, kind = batches.labels, self.kind
         total, count = summed_loss(kind, logits, torch.from_numpy(expected))
         loss = cost("loss", float(total) / count, "" if kind == "number" else "nats")
-        facts = {"examples": len(logits), "cut": batches.rows.cut}
+        facts: dict[str, Any] = {"examples": len(logits), "cut": batches.rows.cut}
         tables = []
         if kind == "one":
             confused = confusion(logits.argmax(1).numpy(), expected, classes=len(self.labels))

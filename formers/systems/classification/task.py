@@ -78,8 +78,7 @@ class ClassificationTask:
             weights=self.weights,
             smoothing=self.config.label_smoothing,
         )
-        keep = batch.inputs.keep
-        return Loss(total, count, {"tokens": batch.inputs.tokens.numel() if keep is None else int(keep.sum())})
+        return Loss(total, count, {"tokens": batch.inputs.count})
 
     def evaluate(self) -> Report:
         """What the classifier says of itself on the validation data."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, check
+from formers.systems.measure import measured
 from formers.systems.similarity_verb import Compare, compared
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
@@ -128,7 +130,7 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
 
 def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     """The score of two texts that are read together."""
-    return compared(options, classifier.score)
+    return compared(options, lambda pairs: classifier.score(pairs).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,20 +169,18 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     report = classifier.evaluate(
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
-    speed = len(table) / (time.perf_counter() - begin)
-    cut, confused = report.facts["cut"], report.facts.get("confusion")
-    yield replace(
+    seconds = time.perf_counter() - begin
+
+    def draw(path: Path) -> None:
+        save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
+
+    cut = report.facts["cut"]
+    yield measured(
         report,
-        title=f"{options.origin.name}: {len(table):,} examples of {table.name}",
-        facts={"model": options.origin.name, "data": table.name, **report.facts, "examples_per_second": speed},
-        remarks={
-            "texts that were cut": f"{cut:,} ({cut / len(table):.1%})",
-            "speed": f"{speed:.1f} examples per second",
-        },
-        files={}
-        if confused is None
-        else {
-            ending: lambda path: save(draw_confusion(confused, classifier.labels, title=table.name), path)
-            for ending in (".png", ".svg", ".pdf")
-        },
+        options.origin,
+        table,
+        seconds,
+        unit="examples",
+        remarks={"texts that were cut": f"{cut:,} ({cut / len(table):.1%})"},
+        files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},
     )
