@@ -76,6 +76,7 @@ def test_answer_shows_the_sentence_and_json_the_place(folders, tmp_path):
     assert row["question"] == "Where does Ben live?" and len(row["answers"]) == 2
     assert row["answers"][0]["text"] == answer == PASSAGE[row["answers"][0]["start"] : row["answers"][0]["end"]]
     assert said(*options, "--passage", "-", given=PASSAGE).splitlines()[0].endswith(answer)
+    assert said(*options, "--passage", PASSAGE * 6)  # longer than the name of a file may be
     options[-1] = "-1e9"
     assert "(no answer)" in said(*options, "--passage", PASSAGE)
 
@@ -119,3 +120,5 @@ def test_evaluate_counts_every_word_and_question(folders, tmp_path):
     lines = [json.loads(line) for line in io.StringIO((tmp_path / "out.jsonl").read_text(encoding="utf-8"))]
     assert [line["answers"] for line in lines] == [["Rome"], []]
     assert "exact match" in said("evaluate", folders / "answers", "--data", asked)
+    row = json.loads(said("evaluate", folders / "answers", "--data", "builtin:facts", "--json"))
+    assert row["questions"] == 500  # as many as its recipes hold out where they do not say

@@ -95,7 +95,7 @@ def test_one_line_for_what_cannot_be_asked(answerer):
         answerer.answer(QUESTION, PASSAGE, top=0)
 
 
-def test_reading_packs_and_puts_training_mode_back_after_a_fault_too(answerer, monkeypatch):
+def test_reading_puts_training_mode_back_after_a_fault_too(answerer, monkeypatch):
     expected = answerer.answer(QUESTION, PASSAGE, top=3)
     answerer.model.train()
     try:

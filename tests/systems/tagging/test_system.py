@@ -119,7 +119,7 @@ def test_scores_of_a_sentence_are_worked_by_hand(tagger):
     assert np.exp(logits).sum(1) == pytest.approx(np.ones(len(words)), abs=1e-5)
 
 
-def test_reading_packs_and_puts_training_mode_back_after_a_fault_too(tagger, monkeypatch):
+def test_reading_puts_training_mode_back_after_a_fault_too(tagger, monkeypatch):
     expected = tagger.tag_all(TEXTS, join=False)
     tagger.model.train()
     try:
