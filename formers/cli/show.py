@@ -13,9 +13,21 @@ from typing import Any, TextIO
 import typer
 
 from formers.cli.options import out_file
-from formers.cli.output import bar, console, note, show_table
+from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
-from formers.systems.system import Coloured, Event, Piece, Progress, Remark, Report, Table, Tabled, Written, record
+from formers.systems.system import (
+    Coloured,
+    Event,
+    Gathered,
+    Piece,
+    Progress,
+    Remark,
+    Report,
+    Table,
+    Tabled,
+    Written,
+    record,
+)
 
 EXAMPLES = 3  # of a report
 
@@ -37,7 +49,7 @@ def show(events: Iterable[Event], output: Output) -> None:
     with ExitStack() as stack:
         target: TextIO | None = None
         in_piece = False
-        for event in with_progress(events):
+        for event in apart(with_progress(events), output):
             match event:
                 case Remark(text):
                     typer.echo(text, err=True)
@@ -61,6 +73,15 @@ def show(events: Iterable[Event], output: Output) -> None:
             else:
                 target = target or stack.enter_context(output.path.open("w", encoding="utf-8"))
                 write(event, output, target)
+
+
+def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
+    """The events, results that were gathered for people each by itself where programs read them."""
+    for event in events:
+        if isinstance(event, Gathered) and (output.as_json or output.path is not None):
+            yield from event.results()
+        else:
+            yield event
 
 
 def write(result: Any, output: Output, target: TextIO) -> None:
@@ -125,7 +146,7 @@ def show_report(report: Report) -> None:
         draw_table(table)
     lines: list[tuple[str, str]] = []
     for example in report.examples:
-        lines += [*example.items(), ("", "")]
+        lines += [*((name, short(text)) for name, text in example.items()), ("", "")]
     if lines:
         show_table("examples", ["", "text"], lines[:-1])
     for text in report.notes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from formers.errors import ConfigError, DataError
 
@@ -96,6 +96,11 @@ class Typed:
     """It names a file or data source, which a server does not take from a request."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
+    passage: bool = False
+    """Of one text: a command line takes the text, the file that holds it, or - for standard input."""
+
+
+Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
 
 
 class Texts:
@@ -181,6 +186,13 @@ class Tabled(Protocol):
     """A result that is a table on a terminal and in a pipe."""
 
     def table(self) -> Table: ...
+
+
+@runtime_checkable
+class Gathered(Protocol):
+    """Results that people see as one, and programs each by itself: in JSON and in a file."""
+
+    def results(self) -> Sequence[Result]: ...
 
 
 @runtime_checkable
