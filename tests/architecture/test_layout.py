@@ -45,7 +45,7 @@ INSIDE = {
     "pictures": set(),
     "launch": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
-OF_BLOCKS = {"decoding": {"cache", "fused", "mode", "weight"}, "diffusion": {"cache", "mode"}}  # of all the parts there
+OF_BLOCKS = {"decoding": {"cache", "fused", "mode"}, "diffusion": {"cache", "mode"}}  # of all the parts there
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
     "kernels": {"torch", "numpy", "numba"},
