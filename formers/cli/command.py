@@ -49,14 +49,19 @@ def command(declared: Declared) -> Any:
     parameters = [parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False))]
     for name, field in fields.items():
         parameters += parameters_of(name, field)
-    for name, (kind, option) in EVERYWHERE.items():
-        parameters.append(
-            parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
-        )
+    parameters += declared_options()
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = declared[0][1].help
     return run
+
+
+def declared_options() -> list[inspect.Parameter]:
+    """What every verb takes beside its own options."""
+    return [
+        parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
+        for name, (kind, option) in EVERYWHERE.items()
+    ]
 
 
 def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:

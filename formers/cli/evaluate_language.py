@@ -49,7 +49,7 @@ def perplexity(
     as_json: bool,
 ) -> None:
     """How likely a text is, or each document of a run's test text."""
-    from formers.systems.likelihood import Scored
+    from formers.decoding.log_probabilities import Scored
 
     name, texts = own_texts(model) if text is None else (text, [whole_text(text)])
     language = opened()
@@ -108,7 +108,7 @@ def multiple_choice(
     questions = questions if count is None else questions[: shots + count]
     language = opened()
     begin = time.perf_counter()
-    judged = list(judge(language, questions, shots=shots))
+    judged = list(judge(language.chooser, questions, shots=shots))
     seconds = time.perf_counter() - begin
     scores = accuracies(judged)
     result: dict[str, Any] = {

@@ -30,10 +30,10 @@ def evaluate_masked(model: str, masked: MaskedModel, text: str | None, count: in
     Words are hidden as the run's recipe says, else as BERT's were; next sentences are judged where the model can and
     the text has documents. count: only about so many rows.
     """
+    from formers.blocks.mode import inference
     from formers.data.masked import MaskedData
     from formers.data.segments import Sentences
     from formers.models.heads import Pretraining
-    from formers.systems.generation import inference
     from formers.systems.masked_tasks import judge, rows_of
 
     words = masked.words

@@ -111,13 +111,12 @@ def shown(result: Any, as_json: bool) -> None:
     """A result on standard output."""
     if as_json:
         note(json.dumps(record(result), ensure_ascii=False))
-    elif isinstance(result, Tabled):
-        draw_table(result.table())
-    elif isinstance(result, Coloured):
+    elif isinstance(result, Coloured) and console().is_terminal:
         from rich.text import Text
 
         console().print(Text.assemble(*result.spans()), soft_wrap=True)
-        sys.stdout.flush()
+    elif isinstance(result, Tabled):
+        draw_table(result.table())
     else:
         note(result.line())
 

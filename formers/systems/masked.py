@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from formers.blocks.mode import inference
+from formers.decoding.log_probabilities import Scored, in_pieces, token_log_probabilities
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
 from formers.pretrained.express import express
 from formers.pretrained.families import families
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.generation import inference
-from formers.systems.likelihood import Scored
 from formers.text.reader import Reader
 from formers.text.rule_tokenizer import MASKS
 from formers.text.tokenizer import Tokenizer
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
 
 READ = 4096  # tokens that are read at a time, in rows beside each other
-PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
 GENERATOR = "generator"  # the folder of the small model beside an ELECTRA discriminator of ours
 Words = MaskedWords | Pretraining
 
@@ -115,7 +113,7 @@ class MaskedModel:
                 batch = self.reader.batch(rows).to(self.device)
                 hidden = batch.tokens == self.mask
                 x = model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[hidden]
-                best = [self.best(piece, top) for piece in pieces(model.words(x), model.config.vocab)]
+                best = [self.best(piece, top) for piece in in_pieces(model.words(x), model.config.vocab)]
                 several = [pair for values, ids in best for pair in zip(values.tolist(), ids.tolist(), strict=True)]
                 for row in hidden.sum(1).tolist():
                     found.append([self.candidates(listed[len(found)], gap, *several[gap]) for gap in range(row)])
@@ -195,12 +193,8 @@ class MaskedModel:
                 tokens[rows, places] = self.mask
                 segments = None if kinds is None else kinds.expand(len(places), -1)
                 x = model.encoder(tokens.to(self.device), segments=segments)[rows, places]
-                for piece, goal in zip(
-                    pieces(model.words(x), model.config.vocab),
-                    pieces(ids[places].to(self.device), model.config.vocab),
-                    strict=True,
-                ):
-                    scores += (-F.cross_entropy(model.logits(piece).float(), goal, reduction="none")).tolist()
+                targets = ids[places].to(self.device)
+                scores += token_log_probabilities(model.logits, model.words(x), targets, model.config.vocab).tolist()
         return Scored([encoding.ids[place] for place in at], scores, len(text.encode()))
 
     def follows(self, first: str, second: str) -> float:
@@ -262,11 +256,6 @@ class MaskedModel:
                 tokenizer=self.tokenizer,
                 family=kind.model_type if fits else None,
             )
-
-
-def pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:
-    """Rows a few at a time, so that their logits never exist whole."""
-    return x.split(max(1, PIECE // vocab))
 
 
 def joined(before: str, word: str, after: str) -> str:

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from formers.blocks.output import cross_entropy
 from formers.data.masked import MaskedBatch, MaskedData, MaskedRows
 from formers.data.masking import frame_of, ordinary_tokens
 from formers.data.segments import Sentences
+from formers.decoding.log_probabilities import in_pieces
 from formers.errors import CheckpointError, ConfigError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MaskedWords, Pretraining, ReplacedTokens
@@ -27,7 +27,7 @@ from formers.pretrained.families import families
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
 from formers.systems.encoders import Begun, begin
-from formers.systems.masked import GENERATOR, MaskedModel, Words, pieces
+from formers.systems.masked import GENERATOR, MaskedModel, Words
 from formers.systems.report import memory_line, parameters_of
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
@@ -81,7 +81,7 @@ class MaskedTask:
         batch = batch.to(self.masked.device)
         x, pooled = read(self.model, batch)
         model, count = self.model, batch.labels.numel()
-        total = cross_entropy(model.words(x), model.encoder.embedding.weight, batch.labels, bias=model.words.bias)
+        total = model.output.cross_entropy(model.words(x), batch.labels)
         parts: dict[str, Any] = {"masked": total.detach(), "tokens": real_tokens(batch)}
         if pooled is not None:
             assert batch.follows is not None
@@ -120,7 +120,7 @@ class ReplacedTask:
         generator, count = self.model.generator, batch.labels.numel()
         x, _ = read(generator, batch)
         x = generator.words(x)
-        total = cross_entropy(x, generator.encoder.embedding.weight, batch.labels, bias=generator.words.bias)
+        total = generator.output.cross_entropy(x, batch.labels)
         logits, replaced, real = self.found(batch, x)
         each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="sum")
         finding = each / real * count
@@ -133,7 +133,7 @@ class ReplacedTask:
         with torch.no_grad():
             drawn = [
                 torch.multinomial(generator.logits(part).float().softmax(-1), 1).squeeze(1)
-                for part in pieces(x, generator.config.vocab)
+                for part in in_pieces(x, generator.config.vocab)
             ]
             tokens = batch.original()
             before = tokens.clone()
@@ -206,7 +206,7 @@ def judge(model: Words, rows: MaskedRows, most: int = 0) -> dict[str, float]:
         batch = rows.collate(chosen).to(device)
         x, pooled = read(model, batch)
         vocab = model.config.vocab
-        for part, goal in zip(pieces(model.words(x), vocab), pieces(batch.labels, vocab), strict=True):
+        for part, goal in zip(in_pieces(model.words(x), vocab), in_pieces(batch.labels, vocab), strict=True):
             logits = model.logits(part).float()
             total += F.cross_entropy(logits, goal, reduction="sum").item()
             right += (logits.argmax(-1) == goal).sum().item()

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
+from formers.systems.sizes import CausalSizes
 from formers.text.training import train_byte_bpe
 from tests.cli.conftest import fails, works
 

@@ -8,9 +8,9 @@ import torch
 from typer.testing import CliRunner
 
 from formers.cli import app
-from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, SpanFinder, TokenClassifier
 from formers.systems.answering import Answerer
+from formers.systems.sizes import EncoderSizes
 from formers.systems.tagging import Tagger
 from formers.text.training import train_word_pieces
 

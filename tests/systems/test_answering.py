@@ -10,9 +10,9 @@ import torch
 
 import formers
 from formers.errors import ConfigError, DataError
-from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, SpanFinder
 from formers.systems.answering import Answerer, Spans
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 from formers.training.events import Evaluated
 

@@ -9,8 +9,8 @@ import torch
 
 import formers
 from formers.errors import ConfigError
-from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, TokenClassifier
+from formers.systems.sizes import EncoderSizes
 from formers.systems.tagging import Tag, Tagger, clearest, joined, word_places
 from formers.text.training import train_word_pieces
 from formers.training.events import Evaluated

@@ -3,9 +3,9 @@
 import torch
 
 from formers.data.builtin.opinions import opinions
-from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, SequenceClassifier
 from formers.systems.classification.system import RAW, Classifier
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 
 TEXTS = [text for text, _ in opinions("train", 200)]

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from formers.decoding.stream import TextStream
 from formers.errors import ConfigError
 from formers.text.open import train_bpe
 from formers.text.rule_tokenizer import RuleTokenizer
-from formers.text.stream import TextStream
 from formers.text.training import train_byte_bpe
 
 SAID = "The café is closed. 東京 is far; naïve 🙂👩‍👩‍👧 people smile. "

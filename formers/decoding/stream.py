@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from formers.decoding.decodable import Decodes
 from formers.errors import ConfigError
-from formers.text.tokenizer import Tokenizer
 
 CONTEXT = 8  # tokens of the prompt that are decoded along: whether a text begins with a space depends on them
 BROKEN = "\ufffd"  # how a decoder shows bytes that are no character, or not yet one
@@ -18,10 +18,13 @@ class TextStream:
 
     The pieces joined are what `tokenizer.decode` gives for all tokens after `before` (special tokens are left out),
     up to the first stop string. Of several stop strings the one that is complete first counts, whatever the tokens.
+    beginning: text of tokens in `before` that belongs to this one; stop strings in it do not count.
     """
 
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = (), stop: Sequence[str] = ()) -> None:
-        if any(not each for each in stop):
+    def __init__(
+        self, tokenizer: Decodes, before: Sequence[int] = (), stop: Sequence[str] = (), beginning: str = ""
+    ) -> None:
+        if not all(stop):
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
         self.tokenizer, self.stop = tokenizer, tuple(stop)
         count = CONTEXT
@@ -31,7 +34,7 @@ class TextStream:
         self.told = len(self.window)
         self.shown = len(tokenizer.decode(self.window)) if self.window else 0
         self.held = ""  # may be the beginning of a stop string
-        self.text = ""
+        self.text = beginning
         """All pieces so far."""
         self.stopped: str | None = None
         """The stop string that was met."""
@@ -45,6 +48,10 @@ class TextStream:
         if len(self.window) - self.told > LONGEST:  # no character is that long: these bytes are none
             return self.tell(self.tokenizer.decode(self.window[:-ENDING]), len(self.window) - ENDING)
         return ""
+
+    def hold(self, tokens: Sequence[int]) -> None:
+        """Many tokens at once, whose text `end` gives."""
+        self.window += tokens
 
     def end(self) -> str:
         """What was held back, when no more tokens come."""

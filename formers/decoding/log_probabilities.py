@@ -1,16 +1,18 @@
-"""How likely a text is to a language model: log-probabilities of its tokens, perplexity, bits per byte."""
+"""Log-probabilities of given tokens, and how likely they make a text: loss, perplexity, bits per byte."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from formers.decoding.decodable import CausalDecoder
 from formers.errors import ConfigError, DataError
-from formers.models.causal import CausalLM
 
 PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
 READ = 4096  # tokens that are read at a time, in windows beside each other
@@ -29,9 +31,9 @@ class Scored:
     def joined(parts: Sequence[Scored]) -> Scored:
         """Several texts as one."""
         return Scored(
-            [token for each in parts for token in each.tokens],
-            [s for each in parts for s in each.scores],
-            sum(each.bytes for each in parts),
+            [token for part in parts for token in part.tokens],
+            [score for part in parts for score in part.scores],
+            sum(part.bytes for part in parts),
         )
 
     @property
@@ -39,9 +41,14 @@ class Scored:
         return math.fsum(self.scores)
 
     @property
+    def loss(self) -> float:
+        """Nats per counted token: the mean of -log-probability."""
+        return -self.total / len(self.scores)
+
+    @property
     def perplexity(self) -> float:
-        """exp(-mean log-probability of a token)."""
-        return math.exp(min(700.0, -self.total / len(self.scores)))
+        """exp(loss)."""
+        return math.exp(min(700.0, self.loss))
 
     @property
     def bits_per_byte(self) -> float:
@@ -50,7 +57,7 @@ class Scored:
 
 
 def score_text(
-    model: CausalLM,
+    model: CausalDecoder,
     text: str,
     tokens: Sequence[int],
     *,
@@ -76,10 +83,10 @@ def score_text(
         raise DataError("the text is too short to be scored: it has no token with another one before it")
     scores: list[float] = []
     for rows, count in windows(body, first, window - len(opening), stride):
-        read = torch.tensor([[*opening, *row] for row in rows], device=model.embedding.weight.device)
+        read = torch.tensor([[*opening, *row] for row in rows], device=next(iter(model.parameters())).device)
         with torch.no_grad():
-            found = log_probs(model, model.features(read[:, :-1])[:, -count:], read[:, -count:])
-        scores += found.flatten().tolist()
+            x = model.features(read[:, :-1])[:, -count:].flatten(0, 1)
+            scores += token_log_probabilities(model.logits, x, read[:, -count:].flatten(), model.config.vocab).tolist()
     return Scored(body[first:], scores, len(text.encode()))
 
 
@@ -98,12 +105,21 @@ def windows(body: Sequence[int], first: int, size: int, stride: int) -> Iterator
     yield rows, counted
 
 
-def log_probs(model: CausalLM, x: Tensor, targets: Tensor) -> Tensor:
-    """log softmax of the head at `targets` (rows, length), fp32; the logits exist a piece at a time."""
-    flat, goals, found = x.flatten(0, 1), targets.flatten(), []
-    size = max(1, PIECE // model.config.vocab)
-    for start in range(0, len(flat), size):
-        logits = model.logits(flat[start : start + size]).float()
-        right = logits.gather(1, goals[start : start + size, None])[:, 0]
-        found.append(right - logits.logsumexp(-1))
-    return torch.cat(found).view(targets.shape)
+def token_log_probabilities(head: Callable[[Tensor], Tensor], x: Tensor, targets: Tensor, vocab: int) -> Tensor:
+    """log softmax(head(x)) at the targets, fp32: (tokens, dim), (tokens,) -> (tokens,).
+
+    The logits (tokens, vocab) exist a piece at a time; for gradients they are computed again in the backward pass.
+    """
+
+    def piece(x: Tensor, targets: Tensor) -> Tensor:
+        return -F.cross_entropy(head(x).float(), targets, reduction="none")
+
+    pairs = zip(in_pieces(x, vocab), in_pieces(targets, vocab), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(piece, *pair, use_reentrant=False) for pair in pairs])
+    return torch.cat([piece(*pair) for pair in pairs])
+
+
+def in_pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:
+    """Rows, as many at a time as may have logits of this vocabulary at once."""
+    return x.split(max(1, PIECE // vocab))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
-from formers.models.causal import CausalLM
+from formers.decoding.decodable import CausalDecoder
 
 
-class Prefix:
+class PrefixCache:
     """`tokens` are what the one row of `cache` holds; use both only through the methods, or call `note` after."""
 
-    def __init__(self, model: CausalLM) -> None:
+    def __init__(self, model: CausalDecoder) -> None:
         self.model, self.cache, self.tokens = model, model.begin(capacity=0), list[int]()
 
     def keep(self, tokens: Sequence[int]) -> int:
@@ -28,7 +28,7 @@ class Prefix:
         fresh = list(tokens[self.keep(tokens) :])
         if fresh:
             self.cache.reserve(len(tokens))
-            device = self.model.embedding.weight.device
+            device = next(iter(self.model.parameters())).device
             self.model.features(torch.tensor([fresh], device=device), cache=self.cache, last=True)
             self.tokens = list(tokens)
 
