@@ -11,7 +11,7 @@ from formers.data.questions import questions_of
 from formers.fields import Count, check
 from formers.models.heads import HeadConfig, MultipleChoice
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.choice.data import COLUMNS, QuestionBatch, ChoiceBatches
+from formers.systems.choice.data import COLUMNS, ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
 from formers.systems.encoders import begin, freeze
 from formers.systems.system import Report
