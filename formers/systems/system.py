@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from formers.errors import ConfigError, DataError
 
@@ -95,6 +95,11 @@ class Typed:
     """Of texts: --file may be a table, of which a column is read."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
+    passage: bool = False
+    """Of one text: a command line takes the text, the file that holds it, or - for standard input."""
+
+
+Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
 
 
 class Texts:
