@@ -49,6 +49,11 @@ def verbs() -> dict[str, list[tuple[System, Verb]]]:
     return found
 
 
+def verbs_of(declared: System) -> dict[str, Verb]:
+    """The verbs of a system's models; systems that open alike have the same."""
+    return {verb.name: verb for each in systems() if each.open == declared.open for verb in each.verbs}
+
+
 def looks(declared: System) -> dict[str, Look]:
     """What there is to see of a system's models; systems that open alike show the same."""
     return {look.name: look for each in systems() if each.open == declared.open for look in each.looks}

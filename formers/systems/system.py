@@ -93,6 +93,8 @@ class Typed:
     """`--no-name` too."""
     table: bool = False
     """Of texts: --file may be a table, of which a column is read."""
+    file: bool = False
+    """It names a file or data source, which a server does not take from a request."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
     passage: bool = False

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
 from formers.fields import Natural, check
-from formers.systems.system import NOWHERE, Event, Origin, Texts
+from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.translation.system import Translation, Translator
@@ -117,7 +117,7 @@ class Evaluate:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs to translate (default for a run: its test data)."""
     source: str = ""
     """Column to translate from."""
