@@ -65,6 +65,19 @@ class OneOf:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of a field that is a dataclass of settings itself: its fields are written as if they were the outer one's."""
+
+
+@dataclass(frozen=True)
+class Escaped:
+    r"""Of texts: a command line writes \n for a line feed and \t for a tab in them."""
+
+    def read(self, text: str) -> str:
+        return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
 Count = Annotated[int, Between(0)]
 Natural = Annotated[int, Between(1)]
 
@@ -83,6 +96,8 @@ class Field:
     """Whether it may be None."""
     extras: tuple[Any, ...]
     """What stands beside its type: bounds, words, how a command line writes it."""
+    part: tuple[str, type] | None = None
+    """The field and the dataclass that it belongs to, where that is a `Part` of the settings."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -123,6 +138,10 @@ def fields_of(settings: type) -> dict[str, Field]:
                 hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007
             else:
                 break
+        if Part() in extras:
+            inner = fields_of(hint).items()
+            described |= {name: dataclasses.replace(own, part=(field.name, hint)) for name, own in inner}
+            continue
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
@@ -161,6 +180,8 @@ def check(settings: Any, label: str | Callable[[str], str] = "") -> None:
 
 def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[str]:
     for name, field in fields_of(type(settings)).items():
+        if field.part is not None:  # which has seen to itself
+            continue
         shown = label(name) if callable(label) else f"{label}.{name}" if label else name
         if message := field.fault(getattr(settings, name), shown):
             yield message
@@ -174,8 +195,13 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
             raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
-    values = {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()}
-    return settings(**values)
+    values: dict[str, Any] = {}
+    parts: dict[tuple[str, type], dict[str, Any]] = {}
+    for name, value in given.items():
+        owner = known[name].part
+        target = values if owner is None else parts.setdefault(owner, {})
+        target[name] = convert(value, known[name], f"{where} {name}")
+    return settings(**values, **{name: kind(**inner) for (name, kind), inner in parts.items()})
 
 
 def convert(value: Any, field: Field, where: str) -> Any:
@@ -195,6 +221,9 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         kind = type(inner[0])
     if kind is Any:
         return value
+    if origin in (types.UnionType, typing.Union):
+        kind = next((option for option in inner if type(value) is option), inner[-1])
+        return _convert(value, kind, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is kind or (not isinstance(value, bool | int | float | str) and isinstance(value, kind)):
