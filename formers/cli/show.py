@@ -30,6 +30,7 @@ from formers.systems.system import (
 )
 
 EXAMPLES = 3  # of a report
+LINES = ("", ".txt", ".tsv")  # endings of files of text
 
 
 @dataclass
@@ -48,7 +49,7 @@ def show(events: Iterable[Event], output: Output) -> None:
     """Every result as it comes: a line to standard output or to the file, or the file that it is."""
     with ExitStack() as stack:
         target: TextIO | None = None
-        in_piece = False
+        streamed = ""
         for event in apart(with_progress(events), output):
             match event:
                 case Remark(text):
@@ -58,11 +59,11 @@ def show(events: Iterable[Event], output: Output) -> None:
                     if output.path is None and not output.as_json:
                         sys.stdout.write(text)
                         sys.stdout.flush()
-                        in_piece = True
+                        streamed += text
                     continue
-            if in_piece:  # the text is there already: only its line's end is to come
-                note()
-                in_piece = False
+            if streamed:  # the text is there already: only what its result says beside it is to come
+                note(event.line().removeprefix(streamed))
+                streamed = ""
                 continue
             if isinstance(event, Report):
                 write_report(event, output)
@@ -78,7 +79,8 @@ def show(events: Iterable[Event], output: Output) -> None:
 def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
     """The events, results that were gathered for people each by itself where programs read them."""
     for event in events:
-        if isinstance(event, Gathered) and (output.as_json or output.path is not None):
+        drawn = isinstance(event, Written) and event.endings and output.path and output.path.suffix not in LINES
+        if isinstance(event, Gathered) and (output.as_json or (output.path is not None and not drawn)):
             yield from event.results()
         else:
             yield event

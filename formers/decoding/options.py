@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from formers.decoding.filters import Filter
-from formers.decoding.settings import Settings
-from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
 from formers.errors import ConfigError
+from formers.fields import Escaped
+
+if TYPE_CHECKING:
+    from formers.decoding.filters import Filter
+    from formers.decoding.settings import Settings
+    from formers.decoding.strategies import Beam, Sample, Strategy
 
 AHEAD = 4  # tokens of a guess: with the one before them five rows, which cost little more than one in fp32 (measured)
 MAX_TOKENS = 256  # of a text, where nobody says how many
@@ -38,8 +41,8 @@ class DecodingOptions:
     """Above 1: what was said is worth less (default: as the checkpoint asks)."""
     no_repeat_ngram: int | None = None
     """No so many tokens in a row twice (0: allowed; default: as the checkpoint asks)."""
-    stop: Sequence[str] = ()
-    """Texts that end the text, and are no part of it."""
+    stop: Annotated[tuple[str, ...], Escaped()] = ()
+    r"""Text that ends the text, and is no part of it (\n: a line feed)."""
     seed: int | None = None
     """The same text every time, whatever else is in the batch."""
     samples: int | None = None
@@ -75,6 +78,8 @@ class DecodingOptions:
             )
         if self.beams is not None and 1 <= self.beams < self.nbest:
             raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+        from formers.decoding.settings import Settings
+
         neutral = Settings(start=0, stop=(), pad=0)  # what is wrong is said now, not when a text is wanted
         self.filters(neutral)
         self.sampling(neutral, None)
@@ -83,6 +88,10 @@ class DecodingOptions:
                 other = "sampling" if self.draws else "stop strings"
                 raise ConfigError(f"{name}: got {count} with {other}, expected one or the other")
         self.beam(neutral)
+
+    def asked(self) -> dict[str, Any]:
+        """The options that are not left open."""
+        return {part.name: value for part in fields(self) if (value := getattr(self, part.name)) != part.default}
 
     @property
     def draws(self) -> bool:
@@ -97,12 +106,16 @@ class DecodingOptions:
 
     def strategy(self, settings: Settings, keys: Sequence[Sequence[int]]) -> Strategy:
         """For these prompts, whose texts do not depend on each other; keys: what tells the prompts apart."""
+        from formers.decoding.strategies import Greedy
+
         if self.draws:
             return self.sampling(settings, None if self.seed is None else seeds(self.seed, keys))
         beam = self.beam(settings)
         return Greedy() if beam.width == 1 else beam
 
     def sampling(self, settings: Settings, seed: tuple[int, ...] | None) -> Sample:
+        from formers.decoding.strategies import Sample
+
         return Sample(
             temperature=first(self.temperature or None, settings.temperature or None, 1.0),
             top_k=int(first(self.top_k, settings.top_k, 0)),
@@ -113,6 +126,8 @@ class DecodingOptions:
         )
 
     def beam(self, settings: Settings) -> Beam:
+        from formers.decoding.strategies import Beam
+
         beams = 1 if self.draws or self.stop else max(self.nbest, settings.beams)
         stopping = settings.early_stopping if self.early_stopping is None else self.early_stopping
         return Beam(
