@@ -18,6 +18,9 @@ class Draw:
     temperature: Annotated[float, Between(0)] | None = None
     """How flat."""
 
+    def __post_init__(self) -> None:
+        check(self, "made")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
