@@ -26,7 +26,7 @@ SYSTEM = System(
         Verb(
             "evaluate",
             "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:Evaluate",
+            options=f"{HERE}.verbs:EvaluateMasked",
             run=f"{HERE}.verbs:evaluate",
         ),
     ),

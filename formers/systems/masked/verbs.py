@@ -96,7 +96,7 @@ def shortened(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class EvaluateMasked:
     """What to measure a masked language model on."""
 
     origin: Origin = NOWHERE
@@ -107,7 +107,7 @@ class Evaluate:
     """Only about N rows, spread evenly over the text."""
 
 
-def evaluate(masked: MaskedModel, options: Evaluate) -> Iterator[Event]:
+def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     """How well hidden words are said: hidden as the run's recipe says, else as BERT's were, the same every time.
 
     Next sentences are judged where the model can and the text has documents.
