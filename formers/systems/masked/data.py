@@ -208,13 +208,14 @@ class MaskedBatches:
         if self.config.next_sentence:
             spans = [slice(a, b), slice(c, d)]
             kinds = [frame.kinds[0], frame.texts[0], frame.kinds[1], frame.texts[1], frame.kinds[2]]
-        around = self.around
-        ids, begins = [around[0]], [np.ones(len(around[0]), bool)]
-        for span, after in zip(spans, around[1:], strict=True):
-            ids += [text.tokens[span], after]
+        before, *afters = self.around
+        parts: list[NDArray[np.int64 | np.int32]] = [before]
+        begins = [np.ones(len(before), bool)]
+        for span, after in zip(spans, afters, strict=True):
+            parts += [text.tokens[span], after]
             begins += [text.begins[span], np.ones(len(after), bool)]
-        segments = [np.broadcast_to(kind, len(part)) for kind, part in zip(kinds, ids, strict=True)]
-        tokens = np.concatenate(ids).astype(np.int64)
+        segments = [np.broadcast_to(kind, len(part)) for kind, part in zip(kinds, parts, strict=True)]
+        tokens = np.concatenate(parts).astype(np.int64)
         dice = np.random.default_rng([self.seed, epoch, number, HIDING])
         shown, hidden = self.masking.hide(tokens, np.concatenate(begins), dice)
         strange = int(plan.strange[number])

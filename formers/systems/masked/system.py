@@ -113,7 +113,7 @@ class MaskedModel:
             batch = self.reader.batch([encodings[row] for row in rows]).to(self.device)
             masks = batch.tokens == self.mask
             x = model.words(model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[masks])
-            gaps = []
+            gaps: list[tuple[list[float], list[int]]] = []
             for part in pieces(x, model.config.vocab):
                 likeliest = model.logits(part).float().softmax(-1).topk(min(top, model.config.vocab))
                 gaps += zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
