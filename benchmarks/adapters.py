@@ -29,7 +29,6 @@ import torch
 import formers
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
-from formers.systems.choices import Chooser
 from formers.systems.language import LanguageModel
 from formers.training import Finished, Started, Stepped
 
@@ -221,7 +220,7 @@ def score(system: LanguageModel, options: argparse.Namespace) -> float:
     """Percent of the questions for which the right word is the likeliest answer, after the model's own template."""
     asked = json.loads((options.folder / "asked.json").read_text(encoding="utf-8"))[: options.questions]
     assert system.template is not None
-    chooser, right = Chooser(system), 0
+    chooser, right = system.chooser(), 0
     for text, label in asked:
         right += chooser.choose(system.template.render(asking(text), answer=True), WORDS).index == label
     return 100 * right / len(asked)

@@ -28,11 +28,10 @@ from _turns import compare, show
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import formers
-from formers.blocks.output import cross_entropy
 from formers.blocks.stack import StackConfig
+from formers.decoding.options import AHEAD
 from formers.kernels.weight import packed
 from formers.models.causal import FORMS, CausalLM
-from formers.systems.generation import AHEAD
 from formers.training.optimizer import adamw
 
 PROMPT = (
@@ -212,7 +211,7 @@ def step_models(side: str) -> Callable[[torch.Tensor], torch.Tensor]:
         def loss_of(tokens: torch.Tensor) -> torch.Tensor:
             x = model.features(tokens[:, :-1])
             targets = tokens[:, 1:].flatten()
-            return cross_entropy(x.flatten(0, 1), model.head_weight, targets) / targets.numel()
+            return model.output.cross_entropy(x.flatten(0, 1), targets) / targets.numel()
     else:
         config = GPT2Config(
             n_embd=384, n_layer=6, n_head=6, n_positions=LENGTH, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0

@@ -20,9 +20,10 @@ from formers.data.builtin import prose
 from formers.data.language import Corpus, Packed, TextBatch
 from formers.data.sources import Table
 from formers.decoding.settings import Settings
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.systems.language import LanguageModel
 from formers.systems.language_tasks import LanguageConfig, LanguageTask
+from formers.systems.sizes import CausalSizes
 from formers.text.training import train_byte_bpe
 
 ROWS = 16

@@ -20,9 +20,10 @@ from transformers import MarianMTModel
 
 import formers
 from formers.data.parallel import PairBatch, PairBatches, ParallelData
+from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
-from formers.decoding.strategies import Beam, Greedy
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation import TranslationConfig, TranslationTask, Translator
 from formers.text.open import train_bpe
 from formers.training.optimizer import adamw
@@ -136,7 +137,7 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     """64 sentences in one batch; `transformers` gets them as one padded batch too."""
     rows = sorted(range(64), key=lambda i: -len(batches.source[i]))
     ids = [batches.source[i].tolist() for i in rows]
-    strategy = Greedy() if beams == 1 else Beam(beams, 1.0, False, 1)
+    options = DecodingOptions(beams=beams, length_penalty=1.0, early_stopping=False, max_tokens=LIMIT)
     longest = max(map(len, ids))
     pad = ours.settings.pad
     source = torch.tensor([x + [pad] * (longest - len(x)) for x in ids])
@@ -144,7 +145,7 @@ def decoding(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repe
     ours.model.eval(), theirs.eval()
 
     def own() -> list[list[int]]:
-        return [h[0].tokens for h in ours.decode(ids, strategy, limit=LIMIT, tokens_per_batch=1 << 20)]
+        return [texts[0].tokens for texts in ours.write(ids, options, tokens_per_batch=1 << 20)]
 
     def reference() -> list[list[int]]:
         out = theirs.generate(

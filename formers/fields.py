@@ -83,6 +83,8 @@ class Field:
     """Whether it may be None."""
     extras: tuple[Any, ...]
     """What stands beside its type: bounds, words, how a command line writes it."""
+    part: str = ""
+    """The field of the dataclass that holds it, where it is one of a part's (a dataclass within the dataclass)."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -107,12 +109,16 @@ class Field:
 
 @cache
 def fields_of(settings: type) -> dict[str, Field]:
-    """The fields of a dataclass by name, in order."""
+    """The fields of a dataclass by name, in order; a field that is a dataclass of settings itself gives its fields."""
     hints = typing.get_type_hints(settings, include_extras=True)
     help_texts = help_of(settings)
-    described = {}
+    described: dict[str, Field] = {}
     for field in dataclasses.fields(settings):
         hint, extras = hints[field.name], []
+        if dataclasses.is_dataclass(hint) and field.default_factory is hint:
+            inner = fields_of(hint)  # type: ignore[arg-type]
+            described |= {name: dataclasses.replace(each, part=field.name) for name, each in inner.items()}
+            continue
         while True:
             if typing.get_origin(hint) is Annotated:
                 hint, *beside = typing.get_args(hint)
@@ -162,7 +168,8 @@ def check(settings: Any, label: str | Callable[[str], str] = "") -> None:
 def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[str]:
     for name, field in fields_of(type(settings)).items():
         shown = label(name) if callable(label) else f"{label}.{name}" if label else name
-        if message := field.fault(getattr(settings, name), shown):
+        owner = getattr(settings, field.part) if field.part else settings
+        if message := field.fault(getattr(owner, name), shown):
             yield message
 
 
@@ -174,8 +181,14 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
             raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
-    values = {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()}
-    return settings(**values)
+    values: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        field = known[name]
+        owner = parts.setdefault(field.part, {}) if field.part else values
+        owner[name] = convert(value, field, f"{where} {name}")
+    kinds = typing.get_type_hints(settings)
+    return settings(**values, **{part: kinds[part](**inner) for part, inner in parts.items()})
 
 
 def convert(value: Any, field: Field, where: str) -> Any:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 NAMES = (
     "translation",
     "masked",
+    "classification",
+    "tagging",
+    "answering",
+    "choice",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
@@ -46,6 +50,11 @@ def verbs() -> dict[str, list[tuple[System, Verb]]]:
         for verb in declared.verbs:
             found.setdefault(verb.name, []).append((declared, verb))
     return found
+
+
+def verbs_of(declared: System) -> dict[str, Verb]:
+    """The verbs of a system's models; systems that open alike have the same."""
+    return {verb.name: verb for each in systems() if each.open == declared.open for verb in each.verbs}
 
 
 def looks(declared: System) -> dict[str, Look]:

@@ -75,21 +75,36 @@ def make_feed_forward(c: StackConfig) -> FeedForward:
     return FeedForward(c.dim, c.hidden, activation=c.activation, gated=c.gated, bias=c.feed_forward_bias)
 
 
+def second_norm(c: StackConfig) -> nn.Module:
+    """What stands behind a sublayer in Gemma 2 and 3: x = x + norm(f(norm(x)))."""
+    return make_norm(c.norm, c.dim, c.norm_eps)
+
+
 class Block(nn.Module):
     """Post-norm: x = norm(x + f(x)) (2017 paper, BERT).   Pre-norm: x = x + f(norm(x)) (GPT-2, Llama, T5)."""
 
-    def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        memory_dim: int | None = None,
+        after: Callable[[StackConfig], nn.Module] | None = None,
+    ) -> None:
+        """after: makes what each branch passes before it is added: a second norm, a `Scale`, a `DropPath`."""
         super().__init__()
         c = config
         self.norm_first, self.dropout = c.norm_first, c.dropout
         self.attention = make_attention(c)
         self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
+        self.after_attention = None if after is None else after(c)
         self.cross_attention = None
         if memory_dim is not None:
             self.cross_attention = make_attention(c, memory_dim)
             self.norm_cross = make_norm(c.norm, c.dim, c.norm_eps)
+            self.after_cross = None if after is None else after(c)
         self.feed_forward = make_feed_forward(c)
         self.norm_feed_forward = make_norm(c.norm, c.dim, c.norm_eps)
+        self.after_feed_forward = None if after is None else after(c)
 
     def forward(
         self,
@@ -104,9 +119,11 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch asked dim"]:
         """last: only the last vector is asked for, (batch, 1, dim)."""
         own, read = cache or (None, None)
-        x = self.residual(
-            x, self.norm_attention, lambda h: self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
-        )
+
+        def attend(h: Tensor) -> Tensor:
+            return self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
+
+        x = self.residual(x, self.norm_attention, attend, self.after_attention)
         if self.cross_attention is not None:
             assert memory is not None
             cross, rows = self.cross_attention, len(memory)
@@ -116,44 +133,13 @@ class Block(nn.Module):
                 folded = h.reshape(rows, -1, h.shape[-1])
                 return cross(folded, memory, mask=memory_mask, cache=read).view(h.shape)
 
-            x = self.residual(x, self.norm_cross, look)
-        return self.residual(x, self.norm_feed_forward, self.feed_forward)
+            x = self.residual(x, self.norm_cross, look, self.after_cross)
+        return self.residual(x, self.norm_feed_forward, self.feed_forward, self.after_feed_forward)
 
-    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        done = dropout(sublayer(norm(x) if self.norm_first else x), self.dropout, self.training)
-        x = x[:, -done.shape[1] :] + done  # it may be asked for the last vector only
+    def residual(
+        self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], after: nn.Module | None
+    ) -> Tensor:
+        branch = sublayer(norm(x) if self.norm_first else x)
+        branch = dropout(branch if after is None else after(branch), self.dropout, self.training)
+        x = x[:, -branch.shape[1] :] + branch  # it may be asked for the last vector only
         return x if self.norm_first else norm(x)
-
-
-class SandwichBlock(nn.Module):
-    """x = x + norm(f(norm(x))): a norm before and after every sublayer (Gemma 2 and 3)."""
-
-    def __init__(self, config: StackConfig, *, memory_dim: int | None = None) -> None:
-        super().__init__()
-        c = config
-        assert memory_dim is None, "a decoder of this form reads no memory"
-        self.dropout = c.dropout
-        self.attention = make_attention(c)
-        self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
-        self.norm_attended = make_norm(c.norm, c.dim, c.norm_eps)
-        self.feed_forward = make_feed_forward(c)
-        self.norm_feed_forward = make_norm(c.norm, c.dim, c.norm_eps)
-        self.norm_fed = make_norm(c.norm, c.dim, c.norm_eps)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch length dim"],
-        *,
-        mask: Resolved = None,
-        rotary: Callable[[Tensor], Tensor] | None = None,
-        memory: None = None,
-        memory_mask: Resolved = None,
-        cache: tuple[LayerCache, LayerCache | None] | None = None,
-        last: bool = False,
-    ) -> Float[Tensor, "batch asked dim"]:
-        """last: as in `Block`."""
-        own = None if cache is None else cache[0]
-        heard = self.attention(self.norm_attention(x), mask=mask, rotary=rotary, cache=own, last=last)
-        x = x[:, -heard.shape[1] :] + dropout(self.norm_attended(heard), self.dropout, self.training)
-        fed = self.feed_forward(self.norm_feed_forward(x))
-        return x + dropout(self.norm_fed(fed), self.dropout, self.training)

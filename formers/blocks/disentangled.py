@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from formers.blocks.attention import attend, note
 from formers.blocks.block import StackConfig, make_feed_forward
@@ -22,6 +21,7 @@ from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.mask import Mask, Resolved
 from formers.blocks.norm import make_norm
+from formers.blocks.stack import run_block
 from formers.kernels.weight import together
 
 
@@ -155,7 +155,11 @@ class DisentangledStack(nn.Module):
         self.dropout = c.dropout
 
     def forward(
-        self, x: Float[Tensor, "batch length dim"], *, keep: Bool[Tensor, "batch length"] | None = None
+        self,
+        x: Float[Tensor, "batch length dim"],
+        *,
+        keep: Bool[Tensor, "batch length"] | None = None,
+        seen: list[Tensor] | None = None,
     ) -> Float[Tensor, "batch length dim"]:
         embedded, length = x, x.shape[1]
         mask = Mask(keep=keep).resolve(length, length, x.device)
@@ -164,11 +168,12 @@ class DisentangledStack(nn.Module):
         table = dropout(table, self.dropout, self.training)
         if self.convolution is not None and keep is not None:
             embedded = x * keep[..., None]
+        if seen is not None:
+            seen.append(x)
         for i, block in enumerate(self.blocks):
-            if self.recompute and self.training:
-                x = checkpoint(block, x, table, rows, mask, use_reentrant=False)
-            else:
-                x = block(x, table, rows, mask)
+            x = run_block(block, x, table, rows, mask, recompute=self.recompute and self.training)
             if i == 0 and self.convolution is not None:
                 x = self.convolution(embedded, x, keep)
+            if seen is not None:
+                seen.append(x)
         return x

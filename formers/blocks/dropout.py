@@ -1,10 +1,11 @@
-"""Dropout (Srivastava et al. 2014) that does not cost a tenth of a training step on a CPU."""
+"""Dropout (Srivastava et al. 2014) that does not cost a tenth of a training step on a CPU, and stochastic depth."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 def dropout(x: Tensor, share: float, training: bool) -> Tensor:
@@ -21,3 +22,20 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     kept = (words.view(torch.uint8)[: x.numel()] >= threshold).view(x.shape)
     return x * (kept * (256 / (256 - threshold))).to(x.dtype)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, a random `share` of rows is zero and the rest scaled up."""
+
+    def __init__(self, share: float) -> None:
+        """Raises ValueError unless share is in [0, 1)."""
+        super().__init__()
+        if not 0 <= share < 1:
+            raise ValueError(f"share ({share}) must be in [0, 1)")
+        self.share = share
+
+    def forward(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
+        if not self.training or self.share == 0.0:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.share
+        return x * kept.to(x.dtype) / (1 - self.share)

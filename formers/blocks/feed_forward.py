@@ -35,14 +35,14 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         if self.gate is None:
-            done = activated(x, self.up, self.known())
-            inner = self.activation(self.up(x)) if done is None else done
+            inner = activated(x, self.up, self.activation_name())
+            inner = self.activation(self.up(x)) if inner is None else inner
         else:
             gate, up = together(x, self.gate, self.up)
             inner = self.activation(gate)
             inner = inner * up if torch.is_grad_enabled() else inner.mul_(up)
         return self.down(inner)
 
-    def known(self) -> str | None:
+    def activation_name(self) -> str | None:
         """The name of the activation, if it is one of ours."""
         return next((name for name, each in ACTIVATIONS.items() if each is self.activation), None)

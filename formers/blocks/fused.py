@@ -64,10 +64,10 @@ class CompiledSteps:
         return out.view_as(x)
 
     def layer(self, block: nn.Module, window: int) -> Any:
-        if type(block) is not Block or block.cross_attention is not None:
+        if type(block) is not Block or block.cross_attention is not None or block.after_attention is not None:
             raise NotImplementedError
         forward = block.feed_forward
-        if type(forward) is not FeedForward or forward.known() not in self.loops.ACTIVATIONS:
+        if type(forward) is not FeedForward or forward.activation_name() not in self.loops.ACTIVATIONS:
             raise NotImplementedError
         up = self.matrix(forward.up)
         gate = up if forward.gate is None else self.matrix(forward.gate)
@@ -80,7 +80,7 @@ class CompiledSteps:
             up,
             self.matrix(forward.down),
             forward.gate is not None,
-            self.loops.ACTIVATIONS.index(forward.known()),
+            self.loops.ACTIVATIONS.index(forward.activation_name()),
         )
 
     def heads(self, attention: nn.Module, window: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,27 @@ from torch import Tensor
 
 PIECE = 1 << 22  # logits that exist at a time, 16 MB in fp32,
 ROWS = 128  # but of this many tokens at least, or the products with a large head are slow (measured)
+
+
+class LinearHead(NamedTuple):
+    """A model's head as a value: logits = scale * x weight^T + bias."""
+
+    weight: Float[Tensor, "vocab dim"]
+    bias: Float[Tensor, " vocab"] | None = None
+    scale: float | None = None
+    """Factor on x; None: 1."""
+
+    def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        return F.linear(self.scaled(x), self.weight, self.bias)
+
+    def cross_entropy(
+        self, x: Float[Tensor, "tokens dim"], targets: Int[Tensor, " tokens"], *, smoothing: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """As `cross_entropy` of the logits, which never exist whole."""
+        return cross_entropy(self.scaled(x), self.weight, targets, bias=self.bias, smoothing=smoothing)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return x if self.scale is None else x * self.scale
 
 
 def cross_entropy(

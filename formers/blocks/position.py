@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+
+def places_of(keep: Bool[Tensor, "batch keys"], new: int) -> Int[Tensor, "batch new"]:
+    """Where each of the last `new` keys stands among the real ones of its row (keep: True), counted from 0."""
+    return (keep.cumsum(1) - 1).clamp(min=0)[:, -new:]
 
 
 def sinusoids(length: int, dim: int, *, split: bool = False, base: float = 10000.0) -> Float[Tensor, "length dim"]:
@@ -38,7 +43,7 @@ class Sinusoidal(nn.Module):
     def forward(
         self, start: int, length: int, like: Tensor, at: Tensor | None = None
     ) -> Float[Tensor, "*batch length dim"]:
-        end = start + length
+        end = start + length  # no place of `at` lies beyond it
         if self.table is None or len(self.table) < end or self.table.device != like.device:
             self.table = sinusoids(max(512, 2 * end), self.dim, split=self.split).to(like.device)
         return (self.table[start:end] if at is None else self.table[at]).to(like.dtype)
@@ -56,11 +61,14 @@ class Learned(nn.Module):
     def forward(
         self, start: int, length: int, like: Tensor, at: Tensor | None = None
     ) -> Float[Tensor, "*batch length dim"]:
+        end = start + length
+        if end > self.length and at is not None:  # some of it may be padding, which takes no position
+            end = int(at.max()) + 1
+        if end > self.length:
+            raise ValueError(f"sequence of {end} positions, but this model has learned {self.length}")
         if at is not None:
             return F.embedding(at + self.offset, self.weight)
-        if start + length > self.length:
-            raise ValueError(f"sequence of {start + length} positions, but this model has learned {self.length}")
-        return self.weight[self.offset + start : self.offset + start + length]
+        return self.weight[self.offset + start : self.offset + end]
 
 
 @dataclass(frozen=True)

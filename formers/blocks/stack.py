@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,11 @@ class Steps(Protocol):
         ...
 
     def __call__(self, x: Tensor, cache: Cache) -> Tensor: ...
+
+
+def run_block(block: nn.Module, *inputs: Any, recompute: bool, **named: Any) -> Tensor:
+    """What a block gives; recompute: its activations are computed again in the backward pass (Chen et al. 2016)."""
+    return checkpoint(block, *inputs, use_reentrant=False, **named) if recompute else block(*inputs, **named)
 
 
 class Stack(nn.Module):
@@ -71,15 +76,19 @@ class Stack(nn.Module):
         memory_keep: Bool[Tensor, "rows memory_length"] | None = None,
         documents: Int[Tensor, "batch length"] | None = None,
         cache: Cache | None = None,
+        shared: Mapping[str, Any] | None = None,
+        seen: list[Tensor] | None = None,
         until: int | None = None,
         last: bool = False,
     ) -> Float[Tensor, "batch asked dim"]:
         """keep covers all keys, remembered ones too; documents: as in `Mask`, without a cache.
 
+        shared: what every block takes by these names beyond `Block`'s: the condition of a diffusion model, `keep`
+        where a convolution must not see padding. seen: gets what goes into the first block and comes out of each.
         until: stop before this block and skip the final norm. last: only the last vector is asked for, (batch, 1, dim):
         the last block computes no other.
         """
-        plain = all(each is None for each in (keep, memory, documents, until))
+        plain = all(argument is None for argument in (keep, memory, documents, shared, seen, until))
         if plain and cache is not None and self.steps is not None and self.steps.take(x):
             done = self.steps(x, cache)
             return done[:, -1:] if last else done
@@ -98,14 +107,17 @@ class Stack(nn.Module):
                 "memory": memory,
                 "memory_mask": memory_mask,
                 "rotary": None if rotary is None else rotary.at(past, new, x),
+                **(shared or {}),
             }
+        if seen is not None:
+            seen.append(x)
         windows = self.windows[:until]
         for i, window in enumerate(windows):
             block = self.blocks[i // self.repeat]
             layer_cache = None if cache is None else cache[i]
             only = last and i == len(windows) - 1
-            if self.recompute and self.training:
-                x = checkpoint(block, x, use_reentrant=False, cache=layer_cache, last=only, **kinds[window])
-            else:
-                x = block(x, cache=layer_cache, last=only, **kinds[window])
+            again = self.recompute and self.training
+            x = run_block(block, x, recompute=again, cache=layer_cache, last=only, **kinds[window])
+            if seen is not None:
+                seen.append(x)
         return x if self.norm is None or until is not None else self.norm(x)

@@ -84,14 +84,14 @@ def run(
     One line is one message. Ctrl-C stops an answer and keeps the chat. On a pipe every line of standard input is
     answered, until it ends. /help lists what can be done besides talking.
     """
+    from formers.decoding.options import DecodingOptions
     from formers.systems.chat import Chat, read_messages
-    from formers.systems.generation import Options
 
     options: dict[str, Any] = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stops(stop), "seed": seed, "truncate": truncate,
     }  # fmt: skip
-    Options(**options)  # what is wrong with them is said before the model is read
+    DecodingOptions(**options)  # what is wrong with them is said before the model is read
     messages = [] if load is None else read_messages(load)
     language = open_model(model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
     chat = Chat(language, system=system, messages=messages, template=chosen_template(template, language), **options)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import texts_of
+from formers.cli.inputs import passage_of, texts_of, typed_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
 from formers.fields import Field, build, check, fields_of
-from formers.systems.system import Origin, System, Texts, Typed, Verb, resolve
+from formers.systems.system import Origin, System, Texts, Verb, resolve
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
 # parameter -> (its type, how it is written, its help): what every verb takes beside its own options
@@ -36,6 +36,7 @@ def command(declared: Declared) -> Any:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
+    passages = {name for name, field in fields.items() if typed_of(field).passage}
 
     def run(**values: Any) -> None:
         model, own = values.pop("model"), {name: values.pop(name) for name in EVERYWHERE}
@@ -44,19 +45,26 @@ def command(declared: Declared) -> Any:
             raise ConfigError(f"--int8 and --dtype {own['dtype']}: give one of them")
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
+        for name in given.keys() & passages:
+            given[name] = passage_of(given[name], flag(name))
         perform(declared, model, given, own)
 
     parameters = [parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False))]
     for name, field in fields.items():
         parameters += parameters_of(name, field)
-    for name, (kind, option) in EVERYWHERE.items():
-        parameters.append(
-            parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
-        )
+    parameters += declared_options()
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = declared[0][1].help
     return run
+
+
+def declared_options() -> list[inspect.Parameter]:
+    """What every verb takes beside its own options."""
+    return [
+        parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
+        for name, (kind, option) in EVERYWHERE.items()
+    ]
 
 
 def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -122,13 +130,21 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def written(name: str, field: Field) -> str:
+    """A field as one types it: `--beams`, or what stands for an argument."""
+    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    if field.kind is Texts:
+        return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
+    return typed.metavar or "TEXT" if typed.positional else flag(name)
+
+
 def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, written])
 
 
 def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     """What a field is on the command line; texts are arguments and the lines of a file."""
-    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    typed = typed_of(field)
     if field.kind is Texts:
         metavar = "[FILE]" if typed.source else f"[{typed.metavar or 'TEXT'}]..."
         arguments = typer.Argument(metavar=metavar, help=field.help, show_default=False)

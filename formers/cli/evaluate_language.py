@@ -13,7 +13,8 @@ from formers.cli.recipes import named
 from formers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from formers.systems.choices import Choice, Question
+    from formers.data.questions import ChoiceQuestion
+    from formers.systems.choices import Choice
     from formers.systems.language import LanguageModel
 
 SHOWN = 3  # questions that are printed
@@ -48,7 +49,7 @@ def perplexity(
     as_json: bool,
 ) -> None:
     """How likely a text is, or each document of a run's test text."""
-    from formers.systems.likelihood import Scored
+    from formers.decoding.log_probabilities import Scored
 
     name, texts = own_texts(model) if text is None else (text, [whole_text(text)])
     language = opened()
@@ -100,13 +101,14 @@ def multiple_choice(
     model: str, opened: Callable[[], LanguageModel], file: str, shots: int, count: int | None, as_json: bool
 ) -> None:
     """Which answers are right, by likelihood."""
-    from formers.systems.choices import accuracies, judge, read_questions
+    from formers.data.questions import read_questions
+    from formers.systems.choices import accuracies, judge
 
     questions = read_questions(file)
     questions = questions if count is None else questions[: shots + count]
     language = opened()
     begin = time.perf_counter()
-    judged = list(judge(language, questions, shots=shots))
+    judged = list(judge(language.chooser, questions, shots=shots))
     seconds = time.perf_counter() - begin
     scores = accuracies(judged)
     result: dict[str, Any] = {
@@ -128,7 +130,7 @@ def multiple_choice(
     show_answers(judged)
 
 
-def show_answers(judged: Sequence[tuple[Question, Choice]]) -> None:
+def show_answers(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> None:
     """A few questions from all over the file."""
     rows = []
     for each, choice in judged[:: max(1, len(judged) // SHOWN)][:SHOWN]:

@@ -29,7 +29,7 @@ from formers.cli.output import note
 from formers.cli.translate import decoded
 
 if TYPE_CHECKING:
-    from formers.systems.generation import Continuation
+    from formers.decoding.writer import Continuation
     from formers.systems.language import LanguageModel
 
 
@@ -67,14 +67,14 @@ def run(
 
     What is written comes out as it is decided: the likeliest token each time, unless an option asks for drawing.
     """
-    from formers.systems.generation import Options
+    from formers.decoding.options import DecodingOptions
 
     options: dict[str, Any] = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stops(stop), "seed": seed, "truncate": truncate,
         "samples": samples,
     }  # fmt: skip
-    Options(**options)  # what is wrong with them is said before the model is read
+    DecodingOptions(**options)  # what is wrong with them is said before the model is read
     text = standard_input() if prompt == "-" else prompt or ""
     language = open_model(model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
     if samples == 1:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 
 from formers.cli.options import out_file
-from formers.cli.output import bar, console, note, show_table
+from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
 from formers.systems.system import (
     Coloured,
@@ -113,13 +113,12 @@ def shown(result: Any, as_json: bool) -> None:
     """A result on standard output."""
     if as_json:
         note(json.dumps(record(result), ensure_ascii=False))
-    elif isinstance(result, Tabled):
-        draw_table(result.table())
     elif isinstance(result, Coloured) and console().is_terminal:
         from rich.text import Text
 
         console().print(Text.assemble(*result.spans()), soft_wrap=True)
-        sys.stdout.flush()
+    elif isinstance(result, Tabled):
+        draw_table(result.table())
     else:
         note(result.line())
 
@@ -149,7 +148,7 @@ def show_report(report: Report) -> None:
         draw_table(table)
     lines: list[tuple[str, str]] = []
     for example in report.examples:
-        lines += [*example.items(), ("", "")]
+        lines += [*((name, short(text)) for name, text in example.items()), ("", "")]
     if lines:
         show_table("examples", ["", "text"], lines[:-1])
     for text in report.notes:

@@ -1,7 +1,8 @@
-"""Tokens out of a model: the loop (generate), which token to take (strategies), what is allowed (filters)."""
+"""Tokens out of a model: the loop (generate), which token (strategies), what is allowed (filters), the writer."""
 
+from formers.decoding.decodable import Decodable
 from formers.decoding.filters import Filter
-from formers.decoding.generate import Decodable, Hypothesis, Step, complete, generate, score
+from formers.decoding.generate import Hypothesis, Step, complete, generate, score
 from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
 
 __all__ = [

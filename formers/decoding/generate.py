@@ -8,32 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from formers.blocks.cache import Cache
+from formers.decoding.decodable import Decodable
 from formers.decoding.filters import Filter
 from formers.decoding.lookahead import Lookahead
-from formers.decoding.strategies import Picks, Strategy, Turn
+from formers.decoding.strategies import Frontier, Picks, Strategy
 from formers.errors import ConfigError
 
 Until = Callable[[int, int, int], bool]
 """(place of the sentence, sample, token it says) -> whether its text ends with that token."""
-
-
-class Decodable(Protocol):
-    """A model that can go on.
-
-    `extend` remembers `tokens` (rows, new) in the cache and gives the logits (rows, vocab) of what follows, which
-    are the caller's to write in.
-    Rows of one sentence are neighbours, equally many for each: the cache's memory has one row per sentence.
-    """
-
-    def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
-    def extend_all(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """The logits (rows, new, vocab) after each of the tokens; asked for with `ahead` only."""
 
 
 @dataclass
@@ -254,7 +242,7 @@ class _Search:
             self.prepare()
         return step
 
-    def look(self) -> Turn:
+    def look(self) -> Frontier:
         """What the model thinks of every row's next token."""
         if self.lookahead is not None:
             logits = self.lookahead.extend(self.tokens).float()
@@ -263,7 +251,7 @@ class _Search:
         self.keep = None
         noise = None if self.dice is None else self.dice.roll(logits.device)
         restrict = self.restrict if self.filters else None
-        return Turn(logits, logits.log_softmax(-1), self.totals, restrict, noise, len(self.stop))
+        return Frontier(logits, logits.log_softmax(-1), self.totals, restrict, noise, len(self.stop))
 
     def restrict(self, logits: Tensor) -> Tensor:
         """All filters, one after the other; none sees padding, so rows with more of it are filtered apart."""

@@ -10,27 +10,20 @@ Source: prompt lookup decoding (Saxena 2023), a form of speculative decoding (Le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from formers.blocks.cache import Cache
+from formers.decoding.decodable import Decodable
 
 GRAMS = (3, 2)  # how many last tokens must have been there before; the longest first
-
-
-class Rereads(Protocol):
-    """A model that also gives the logits (rows, new, vocab) after each of several new tokens."""
-
-    def extend(self, tokens: Tensor, cache: Cache, *, keep: Tensor | None = None) -> Tensor: ...
-    def extend_all(self, tokens: Tensor, cache: Cache) -> Tensor: ...
 
 
 class Lookahead:
     """One text in the making. Between two calls the cache holds what was decided on, and nothing else."""
 
-    def __init__(self, model: Rereads, cache: Cache, most: int, before: Sequence[int] = ()) -> None:
+    def __init__(self, model: Decodable, cache: Cache, most: int, before: Sequence[int] = ()) -> None:
         """most: tokens of a guess; before: what the cache has read already."""
         self.model, self.cache, self.most = model, cache, most
         self.size = min(2, most)  # grows while guesses are right, as a longer guess costs more

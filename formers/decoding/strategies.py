@@ -15,8 +15,8 @@ from formers.errors import ConfigError
 
 
 @dataclass
-class Turn:
-    """All that a strategy may look at in one step; width is 1 at first, the strategy's own afterwards."""
+class Frontier:
+    """All running hypotheses and their logits; width is 1 at first, the strategy's own afterwards."""
 
     logits: Tensor  # (sentences * width, vocab), float32; nobody reads them after the strategy, which may write in them
     log_probs: Tensor  # the same rows, normalised
@@ -49,7 +49,7 @@ class Strategy(Protocol):
     @property
     def independent(self) -> bool: ...  # rows go their own ways: streamed, never ranked
 
-    def pick(self, turn: Turn) -> Picks: ...
+    def pick(self, frontier: Frontier) -> Picks: ...
     def score(self, total: float, length: int) -> float: ...
     def settled(self, best: float, worst: float, length: int, limit: int) -> bool: ...
     def dice(self, sentences: int) -> Dice | None: ...
@@ -63,10 +63,10 @@ class Greedy:
     nbest: ClassVar[int] = 1
     independent: ClassVar[bool] = True
 
-    def pick(self, turn: Turn) -> Picks:
-        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)
+    def pick(self, frontier: Frontier) -> Picks:
+        allowed = frontier.logits if frontier.filter is None else frontier.filter(frontier.logits)
         tokens = allowed.argmax(-1, keepdim=True)
-        return _independent(turn, allowed, tokens)
+        return _independent(frontier, allowed, tokens)
 
     def score(self, total: float, length: int) -> float:
         return total / length
@@ -114,15 +114,15 @@ class Sample:
         chain = [temperature(self.temperature), top_p(self.top_p), min_p(self.min_p)]
         return [chain[0], top_k(self.top_k), *chain[1:]] if self.top_k else chain
 
-    def pick(self, turn: Turn) -> Picks:
-        assert turn.noise is not None
-        allowed = turn.logits if turn.filter is None else turn.filter(turn.logits)
+    def pick(self, frontier: Frontier) -> Picks:
+        assert frontier.noise is not None
+        allowed = frontier.logits if frontier.filter is None else frontier.filter(frontier.logits)
         for apply in self.filters():
             allowed = apply(allowed, allowed)
         reach = allowed.double().softmax(-1).cumsum(-1)  # double: a long tail keeps its share
-        drawn = turn.noise.reshape(len(reach), -1) * reach[:, -1:]
+        drawn = frontier.noise.reshape(len(reach), -1) * reach[:, -1:]
         tokens = torch.searchsorted(reach, drawn, right=True).clamp_(max=reach.shape[-1] - 1)
-        return _independent(turn, allowed, tokens)
+        return _independent(frontier, allowed, tokens)
 
     def score(self, total: float, length: int) -> float:
         return total / length
@@ -160,18 +160,18 @@ class Beam:
         if self.early_stopping not in (True, False, "never"):
             raise ConfigError(f'early_stopping: got {self.early_stopping!r}, expected true, false or "never"')
 
-    def pick(self, turn: Turn) -> Picks:
-        sentences, width = turn.totals.shape
-        log_probs = turn.log_probs if turn.filter is None else turn.filter(turn.log_probs.clone())
+    def pick(self, frontier: Frontier) -> Picks:
+        sentences, width = frontier.totals.shape
+        log_probs = frontier.log_probs if frontier.filter is None else frontier.filter(frontier.log_probs.clone())
         vocab = log_probs.shape[-1]
         # enough to keep `width` alive if every hypothesis' likeliest continuations are all of the stop tokens
-        wanted = self.width * max(2, 1 + turn.stops)
+        wanted = self.width * max(2, 1 + frontier.stops)
         best = log_probs.topk(min(wanted, vocab))  # per row first: spares adding totals to it all
-        worth = (best.values.view(sentences, width, -1) + turn.totals[:, :, None]).flatten(1)
+        worth = (best.values.view(sentences, width, -1) + frontier.totals[:, :, None]).flatten(1)
         totals, at = worth.topk(min(wanted, worth.shape[1]))
         parents, tokens = at // best.values.shape[1], best.indices.view(sentences, -1).gather(1, at)
         rows = parents + torch.arange(0, sentences * width, width, device=at.device)[:, None]
-        return Picks(parents, tokens, turn.log_probs[rows, tokens], totals)
+        return Picks(parents, tokens, frontier.log_probs[rows, tokens], totals)
 
     def score(self, total: float, length: int) -> float:
         return total / length**self.length_penalty
@@ -218,11 +218,11 @@ class Dice:
         self.drawn = self.drawn[sentences]
 
 
-def _independent(turn: Turn, allowed: Tensor, tokens: Tensor) -> Picks:
+def _independent(frontier: Frontier, allowed: Tensor, tokens: Tensor) -> Picks:
     """Candidate j goes on from row j (at first all from the only row); a row with nothing allowed ends."""
-    sentences, width = turn.totals.shape
-    scores = turn.log_probs.gather(1, tokens)
+    sentences, width = frontier.totals.shape
+    scores = frontier.log_probs.gather(1, tokens)
     possible = scores.where(allowed.gather(1, tokens) > -math.inf, -math.inf)
     scores, tokens = scores.view(sentences, -1), tokens.view(sentences, -1)
     parents = torch.arange(width, device=tokens.device).expand_as(tokens)
-    return Picks(parents, tokens, scores, turn.totals + possible.view(sentences, -1))
+    return Picks(parents, tokens, scores, frontier.totals + possible.view(sentences, -1))

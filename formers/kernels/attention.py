@@ -27,12 +27,12 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, causal: 
     if (loops := load_loops()) is None:
         return None
     bias = q.new_empty(0, 0, 0, 0) if added is None else added.expand(rows, heads, -1, k.shape[2])
-    arrays = [part.detach().numpy() for part in (q, k, v, bias)]
+    a, b, c, d = (part.detach().numpy() for part in (q, k, v, bias))
     out = q.new_empty(rows, queries, heads, width).transpose(1, 2)  # as the output map reads it
     with loops.using(torch.get_num_threads(), "attention"):
         from formers.kernels import tiles  # compiled when first imported
 
-        tiles.attend(*arrays, causal, scale, out.numpy())
+        tiles.attend(a, b, c, d, causal, scale, out.numpy())
     return out
 
 

@@ -182,8 +182,8 @@ class Int8:
         return F.linear(x, numbers.bfloat16())
 
     def rows(self, index: Tensor) -> Tensor:
-        found = self.numbers[:, index] * self.scale[:, index, None]  # (groups, *index, group)
-        return found.movedim(0, -2).flatten(-2).to(self.dtype)
+        parts = self.numbers[:, index] * self.scale[:, index, None]  # (groups, *index, group)
+        return parts.movedim(0, -2).flatten(-2).to(self.dtype)
 
     def dense(self) -> Tensor:
         return (self.numbers * self.scale[:, :, None]).transpose(0, 1).flatten(1).to(self.dtype)

@@ -42,13 +42,13 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
     if joint is None or joint.forms != forms:  # forms are compared as objects: a changed weight gets a new one
         sizes = [layer.out_features for layer in layers]
         joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), sizes)  # type: ignore[arg-type]
-    given = [layer.bias for layer in layers]
+    biases = [layer.bias for layer in layers]
     bias = None
-    if any(each is not None for each in given):
+    if any(part is not None for part in biases):
         bias = torch.cat(
             [
-                x.new_zeros(size) if each is None else each  # type: ignore[misc]
-                for each, size in zip(given, joint.sizes, strict=True)
+                x.new_zeros(size) if part is None else part  # type: ignore[misc]
+                for part, size in zip(biases, joint.sizes, strict=True)
             ]
         )
     return joint.joined.linear(x, bias).split(joint.sizes, -1)
@@ -69,11 +69,11 @@ class Weight(torch.Tensor):
 
     @staticmethod
     def __new__(cls, form: Form, like: Tensor) -> Weight:
-        made: Weight = torch.Tensor._make_wrapper_subclass(
+        weight: Weight = torch.Tensor._make_wrapper_subclass(
             cls, like.shape, dtype=like.dtype, device=like.device, requires_grad=False
         )
-        made.form = form
-        return made
+        weight.form = form
+        return weight
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"Weight({type(self.form).__name__}, {tuple(self.shape)})"
@@ -146,13 +146,13 @@ def quantise(model: nn.Module, *, group: int = 0, integers: bool = False) -> nn.
     group: columns that share a scale (0: all); where it does not divide a matrix, that one has a scale per row.
     integers: as in `Int8`.
     """
-    made: dict[int, Tensor] = {}
+    quantised: dict[int, Tensor] = {}
     for module, weight in matrices(model):
-        if id(weight) not in made:
+        if id(weight) not in quantised:
             fits = group and weight.shape[1] % group == 0
             form = Int8(weight.detach(), group if fits else 0, integers=integers)
-            made[id(weight)] = nn.Parameter(Weight(form, weight), requires_grad=False)
-        put(module, made[id(weight)])
+            quantised[id(weight)] = nn.Parameter(Weight(form, weight), requires_grad=False)
+        put(module, quantised[id(weight)])
     return model.requires_grad_(False)
 
 
@@ -162,8 +162,8 @@ def choose_columns(model: nn.Module, read: Callable[[], object]) -> None:
     They belong to the model and not to what it reads (Dettmers et al. 2022, section 4).
     """
 
-    def choose(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-        most = given[0].abs().reshape(-1, given[0].shape[-1]).amax(0)
+    def choose(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        most = inputs[0].abs().reshape(-1, inputs[0].shape[-1]).amax(0)
         form: Any = layer.weight.form  # type: ignore[union-attr]
         form.large = most.topk(max(1, len(most) // APART)).indices
         form.pack = form.joint = None

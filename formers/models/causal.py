@@ -11,24 +11,25 @@ What is particular:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from formers.blocks.block import Block, SandwichBlock
+from formers.blocks.block import Block, second_norm
 from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
-from formers.blocks.position import Learned, Rotary, Stretch
+from formers.blocks.output import LinearHead
+from formers.blocks.position import Learned, Rotary, Stretch, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
-from formers.models.sizes import check_sizes
 
-BLOCKS = {"plain": Block, "sandwich": SandwichBlock}
+BLOCKS: dict[str, Callable[..., Block]] = {"plain": Block, "sandwich": partial(Block, after=second_norm)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,48 +88,65 @@ class CausalLM(nn.Module):
 
     def forward(
         self,
-        tokens: Int[Tensor, "batch length"],
+        tokens: Int[Tensor, "batch length"] | None = None,
         *,
+        embedded: Float[Tensor, "batch length dim"] | None = None,
         keep: Bool[Tensor, "batch length"] | None = None,
         documents: Int[Tensor, "batch length"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "batch length vocab"]:
         """Logits of the token after each. keep: True is a real token, padding may be on either side.
 
+        embedded: vectors in place of tokens, as `embed` gives them (those of a picture may lie among them).
         documents: the number of the text that each token belongs to, where several lie in one row.
         """
-        return self.logits(self.features(tokens, keep=keep, documents=documents, cache=cache))
+        return self.logits(self.features(tokens, embedded=embedded, keep=keep, documents=documents, cache=cache))
+
+    def embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length dim"]:
+        """The vectors of tokens, before positions."""
+        scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
+        return embed(tokens, self.embedding, scale=scale)
 
     def features(
         self,
-        tokens: Tensor,
+        tokens: Tensor | None = None,
         *,
+        embedded: Tensor | None = None,
         keep: Tensor | None = None,
         documents: Tensor | None = None,
         cache: Cache | None = None,
+        seen: list[Tensor] | None = None,
         until: int | None = None,
         last: bool = False,
     ) -> Float[Tensor, "batch asked dim"]:
-        """What the head reads; `until`: what goes into that block instead; `last`: only after the last token."""
-        past, new = 0 if cache is None else cache.length, tokens.shape[1]
+        """What the head reads; `until`: what goes into that block instead; `last`: only after the last token; `seen`:
+        as in `Stack`. Raises ValueError unless there are either tokens or embedded.
+        """
+        if tokens is not None and embedded is None:
+            x = self.embed(tokens)
+        elif embedded is not None and tokens is None:
+            x = embedded
+        else:
+            raise ValueError(f"got {'neither' if tokens is None else 'both'}, expected tokens or embedded")
+        past, new = 0 if cache is None else cache.length, x.shape[1]
         if cache is not None:
-            keep = cache.extend_keep(keep, len(tokens), new, tokens.device)
+            keep = cache.extend_keep(keep, len(x), new, x.device)
         at = None
         if self.positions is not None and documents is not None:
             at = _within(documents)
         elif self.positions is not None and keep is not None:
-            at = (keep.cumsum(1) - 1).clamp(min=0)[:, -new:]
-        scale = self.config.stack.dim**0.5 if self.config.scale_embedding else 1.0
-        x = embed(tokens, self.embedding, self.positions, scale=scale, start=past, at=at)
+            at = places_of(keep, new)
+        if self.positions is not None:
+            x = x + self.positions(past, new, x, at)
         x = dropout(x, self.config.stack.dropout, self.training)
-        return self.stack(x, keep=keep, documents=documents, cache=cache, until=until, last=last)
+        return self.stack(x, keep=keep, documents=documents, cache=cache, seen=seen, until=until, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.head_weight)
+        return self.output.logits(x)
 
     @property
-    def head_weight(self) -> Float[Tensor, "vocab dim"]:
-        return self.embedding.weight if self.head is None else self.head.weight
+    def output(self) -> LinearHead:
+        return LinearHead(self.embedding.weight if self.head is None else self.head.weight)
 
     def begin(self, *, capacity: int) -> Cache:
         """An empty cache for up to `capacity` positions, which `extend` fills."""
@@ -200,51 +218,3 @@ def preset(name: str) -> CausalConfig:
     form, (layers, dim, heads), vocab, length = PRESETS[name]
     stack = replace(FORMS[form].stack, layers=layers, dim=dim, heads=heads, hidden=4 * dim)
     return replace(FORMS[form], stack=stack, vocab=vocab, length=length)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CausalSizes:
-    """The sizes of a new language model; its form says the rest."""
-
-    start: str = ""
-    """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
-    form: str = "gpt2"
-    """gpt (2018), gpt2, llama, qwen2 or qwen3."""
-    dim: int = 128
-    """Width of the residual stream."""
-    layers: int = 4
-    """Blocks."""
-    heads: int = 4
-    """Attention heads."""
-    kv_heads: int = 0
-    """Key and value heads, fewer for grouped-query attention (0: as many as heads)."""
-    hidden: int = 512
-    """Width inside the feed-forward."""
-    length: int = 256
-    """Most tokens that the model sees at once."""
-    dropout: float = 0.0
-    """Share of each residual branch and of the embeddings set to zero while training."""
-    tied: bool = True
-    """The output head is the token embedding."""
-    bias: bool = True
-    """Biases, where the form has some."""
-
-    def __post_init__(self) -> None:
-        check_sizes(self, FORMS, ("dim", "layers", "heads", "hidden", "length"))
-        if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
-            raise ConfigError(f"model.heads ({self.heads}) must be a multiple of model.kv_heads ({self.kv_heads})")
-
-    def config(self, vocab: int) -> CausalConfig:
-        """The whole config for a vocabulary."""
-        form = FORMS[self.form]
-        sizes: dict[str, Any] = {
-            "dim": self.dim,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "kv_heads": self.kv_heads or None,
-            "dropout": self.dropout,
-        }
-        if not self.bias:
-            sizes |= {"bias": "", "feed_forward_bias": False}
-        return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length, tied=self.tied)

@@ -12,7 +12,7 @@ Song et al. 2020 (MPNet); Su et al. 2021 (RoFormer); He et al. 2021 (DeBERTa). W
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,10 +24,9 @@ from formers.blocks.embedding import embed
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.norm import make_norm
 from formers.blocks.pooling import Pooling, pool
-from formers.blocks.position import Learned, RelativeBias, Rotary
+from formers.blocks.position import Learned, RelativeBias, Rotary, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
-from formers.models.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +91,7 @@ class Encoder(nn.Module):
         Positions are counted from the first real token, so padding may be on either side.
         """
         c = self.config
-        if c.positions == "learned" and tokens.shape[1] > c.length:
-            raise ValueError(f"sequence of {tokens.shape[1]} positions, but this model has learned {c.length}")
-        at = None if keep is None or self.positions is None else (keep.cumsum(1) - 1).clamp(min=0)
+        at = None if keep is None or self.positions is None else places_of(keep, tokens.shape[1])
         kinds = None
         if self.segments is not None:
             kinds = self.segments.weight[None, :1] if segments is None else self.segments(segments)
@@ -170,54 +167,3 @@ def preset(name: str) -> EncoderConfig:
     chosen = FORMS[form]
     stack = replace(chosen.stack, layers=layers, dim=dim, heads=heads, hidden=hidden)
     return replace(chosen, stack=stack, vocab=vocab, embedding_dim=width, repeat=layers if chosen.repeat > 1 else 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderSizes:
-    """The sizes of a new encoder; its form says the rest."""
-
-    start: str = ""
-    """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
-    form: str = "bert"
-    """bert, roberta, distilbert, albert, electra, mpnet, roformer or deberta."""
-    dim: int = 128
-    """Width of the residual stream."""
-    layers: int = 2
-    """Blocks (albert: how often its one block runs)."""
-    heads: int = 2
-    """Attention heads."""
-    hidden: int = 512
-    """Width inside the feed-forward."""
-    length: int = 128
-    """Most tokens that the model sees at once."""
-    embedding_dim: int = 0
-    """Width of the embeddings, projected to dim (albert, electra, roformer; 0: dim, or what the form has)."""
-    dropout: float = 0.1
-    """Share of each residual branch and of the embeddings set to zero while training."""
-
-    def __post_init__(self) -> None:
-        check_sizes(self, FORMS, ("dim", "layers", "heads", "hidden", "length"))
-        if self.embedding_dim < 0 or (self.embedding_dim and self.form not in ("albert", "electra", "roformer")):
-            raise ConfigError(
-                f"model.embedding_dim ({self.embedding_dim}) is for albert, electra and roformer, "
-                f"not for {self.form}; leave it at 0"
-            )
-
-    def config(self, vocab: int) -> EncoderConfig:
-        """The whole config for a vocabulary."""
-        form = FORMS[self.form]
-        sizes: dict[str, Any] = {
-            "dim": self.dim,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-        }
-        return replace(
-            form,
-            stack=replace(form.stack, **sizes),
-            vocab=vocab,
-            length=self.length,
-            embedding_dim=self.embedding_dim or form.embedding_dim,
-            repeat=self.layers if form.repeat > 1 else 1,
-        )

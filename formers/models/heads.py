@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.norm import make_norm
+from formers.blocks.output import LinearHead
 from formers.blocks.pooling import Pooling
 from formers.models.encoder import Encoder, EncoderConfig, initialise
+
+Tokens = Int[Tensor, "batch length"]
+Keep = Bool[Tensor, "batch length"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +73,16 @@ class MaskedWords(nn.Module):
         self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length vocab"]:
         return self.logits(self.words(self.encoder(tokens, segments=segments, keep=keep)))
 
+    @property
+    def output(self) -> LinearHead:
+        return LinearHead(self.encoder.embedding.weight, self.words.bias)
+
     def logits(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.encoder.embedding.weight, self.words.bias)
+        return self.output.logits(x)
 
 
 class Pretraining(nn.Module):
@@ -92,18 +95,18 @@ class Pretraining(nn.Module):
         initialise(self.next)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> tuple[Float[Tensor, "batch length vocab"], Float[Tensor, "batch 2"]]:
         """Logits of the word at each place, and of (it follows, it does not)."""
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.logits(self.words(x)), self.next(self.encoder.pool(x, keep))
 
+    @property
+    def output(self) -> LinearHead:
+        return LinearHead(self.encoder.embedding.weight, self.words.bias)
+
     def logits(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(x, self.encoder.embedding.weight, self.words.bias)
+        return self.output.logits(x)
 
 
 class NextSentence(nn.Module):
@@ -116,11 +119,7 @@ class NextSentence(nn.Module):
         initialise(self.next)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch 2"]:
         """Logits of (it follows, it does not)."""
         return self.next(self.encoder.pool(self.encoder(tokens, segments=segments, keep=keep), keep))
@@ -136,11 +135,7 @@ class SequenceClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         x = self.encoder.pool(x, keep, how=self.config.pooling)
@@ -157,11 +152,7 @@ class TokenClassifier(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
@@ -177,11 +168,7 @@ class SpanFinder(nn.Module):
         initialise(self.out)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length 2"]:
         """Logits of each token to be the first, and to be the last of the answer."""
         return self.out(self.encoder(tokens, segments=segments, keep=keep))
@@ -222,11 +209,7 @@ class ReplacedTokens(nn.Module):
         self.out.apply(initialise)
 
     def forward(
-        self,
-        tokens: Int[Tensor, "batch length"],
-        *,
-        segments: Int[Tensor, "batch length"] | None = None,
-        keep: Bool[Tensor, "batch length"] | None = None,
+        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
     ) -> Float[Tensor, "batch length"]:
         """Logits of each token to be a replaced one."""
         x = self.encoder(tokens, segments=segments, keep=keep)

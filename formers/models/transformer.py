@@ -23,9 +23,9 @@ from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
 from formers.blocks.norm import make_norm
-from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal
+from formers.blocks.output import LinearHead
+from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal, places_of
 from formers.blocks.stack import Stack, StackConfig
-from formers.models.sizes import check_sizes
 
 ROWS = 16  # sentences that are encoded at a time, where their lengths differ
 
@@ -129,7 +129,10 @@ class Transformer(nn.Module):
         return self.decode(target, memory, source_keep, keep=target_keep)
 
     def encode(self, source: Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch source dim"]:
-        """The memory: what the encoder hands over to every block of the decoder."""
+        """The memory: what the encoder hands over to every block of the decoder.
+
+        Padding on the left takes positions, as in published models of this kind; on the right it changes nothing.
+        """
         scale = self.config.encoder.dim**0.5 if self.config.scale_embedding else 1.0
         x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale))
         return self.encoder(dropout(x, self.config.encoder.dropout, self.training), keep=keep)
@@ -142,24 +145,26 @@ class Transformer(nn.Module):
         *,
         keep: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> Float[Tensor, "batch target dim"]:
-        table = self.embedding if self.target_embedding is None else self.target_embedding
+        last: bool = False,
+    ) -> Float[Tensor, "batch asked dim"]:
+        """What the head reads; keep: True is a real token, padding may be on either side; `last`: as in `CausalLM`."""
+        start, new = 0 if cache is None else cache.length, target.shape[1]
+        if cache is not None:
+            keep = cache.extend_keep(keep, len(target), new, target.device)
+        at = None if keep is None else places_of(keep, new)
+        table = self.target_embedding or self.embedding
         scale = self.config.decoder.dim**0.5 if self.config.scale_embedding else 1.0
-        start = 0 if cache is None else cache.length
-        x = self.target_norm(embed(target, table, self.target_positions, scale=scale, start=start))
+        x = self.target_norm(embed(target, table, self.target_positions, scale=scale, start=start, at=at))
         x = dropout(x, self.config.decoder.dropout, self.training)
-        return self.decoder(x, keep=keep, memory=memory, memory_keep=memory_keep, cache=cache)
+        return self.decoder(x, keep=keep, memory=memory, memory_keep=memory_keep, cache=cache, last=last)
 
     def logits(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
-        if self.config.head_scale is not None:
-            x = x * self.config.head_scale
-        return F.linear(x, self.head_weight, self.logit_bias)
+        return self.output.logits(x)
 
     @property
-    def head_weight(self) -> Float[Tensor, "vocab dim"]:
-        if self.head is not None:
-            return self.head.weight
-        return (self.embedding if self.target_embedding is None else self.target_embedding).weight
+    def output(self) -> LinearHead:
+        matrix = self.head or self.target_embedding or self.embedding
+        return LinearHead(matrix.weight, self.logit_bias, self.config.head_scale)
 
     def begin(self, source: Tensor, source_keep: Tensor | None = None, *, capacity: int) -> Cache:
         """Encode, and make the cache that `extend` fills with up to `capacity` target positions."""
@@ -184,9 +189,9 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None
     ) -> Float[Tensor, "rows vocab"]:
         """Read the next target tokens and give the logits of the token after the last one."""
-        keep = cache.extend_keep(keep, tokens.shape[0], tokens.shape[1], device=tokens.device)
         assert cache.memory is not None
-        return self.logits(self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache)[:, -1])
+        x = self.decode(tokens, cache.memory, cache.memory_keep, keep=keep, cache=cache, last=True)
+        return self.logits(x[:, -1])
 
     def extend_all(self, tokens: Int[Tensor, "rows new"], cache: Cache) -> Float[Tensor, "rows new vocab"]:
         """As `extend`, with the logits after each of the tokens."""
@@ -222,53 +227,3 @@ FORMS = {
         {"final_norm": True},
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerSizes:
-    """The sizes of a new encoder-decoder; its form says the rest."""
-
-    start: str = ""
-    """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
-    form: str = "marian"
-    """original (2017), marian, bart, t5, t5_v1_1, or modern (pre-norm, RMS norm, rotary, gated)."""
-    dim: int = 256
-    """Width of the residual stream."""
-    encoder_layers: int = 3
-    """Blocks of the encoder."""
-    decoder_layers: int = 3
-    """Blocks of the decoder."""
-    heads: int = 4
-    """Attention heads."""
-    hidden: int = 1024
-    """Width inside the feed-forward."""
-    dropout: float = 0.1
-    """Share of each residual branch and of the embeddings set to zero while training."""
-    length: int = 512
-    """Most tokens of a sentence."""
-
-    def __post_init__(self) -> None:
-        check_sizes(self, FORMS, ("dim", "encoder_layers", "decoder_layers", "heads", "hidden", "length"))
-
-    def config(self, vocab: int) -> TransformerConfig:
-        """The whole config for a vocabulary."""
-        chosen = FORMS[self.form]
-        stack: dict[str, Any] = {
-            "dim": self.dim,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            **chosen.stack,
-        }
-        rest = dict(chosen.rest)
-        if chosen.positions == "relative":  # T5: the tied head is scaled
-            stack["head_dim"] = self.dim // self.heads
-            rest["head_scale"] = self.dim**-0.5 if rest.get("tied", True) else None
-        return TransformerConfig(
-            encoder=StackConfig(layers=self.encoder_layers, **stack),
-            decoder=StackConfig(layers=self.decoder_layers, **stack),
-            vocab=vocab,
-            positions=chosen.positions,
-            length=self.length,
-            **rest,
-        )

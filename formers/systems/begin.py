@@ -15,7 +15,7 @@ from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.files import Content
 from formers.pretrained.files import write_folder
-from formers.systems.system import Origin
+from formers.systems.system import Origin, resolve
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Batches, Task
@@ -119,7 +119,7 @@ def judged_on(origin: Origin, system: str, data: str, count: int | None, **optio
     """
     source = origin.section("data", system)
     if data:
-        source = replace(source or Source(), test=data)
+        source = replace(source or Source(**resolve(f"systems.{system}:SYSTEM").data), test=data)
     elif source is None:
         is_other = f"{origin.name} is a run of the system {origin.system}, so its test data are not for {system}"
         bare = f"{origin.name} is not a run, so it has no test data of its own"

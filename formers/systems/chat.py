@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from formers.decoding.options import DecodingOptions
+from formers.decoding.prefix import PrefixCache
+from formers.decoding.writer import Continuation, Writing
 from formers.errors import ConfigError, DataError
-from formers.systems.generation import Continuation, Options, Writer, Writing
 from formers.systems.language import LanguageModel
-from formers.systems.prefix import Prefix
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
 MAX_TOKENS = 1024
@@ -24,7 +25,7 @@ NO_TEMPLATE = (
 )
 
 
-class Turn(NamedTuple):
+class Exchange(NamedTuple):
     """The last question and answer as tokens, which a model may have chosen otherwise than a tokenizer would."""
 
     encoded: list[int]
@@ -58,7 +59,7 @@ class Chat:
         if template is None:
             raise ConfigError(NO_TEMPLATE)
         self.language, self.options = language, {"max_tokens": MAX_TOKENS, **options}
-        Options(**self.options)
+        DecodingOptions(**self.options)
         self.encoder = ChatEncoder(template, language.needs_tokenizer())
         earlier = list(messages)
         if earlier and earlier[0]["role"] == "system":
@@ -67,15 +68,12 @@ class Chat:
             system = str(earlier.pop(0)["content"])
         self.system = system
         self.messages: list[Message] = [*self.beginning(), *earlier]
-        self.prefix, self.writer = (
-            Prefix(language.model),
-            Writer(language.model, language.needs_tokenizer(), language.settings, self.ends()),
-        )
+        self.prefix, self.writer = PrefixCache(language.model), language.writer(self.ends())
         self.result: Continuation | None = None
         """The last answer, if it came to its end."""
         self.dropped = 0
         """Messages after the system's that are not read any more."""
-        self.last: Turn | None = None
+        self.last: Exchange | None = None
         self.speaking: Generator[str, None, None] | None = None
 
     def say(self, text: str, **options: Any) -> Generator[str, None, None]:
@@ -86,7 +84,7 @@ class Chat:
         """
         if self.speaking is not None:
             self.speaking.close()
-        wanted = Options(**{**self.options, **options})
+        wanted = DecodingOptions(**{**self.options, **options})
         question = {"role": "user", "content": text}
         encoded = self.encode([*self.messages, question], wanted)
         self.result, self.speaking = None, self.speak(question, encoded, wanted)
@@ -96,10 +94,10 @@ class Chat:
         """The whole answer."""
         return "".join(self.say(text, **options))
 
-    def speak(self, question: Message, encoded: list[int], options: Options) -> Generator[str, None, None]:
+    def speak(self, question: Message, encoded: list[int], options: DecodingOptions) -> Generator[str, None, None]:
         tokens = self.as_said(encoded)
         held = self.prefix.keep(tokens[:-1])
-        writing = Writing(self.writer, tokens[held:], options, self.prefix.cache, tokens[:held])
+        writing = Writing(self.writer, tokens[held:], options, cache=self.prefix.cache, read=tokens[:held])
         try:
             yield from writing
         finally:
@@ -108,12 +106,12 @@ class Chat:
             if writing.tokens or writing.result is not None:
                 self.messages += [question, {"role": "assistant", "content": writing.text}]
             if writing.result is not None and writing.result.stop is None:
-                self.last = Turn(encoded, tokens, writing.text, writing.tokens)
+                self.last = Exchange(encoded, tokens, writing.text, writing.tokens)
 
-    def encode(self, messages: list[Message], options: Options) -> list[int]:
+    def encode(self, messages: list[Message], options: DecodingOptions) -> list[int]:
         """The conversation as tokens, up to where the model speaks."""
         first, longest = len(self.beginning()), self.language.model.config.length
-        room = min(options.max_tokens, longest // 4) if options.truncate else 1
+        room = min(options.max_tokens or MAX_TOKENS, longest // 4) if options.truncate else 1
         while True:
             encoded = self.encoder.ids([*messages[:first], *messages[first + self.dropped :]])
             if len(encoded) + room - 1 <= longest:

@@ -1,35 +1,29 @@
 """Multiple choice by likelihood: which continuation of a question a language model finds likeliest.
 
-rows {"question", "choices", "answer"} -> examples + question (read once) -> each choice's log-probability
+questions -> examples + question (read once) -> each choice's log-probability
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-from formers.data.files import fault, quoted, read_file
-from formers.errors import DataError
-from formers.systems.generation import inference
-from formers.systems.likelihood import log_probs
-from formers.systems.prefix import Prefix, shared
-
-if TYPE_CHECKING:
-    from formers.systems.language import LanguageModel
+from formers.blocks.mode import inference
+from formers.data.files import quoted
+from formers.data.questions import ChoiceQuestion
+from formers.decoding.log_probabilities import token_log_probabilities
+from formers.decoding.prefix import PrefixCache, shared
+from formers.errors import ConfigError, DataError
+from formers.models.causal import CausalLM
+from formers.text.tokenizer import Tokenizer
 
 BESIDE = 16384  # positions of choices that are read beside each other
-KEYS = ("question", "choices", "answer")
-
-
-@dataclass(frozen=True)
-class Question:
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-    """The place of the right choice."""
+NO_START = (
+    "this model has no start token (bos_token or eos_token in tokenizer_config.json), so it cannot begin a text: "
+    "give a prompt"
+)
 
 
 @dataclass(frozen=True)
@@ -56,14 +50,23 @@ class Choice:
         return max(range(len(self.totals)), key=self.normalised.__getitem__)
 
 
-class Chooser:
+class LikelihoodChooser:
     """Chooses again and again after the same examples, which are read once.
 
     A question and its answer stand on one line with a space between, examples apart by an empty line.
     """
 
-    def __init__(self, language: LanguageModel, examples: Sequence[tuple[str, str]] = ()) -> None:
-        self.language, self.prefix = language, Prefix(language.model)
+    def __init__(
+        self,
+        model: CausalLM,
+        tokenizer: Tokenizer,
+        opening: Sequence[int],
+        start: int | None,
+        examples: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """opening: what stands before every text; start: what begins one where there is no other token."""
+        self.model, self.tokenizer, self.opening, self.start = model, tokenizer, list(opening), start
+        self.prefix = PrefixCache(model)
         self.before = "".join(f"{joined(question, answer)}\n\n" for question, answer in examples)
         self.examples = len(examples)
 
@@ -72,7 +75,7 @@ class Chooser:
         if isinstance(choices, str) or len(choices) < 2 or not all(choices):
             raise DataError(f"{what}: got the choices {quoted(choices)}, expected at least two texts")
         head, ends = self.encode(question, choices)
-        longest, most = max(map(len, ends)), self.language.model.config.length
+        longest, most = max(map(len, ends)), self.model.config.length
         if len(head) + longest - 1 > most:
             more = f"{self.examples} examples and " if self.examples else ""
             raise DataError(
@@ -80,7 +83,7 @@ class Chooser:
                 f"reads at most {most:,}; {'give fewer examples' if more else 'shorten it'}"
             )
         size = max(1, BESIDE // (len(head) + longest))
-        with inference(self.language.model):
+        with inference(self.model):
             self.prefix.read(head[:-1])
             totals = [total for at in range(0, len(ends), size) for total in self.totals(head, ends[at : at + size])]
         return Choice(totals, [len(choice.encode()) for choice in choices])
@@ -90,27 +93,31 @@ class Chooser:
 
         A choice is tokenized with the question before it, as it would be in a text.
         """
-        language, asked = self.language, self.before + question
-        tokenizer = language.needs_tokenizer()
-        alone, *rows = tokenizer.encode_plain([asked, *(joined(asked, choice) for choice in choices)])
+        asked = self.before + question
+        alone, *rows = self.tokenizer.encode_plain([asked, *(joined(asked, choice) for choice in choices)])
         same = min(min(shared(alone, row), len(row) - 1) for row in rows)
-        opening = language.opening or ([] if same else [language.start])
+        opening = self.opening
+        if not opening and not same:
+            if self.start is None:
+                raise ConfigError(NO_START)
+            opening = [self.start]
         return [*opening, *rows[0][:same]], [row[same:] for row in rows]
 
     @torch.no_grad()
     def totals(self, head: list[int], ends: list[list[int]]) -> list[float]:
         """The log-probability of each ending; the cache holds the head but its last token, now and afterwards."""
-        model, cache, device = self.language.model, self.prefix.cache, self.language.device
+        model, cache, device = self.model, self.prefix.cache, self.model.embedding.weight.device
         longest = max(map(len, ends))
         # filled up on the right: nobody looks there
         rows = [[head[-1], *end] + [head[-1]] * (longest - len(end)) for end in ends]
         tokens = torch.tensor(rows, device=device)
         cache.reorder(torch.zeros(len(ends), dtype=torch.int64, device=device))
         cache.reserve(len(head) - 1 + longest)
-        found = log_probs(model, model.features(tokens[:, :-1], cache=cache), tokens[:, 1:]).double()
+        x, targets = model.features(tokens[:, :-1], cache=cache).flatten(0, 1), tokens[:, 1:]
+        scores = token_log_probabilities(model.logits, x, targets.flatten(), model.config.vocab).double()
         cache.truncate(len(head) - 1)
         cache.reorder(torch.zeros(1, dtype=torch.int64, device=device))
-        return [row[: len(end)].sum().item() for row, end in zip(found, ends, strict=True)]
+        return [row[: len(end)].sum().item() for row, end in zip(scores.view(targets.shape), ends, strict=True)]
 
 
 def joined(question: str, answer: str) -> str:
@@ -119,54 +126,30 @@ def joined(question: str, answer: str) -> str:
     return question + ("" if apart else " ") + answer
 
 
-def read_questions(name: str) -> list[Question]:
-    """The questions of a JSONL (or JSON, Parquet) file. Raises DataError, one line that names file and row."""
-    columns = read_file(name, KEYS)
-    places = columns.lines or range(1, len(columns.values["question"]) + 1)
-    word = "row" if columns.lines is None else "line"
-    found = []
-    for at, *row in zip(places, *(columns.values[key] for key in KEYS), strict=True):
-        if row != [None, None, None]:  # a blank line
-            found.append(checked(f"{name}, {word} {at}", *row))
-    if not found:
-        raise fault(name, "holds no questions")
-    return found
-
-
-def checked(where: str, question: Any, choices: Any, answer: Any) -> Question:
-    if not isinstance(question, str) or not question.strip():
-        raise fault(where, f"its question is {quoted(question)}, expected text")
-    if not isinstance(choices, list) or len(choices) < 2:
-        raise fault(where, f"its choices are {quoted(choices)}, expected a list of at least two texts")
-    for choice in choices:
-        if not isinstance(choice, str) or not choice.strip():
-            raise fault(where, f"one of its choices is {quoted(choice)}, expected text")
-    if isinstance(answer, str) and answer in choices:
-        answer = choices.index(answer)
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise fault(
-            where,
-            f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to {len(choices) - 1}",
-        )
-    return Question(question, tuple(choices), answer)
-
-
 def judge(
-    language: LanguageModel, questions: Sequence[Question], *, shots: int = 0
-) -> Iterator[tuple[Question, Choice]]:
-    """The verdict on every question after the first `shots`, which serve as examples and are not asked."""
+    chooser_after: Callable[[Sequence[tuple[str, str]]], LikelihoodChooser],
+    questions: Sequence[ChoiceQuestion],
+    *,
+    shots: int = 0,
+) -> Iterator[tuple[ChoiceQuestion, Choice]]:
+    """The verdict on every question after the first `shots`, which serve as examples and are not asked.
+
+    chooser_after: makes the chooser that has read these examples, such as `LanguageModel.chooser`.
+    """
     if shots >= len(questions):
         raise DataError(f"{shots} examples of {len(questions)} questions leave none to ask; give fewer")
-    chooser = Chooser(language, [(each.question, each.choices[each.answer]) for each in questions[:shots]])
-    for number, each in enumerate(questions[shots:], shots + 1):
-        yield each, chooser.choose(each.question, each.choices, f"question {number}")
+    chooser = chooser_after([(question.question, question.choices[question.answer]) for question in questions[:shots]])
+    for number, question in enumerate(questions[shots:], shots + 1):
+        yield question, chooser.choose(question.question, question.choices, f"question {number}")
 
 
-def accuracies(judged: Sequence[tuple[Question, Choice]]) -> dict[str, float]:
+def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> dict[str, float]:
     """In percent: by total log-probability, by that per byte, and what guessing gives."""
     count = len(judged)
     return {
-        "accuracy": 100 * sum(choice.index == each.answer for each, choice in judged) / count,
-        "accuracy_normalised": 100 * sum(choice.normalised_index == each.answer for each, choice in judged) / count,
-        "chance": 100 * sum(1 / len(each.choices) for each, _ in judged) / count,
+        "accuracy": 100 * sum(choice.index == question.answer for question, choice in judged) / count,
+        "accuracy_normalised": 100
+        * sum(choice.normalised_index == question.answer for question, choice in judged)
+        / count,
+        "chance": 100 * sum(1 / len(question.choices) for question, _ in judged) / count,
     }

@@ -18,6 +18,7 @@ from formers.blocks.attention import recording
 from formers.blocks.cache import Cache
 from formers.blocks.disentangled import DisentangledStack
 from formers.blocks.fused import fused
+from formers.blocks.mode import inference
 from formers.blocks.position import Learned
 from formers.blocks.stack import Stack
 from formers.errors import CheckpointError, ConfigError
@@ -27,7 +28,6 @@ from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder
 from formers.models.heads import MaskedWords, Pretraining
 from formers.models.transformer import Transformer
-from formers.systems.generation import inference
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -208,14 +208,8 @@ def lens(model: CausalLM, tokens: Sequence[int], *, top: int = 3, last: int | No
     last: the last so many positions only (all are read).
     """
     seen: list[Tensor] = []
-    hooks = [model.stack.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))]
-    hooks += [block.register_forward_hook(lambda _, given, made: seen.append(made)) for block in model.stack.blocks]
-    try:
-        with inference(model):
-            model.features(row_of(model, tokens))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with inference(model):
+        model.features(row_of(model, tokens), seen=seen)
     first = 0 if last is None else max(0, len(tokens) - last)
     norm = model.stack.norm
     opinions = [x[0, first:] if norm is None else norm(x[0, first:]) for x in seen]

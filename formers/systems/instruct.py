@@ -15,20 +15,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from formers.blocks.output import cross_entropy
 from formers.data.conversations import ConversationData, Talks, check_least, texts_of
 from formers.data.language import Packed, TextBatch
+from formers.decoding.log_probabilities import in_pieces
+from formers.decoding.options import DecodingOptions
 from formers.errors import CheckpointError, ConfigError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import load_model
-from formers.systems.generation import Options, Writer
 from formers.systems.language import LanguageModel, open_language
 from formers.systems.language_tasks import learned, new_language, obtain_tokenizer, row_length
 from formers.systems.report import memory_line, parameters_of
+from formers.systems.sizes import CausalSizes
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, load_template, plain_template, special_names
 from formers.training.task import Loss
-
-PIECE = 1 << 22  # logits that exist at a time when answers are judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class InstructTask:
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the tokens of answers; parts["tokens"] counts all that were read."""
         x, labels = learned(self.model, batch)
-        return Loss(cross_entropy(x, self.model.head_weight, labels), labels.numel(), {"tokens": batch.tokens.numel()})
+        return Loss(self.model.output.cross_entropy(x, labels), labels.numel(), {"tokens": batch.tokens.numel()})
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -70,7 +69,7 @@ class InstructTask:
         total, right, count = 0.0, 0, 0
         for rows in self.validation.spread(self.config.evaluated):
             x, labels = learned(self.model, self.validation.collate(rows))
-            total += cross_entropy(x, self.model.head_weight, labels).item()
+            total += self.model.output.cross_entropy(x, labels).item()
             right, count = right + self.hits(x, labels), count + labels.numel()
         scores = {"loss": total / count, "perplexity": math.exp(min(50.0, total / count)), "accuracy": right / count}
         if self.config.answered:
@@ -82,10 +81,10 @@ class InstructTask:
 
     def hits(self, x: Tensor, labels: Tensor) -> int:
         """How many labels are the likeliest token; the logits exist a piece at a time."""
-        size = max(1, PIECE // self.model.config.vocab)
+        vocab = self.model.config.vocab
         return sum(
             int((self.model.logits(some).argmax(-1) == goal).sum())
-            for some, goal in zip(x.split(size), labels.split(size), strict=True)
+            for some, goal in zip(in_pieces(x, vocab), in_pieces(labels, vocab), strict=True)
         )
 
     def last_answers(self, count: int) -> tuple[list[list[Message]], list[str]]:
@@ -114,11 +113,10 @@ class InstructTask:
 
 def answers(language: LanguageModel, encoder: ChatEncoder, asked: Sequence[Sequence[Message]], limit: int) -> list[str]:
     """What the model says to each conversation, greedily, at most `limit` tokens; "" where it has no room left."""
-    writer = Writer(language.model, language.needs_tokenizer(), language.settings, language.ends)
     prompts = [encoder.ids(messages) for messages in asked]
     fit = [at for at, prompt in enumerate(prompts) if len(prompt) < language.model.config.length]
-    found = writer.write([prompts[at] for at in fit], Options(max_tokens=limit, temperature=0.0)) if fit else []
-    texts = dict(zip(fit, (several[0].text for several in found), strict=True))
+    written = language.writer().write([prompts[at] for at in fit], DecodingOptions(max_tokens=limit, temperature=0.0))
+    texts = dict(zip(fit, (several[0].text for several in written), strict=True))
     return [texts.get(at, "") for at in range(len(asked))]
 
 

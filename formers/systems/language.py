@@ -6,20 +6,23 @@ text -> tokens -> CausalLM.extend (prefill, then one token at a time) -> generat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from formers.blocks.mode import inference
+from formers.decoding.log_probabilities import Scored, score_text
+from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
+from formers.decoding.writer import Writer, Writing
 from formers.errors import ConfigError
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.choices import Choice, Chooser
-from formers.systems.generation import Options, Writer, Writing, inference
-from formers.systems.likelihood import Scored, score_text
+from formers.systems.choices import NO_START, Choice, LikelihoodChooser
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
@@ -46,22 +49,22 @@ class LanguageModel:
 
     def generate(self, prompts: str | Sequence[str] = "", **options: Any) -> Any:
         """What the model writes after a prompt (a `Continuation`, whose str is its text), or after each of several
-        (a list of them); an empty prompt is the beginning of a text. With `samples`, each becomes a list.
+        (a list of them); an empty prompt is the beginning of a text. With `samples` or `nbest`, each becomes a list.
 
-        options: the fields of `Options`; greedy unless they ask for sampling. Raises DataError for a prompt longer
-        than the model reads, without `truncate`.
+        options: the fields of `DecodingOptions`; greedy unless they ask for sampling. Raises DataError for a prompt
+        longer than the model reads, without `truncate`.
         """
-        wanted = Options(**options)
+        wanted = DecodingOptions(**options)
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
         whats = ["the prompt" if isinstance(prompts, str) else f"prompt {i + 1}" for i in range(len(listed))]
         ids = [self.read(text, wanted, what) for text, what in zip(listed, whats, strict=True)]
-        found = self.writer().write(ids, wanted)
-        out = found if wanted.samples is not None else [several[0] for several in found]
+        written = self.writer().write(ids, wanted)
+        out = written if wanted.several else [texts[0] for texts in written]
         return out[0] if isinstance(prompts, str) else out
 
     def stream(self, prompt: str = "", **options: Any) -> Writing:
         """The same for one prompt, as it is written: iterate for pieces of text; `.result` when it has ended."""
-        wanted = Options(**options)
+        wanted = DecodingOptions(**options)
         return Writing(self.writer(), self.read(prompt, wanted, "the prompt"), wanted)
 
     def score(self, text: str, *, window: int | None = None, stride: int | None = None) -> Scored:
@@ -87,11 +90,15 @@ class LanguageModel:
         """The likeliest of several continuations of a question, after `examples` of questions with their answers.
 
         `.index` is the place of the likeliest, `.normalised_index` of the likeliest per byte. For many questions
-        after the same examples see `Chooser`, which reads those once.
+        after the same examples see `chooser`, which reads those once.
         """
-        return Chooser(self, examples).choose(question, choices)
+        return self.chooser(examples).choose(question, choices)
 
-    def read(self, text: str, options: Options, what: str) -> list[int]:
+    def chooser(self, examples: Sequence[tuple[str, str]] = ()) -> LikelihoodChooser:
+        """Chooses again and again after the same examples."""
+        return LikelihoodChooser(self.model, self.needs_tokenizer(), self.opening, self.start_or_none(), examples)
+
+    def read(self, text: str, options: DecodingOptions, what: str) -> list[int]:
         """A prompt as tokens; names of special tokens in it are read as those tokens."""
         tokenizer = self.needs_tokenizer()
         ids = [*self.opening, *tokenizer.encode_plain([text])[0]]
@@ -109,17 +116,14 @@ class LanguageModel:
     @property
     def start(self) -> int:
         """The token that begins a text: the beginning of a sequence, or the end of the text before (GPT-2)."""
-        found = self.start_or_none()
-        if found is None:
-            raise ConfigError(
-                "this model has no start token (bos_token or eos_token in tokenizer_config.json), so it "
-                "cannot begin a text: give a prompt"
-            )
-        return found
+        token = self.start_or_none()
+        if token is None:
+            raise ConfigError(NO_START)
+        return token
 
     def start_or_none(self) -> int | None:
-        known = (self.needs_tokenizer().bos, self.settings.bos, *self.ends)
-        return next((each for each in known if each is not None), None)
+        tokens = (self.needs_tokenizer().bos, self.settings.bos, *self.ends)
+        return next((token for token in tokens if token is not None), None)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -127,8 +131,10 @@ class LanguageModel:
         eos = None if self.tokenizer is None else self.tokenizer.eos
         return self.settings.stop or (() if eos is None else (eos,))
 
-    def writer(self) -> Writer:
-        return Writer(self.model, self.needs_tokenizer(), self.settings, self.ends)
+    def writer(self, ends: tuple[int, ...] | None = None) -> Writer:
+        """ends: tokens that end a text, instead of the model's own. Beams: only where they are asked for."""
+        settings = replace(self.settings, beams=1)
+        return Writer(self.model, self.needs_tokenizer(), settings, self.ends if ends is None else ends)
 
     def needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:

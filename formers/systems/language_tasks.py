@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formers.blocks.output import cross_entropy
 from formers.data.language import Corpus, Packed, Stream, TextBatch, report_on, rows_of
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
 from formers.systems.language import LanguageModel, open_language
 from formers.systems.report import memory_line, parameters_of
+from formers.systems.sizes import CausalSizes
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import characters, train_byte_bpe
@@ -55,7 +55,7 @@ class LanguageTask:
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the real labels; the logits never exist whole, those of padding not at all."""
         x, labels = learned(self.model, batch)
-        return Loss(cross_entropy(x, self.model.head_weight, labels), labels.numel())
+        return Loss(self.model.output.cross_entropy(x, labels), labels.numel())
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

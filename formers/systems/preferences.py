@@ -24,10 +24,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from formers.blocks.mode import inference
 from formers.data.conversations import check_least, texts_of
 from formers.data.preferences import SIDES, ChoiceBatch, Choices
+from formers.decoding.log_probabilities import token_log_probabilities
 from formers.errors import ConfigError
 from formers.files import replace_file
 from formers.models.causal import CausalLM
@@ -37,7 +38,6 @@ from formers.systems.language_tasks import row_length
 from formers.text.chat import ChatEncoder, Message
 from formers.training.task import Loss
 
-PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
 REFERENCE = "reference.npz"
 
 
@@ -134,21 +134,8 @@ def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
     counted = batch.counted.to(device)
     x = model.features(batch.tokens.to(device))[counted]
     labels, row = batch.labels.to(device)[counted], counted.nonzero()[:, 0]
-    size = max(1, PIECE // model.config.vocab)
-    pieces = zip(x.split(size), labels.split(size), strict=True)
-    # recomputed in the backward pass, or the logits of all pieces would be kept for it
-    found = [
-        checkpoint(log_probabilities, some, model.head_weight, goal, use_reentrant=False)
-        if torch.is_grad_enabled()
-        else log_probabilities(some, model.head_weight, goal)
-        for some, goal in pieces
-    ]
-    return torch.zeros(len(counted), device=device).index_add(0, row, torch.cat(found))
-
-
-def log_probabilities(x: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """log softmax(x head^T) at the labels, fp32: (tokens, dim), (vocab, dim), (tokens,) -> (tokens,)."""
-    return -F.cross_entropy(F.linear(x, head).float(), labels, reduction="none")
+    scores = token_log_probabilities(model.logits, x, labels, model.config.vocab)
+    return torch.zeros(len(counted), device=device).index_add(0, row, scores)
 
 
 def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:
@@ -199,14 +186,12 @@ def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | N
 @torch.no_grad()
 def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
     """(rows, 2): the log-probabilities of the chosen and the rejected answers."""
-    was_training = model.training
-    model.eval()
-    found = np.zeros((len(choices.rows), 2), np.float32)
-    for rows in choices.epoch(0):
-        batch = choices.collate(rows)
-        found[rows] = answer_log_probabilities(model, batch).cpu().numpy().reshape(2, -1).T
-    model.train(was_training)
-    return found
+    reference = np.zeros((len(choices.rows), 2), np.float32)
+    with inference(model):
+        for rows in choices.epoch(0):
+            batch = choices.collate(rows)
+            reference[rows] = answer_log_probabilities(model, batch).cpu().numpy().reshape(2, -1).T
+    return reference
 
 
 def digest_of(model: CausalLM, parts: dict[str, Choices]) -> str:

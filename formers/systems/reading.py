@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from formers.blocks.mode import inference
 from formers.data.batching import chunks
 from formers.errors import ConfigError
 from formers.kernels.weight import packed
-from formers.systems.generation import inference
 from formers.text.reader import Inputs, Reader
 from formers.text.tokenizer import Tokenizer
 

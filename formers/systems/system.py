@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from formers.errors import ConfigError, DataError
 
@@ -42,6 +42,9 @@ class Verb:
 class Look(Verb):
     """Something to see of the inside: `formers inspect MODEL NAME ...`."""
 
+    opens: bool = True
+    """Whether the model is opened for it; else its `run` gets None."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -66,6 +69,8 @@ class System:
     """Defaults of its [data]."""
     verbs: tuple[Verb, ...] = ()
     looks: tuple[Look, ...] = ()
+    scores: Mapping[str, str] = field(default_factory=dict)
+    """What it is judged by: name -> what that says."""
     recipe: str = ""
     """The offline recipe that `formers adapt MODEL` trains."""
     example: str = ""
@@ -90,8 +95,15 @@ class Typed:
     """`--no-name` too."""
     table: bool = False
     """Of texts: --file may be a table, of which a column is read."""
+    file: bool = False
+    """It names a file or data source, which a server does not take from a request."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
+    passage: bool = False
+    """Of one text: a command line takes the text, the file that holds it, or - for standard input."""
+
+
+Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
 
 
 class Texts:
@@ -141,6 +153,11 @@ class Origin:
     system: str = ""
     """The system of that recipe."""
 
+    @property
+    def short(self) -> str:
+        """The name without the folders that it lies in."""
+        return Path(self.name).expanduser().resolve().name
+
     def section(self, name: str, system: str) -> Any:
         """A section of the run's recipe; None where it is no run of this system."""
         return self.sections[name] if self.sections is not None and self.system == system else None
@@ -161,7 +178,7 @@ class Result(Protocol):
 
 @runtime_checkable
 class Coloured(Protocol):
-    """A result that looks better on a terminal."""
+    """A result that has colours on a terminal; where it is a table too, it is one in a pipe."""
 
     def spans(self) -> Sequence[tuple[str, str]]:
         """(text, style) one after the other."""
@@ -194,6 +211,16 @@ class Written(Protocol):
         """Of the names that it can be written to, the usual one first."""
 
     def write(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text."""
+
+    text: str
+
+    def line(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -351,6 +378,12 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     right: Sequence[str] = ()
+
+    def line(self) -> str:
+        return "\n".join("\t".join(map(str, row)) for row in self.rows)
+
+    def table(self) -> Table:
+        return self
 
 
 @dataclass(frozen=True)

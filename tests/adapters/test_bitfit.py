@@ -8,7 +8,8 @@ from adapter_toy import language
 
 from formers.adapters.bitfit import learn_biases, learn_last, learning, share
 from formers.errors import ConfigError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 
 
 def test_biases_learn_and_nothing_else():

@@ -28,7 +28,8 @@ from formers.adapters.lora import (
 )
 from formers.errors import ConfigError
 from formers.kernels.weight import packed
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 
 
 @pytest.mark.parametrize("stabilised", [False, True])

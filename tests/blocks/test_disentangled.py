@@ -88,6 +88,9 @@ def test_the_stack_ignores_padding_and_recomputes(config):
         stack(around, keep=keep)[keep].square().sum().backward()
         gradients.append([each.grad.clone() for each in stack.parameters()])
     assert all(each.abs().sum() > 0 for each in gradients[0][:1])
+    seen = []
+    torch.testing.assert_close(stack.eval()(x, seen=seen), seen[-1])
+    assert len(seen) == STACK.layers + 1 and seen[0] is x
     torch.testing.assert_close(gradients[0], gradients[1])
 
 

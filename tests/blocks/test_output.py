@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from formers.blocks import output
-from formers.blocks.output import cross_entropy
+from formers.blocks.output import LinearHead, cross_entropy
 
 TOKENS, DIM, VOCAB = 13, 6, 17
 
@@ -81,3 +81,14 @@ def test_only_the_gradients_that_are_asked_for_are_made(asked):
         assert (leaf.grad is not None) == wanted
         if wanted:
             torch.testing.assert_close(leaf.grad, reference, atol=1e-5, rtol=1e-4)
+
+
+def test_a_head_is_a_value():
+    """Its logits, and the loss that never has them whole."""
+    x, weight, bias = torch.randn(TOKENS, DIM), torch.randn(VOCAB, DIM), torch.randn(VOCAB)
+    targets = torch.randint(VOCAB, (TOKENS,))
+    for head, factor in ((LinearHead(weight, bias, 0.3), 0.3), (LinearHead(weight), 1.0)):
+        logits = factor * x @ weight.T + (0 if head.bias is None else bias)
+        torch.testing.assert_close(head.logits(x), logits)
+        expected = F.cross_entropy(logits, targets, label_smoothing=0.1, reduction="sum")
+        torch.testing.assert_close(head.cross_entropy(x, targets, smoothing=0.1), expected)

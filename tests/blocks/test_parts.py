@@ -1,14 +1,16 @@
 """The small parts: norms, the feed-forward network, dropout, and a block of them."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from formers.blocks.block import Block, StackConfig
-from formers.blocks.dropout import dropout
+from formers.blocks.dropout import DropPath, dropout
 from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
-from formers.blocks.norm import make_norm
+from formers.blocks.norm import Scale, make_norm
 from formers.blocks.stack import Stack
 
 
@@ -138,3 +140,94 @@ def test_all_blocks_read_the_same_final_memory():
         block.cross_attention.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))
     stack(x, memory=memory)
     assert len(seen) == 2 and all(key is memory for key in seen)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_what_stands_behind_every_sublayer(norm_first):
+    """Each branch passes a part of its own before it is added; weights are found under after_*."""
+    block = Block(config(norm_first=norm_first), memory_dim=6, after=lambda c: Scale(c.dim, 0.5))
+    randomised(block)
+    x, memory = torch.randn(2, 3, 8), torch.randn(2, 4, 6)
+    parts = [
+        (block.norm_attention, block.attention, block.after_attention.weight),
+        (block.norm_cross, lambda h: block.cross_attention(h, memory), block.after_cross.weight),
+        (block.norm_feed_forward, block.feed_forward, block.after_feed_forward.weight),
+    ]
+    expected = x
+    for norm, part, scale in parts:
+        if norm_first:
+            expected = expected + scale * part(norm(expected))
+        else:
+            expected = norm(expected + scale * part(expected))
+    torch.testing.assert_close(block(x, memory=memory), expected)
+    assert len({part.weight.data_ptr() for part in (block.after_attention, block.after_cross)}) == 2
+    plain = Block(config(), memory_dim=6)
+    assert plain.after_attention is plain.after_feed_forward is plain.after_cross is None
+    assert not any("after" in name for name in plain.state_dict())
+
+
+def test_a_scale_starts_at_its_value():
+    scale, x = Scale(4, 0.25), torch.randn(2, 3, 4)
+    assert torch.equal(scale(x), x * 0.25) and list(scale.state_dict()) == ["weight"]
+    scale(x).sum().backward()
+    torch.testing.assert_close(scale.weight.grad, x.sum((0, 1)))
+
+
+def test_drop_path_drops_whole_rows_in_training_and_keeps_the_mean():
+    part, x = DropPath(0.25).train(), torch.ones(4000, 3, 2)
+    y = part(x)
+    kept = y[:, 0, 0] != 0
+    assert torch.equal(y, kept[:, None, None] * x / 0.75)
+    assert abs(kept.float().mean().item() - 0.75) < 0.03
+    assert part.eval()(x) is x and DropPath(0.0).train()(x) is x
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"share \(.*\) must be in"):
+            DropPath(share)
+
+
+def test_a_stack_drops_some_rows_of_a_branch_and_no_others():
+    stack = randomised(Stack(config(layers=1), block=partial(Block, after=lambda c: DropPath(0.5)), final_norm=False))
+    x = torch.randn(64, 3, 8)
+    y = stack.train()(x)
+    same = (y == x).flatten(1).all(1)
+    assert 4 < int(same.sum()) < 32  # a quarter of the rows lose both branches
+
+
+def test_a_stack_shows_what_every_layer_gives():
+    stack, x, seen = randomised(Stack(config(layers=3))), torch.randn(2, 5, 8), []
+    y = stack(x, seen=seen)
+    assert len(seen) == 4 and seen[0] is x
+    for i, layer in enumerate(seen):
+        torch.testing.assert_close(stack(x, until=i), layer)
+    torch.testing.assert_close(stack.norm(seen[-1]), y)
+    some = []
+    stack(x, seen=some, until=1)
+    assert len(some) == 2
+
+
+class Conditioned(nn.Module):
+    """A block that takes a condition, and zeroes padding before it mixes neighbours."""
+
+    def __init__(self, config, *, memory_dim=None):
+        super().__init__()
+        self.block = Block(config, memory_dim=memory_dim)
+
+    def forward(self, x, *, condition, keep, **inputs):
+        x = self.block(x, **inputs) * condition[:, None]
+        return (x * keep[..., None]).cumsum(1)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_stack_hands_on_what_its_blocks_share(recompute):
+    stack = randomised(Stack(config(), block=Conditioned))
+    x, condition = torch.randn(2, 5, 8), torch.randn(2, 8, requires_grad=True)
+    keep = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    shared = {"condition": condition, "keep": keep}
+    stack.train().recompute = recompute
+    y = stack(x, keep=keep, shared=shared)
+    short = stack(x[1:, :3], shared={"condition": condition[1:], "keep": keep[1:, :3]})
+    torch.testing.assert_close(y[1:, :3], short)
+    y.sum().backward()
+    assert condition.grad.abs().min() > 0
+    with pytest.raises(TypeError, match="condition"):
+        Stack(config())(x, shared=shared)

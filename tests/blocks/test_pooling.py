@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formers.blocks.pooling import pool
+from formers.blocks.pooling import first_of, pool
 
 BY_HAND = {"first": lambda row: row[0], "mean": lambda row: row.mean(0), "max": lambda row: row.amax(0)}
 
@@ -42,3 +42,13 @@ def test_half_precision_keeps_its_type():
     x = torch.randn(2, 4, 3, dtype=torch.bfloat16)
     keep = torch.ones(2, 4, dtype=torch.bool)
     assert all(pool(x, keep, how).dtype == torch.bfloat16 for how in BY_HAND)
+
+
+def test_the_vector_of_the_end_of_the_text():
+    """CLIP reads a text at the first of its end tokens, which are its padding, too."""
+    tokens = torch.tensor([[5, 7, 2, 2], [2, 7, 5, 2], [1, 1, 1, 2]])
+    at, x = first_of(tokens, 2), torch.randn(3, 4, 6)
+    assert at.tolist() == [2, 0, 3]
+    assert torch.equal(pool(x, at=at), torch.stack([x[0, 2], x[1, 0], x[2, 3]]))
+    with pytest.raises(ValueError, match="row 2 has no token 7"):
+        first_of(tokens, 7)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import formers
-from formers.models.encoder import Encoder, EncoderSizes
+from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings
 from formers.systems.encoding import SentenceEncoder
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 from tests.cli.conftest import call, fails, works
 
@@ -99,7 +100,7 @@ def test_similarity_of_two_of_more_and_of_a_file(model, tmp_path):
 
 def test_similarity_by_a_model_that_reads_both(tmp_path):
     from formers.models.heads import HeadConfig, SequenceClassifier
-    from formers.systems.classification import Classifier
+    from formers.systems.classification.system import Classifier
 
     tokenizer = train_word_pieces(TEXTS, 60)
     config = EncoderSizes(dim=16, heads=2, layers=1, hidden=32, length=24).config(tokenizer.vocab)

@@ -2,10 +2,12 @@
 
 import pytest
 
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.pictures.curve import draw_curve
 from formers.pictures.figure import save
 from formers.pictures.positions import draw_positions
 from formers.systems.inspection import parameter_table, position_tables
+from formers.systems.sizes import TransformerSizes
 from tests.cli.conftest import fails, works
 from tests.pictures.conftest import picture
 
@@ -77,7 +79,7 @@ def test_the_star_of_a_curve_is_at_the_monitored_score(monitor, panel, place, la
         metrics = {"loss": loss, "bleu": bleu, "perplexity": perplexity}
         line = {"event": "evaluated", "step": step, "best": step in best, "monitor": monitor, "metrics": metrics}
         events.append(line)
-    panels = pictures.learning_curve(events, "x").axes
+    panels = draw_curve(events, "x").axes
     stars = [(at, line) for at, axes in enumerate(panels) for line in axes.lines if line.get_marker() == "*"]
     ((at, star),) = stars
     assert at == panel and (star.get_xdata()[0], star.get_ydata()[0]) == place and star.get_label() == label

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from formers.data.labelled import LabelledData
 from formers.data.labels import Labels, file_names, learn_labels
 from formers.data.likeness import LikenessData, classes_of
+from formers.data.source import Source
 from formers.data.sources import read_table
-from formers.data.tagged import TaggedData
 from formers.errors import DataError
+from formers.systems.tagging.data import TaggedRows
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
@@ -46,13 +46,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 def test_labels_have_names(source: str) -> None:
-    table = LabelledData(train=source).read("train")
+    table = read_table(source, columns=["text", "label"], text=["text"])
     assert table is not None
     labels = learn_labels(table, "label")
     assert labels == Labels("one", ("world", "sports", "never", "business"))
     assert labels.answers(table, "label").tolist() == [1, 3, 0]
     assert file_names(table.select([2, 0]), "label") == labels.names
-    several = learn_labels(LabelledData(train=source, label="tags").read("train"), "tags", "several")
+    several = learn_labels(read_table(source, columns=["text", "tags"], text=["text"]), "tags", "several")
     assert several == Labels("several", ("O", "NAME", "PLACE"))
 
 
@@ -63,12 +63,12 @@ def test_a_column_of_plain_numbers_has_none(source: str) -> None:
 
 
 def test_tags_are_read_as_their_names(source: str) -> None:
-    data = TaggedData(train=source)
-    table = data.read("train")
+    rows = TaggedRows()
+    table = Source(train=source).read("train", reader=rows.read)
     assert table is not None and table.columns["tags"] == [["NAME", "O"], ["O", "PLACE"], ["O"]]
-    assert data.labels(table) == ("NAME", "O", "PLACE")
+    assert rows.labels(table) == ("NAME", "O", "PLACE")
     with pytest.raises(DataError, match=r'row 1: column "plain" holds 2 \(int\), expected a list of texts'):
-        TaggedData(train=source, tags="plain").read("train")
+        Source(train=source).read("train", reader=TaggedRows(tags="plain").read)
 
 
 def test_classes_of_labelled_pairs_are_their_names(source: str) -> None:
@@ -81,7 +81,7 @@ def test_a_label_without_a_name_stays_a_number(tmp_path: Path) -> None:
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
     path = tmp_path / "test.parquet"
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features).to_parquet(path)
-    table = LabelledData(train=str(path)).read("train")
+    table = read_table(str(path), columns=["text", "label"], text=["text"])
     assert table is not None and table.named("label") == ["yes", -1]
     with pytest.raises(DataError, match=r"row 2: the label -1 is out of range: there are 2, 0 to 1 \(no, yes\)"):
         learn_labels(table, "label").answers(table, "label")

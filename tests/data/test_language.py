@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formers.blocks.output import cross_entropy
 from formers.data.batching import pack
 from formers.data.language import LONG, Corpus, Packed, Stream, TextData, report_on, rows_of
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
+from formers.systems.sizes import CausalSizes
 from formers.text.training import characters, train_byte_bpe
 
 START, END = 1, 0
@@ -144,7 +144,7 @@ def test_packed_documents_do_not_see_each_other(form):
     def loss(batch):
         x, labels = model.features(batch.tokens, documents=batch.documents).flatten(0, 1), batch.labels.flatten()
         real = slice(None) if batch.real is None else batch.real.flatten()
-        return cross_entropy(x[real], model.head_weight, labels[real])
+        return model.output.cross_entropy(x[real], labels[real])
 
     alone = Packed(whole, 32, 10_000, seed=1, together=False)
     single = torch.stack([loss(alone.collate([row])) for row in range(len(alone.rows))]).sum()

@@ -9,7 +9,8 @@ from formers.decoding import Greedy, Sample, generate
 from formers.decoding.filters import no_repeat_ngram, repetition_penalty
 from formers.decoding.lookahead import Lookahead
 from formers.models.causal import FORMS, CausalLM
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 
 VOCAB = 12  # few tokens: a random model soon repeats itself
 

@@ -9,7 +9,8 @@ from formers.blocks.attention import Attention
 from formers.blocks.feed_forward import ACTIVATIONS, FeedForward
 from formers.kernels.matrix import MANY_ROWS, Int8, PackedMatrix
 from formers.kernels.weight import Weight, choose_columns, matrices, packed, quantise, together
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
+from formers.systems.sizes import CausalSizes
 
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "hidden": 96, "length": 40}
 
@@ -151,7 +152,7 @@ def test_a_quantised_model_is_close_and_a_quarter_as_large():
         quantise(network)
         found = network(tokens)
     assert ((found - expected).norm() / expected.norm()).item() < 0.03
-    assert network.head_weight is network.embedding.weight and isinstance(network.embedding.weight.form, Int8)
+    assert network.output.weight is network.embedding.weight and isinstance(network.embedding.weight.form, Int8)
     assert all(isinstance(weight.form, Int8) for _, weight in matrices(network))
     state = network.state_dict()
     assert state["stack.blocks.0.attention.q.weight"].add(0).dtype == torch.float32  # plain numbers for others

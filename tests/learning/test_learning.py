@@ -85,4 +85,4 @@ def test_the_tiny_recipe_runs_and_its_run_can_be_loaded(tmp_path):
         )
     )
     assert any(isinstance(e, Saved) for e in events)
-    assert isinstance(formers.load(tmp_path / "run").translate("I ate an apple", limit=5), str)
+    assert isinstance(formers.load(tmp_path / "run").translate("I ate an apple", max_tokens=5), str)

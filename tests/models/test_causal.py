@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from formers.blocks.fused import fused
 from formers.blocks.position import Stretch
 from formers.blocks.stack import StackConfig
 from formers.errors import ConfigError
-from formers.models.causal import FORMS, PRESETS, CausalConfig, CausalLM, CausalSizes, preset
+from formers.models.causal import FORMS, PRESETS, CausalConfig, CausalLM, preset
+from formers.systems.sizes import CausalSizes
 
 VOCAB, LENGTH = 23, 24
 LLAMA = {"norm": "rms", "activation": "silu", "gated": True, "bias": "", "feed_forward_bias": False}
@@ -80,7 +82,7 @@ def test_the_forward_contract(form):
     assert logits.shape == (3, 7, VOCAB) and logits.dtype == torch.float32
     logits.sum().backward()
     assert all(each.grad is not None and each.grad.isfinite().all() for each in model.parameters())
-    assert model.head is None and model.head_weight is model.embedding.weight
+    assert model.head is None and model.output.weight is model.embedding.weight
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,34 @@ def test_the_last_block_computes_only_what_is_asked_for(name):
         cache = model.begin(capacity=9)
         model.extend(line, cache)
     assert widths == [1, 1] and cache.own[-1].length == 9
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_vectors_in_place_of_tokens(name):
+    """The embeddings of tokens, with those of something else among them, padding, and a cache."""
+    model, line = make(name), tokens(2, 9)
+    keep = torch.arange(9) >= torch.tensor([[0], [4]])
+    vectors = model.embed(line)
+    close(model(embedded=vectors), model(line))
+    close(model(embedded=vectors, keep=keep)[keep], model(line, keep=keep)[keep])
+    picture = torch.cat([vectors[:, :5], torch.randn(2, 2, 16), vectors[:, 5:]], 1)
+    whole, cache = model(embedded=picture), model.begin(capacity=11)
+    model.features(embedded=picture[:, :7], cache=cache)
+    close(model.extend_all(line[:, 5:], cache), whole[:, 7:])
+    for wrong, count in (({}, "neither"), ({"tokens": line, "embedded": vectors}, "both")):
+        with pytest.raises(ValueError, match=f"got {count}, expected tokens or embedded"):
+            model(**wrong)
+
+
+def test_what_every_layer_gives_is_seen_in_a_step_too():
+    model, line, seen, steps = make("gemma"), tokens(1, 6), [], []
+    model.features(line, seen=seen)
+    cache = model.begin(capacity=6)
+    with fused(model), torch.no_grad():
+        model.features(line[:, :5], cache=cache, seen=steps)
+        model.features(line[:, 5:], cache=cache, seen=steps)
+    for whole, start, step in zip(seen, steps[:4], steps[4:], strict=True):
+        close(torch.cat([start, step], 1), whole)
 
 
 def test_recomputing_gives_the_same_gradients():

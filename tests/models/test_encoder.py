@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from formers.errors import ConfigError
-from formers.models.encoder import FORMS, PRESETS, Encoder, EncoderSizes, preset
+from formers.models.encoder import FORMS, PRESETS, Encoder, preset
 from formers.models.heads import HEADS, HeadConfig, MultipleChoice, Pretraining, SequenceClassifier, body
+from formers.systems.sizes import EncoderSizes
 
 VOCAB, LENGTH = 23, 12
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from formers.blocks.stack import StackConfig
-from formers.models.transformer import FORMS, ROWS, Transformer, TransformerConfig, TransformerSizes
+from formers.models.transformer import FORMS, ROWS, Transformer, TransformerConfig
+from formers.systems.sizes import TransformerSizes
 
 POSITIONS = ["sinusoidal", "split_sinusoidal", "learned", "relative", "rotary"]
 VOCAB, LENGTH = 23, 16
@@ -220,13 +221,13 @@ def test_the_memory_is_projected_once():
 
 def test_the_tied_head_is_one_tensor():
     model = make()
-    assert model.head is None and model.head_weight is model.embedding.weight
+    assert model.head is None and model.output.weight is model.embedding.weight
     matrices = [n for n, p in model.named_parameters() if p.shape == (VOCAB, 16)]
     assert matrices == ["embedding.weight"] == [n for n in model.state_dict() if n.endswith("embedding.weight")]
     two = make(target_vocab=11, logit_bias=True)
-    assert two.head_weight is two.target_embedding.weight
+    assert two.output.weight is two.target_embedding.weight
     untied = make(tied=False)
-    assert untied.head_weight is untied.head.weight and untied.head_weight is not untied.embedding.weight
+    assert untied.output.weight is untied.head.weight and untied.output.weight is not untied.embedding.weight
 
 
 def test_the_head_scale_and_the_logit_bias():

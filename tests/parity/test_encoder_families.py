@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from formers.errors import CheckpointError
-from formers.models.encoder import FORMS, PRESETS, Encoder, EncoderSizes, preset
+from formers.models.encoder import FORMS, PRESETS, Encoder, preset
 from formers.models.heads import HEADS, HeadConfig, MaskedWords, Pretraining, ReplacedTokens, body
 from formers.pretrained.families import families, family, family_of_class
 from formers.pretrained.load import load_model, save_model
+from formers.systems.sizes import EncoderSizes
 
 transformers = pytest.importorskip("transformers")
 

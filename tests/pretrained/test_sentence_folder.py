@@ -10,11 +10,12 @@ import torch
 
 import formers
 from formers.errors import CheckpointError
-from formers.models.encoder import Encoder, EncoderSizes
+from formers.models.encoder import Encoder
 from formers.models.sentence import Dense, Normalise, SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings, read_sentence_folder
 from formers.systems.encoding import SentenceEncoder
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 
 TEXTS = ["a small dog runs", "Two Men are playing music in the street", "a dog", "music"]

@@ -115,7 +115,7 @@ def test_a_run_saves_what_learned_and_opens_as_a_whole(base, tmp_path, more, fil
     opened = formers.load(tmp_path / "run")
     after = scores(opened)
     assert (after - before).abs().max() > 0.01
-    assert opened.translate("I ate an apple", limit=5) is not None
+    assert opened.translate("I ate an apple", max_tokens=5) is not None
     opened.save(tmp_path / "whole")
     assert torch.equal(scores(formers.load(tmp_path / "whole")), after)
     # and holds exactly what the trainer had

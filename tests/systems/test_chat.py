@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError, DataError
 from formers.systems.chat import Chat, read_messages
-from formers.systems.generation import Options
 from formers.systems.language import LanguageModel
 from formers.text.chat import ChatTemplate, plain_template
 from tests.systems.language_toy import language
@@ -55,7 +55,7 @@ def test_answers_are_those_of_the_whole_conversation(chat):
         chat.answer(text)
         turn = chat.last
         fresh = Chat(chat.language, **chat.options)
-        found = fresh.writer.write([turn.read], Options(**chat.options))[0][0]
+        found = fresh.writer.write([turn.read], DecodingOptions(**chat.options))[0][0]
         assert found.tokens == turn.said and found.text == turn.answer
 
 

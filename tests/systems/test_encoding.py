@@ -9,10 +9,11 @@ import torch
 
 import formers
 from formers.errors import ConfigError, DataError
-from formers.models.encoder import Encoder, EncoderSizes
+from formers.models.encoder import Encoder
 from formers.models.sentence import Normalise, SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings
 from formers.systems.encoding import SentenceEncoder, batches, similarity
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 
 WEATHER = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]

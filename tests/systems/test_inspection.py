@@ -15,9 +15,10 @@ from formers.kernels.weight import quantise
 from formers.models.causal import FORMS, CausalConfig, CausalLM
 from formers.models.encoder import FORMS as ENCODERS
 from formers.models.encoder import Encoder
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
 from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, parameter_table, position_tables
 from formers.systems.language import LanguageModel
+from formers.systems.sizes import TransformerSizes
 from formers.text.training import train_byte_bpe
 
 SIZES = {"dim": 32, "layers": 3, "heads": 4, "hidden": 48}

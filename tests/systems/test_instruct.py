@@ -9,10 +9,11 @@ import torch.nn.functional as F
 import formers
 from formers import registry
 from formers.errors import CheckpointError, ConfigError, DataError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
 from formers.systems.chat import Chat
+from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported, Sampled
 from tests.text.templates import CHATML, GENERATION, byte_tokenizer
 

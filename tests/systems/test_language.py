@@ -6,10 +6,9 @@ import re
 import pytest
 import torch
 
+from formers.decoding.options import DecodingOptions, seeds
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.systems.choices import Chooser
-from formers.systems.generation import Options, seeds
 from formers.systems.language import LanguageModel
 from tests.systems.language_toy import FORMS, TEXT, language
 
@@ -101,12 +100,15 @@ def test_seeds():
 
 def test_what_is_left_open_is_as_the_checkpoint_says():
     settings = Settings(start=0, stop=(), pad=0, sample=True, temperature=0.6, top_p=0.9, top_k=7, repetition=1.3)
-    assert not Options().draws and not Options(temperature=0, seed=1).draws
-    found = Options(seed=1).strategy(settings, [[1]])
+    assert not DecodingOptions().draws and not DecodingOptions(temperature=0, seed=1).draws
+    found = DecodingOptions(seed=1).strategy(settings, [[1]])
     assert (found.temperature, found.top_p, found.top_k) == (0.6, 0.9, 7)
-    found = Options(temperature=1.5, top_k=0, top_p=1.0).strategy(settings, [[1]])
+    found = DecodingOptions(temperature=1.5, top_k=0, top_p=1.0).strategy(settings, [[1]])
     assert (found.temperature, found.top_p, found.top_k) == (1.5, 1.0, 0)
-    assert len(Options().filters(settings)) == 1 and Options(repetition_penalty=1.0).filters(settings) == []
+    assert (
+        len(DecodingOptions().filters(settings)) == 1
+        and DecodingOptions(repetition_penalty=1.0).filters(settings) == []
+    )
 
 
 def test_stop_strings_end_a_text(model):
@@ -141,7 +143,7 @@ def test_a_prompt_that_is_too_long(model):
         model.stream(long)
     ids = model.tokenizer.encode_plain([long])[0]
     for most, kept in ((9, 40), (100, 25)):
-        options = Options(max_tokens=most, truncate=True)
+        options = DecodingOptions(max_tokens=most, truncate=True)
         assert model.read(long, options, "x") == ids[-kept:]
         assert len(model.generate(long, max_tokens=most, truncate=True).scores) <= most
 
@@ -153,7 +155,7 @@ def test_a_prompt_that_is_too_long(model):
 ], ids=str)  # fmt: skip
 def test_wrong_options_are_told_at_once(wrong):
     with pytest.raises(ConfigError, match=r"got .*expected|got .*give"):
-        Options(**wrong)
+        DecodingOptions(**wrong)
 
 
 def test_streams_are_of_one_text(model):
@@ -227,7 +229,7 @@ def test_the_tokenizers_own_start_stands_before_every_window():
         expected.append(logits.log_softmax(-1)[body[at]].item())
     assert found.scores == pytest.approx(expected, abs=1e-4)
     long = TEXT * 3
-    kept = model.read(long, Options(max_tokens=5, truncate=True), "x")
+    kept = model.read(long, DecodingOptions(max_tokens=5, truncate=True), "x")
     assert kept[0] == start and len(kept) == 44 and kept[1:] == model.tokenizer.encode_plain([long])[0][-43:]
 
 
@@ -262,7 +264,7 @@ def test_choices_are_scored_after_the_question(model):
 
 
 def test_examples_stand_before_the_question_and_are_read_once(model, monkeypatch):
-    chooser = Chooser(model, [("Who", "Lily"), ("What", "a girl")])
+    chooser = model.chooser([("Who", "Lily"), ("What", "a girl")])
     read, questions = [], ("Where is", "Where was", "Where is")
     expected = [
         [likelihood(model, f"Who Lily\n\nWhat a girl\n\n{question}", choice) for choice in ("time", "Paris")]

@@ -12,9 +12,10 @@ import formers
 from formers.data.language import Corpus, TextData, rows_of
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.systems.language import LanguageModel
 from formers.systems.language_tasks import LanguageConfig, LanguageTask
+from formers.systems.sizes import CausalSizes
 from formers.text.training import characters
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped
 

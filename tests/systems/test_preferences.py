@@ -10,12 +10,14 @@ import torch
 import formers
 from formers import registry
 from formers.data.preferences import ChoiceBatch
+from formers.decoding import log_probabilities
 from formers.errors import CheckpointError, ConfigError
-from formers.models.causal import CausalLM, CausalSizes
+from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
 from formers.systems import preferences
 from formers.systems.preferences import PreferenceConfig, PreferenceTask, answer_log_probabilities, preference_loss
+from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported
 from tests.text.templates import CHATML, byte_tokenizer
 
@@ -137,7 +139,7 @@ def test_pieces_of_logits_change_nothing(tmp_path, pairs, base, monkeypatch):
     whole.backward()
     gradient = task.model.embedding.weight.grad.clone()
     task.model.zero_grad()
-    monkeypatch.setattr(preferences, "PIECE", 3 * task.model.config.vocab)
+    monkeypatch.setattr(log_probabilities, "PIECE", 3 * task.model.config.vocab)
     pieces = task.loss(batch).total
     pieces.backward()
     torch.testing.assert_close(pieces, whole)

@@ -339,7 +339,8 @@ def test_faults_of_piece_files(tmp_path, deberta):
 
 
 def saved(tokenizer, folder, form):
-    from formers.models.encoder import Encoder, EncoderSizes
+    from formers.models.encoder import Encoder
+    from formers.systems.sizes import EncoderSizes
 
     sizes = EncoderSizes(form=form, dim=16, heads=2, hidden=32, layers=1, length=24)
     return save_model(folder, Encoder(sizes.config(tokenizer.vocab)), tokenizer=tokenizer)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from formers.errors import ConfigError, TrainingError
-from formers.models.encoder import Encoder, EncoderSizes
+from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, SequenceClassifier
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import EncoderSizes, TransformerSizes
 from formers.training.config import TrainConfig
 from formers.training.optimizer import adamw, depths
 

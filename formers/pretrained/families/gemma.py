@@ -23,9 +23,9 @@ from formers.pretrained.mapping import Op, Row
 AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
 NORMS = {
     "input_layernorm": "norm_attention",
-    "post_attention_layernorm": "norm_attended",
+    "post_attention_layernorm": "after_attention",
     "pre_feedforward_layernorm": "norm_feed_forward",
-    "post_feedforward_layernorm": "norm_fed",
+    "post_feedforward_layernorm": "after_feed_forward",
     "self_attn.q_norm": "attention.q_norm",
     "self_attn.k_norm": "attention.k_norm",
 }

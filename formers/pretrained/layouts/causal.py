@@ -35,7 +35,6 @@ def canonical(config: CausalConfig) -> CausalConfig:
         kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
         head_dim=None if size * s.heads == s.dim else size,
         scale=None if s.scale == size**-0.5 else s.scale,
-        norm_first=s.norm_first or c.block == "sandwich",
     )
     windows = tuple(c.windows) if any(c.windows) else ()
     if c.positions != "rotary":

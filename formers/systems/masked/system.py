@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from formers.decoding.log_probabilities import Scored, in_pieces, token_log_probabilities
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
 from formers.pretrained.express import express
 from formers.pretrained.families import families
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.likelihood import Scored
 from formers.systems.reading import logits_of, read_in_order, reader_of, reading
 from formers.text.reader import Reader
 from formers.text.rule_tokenizer import MASKS
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
 
 READ = 4096  # tokens that are read at a time, in rows beside each other
-PIECE = 1 << 22  # logits that exist at a time: 16 MB in fp32
 GENERATOR = "generator"  # the folder of the small model beside an ELECTRA discriminator of ours
 Words = MaskedWords | Pretraining
 
@@ -114,7 +112,7 @@ class MaskedModel:
             masks = batch.tokens == self.mask
             x = model.words(model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[masks])
             gaps: list[tuple[list[float], list[int]]] = []
-            for part in pieces(x, model.config.vocab):
+            for part in in_pieces(x, model.config.vocab):
                 likeliest = model.logits(part).float().softmax(-1).topk(min(top, model.config.vocab))
                 gaps += zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
             ends = masks.sum(1).cumsum(0).tolist()
@@ -184,9 +182,7 @@ class MaskedModel:
             tokens[each, hidden] = self.mask
             segments = None if batch.segments is None else batch.segments.expand(len(rows), -1)
             x = model.words(model.encoder(tokens, segments=segments)[each, hidden])
-            parts = zip(pieces(x, model.config.vocab), pieces(labels, model.config.vocab), strict=True)
-            losses = [F.cross_entropy(model.logits(part).float(), goal, reduction="none") for part, goal in parts]
-            return (-torch.cat(losses)).tolist()
+            return token_log_probabilities(model.logits, x, labels, model.config.vocab).tolist()
 
         scores = read_in_order(model, [len(encoding.ids)] * len(places), hidden_once, tokens=READ)
         return Scored([encoding.ids[place] for place in places], scores, len(text.encode()))
@@ -245,11 +241,6 @@ class MaskedModel:
                 family=kind.model_type if fits else None,
                 system="masked",
             )
-
-
-def pieces(x: Tensor, vocab: int) -> tuple[Tensor, ...]:
-    """Rows a few at a time, so that their logits never exist whole."""
-    return x.split(max(1, PIECE // vocab))
 
 
 def joined(before: str, word: str, after: str) -> str:

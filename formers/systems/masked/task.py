@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from formers.blocks.output import cross_entropy
 from formers.data.sources import Table
+from formers.decoding.log_probabilities import in_pieces
 from formers.errors import CheckpointError, ConfigError
 from formers.fields import Between, Count, check
 from formers.models.encoder import Encoder
@@ -28,7 +28,7 @@ from formers.systems.encoders import Begun, begin
 from formers.systems.masked.data import MaskedBatch, MaskedBatches, MaskedRows
 from formers.systems.masked.masking import frame_of, ordinary_tokens
 from formers.systems.masked.segments import Sentences
-from formers.systems.masked.system import GENERATOR, MaskedModel, Words, pieces
+from formers.systems.masked.system import GENERATOR, MaskedModel, Words
 from formers.systems.system import Report, cost, perplexity, share
 from formers.text.reader import Reader
 from formers.training.task import Loss
@@ -72,7 +72,7 @@ class MaskedTask:
         batch = batch.to(self.masked.device)
         x, pooled = read(self.model, batch)
         model, count = self.model, batch.labels.numel()
-        total = cross_entropy(model.words(x), model.encoder.embedding.weight, batch.labels, bias=model.words.bias)
+        total = model.output.cross_entropy(model.words(x), batch.labels)
         parts: dict[str, Any] = {"masked": total.detach(), "tokens": real_tokens(batch)}
         if pooled is not None:
             assert batch.follows is not None
@@ -110,7 +110,7 @@ class ReplacedTask:
         batch = batch.to(self.masked.device)
         generator, count = self.model.generator, batch.labels.numel()
         x = generator.words(read(generator, batch)[0])
-        total = cross_entropy(x, generator.encoder.embedding.weight, batch.labels, bias=generator.words.bias)
+        total = generator.output.cross_entropy(x, batch.labels)
         logits, replaced = self.discriminate(batch, x)
         detection = F.binary_cross_entropy_with_logits(logits, replaced.float()) * count
         parts = {"masked": total.detach(), "replaced": detection.detach(), "tokens": real_tokens(batch)}
@@ -122,7 +122,7 @@ class ReplacedTask:
         with torch.no_grad():
             draws = [
                 torch.multinomial(generator.logits(part).float().softmax(-1), 1).squeeze(1)
-                for part in pieces(x, generator.config.vocab)
+                for part in in_pieces(x, generator.config.vocab)
             ]
             original = batch.original()
             tokens = original.masked_scatter(batch.hidden, torch.cat(draws))
@@ -193,7 +193,7 @@ def judge(model: Words, batches: MaskedBatches, most: int = 0) -> Report:
     for rows in batches.spread(most):
         batch = batches.collate(rows).to(device)
         x, pooled = read(model, batch)
-        for part, goal in zip(pieces(model.words(x), vocab), pieces(batch.labels, vocab), strict=True):
+        for part, goal in zip(in_pieces(model.words(x), vocab), in_pieces(batch.labels, vocab), strict=True):
             logits = model.logits(part).float()
             total += F.cross_entropy(logits, goal, reduction="sum").item()
             right += (logits.argmax(-1) == goal).sum().item()

@@ -8,7 +8,7 @@ SYSTEM = System(
     name="translation",
     title="Translation: encoder-decoders trained on sentence pairs",
     models=("Transformer",),
-    sizes="models.transformer:TransformerSizes",
+    sizes="systems.sizes:TransformerSizes",
     data={"train": "builtin:phrasebook"},
     rows=f"{HERE}.data:PairRows",
     task=f"{HERE}.task:TranslationConfig",
@@ -31,4 +31,11 @@ SYSTEM = System(
         ),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy per token, nats",
+        "perplexity": "exp of the loss",
+        "bleu": "BLEU of sacrebleu, 0 to 100",
+        "chrf": "chrF of sacrebleu, 0 to 100",
+        "exact_match": "share of sentences that are the reference to the letter",
+    },
 )

@@ -1,33 +1,33 @@
-"""Translation: train an encoder-decoder on sentence pairs, translate with it, look at what it attends to.
+"""Translation with an encoder-decoder and its tokenizer; what it attends to.
 
-text -> tokens -> Transformer.begin (encode) -> generate (greedy or beam) -> tokens -> text
+text -> tokens -> Transformer.begin (encode) -> generate (greedy, sampling, beams) -> tokens -> text
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.data.batching import pad
 from formers.data.sentences import split_spans
-from formers.decoding.generate import Hypothesis, complete
+from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
-from formers.decoding.strategies import Beam, Greedy, Strategy
+from formers.decoding.writer import Continuation, TokenSources, Writer, Writing
 from formers.errors import ConfigError, DataError
 from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
-from formers.systems.reading import read_in_order
 from formers.systems.system import Report, Score, share
 from formers.text.tokenizer import Tokenizer
+
+TOKENS_PER_BATCH = 4096  # of sources, padding included, for one beam
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Translation:
     score: float
     pieces: list[str]
     scores: list[float]
+    reason: Literal["stop", "length"] = "stop"
+    """Whether it ended by itself or a stop string, or had to."""
+
+
+EMPTY = Translation("", 0.0, [], [])
 
 
 @dataclass(frozen=True)
@@ -63,92 +68,75 @@ class Translator:
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
-    def translate(
-        self,
-        texts: str | Sequence[str],
-        *,
-        beams: int | None = None,
-        length_penalty: float | None = None,
-        prefix: str = "",
-        split: bool = True,
-        limit: int | None = None,
-    ) -> Any:
+    def translate(self, texts: str | Sequence[str], *, prefix: str = "", split: bool = True, **options: Any) -> Any:
         """The best translation of a text (str) or of each of several (list of str).
 
-        beams: 1 is greedy; None is what the checkpoint asks for. prefix: how every translation must begin.
-        split: translate long texts sentence by sentence, keeping what stands between the sentences.
+        prefix: how every translation must begin. split: translate long texts sentence by sentence, keeping what
+        stands between the sentences. options: the fields of `DecodingOptions`, for every sentence; what is left open
+        is as the checkpoint asks.
         """
+        if DecodingOptions(**options).several:
+            raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
         listed = [texts] if isinstance(texts, str) else texts
         spans = [split_spans(t) if split and not prefix else [(t, "")] for t in listed]
         flat = [sentence for text in spans for sentence, _ in text]
-        found = iter(self.candidates(flat, beams=beams, length_penalty=length_penalty, prefix=prefix, limit=limit))
-        out = ["".join(next(found)[0].text + gap for _, gap in text) for text in spans]
+        translations = iter(self.candidates(flat, prefix=prefix, **options))
+        out = ["".join(next(translations)[0].text + gap for _, gap in text) for text in spans]
         return out[0] if isinstance(texts, str) else out
 
     def candidates(
-        self,
-        texts: Sequence[str],
-        *,
-        beams: int | None = None,
-        length_penalty: float | None = None,
-        nbest: int = 1,
-        prefix: str = "",
-        limit: int | None = None,
-        tokens_per_batch: int = 4096,
+        self, texts: Sequence[str], *, prefix: str = "", tokens_per_batch: int = TOKENS_PER_BATCH, **options: Any
     ) -> list[list[Translation]]:
-        """For each text its `nbest` translations, best first, with scores; texts are not split into sentences."""
-        tokenizer = self.needs_tokenizer()
-        beams = max(nbest, self.settings.beams) if beams is None else beams
-        if beams < nbest:
-            raise ConfigError(f"nbest ({nbest}) must not be larger than beams ({beams})")
-        penalty = self.settings.length_penalty if length_penalty is None else length_penalty
-        strategy: Strategy = Greedy() if beams == 1 else Beam(beams, penalty, self.settings.early_stopping, nbest)  # type: ignore[arg-type]
-        forced = tokenizer.encode_target([prefix])[0] if prefix else []
-        forced = forced[:-1] if forced and forced[-1] in self.settings.stop else forced
-        blank = [not t.strip() for t in texts]
-        ids = tokenizer.encode([t for t, empty in zip(texts, blank, strict=True) if not empty])
-        places = [i for i, empty in enumerate(blank) if not empty]
-        for i, sentence in zip(places, ids, strict=True):
-            self.check_length(sentence, i, texts[i])
-        found = iter(self.decode(ids, strategy, forced, limit, tokens_per_batch))
-        empty = [Translation("", 0.0, [], [])]
-        return [empty if b else [self.describe(h, forced) for h in next(found)] for b in blank]
+        """For each text its `nbest` translations, best first, or its `samples`, with scores; texts are not split."""
+        wanted = DecodingOptions(**options)
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        ids = self.read([texts[place] for place in places], places)
+        written = self.write(ids, wanted, prefix=prefix, tokens_per_batch=tokens_per_batch)
+        translations = {place: list(map(self.describe, each)) for place, each in zip(places, written, strict=True)}
+        return [translations.get(place, [EMPTY]) for place in range(len(texts))]
 
-    def decode(
+    def stream(self, text: str, *, prefix: str = "", **options: Any) -> Writing:
+        """The translation of a sentence as it is written: iterate for pieces; `.result` when it has ended. One beam."""
+        if not text.strip():
+            raise DataError("the text is empty, expected a sentence to translate")
+        sources = TokenSources(self.model, self.read([text], [0]), self.settings.pad)
+        start, forced = [self.settings.start], self.forced(prefix)
+        return Writing(self.writer(), start, DecodingOptions(**options), sources=sources, prefix=forced)
+
+    def write(
         self,
-        ids: list[list[int]],
-        strategy: Strategy,
-        forced: Sequence[int] = (),
-        limit: int | None = None,
-        tokens_per_batch: int = 4096,
-    ) -> list[list[Hypothesis]]:
-        """Token ids in, hypotheses out, in order; batched by length."""
-        settings = self.settings
+        ids: Sequence[list[int]],
+        options: DecodingOptions,
+        *,
+        prefix: str = "",
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+    ) -> list[list[Continuation]]:
+        """Sources as tokens in, texts out, in order; batched by length."""
+        sources = TokenSources(self.model, ids, self.settings.pad)
+        starts, forced = [[self.settings.start] for _ in ids], self.forced(prefix)
+        return self.writer().write(starts, options, sources, prefix=forced, positions=tokens_per_batch)
 
-        def search(rows: NDArray[np.int64]) -> list[list[Hypothesis]]:
-            source, keep = pad([ids[row] for row in rows], settings.pad)
-            source, keep = source.to(self.device), None if keep is None else keep.to(self.device)
-            prompt = torch.tensor([[settings.start, *forced]] * len(rows), device=self.device)
-            most = min(limit or 2 * source.shape[1] + 50, self.model.config.length - prompt.shape[1])
-            return complete(
-                self.model,
-                prompt,
-                self.model.begin(source, keep, capacity=prompt.shape[1] + most),
-                strategy,
-                stop=settings.stop,
-                limit=most,
-                filters=settings.filters(),
-                pad=settings.pad,
-            )
+    def writer(self) -> Writer:
+        return Writer(self.model, self.needs_tokenizer(), self.settings, self.settings.stop)
 
-        return read_in_order(self.model, [len(x) for x in ids], search, tokens=tokens_per_batch // strategy.width)
+    def read(self, texts: Sequence[str], places: Sequence[int]) -> list[list[int]]:
+        """Texts as tokens. Raises DataError for one that is too long, by its place."""
+        ids, longest = self.needs_tokenizer().encode(texts), self.model.config.length
+        for place, text, tokens in zip(places, texts, ids, strict=True):
+            if len(tokens) > longest:
+                raise DataError(
+                    f'sentence {place + 1} ("{text[:40]}...") has {len(tokens)} tokens, but this model reads at '
+                    f"most {longest}; shorten it, or put full stops where it may be split"
+                )
+        return ids
 
-    def describe(self, hypothesis: Hypothesis, forced: Sequence[int]) -> Translation:
-        tokenizer = self.needs_tokenizer()
-        tokens = [*forced, *hypothesis.tokens]
-        return Translation(
-            tokenizer.decode(tokens), hypothesis.score, tokenizer.pieces(hypothesis.tokens), hypothesis.scores
-        )
+    def forced(self, prefix: str) -> list[int]:
+        """The tokens of how a translation must begin."""
+        tokens = self.needs_tokenizer().encode_target([prefix])[0] if prefix else []
+        return tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+
+    def describe(self, text: Continuation) -> Translation:
+        return Translation(text.text, text.score, self.needs_tokenizer().pieces(text.tokens), text.scores, text.reason)
 
     def needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -157,14 +145,6 @@ class Translator:
                 "or source.spm + target.spm + vocab.json, or spiece.model (the .model itself works)"
             )
         return self.tokenizer
-
-    def check_length(self, ids: list[int], place: int, text: str) -> None:
-        longest = self.model.config.length
-        if len(ids) > longest:
-            raise DataError(
-                f'sentence {place + 1} ("{text[:40]}...") has {len(ids)} tokens, but this model reads at '
-                f"most {longest}; shorten it, or put full stops where it may be split"
-            )
 
     def evaluate(
         self,
@@ -184,10 +164,9 @@ class Translator:
         """The attention of every layer and head while `target` (default: the model's own translation) is read."""
         tokenizer = self.needs_tokenizer()
         target = self.translate(source, split=False) if target is None else target
-        ids, said = tokenizer.encode([source])[0], tokenizer.encode_target([target])[0]
-        read = [self.settings.start, *said[:-1]]
-        maps = attention_maps(self.model, ids, target=read)
-        return AttentionMaps(tokenizer.pieces(ids, source=True), tokenizer.pieces(said), **maps)
+        ids, labels = tokenizer.encode([source])[0], tokenizer.encode_target([target])[0]
+        maps = attention_maps(self.model, ids, target=[self.settings.start, *labels[:-1]])
+        return AttentionMaps(tokenizer.pieces(ids, source=True), tokenizer.pieces(labels), **maps)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout."""
@@ -209,18 +188,6 @@ def scores_of(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[lis
         Score("chrf", scores["chrf"], "chrF"),
         share("exact_match", scores["exact_match"]),
     ], signatures
-
-
-def _chunks(order: list[int], lengths: list[int], tokens: int) -> Iterator[list[int]]:
-    """Neighbours in `order` (longest first) together, at most `tokens` with padding."""
-    chunk: list[int] = []
-    for i in order:
-        if chunk and lengths[chunk[0]] * (len(chunk) + 1) > tokens:
-            yield chunk
-            chunk = []
-        chunk.append(i)
-    if chunk:
-        yield chunk
 
 
 def open_translator(loaded: Loaded) -> Translator:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import torch
 
-from formers.blocks.output import cross_entropy
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
@@ -64,16 +63,8 @@ class TranslationTask:
         else:
             real = batch.real.to(device)
             x, labels = x[real], labels[real]
-        if self.model.config.head_scale is not None:
-            x = x * self.model.config.head_scale
-        total = cross_entropy(
-            x,
-            self.model.head_weight,
-            labels,
-            bias=self.model.logit_bias,
-            smoothing=self.config.label_smoothing if smoothing is None else smoothing,
-        )
-        return Loss(total, labels.numel())
+        smoothing = self.config.label_smoothing if smoothing is None else smoothing
+        return Loss(self.model.output.cross_entropy(x, labels, smoothing=smoothing), labels.numel())
 
     @torch.no_grad()
     def evaluate(self) -> Report:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Natural, check
-from formers.systems.system import NOWHERE, Event, Origin, Texts
+from formers.systems.sampling import Sampling
+from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.translation.system import Translation, Translator
@@ -36,11 +37,22 @@ class Translate:
     """How every translation must begin."""
     no_split: bool = False
     """Do not split a text into sentences."""
+    samples: Natural | None = None
+    """Draw N translations of each text, which is not split."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How tokens are drawn."""
 
     def __post_init__(self) -> None:
         check(self)
         if self.beams is not None and self.nbest > self.beams:
             raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+        from formers.decoding.options import DecodingOptions
+
+        DecodingOptions(**self.decoding(), nbest=self.nbest, samples=self.samples)  # its faults are said now
+
+    def decoding(self) -> dict[str, Any]:
+        """What `DecodingOptions` takes."""
+        return {"beams": self.beams, "length_penalty": self.length_penalty, **self.sampling.decoding()}
 
 
 @dataclass(frozen=True)
@@ -68,25 +80,15 @@ def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     """Each text's translation, a group of texts at a time."""
     translator.needs_tokenizer()
     for texts in options.texts:
-        if options.nbest > 1 or options.scores:
-            candidates = translator.candidates(
-                texts,
-                beams=options.beams,
-                length_penalty=options.length_penalty,
-                nbest=options.nbest,
-                prefix=options.prefix,
-            )
-            for text, best in zip(texts, candidates, strict=True):
-                yield from (described(text, candidate, translator, options) for candidate in best)
+        how = {"prefix": options.prefix, **options.decoding()}
+        if options.nbest > 1 or options.samples or options.scores:
+            several = translator.candidates(texts, nbest=options.nbest, samples=options.samples, **how)
+            for text, candidates in zip(texts, several, strict=True):
+                yield from (described(text, candidate, translator, options) for candidate in candidates)
             continue
-        translations = translator.translate(
-            texts,
-            beams=options.beams,
-            length_penalty=options.length_penalty,
-            prefix=options.prefix,
-            split=not options.no_split,
-        )
-        for text, translation in zip(texts, translations, strict=True):
+        for text, translation in zip(
+            texts, translator.translate(texts, split=not options.no_split, **how), strict=True
+        ):
             yield Translated(text, translation)
 
 
@@ -117,7 +119,7 @@ class Evaluate:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs to translate (default for a run: its test data)."""
     source: str = ""
     """Column to translate from."""

@@ -273,7 +273,7 @@ DATA = ["a good day", "a bad night", "good good", "bad bad dog", "the good dog",
 def test_a_run_saves_its_head(kind, tmp_path):
     """`formers train classification` on a body: the run holds an adapter with the head, and opens as a classifier."""
     threads = torch.get_num_threads()
-    from formers.models.encoder import EncoderSizes
+    from formers.systems.sizes import EncoderSizes
 
     tokenizer = train_word_pieces(DATA, 60)
     torch.manual_seed(0)

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 import formers
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.models.encoder import FORMS, Encoder, EncoderSizes
+from formers.models.encoder import FORMS, Encoder
 from formers.models.heads import HeadConfig, MaskedWords, NextSentence, Pretraining, ReplacedTokens
 from formers.models.replaced import generator_config, with_generator
 from formers.pretrained.load import load_model, save_model
 from formers.systems.masked.data import MaskedRows
 from formers.systems.masked.system import MaskedModel, joined
 from formers.systems.masked.task import MaskedConfig, MaskedTask, ReplacedTask, batches_of, judge
+from formers.systems.sizes import EncoderSizes
 from formers.text.reader import Reader
 from formers.text.training import train_byte_bpe, train_word_pieces
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped

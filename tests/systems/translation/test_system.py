@@ -8,10 +8,11 @@ import torch
 
 import formers
 from formers.data.source import Source
+from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
-from formers.decoding.strategies import Greedy
 from formers.errors import ConfigError, DataError
-from formers.models.transformer import Transformer, TransformerSizes
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 from formers.systems.translation.data import PairBatches, PairRows
 from formers.systems.translation.system import Translator
 from formers.systems.translation.task import TranslationConfig, TranslationTask
@@ -51,20 +52,20 @@ def test_saved_and_loaded_translates_the_same(form, tokenizer, tmp_path):
     assert after.model.config == before.model.config or form == "t5"  # T5's config.json has no length
     assert after.settings == before.settings
     for beams in (1, 3):
-        assert after.translate(TEXTS, beams=beams, limit=12) == before.translate(TEXTS, beams=beams, limit=12)
+        assert after.translate(TEXTS, beams=beams, max_tokens=12) == before.translate(TEXTS, beams=beams, max_tokens=12)
 
 
 def test_one_text_gives_one_string_and_a_batch_equals_one_by_one(tokenizer):
     translator = untrained(tokenizer)
-    together = translator.translate(TEXTS, beams=2, limit=12)
-    assert together == [translator.translate(text, beams=2, limit=12) for text in TEXTS]
+    together = translator.translate(TEXTS, beams=2, max_tokens=12)
+    assert together == [translator.translate(text, beams=2, max_tokens=12) for text in TEXTS]
 
 
 def test_candidates_are_ranked_and_their_scores_are_the_models_own(tokenizer):
     translator = untrained(tokenizer)
-    found = translator.candidates(TEXTS[:1], beams=4, nbest=4, limit=10)[0]
+    found = translator.candidates(TEXTS[:1], beams=4, nbest=4, max_tokens=10)[0]
     assert len(found) == 4 and [c.score for c in found] == sorted((c.score for c in found), reverse=True)
-    best = translator.decode(tokenizer.encode(TEXTS[:1]), Greedy(), limit=10)[0][0]
+    best = translator.write(tokenizer.encode(TEXTS[:1]), DecodingOptions(beams=1, max_tokens=10))[0][0]
     target = [translator.settings.start, *best.tokens]
     with torch.no_grad():
         logits = translator.model(torch.tensor(tokenizer.encode(TEXTS[:1])), torch.tensor([target]))
@@ -73,20 +74,20 @@ def test_candidates_are_ranked_and_their_scores_are_the_models_own(tokenizer):
 
 
 def test_a_prefix_begins_every_translation(tokenizer):
-    found = untrained(tokenizer).translate(TEXTS, prefix="Ich habe", beams=2, limit=6)
+    found = untrained(tokenizer).translate(TEXTS, prefix="Ich habe", beams=2, max_tokens=6)
     assert all(text.startswith("Ich habe") for text in found)
 
 
 def test_long_texts_are_translated_sentence_by_sentence(tokenizer):
     translator = untrained(tokenizer)
     parts = ["I see the dog.", "We eat bread.", "You sleep."]
-    whole = translator.translate(f"{parts[0]} {parts[1]}\n\n{parts[2]}", limit=8)
-    alone = translator.translate(parts, limit=8, split=False)
+    whole = translator.translate(f"{parts[0]} {parts[1]}\n\n{parts[2]}", max_tokens=8)
+    alone = translator.translate(parts, max_tokens=8, split=False)
     assert whole == f"{alone[0]} {alone[1]}\n\n{alone[2]}"
 
 
 def test_empty_texts_stay_empty(tokenizer):
-    assert untrained(tokenizer).translate(["", TEXTS[0], "  "], limit=4)[::2] == ["", "  "]
+    assert untrained(tokenizer).translate(["", TEXTS[0], "  "], max_tokens=4)[::2] == ["", "  "]
 
 
 def test_attention_has_a_map_for_every_layer_and_head(tokenizer):

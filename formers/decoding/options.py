@@ -1,0 +1,144 @@
+"""How to decode: the options of a request, and the strategy and filters that follow from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from formers.decoding.filters import Filter
+from formers.decoding.settings import Settings
+from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
+from formers.errors import ConfigError
+
+AHEAD = 4  # tokens of a guess: with the one before them five rows, which cost little more than one in fp32 (measured)
+MAX_TOKENS = 256  # of a text, where nobody says how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """How to write a text: the likeliest token each time, unless one of temperature, top_k, top_p, min_p, seed
+    and samples asks for tokens to be drawn; then what is left open is as the checkpoint's generation_config says.
+    """
+
+    max_tokens: int | None = None
+    """Most tokens to write (default: 256, of a translation two for a token of its source, and 50); also ends at the
+    model's length."""
+    temperature: float | None = None
+    """Below 1 sharper, above 1 flatter, 0 always the likeliest."""
+    top_k: int | None = None
+    """Draw from the k likeliest only (0: from all)."""
+    top_p: float | None = None
+    """Draw from the fewest likeliest whose probabilities reach this."""
+    min_p: float | None = None
+    """Draw from what is at least this share as likely as the likeliest."""
+    repetition_penalty: float | None = None
+    """Above 1: what was said is worth less (default: as the checkpoint asks)."""
+    no_repeat_ngram: int | None = None
+    """No so many tokens in a row twice (0: allowed; default: as the checkpoint asks)."""
+    stop: Sequence[str] = ()
+    """Texts that end the text, and are no part of it."""
+    seed: int | None = None
+    """The same text every time, whatever else is in the batch."""
+    samples: int | None = None
+    """Several texts for every prompt, as a list."""
+    beams: int | None = None
+    """Beams that are searched for the likeliest text (default: 1, of a translation as the checkpoint asks)."""
+    nbest: int = 1
+    """The best texts of the beams, as many."""
+    length_penalty: float | None = None
+    """Of beams: above 1 longer, below 1 shorter texts (default: as the checkpoint asks)."""
+    early_stopping: bool | Literal["never"] | None = None
+    """Of beams: end when there are as many texts; "never": when none can be better (default: as the checkpoint asks).
+    """
+    truncate: bool = False
+    """Read the end of a prompt that is too long, rather than refuse it."""
+    ahead: int = AHEAD
+    """Tokens that are guessed where a single text repeats itself: the same text, sooner (0: none; translations: none).
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not all(self.stop):
+            raise ConfigError('a stop string is empty, expected text such as "\\n"')
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"max_tokens: got {self.max_tokens}, expected at least 1")
+        if self.ahead < 0:
+            raise ConfigError(f"ahead: got {self.ahead}, expected 0 (none) or more")
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+        if self.temperature == 0 and (self.samples or 1) > 1:
+            raise ConfigError(
+                f"samples: got {self.samples} with temperature 0, which are all the same; give a temperature above 0"
+            )
+        if self.beams is not None and 1 <= self.beams < self.nbest:
+            raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+        neutral = Settings(start=0, stop=(), pad=0)  # what is wrong is said now, not when a text is wanted
+        self.filters(neutral)
+        self.sampling(neutral, None)
+        for name, count in (("beams", self.beams or 1), ("nbest", self.nbest)):
+            if count > 1 and (self.draws or self.stop):
+                other = "sampling" if self.draws else "stop strings"
+                raise ConfigError(f"{name}: got {count} with {other}, expected one or the other")
+        self.beam(neutral)
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn."""
+        asked = (self.temperature, self.top_k, self.top_p, self.min_p, self.seed)
+        return self.temperature != 0 and (any(value is not None for value in asked) or (self.samples or 1) > 1)
+
+    @property
+    def several(self) -> bool:
+        """Whether a prompt has a list of texts."""
+        return self.samples is not None or self.nbest > 1
+
+    def strategy(self, settings: Settings, keys: Sequence[Sequence[int]]) -> Strategy:
+        """For these prompts, whose texts do not depend on each other; keys: what tells the prompts apart."""
+        if self.draws:
+            return self.sampling(settings, None if self.seed is None else seeds(self.seed, keys))
+        beam = self.beam(settings)
+        return Greedy() if beam.width == 1 else beam
+
+    def sampling(self, settings: Settings, seed: tuple[int, ...] | None) -> Sample:
+        return Sample(
+            temperature=first(self.temperature or None, settings.temperature or None, 1.0),
+            top_k=int(first(self.top_k, settings.top_k, 0)),
+            top_p=first(self.top_p, settings.top_p, 1.0),
+            min_p=first(self.min_p, settings.min_p, 0.0),
+            samples=1 if self.samples is None else self.samples,
+            seed=seed,
+        )
+
+    def beam(self, settings: Settings) -> Beam:
+        beams = 1 if self.draws or self.stop else max(self.nbest, settings.beams)
+        stopping = settings.early_stopping if self.early_stopping is None else self.early_stopping
+        return Beam(
+            beams if self.beams is None else self.beams,
+            first(self.length_penalty, settings.length_penalty, 1.0),
+            stopping,  # type: ignore[arg-type]  # a checkpoint's is any text, which Beam refuses
+            self.nbest,
+        )
+
+    def filters(self, settings: Settings) -> list[Filter]:
+        """The checkpoint's own filters, with what is asked for here in their place."""
+        penalty = first(self.repetition_penalty, settings.repetition, 1.0)
+        ngram = int(first(self.no_repeat_ngram, settings.no_repeat, 0))
+        return replace(settings, repetition=penalty, no_repeat=ngram).filters()
+
+
+def first(asked: float | None, checkpoint: float | None, neutral: float) -> float:
+    """What is asked for, else what the checkpoint says, else what changes nothing."""
+    return asked if asked is not None else neutral if checkpoint is None else checkpoint
+
+
+def seeds(seed: int, keys: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """One for each prompt, from what it says and how often it was there before: not from its batch-mates."""
+    earlier, numbers = Counter[tuple[int, ...]](), []
+    for key in map(tuple, keys):
+        content = repr((seed, earlier[key], key)).encode()
+        numbers.append(int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little"))
+        earlier[key] += 1
+    return tuple(numbers)

@@ -1,0 +1,27 @@
+"""Multiple choice: an encoder says which of several texts answers a question, or continues it."""
+
+from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
+from formers.systems.system import System, Verb
+
+HERE = "systems.choice"
+SYSTEM = System(
+    name="choice",
+    title="Multiple choice: encoders that choose among answers",
+    models=("MultipleChoice",),
+    sizes="models.encoder:EncoderSizes",
+    data={"train": "builtin:quiz-choices"},
+    rows=f"{HERE}.data:ChoiceRows",
+    task=f"{HERE}.task:ChoiceConfig",
+    prepare=f"{HERE}.task:prepare",
+    open=f"{HERE}.system:open_chooser",
+    recipe="choice",
+    example='choose {} "What comes after Monday?" --choices Tuesday.,Friday.',
+    verbs=(
+        Verb(
+            "choose", "Say which of several choices answers a question.", f"{HERE}.verbs:Choose", f"{HERE}.verbs:choose"
+        ),
+        Verb("evaluate", HELP, "systems.measure:Measure", f"{HERE}.verbs:evaluate"),
+    ),
+    looks=EVERY,
+)
