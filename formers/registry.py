@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # One folder of systems/ each: its `SYSTEM`.
 NAMES = (
     "translation",
+    "masked",
     "classification",
     "tagging",
     "answering",

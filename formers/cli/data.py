@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli.options import Change, Source, Target
+from formers.cli.options import Change
 from formers.cli.output import note, short, show_table
 from formers.cli.recipes import chosen, named, run_folder
 from formers.cli.show import Output, show
@@ -38,8 +38,8 @@ def run(
         int | None, typer.Option("--count", min=1, metavar="N", help="Rows to read (default: all).")
     ] = None,
     examples: Annotated[int, typer.Option("--examples", min=0, metavar="N", help="Rows to show.")] = 8,
-    source: Source = None,
-    target: Target = None,
+    source: Annotated[str | None, typer.Option("--source", metavar="COLUMN", help="A column to show.")] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="Another column to show.")] = None,
     change: Change = None,
     show_loss: Annotated[
         bool, typer.Option("--show-loss", help="Of a recipe: the tokens of examples, those that carry loss marked.")

@@ -35,14 +35,14 @@ class Sentences:
         rules.no_truncation()
         for row, encoding in _encoded(table.columns[column], rules):
             if len(encoding):
-                words = [-1 if each is None else each for each in encoding.word_ids]
+                words = [-1 if word is None else word for word in encoding.word_ids]
                 ids.append(np.array(encoding.ids, np.int32))
                 begins.append(np.diff(words, prepend=-2) != 0)
                 owners.append(row)
         if not ids:
             raise DataError(f"{table.name}: there is no text in it that the tokenizer can read")
         self.tokens, self.begins = np.concatenate(ids), np.concatenate(begins)
-        self.ends = np.cumsum([len(each) for each in ids])
+        self.ends = np.cumsum([len(sentence) for sentence in ids])
         self.rows, first = np.unique(owners, return_index=True)
         self.first = np.append(first, len(ids))
         self.unknown = 0.0 if unknown is None else float((self.tokens == unknown).mean())
@@ -152,6 +152,6 @@ def _encoded(texts: Sequence[str], rules: tokenizers.Tokenizer) -> Iterator[tupl
     for row, document in enumerate(texts):
         waiting += [(row, sentence) for sentence in split_sentences(document)]
         if len(waiting) > TOGETHER or row == len(texts) - 1:
-            found = rules.encode_batch([sentence for _, sentence in waiting], add_special_tokens=False)
-            yield from zip([number for number, _ in waiting], found, strict=True)
+            encodings = rules.encode_batch([sentence for _, sentence in waiting], add_special_tokens=False)
+            yield from zip([number for number, _ in waiting], encodings, strict=True)
             waiting = []

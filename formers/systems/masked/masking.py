@@ -28,13 +28,13 @@ class Masking:
     masked: float = 0.8
     random: float = 0.1
     whole_words: bool = False
-    known: NDArray[np.bool_] = field(init=False)
-    """id -> whether it is an ordinary token."""
+    is_ordinary: NDArray[np.bool_] = field(init=False)
+    """Of each id up to the last ordinary one."""
 
     def __post_init__(self) -> None:
-        known = np.zeros(int(self.ordinary.max()) + 1, bool)
-        known[self.ordinary] = True
-        object.__setattr__(self, "known", known)
+        is_ordinary = np.zeros(int(self.ordinary.max()) + 1, bool)
+        is_ordinary[self.ordinary] = True
+        object.__setattr__(self, "is_ordinary", is_ordinary)
 
     def hide(self, ids: Ids, begins: NDArray[np.bool_], dice: np.random.Generator) -> tuple[Ids, NDArray[np.bool_]]:
         """A row as it is read, and which of its tokens are to be said; `begins`: True where a word begins.
@@ -42,21 +42,22 @@ class Masking:
         The number is `share` of the ordinary tokens, rounded up or down at random so that it is right on average, and
         at least one. Of whole words as many as make up that number; one that is too long for what is left is passed.
         """
-        places = np.flatnonzero((ids < len(self.known)) & self.known[np.minimum(ids, len(self.known) - 1)])
-        chosen = np.zeros(len(ids), bool)
+        last = len(self.is_ordinary) - 1
+        places = np.flatnonzero((ids <= last) & self.is_ordinary[np.minimum(ids, last)])
+        hidden = np.zeros(len(ids), bool)
         if not len(places):
-            return ids.copy(), chosen
+            return ids.copy(), hidden
         number = max(1, int(len(places) * self.share + dice.random()))
         if self.whole_words:
-            chosen[pick_words(places, begins, number, dice)] = True
+            hidden[pick_words(places, begins, number, dice)] = True
         else:
-            chosen[dice.permutation(places)[:number]] = True
-        shown, at = ids.copy(), np.flatnonzero(chosen)
+            hidden[dice.permutation(places)[:number]] = True
+        shown, at = ids.copy(), np.flatnonzero(hidden)
         drawn = dice.random(len(at))
         shown[at[drawn < self.masked]] = self.mask
         other = at[(drawn >= self.masked) & (drawn < self.masked + self.random)]
         shown[other] = self.ordinary[dice.integers(len(self.ordinary), size=len(other))]
-        return shown, chosen
+        return shown, hidden
 
 
 def pick_words(places: Ids, begins: NDArray[np.bool_], number: int, dice: np.random.Generator) -> Ids:
@@ -113,7 +114,7 @@ def frame_of(rules: tokenizers.Tokenizer) -> Frame:
 def ordinary_tokens(rules: tokenizers.Tokenizer, specials: Sequence[int | None]) -> Ids:
     """Every id but those of special tokens. Raises ConfigError where none is left."""
     special = {number for number, token in rules.get_added_tokens_decoder().items() if token.special} | set(specials)
-    found = sorted(set(rules.get_vocab(with_added_tokens=True).values()) - special)
-    if not found:
+    ordinary = sorted(set(rules.get_vocab(with_added_tokens=True).values()) - special)
+    if not ordinary:
         raise ConfigError("the tokenizer has special tokens only, so no word can be hidden")
-    return np.array(found, np.int64)
+    return np.array(ordinary, np.int64)

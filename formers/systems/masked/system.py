@@ -5,16 +5,17 @@ text with [MASK] -> tokens -> Encoder -> word head at the masks -> the likeliest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.blocks.mode import inference
 from formers.decoding.log_probabilities import Scored, in_pieces, token_log_probabilities
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
@@ -22,6 +23,7 @@ from formers.pretrained.express import express
 from formers.pretrained.families import families
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
+from formers.systems.reading import logits_of, read_in_order, reader_of, reading
 from formers.text.reader import Reader
 from formers.text.rule_tokenizer import MASKS
 from formers.text.tokenizer import Tokenizer
@@ -77,13 +79,7 @@ class MaskedModel:
 
     @cached_property
     def reader(self) -> Reader:
-        if self.tokenizer is None:
-            raise ConfigError(
-                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json, "
-                "or vocab.txt (the .model itself works)"
-            )
-        config = self.model.config.encoder
-        return Reader(self.tokenizer, config.length, segments=config.segments)
+        return reader_of(self.tokenizer, self.model.config.encoder)
 
     @property
     def mask(self) -> int:
@@ -95,35 +91,38 @@ class MaskedModel:
     @overload
     def fill(self, texts: str, *, top: int = 5) -> list[list[Candidate]]: ...  # type: ignore[overload-overlap]
     @overload
-    def fill(self, texts: Sequence[str], *, top: int = 5) -> list[list[list[Candidate]]]: ...
-    def fill(self, texts: str | Sequence[str], *, top: int = 5) -> list[list[Candidate]] | list[list[list[Candidate]]]:
+    def fill(self, texts: Sequence[str], *, top: int = 5, names: Sequence[str] = ()) -> list[list[list[Candidate]]]: ...
+    def fill(
+        self, texts: str | Sequence[str], *, top: int = 5, names: Sequence[str] = ()
+    ) -> list[list[Candidate]] | list[list[list[Candidate]]]:
         """The `top` likeliest words for each mask of a text, best first: one list a mask; of several texts, such lists.
 
         "[MASK]" and "<mask>" both stand for the model's own mask. Several masks are filled independently: each word is
-        the likeliest while the other masks are still hidden. Raises DataError for a text without a mask, or one that
-        is longer than the model reads.
+        the likeliest while the other masks are still hidden. names: what messages call the texts.
+        Raises DataError for a text without a mask, or one that is longer than the model reads.
         """
         model = self.words
         if top < 1:
             raise ConfigError(f"top: got {top}, expected 1 or more")
         listed = [self.with_mask(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        found: list[list[list[Candidate]]] = []
-        with inference(model), torch.no_grad():
-            for rows in self.rows(listed):
-                batch = self.reader.batch(rows).to(self.device)
-                hidden = batch.tokens == self.mask
-                x = model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[hidden]
-                best = [self.best(piece, top) for piece in in_pieces(model.words(x), model.config.vocab)]
-                several = [pair for values, ids in best for pair in zip(values.tolist(), ids.tolist(), strict=True)]
-                for row in hidden.sum(1).tolist():
-                    found.append([self.candidates(listed[len(found)], gap, *several[gap]) for gap in range(row)])
-                    del several[:row]
-        return found[0] if isinstance(texts, str) else found
+        encodings = self.encodings(listed, names)
 
-    def best(self, x: Tensor, top: int) -> tuple[Tensor, Tensor]:
-        """Probabilities and ids of the likeliest tokens; x as `words` gives it."""
-        found = self.words.logits(x).float().softmax(-1).topk(min(top, self.words.config.vocab))
-        return found.values, found.indices
+        def best(rows: NDArray[np.int64]) -> list[list[list[Candidate]]]:
+            batch = self.reader.batch([encodings[row] for row in rows]).to(self.device)
+            masks = batch.tokens == self.mask
+            x = model.words(model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)[masks])
+            gaps: list[tuple[list[float], list[int]]] = []
+            for part in in_pieces(x, model.config.vocab):
+                likeliest = model.logits(part).float().softmax(-1).topk(min(top, model.config.vocab))
+                gaps += zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+            ends = masks.sum(1).cumsum(0).tolist()
+            return [
+                [self.candidates(listed[row], gap, *both) for gap, both in enumerate(gaps[start:end])]
+                for row, start, end in zip(rows, [0, *ends], ends, strict=False)
+            ]
+
+        words = read_in_order(model, [len(encoding.ids) for encoding in encodings], best, tokens=READ)
+        return words[0] if isinstance(texts, str) else words
 
     def candidates(self, text: str, gap: int, values: Sequence[float], ids: Sequence[int]) -> list[Candidate]:
         """The words of one mask, each in its text."""
@@ -147,28 +146,21 @@ class MaskedModel:
     def mask_text(self) -> str:
         return str(self.reader.rules.id_to_token(self.mask))
 
-    def rows(self, texts: Sequence[str]) -> Iterator[list[Encoding]]:
-        """The texts as tokens, several at a time, in their order. Raises DataError where one is too long."""
+    def encodings(self, texts: Sequence[str], names: Sequence[str] = ()) -> list[Encoding]:
+        """The texts as tokens, in whole. Raises DataError where one is too long; `names`: what messages call them."""
         encodings = self.reader.read(texts)
-        waiting: list[Encoding] = []
-        for number, encoding in enumerate(encodings):
+        for number, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
             if encoding.overflowing:
-                what = "the text" if len(texts) == 1 else f"text {number + 1}"
+                what = names[number] if names else "the text" if len(texts) == 1 else f"text {number + 1}"
                 raise DataError(
                     f"{what} is longer than the {self.reader.length} tokens that this model reads; shorten it"
                 )
-            masks = encoding.ids.count(self.mask)
-            if masks != texts[number].count(self.mask_text):
+            if self.reader.mask is not None and encoding.ids.count(self.mask) != text.count(self.mask_text):
                 raise CheckpointError(
                     f"the tokenizer reads {self.mask_text} as other tokens: its tokenizer.json must "
                     "list it among the added tokens"
                 )
-            if waiting and (len(waiting) + 1) * max(map(len, [*waiting, encoding])) > READ:
-                yield waiting
-                waiting = []
-            waiting.append(encoding)
-        if waiting:
-            yield waiting
+        return encodings
 
     def score(self, text: str) -> Scored:
         """The log-probability of every token of a text, each hidden once while all others are seen.
@@ -177,60 +169,52 @@ class MaskedModel:
         compares with those of models that read from left to right. Raises DataError as `fill` does.
         """
         model = self.words
-        ((encoding,),) = self.rows([text])
-        ids = torch.tensor(encoding.ids)
-        at = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
-        if not at:
+        (encoding,) = self.encodings([text])
+        places = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        if not places:
             raise DataError("the text has no token to score")
-        kinds = torch.tensor(encoding.type_ids).to(self.device) if self.reader.segments > 1 else None
-        scores: list[float] = []
-        step = max(1, READ // len(ids))
-        with inference(model), torch.no_grad():
-            for start in range(0, len(at), step):
-                places = torch.tensor(at[start : start + step])
-                rows = torch.arange(len(places))
-                tokens = ids.repeat(len(places), 1)
-                tokens[rows, places] = self.mask
-                segments = None if kinds is None else kinds.expand(len(places), -1)
-                x = model.encoder(tokens.to(self.device), segments=segments)[rows, places]
-                targets = ids[places].to(self.device)
-                scores += token_log_probabilities(model.logits, model.words(x), targets, model.config.vocab).tolist()
-        return Scored([encoding.ids[place] for place in at], scores, len(text.encode()))
+        batch = self.reader.batch([encoding]).to(self.device)
+
+        def hidden_once(rows: NDArray[np.int64]) -> list[float]:
+            each, hidden = torch.arange(len(rows)), torch.tensor(places)[rows]
+            tokens = batch.tokens.repeat(len(rows), 1)
+            labels = tokens[each, hidden]
+            tokens[each, hidden] = self.mask
+            segments = None if batch.segments is None else batch.segments.expand(len(rows), -1)
+            x = model.words(model.encoder(tokens, segments=segments)[each, hidden])
+            return token_log_probabilities(model.logits, x, labels, model.config.vocab).tolist()
+
+        scores = read_in_order(model, [len(encoding.ids)] * len(places), hidden_once, tokens=READ)
+        return Scored([encoding.ids[place] for place in places], scores, len(text.encode()))
 
     def follows(self, first: str, second: str) -> float:
         """The probability that the second text follows the first in its document."""
         if not isinstance(self.model, Pretraining | NextSentence):
             raise ConfigError(
-                f"this {type(self.model).__name__} has no next-sentence head; train one with data.next_sentence = true"
+                f"this {type(self.model).__name__} has no next-sentence head; train one with rows.next_sentence = true"
             )
-        with inference(self.model), torch.no_grad():
-            batch = self.reader.batch(self.reader.read([first], [second])).to(self.device)
+        batch = self.reader.batch(self.reader.read([first], [second])).to(self.device)
+        with reading(self.model):
             x = self.model.encoder(batch.tokens, segments=batch.segments, keep=batch.keep)
             logits: Tensor = self.model.next(self.model.encoder.pool(x, batch.keep))
         return float(logits.float().softmax(-1)[0, 0])
 
-    def detect(self, text: str) -> list[Suspect]:
+    def detect(self, text: str, *, name: str = "the text") -> list[Suspect]:
         """For every token of a text, the probability that it is not the original one (ELECTRA's discriminator)."""
         if not isinstance(self.model, ReplacedTokens):
             raise ConfigError(
                 f"this {type(self.model).__name__} fills in words; only an ELECTRA discriminator detects replaced ones"
             )
-        encoding = self.reader.read([text])[0]
-        if encoding.overflowing:
-            raise DataError(
-                f"the text is longer than the {self.reader.length} tokens that this model reads; shorten it"
-            )
-        batch = self.reader.batch([encoding]).to(self.device)
-        with inference(self.model), torch.no_grad():
-            logits = self.model(batch.tokens, segments=batch.segments, keep=batch.keep)[0]
-        names = self.reader.tokenizer.pieces(encoding.ids)
-        return [
-            Suspect(value, name, *span)
-            for value, name, span, special in zip(
-                logits.float().sigmoid().tolist(), names, encoding.offsets, encoding.special_tokens_mask, strict=True
-            )
-            if not special
-        ]
+        (encoding,) = self.encodings([text], [name])
+        (logits,) = logits_of(self.model, self.reader, [encoding])
+        tokens = zip(
+            logits.sigmoid().tolist(),
+            self.reader.tokenizer.pieces(encoding.ids),
+            encoding.offsets,
+            encoding.special_tokens_mask,
+            strict=True,
+        )
+        return [Suspect(probability, piece, *span) for probability, piece, span, special in tokens if not special]
 
     @property
     def words(self) -> Words:
@@ -246,15 +230,16 @@ class MaskedModel:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout; a generator goes into the folder `generator` inside it."""
-        save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family)
+        save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family, system="masked")
         if self.generator is not None:  # in the layout of the discriminator, where that has a place for all its parts
             kind, _, _ = express(self.model, self.family)
-            fits = any(each.express(self.generator) is not None for each in families(kind.model_type))
+            fits = any(one.express(self.generator) is not None for one in families(kind.model_type))
             save_model(
                 Path(folder) / GENERATOR,
                 self.generator,
                 tokenizer=self.tokenizer,
                 family=kind.model_type if fits else None,
+                system="masked",
             )
 
 

@@ -8,12 +8,11 @@ import random
 import numpy as np
 import pytest
 
-from formers.data.masked import EPOCH, MaskedData, MaskedRows
-from formers.data.masking import Masking, frame_of, ordinary_tokens, pick_words
-from formers.data.segments import Sentences
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.systems.masked_tasks import rows_of
+from formers.systems.masked.data import EPOCH, MaskedBatches, MaskedRows
+from formers.systems.masked.masking import Masking, frame_of, ordinary_tokens, pick_words
+from formers.systems.masked.task import batches_of
 from formers.text.reader import Reader
 from formers.text.training import train_byte_bpe, train_word_pieces
 
@@ -32,11 +31,10 @@ def documents(number=40, sentences=12, seed=0):
     ]
 
 
-def rows(texts, length=32, tokenizer=None, **changes) -> MaskedRows:
+def rows(texts, length=32, tokenizer=None, seed=1, **changes) -> MaskedBatches:
     tokenizer = tokenizer or train_word_pieces(texts, 150)
-    data = MaskedData(length=length, **changes)
     reader = Reader(tokenizer, length)
-    return rows_of(Sentences(Table("t", {"text": list(texts)}), "text", reader.rules), data, reader)
+    return batches_of(Table("t", {"text": list(texts)}), MaskedRows(length=length, **changes), reader, seed)
 
 
 def all_batches(made, epochs=1):
@@ -56,11 +54,11 @@ def test_the_shares_are_those_of_the_paper(texts, whole):
     for batch in all_batches(made, epochs=16):
         before = batch.original()
         real = np.isin(before.numpy(), list(ordinary))
-        chosen = batch.chosen.numpy()
+        chosen = batch.hidden.numpy()
         assert not (chosen & ~real).any()  # special tokens and padding are never to be said
-        assert (batch.tokens == before)[~batch.chosen].all()
+        assert (batch.tokens == before)[~batch.hidden].all()
         assert chosen.any(1).all()
-        now, was = batch.tokens[batch.chosen], before[batch.chosen]
+        now, was = batch.tokens[batch.hidden], before[batch.hidden]
         number, said = number + real.sum(), said + chosen.sum()
         masked, kept = masked + int((now == mask).sum()), kept + int((now == was).sum())
         other = now[(now != mask) & (now != was)].tolist()
@@ -86,7 +84,7 @@ def test_whole_words_are_hidden_whole(texts):
     several = 0
     for row in [int(row) for chosen in made.epoch(0) for row in chosen]:
         batch = made.collate([row])
-        names, chosen = tokenizer.pieces(batch.original()[0].tolist()), batch.chosen[0].tolist()
+        names, chosen = tokenizer.pieces(batch.original()[0].tolist()), batch.hidden[0].tolist()
         for place, name in enumerate(names):
             if name.startswith("##") and names[place - 1] != "[CLS]" and names[place - 1] != "[SEP]":
                 assert chosen[place] == chosen[place - 1], names
@@ -149,7 +147,7 @@ def test_an_epoch_is_a_pure_function_of_the_seed(texts):
         ours, theirs = one.epoch(epoch), two.epoch(epoch)
         assert [each.tolist() for each in ours] == [each.tolist() for each in theirs]
         a, b = one.collate(ours[0]), two.collate(theirs[0])
-        assert (a.tokens == b.tokens).all() and (a.chosen == b.chosen).all() and (a.follows == b.follows).all()
+        assert (a.tokens == b.tokens).all() and (a.hidden == b.hidden).all() and (a.follows == b.follows).all()
     two.plan(0), two.plan(1), two.plan(2)
     assert (one.collate([3 * EPOCH + 5]).tokens == two.collate([3 * EPOCH + 5]).tokens).all()
     other = rows(texts, seed=2)
@@ -159,7 +157,7 @@ def test_an_epoch_is_a_pure_function_of_the_seed(texts):
 def test_masks_are_chosen_anew_every_epoch(texts):
     made = rows(texts, next_sentence=False, short=0.0)
     assert made.plan(0).places.tolist() == made.plan(1).places.tolist()  # the same rows
-    same = [(made.collate([row]).chosen == made.collate([EPOCH + row]).chosen).all() for row in range(30)]
+    same = [(made.collate([row]).hidden == made.collate([EPOCH + row]).hidden).all() for row in range(30)]
     assert sum(map(bool, same)) < 3
 
 
@@ -198,7 +196,7 @@ def test_other_tokenizers_have_frames_of_their_own():
 
 
 def test_what_cannot_be_paired_is_refused_in_one_line():
-    with pytest.raises(DataError, match=r"one document.*data\.next_sentence = false"):
+    with pytest.raises(DataError, match=r"one document.*rows\.next_sentence = false"):
         rows(documents(1))
     with pytest.raises(DataError, match="no document has two sentences"):
         rows(["one text here.", "another text."])
@@ -210,18 +208,18 @@ def test_what_cannot_be_paired_is_refused_in_one_line():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"masked": 0.0}, "data.masked"),
-        ({"masked": 1.0}, "data.masked"),
-        ({"short": -0.1}, "data.short"),
+        ({"masked": 0.0}, "rows.masked"),
+        ({"masked": 1.0}, "rows.masked"),
+        ({"short": -0.1}, "rows.short"),
         ({"mask_share": 0.95}, "together at most 1"),
         ({"random_share": -1.0}, "random_share"),
-        ({"tokens_per_batch": 0}, "data.tokens_per_batch"),
-        ({"separator": ""}, "data.separator"),
+        ({"tokens_per_batch": 0}, "rows.tokens_per_batch"),
+        ({"separator": ""}, "rows.separator"),
     ],
 )
 def test_settings_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
-        MaskedData(**changes)
+        MaskedRows(**changes)
 
 
 def test_rows_know_where_they_are_from(texts):

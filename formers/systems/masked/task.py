@@ -6,34 +6,33 @@ ELECTRA: the words that a generator draws there -> discriminator -> which tokens
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from formers.data.masked import MaskedBatch, MaskedData, MaskedRows
-from formers.data.masking import frame_of, ordinary_tokens
-from formers.data.segments import Sentences
+from formers.data.sources import Table
 from formers.decoding.log_probabilities import in_pieces
 from formers.errors import CheckpointError, ConfigError
+from formers.fields import Between, Count, check
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MaskedWords, Pretraining, ReplacedTokens
 from formers.models.replaced import ReplacedPretraining, with_generator
 from formers.pretrained.families import families
-from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
+from formers.systems.begin import Beginning, Prepared
 from formers.systems.encoders import Begun, begin
-from formers.systems.masked import GENERATOR, MaskedModel, Words
-from formers.systems.report import memory_line, parameters_of
+from formers.systems.masked.data import MaskedBatch, MaskedBatches, MaskedRows
+from formers.systems.masked.masking import frame_of, ordinary_tokens
+from formers.systems.masked.segments import Sentences
+from formers.systems.masked.system import GENERATOR, MaskedModel, Words
+from formers.systems.system import Report, cost, perplexity, share
 from formers.text.reader import Reader
-from formers.text.training import train_word_pieces
 from formers.training.task import Loss
 
-OBJECTIVES = ("masked", "replaced")
 SHOWN = 3  # texts of the validation data that are sampled where the recipe names none
 
 
@@ -41,27 +40,19 @@ SHOWN = 3  # texts of the validation data that are sampled where the recipe name
 class MaskedConfig:
     """What is learned, and how it is judged."""
 
-    objective: str = "masked"
+    objective: Literal["masked", "replaced"] = "masked"
     """masked: say the hidden words (BERT); replaced: find those that a small generator has put there (ELECTRA)."""
-    generator: float = 0.25
+    generator: Annotated[float, Between(above=0, most=1)] = 0.25
     """Size of ELECTRA's generator: its share of the heads and of the feed-forward."""
-    discriminator_weight: float = 50.0
+    discriminator_weight: Annotated[float, Between(0)] = 50.0
     """How much ELECTRA's second loss counts beside the generator's."""
-    evaluated: int = 0
+    evaluated: Count = 0
     """Rows of the validation text read at each evaluation, spread evenly over it (0: all)."""
     samples: tuple[str, ...] = ()
     """Texts with [MASK] to fill now and then while training; empty: rows of the validation text."""
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(f'task.objective "{self.objective}" is not known; known: {", ".join(OBJECTIVES)}')
-        if not 0 < self.generator <= 1:
-            raise ConfigError(f"task.generator ({self.generator}) must be above 0 and at most 1")
-        if self.discriminator_weight < 0 or self.evaluated < 0:
-            raise ConfigError(
-                f"task.discriminator_weight ({self.discriminator_weight}) and task.evaluated "
-                f"({self.evaluated}) must be 0 or more"
-            )
+        check(self, "task")
         if bare := next((text for text in self.samples if "[MASK]" not in text and "<mask>" not in text), None):
             raise ConfigError(f'task.samples: "{bare}" has no [MASK] to fill')
 
@@ -72,7 +63,7 @@ class MaskedTask:
     The loss is a sum over hidden words; the mean of the next-sentence loss is added to their mean, as in BERT.
     """
 
-    def __init__(self, masked: MaskedModel, validation: MaskedRows, config: MaskedConfig) -> None:
+    def __init__(self, masked: MaskedModel, validation: MaskedBatches, config: MaskedConfig) -> None:
         self.masked, self.validation, self.config = masked, validation, config
         self.model: Words = masked.words
 
@@ -91,7 +82,7 @@ class MaskedTask:
         return Loss(total, count, parts)
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Report:
         """See `judge`."""
         return judge(self.model, self.validation, self.config.evaluated)
 
@@ -109,7 +100,7 @@ class MaskedTask:
 class ReplacedTask:
     """ELECTRA's pre-training: the generator's cross-entropy, and the discriminator's over all tokens, weighted."""
 
-    def __init__(self, masked: MaskedModel, validation: MaskedRows, config: MaskedConfig) -> None:
+    def __init__(self, masked: MaskedModel, validation: MaskedBatches, config: MaskedConfig) -> None:
         assert isinstance(masked.model, ReplacedTokens) and masked.generator is not None
         self.masked, self.validation, self.config = masked, validation, config
         self.model = ReplacedPretraining(masked.generator, masked.model)
@@ -118,56 +109,53 @@ class ReplacedTask:
         """The generator draws the words with torch's global dice, which the trainer throws anew at every step."""
         batch = batch.to(self.masked.device)
         generator, count = self.model.generator, batch.labels.numel()
-        x, _ = read(generator, batch)
-        x = generator.words(x)
+        x = generator.words(read(generator, batch)[0])
         total = generator.output.cross_entropy(x, batch.labels)
-        logits, replaced, real = self.found(batch, x)
-        each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="sum")
-        finding = each / real * count
-        parts = {"masked": total.detach(), "replaced": finding.detach(), "tokens": real_tokens(batch)}
-        return Loss(total + self.config.discriminator_weight * finding, count, parts)
+        logits, replaced = self.discriminate(batch, x)
+        detection = F.binary_cross_entropy_with_logits(logits, replaced.float()) * count
+        parts = {"masked": total.detach(), "replaced": detection.detach(), "tokens": real_tokens(batch)}
+        return Loss(total + self.config.discriminator_weight * detection, count, parts)
 
-    def found(self, batch: MaskedBatch, x: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Of every real token: the discriminator's logit, and whether it is replaced; and how many there are."""
+    def discriminate(self, batch: MaskedBatch, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every real token: the discriminator's logit, and whether it is replaced by what the generator draws."""
         generator = self.model.generator
         with torch.no_grad():
-            drawn = [
+            draws = [
                 torch.multinomial(generator.logits(part).float().softmax(-1), 1).squeeze(1)
                 for part in in_pieces(x, generator.config.vocab)
             ]
-            tokens = batch.original()
-            before = tokens.clone()
-            tokens[batch.chosen] = torch.cat(drawn)
+            original = batch.original()
+            tokens = original.masked_scatter(batch.hidden, torch.cat(draws))
         logits = self.model.discriminator(tokens, segments=batch.segments, keep=batch.keep).float()
-        replaced = tokens != before
-        if batch.keep is not None:
-            logits, replaced = logits[batch.keep], replaced[batch.keep]
-        return logits.flatten(), replaced.flatten(), logits.numel()
+        real = slice(None) if batch.keep is None else batch.keep
+        return logits[real].flatten(), (tokens != original)[real].flatten()
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Report:
         """Of the generator as `judge`; of the discriminator its loss and which share of the tokens it judges rightly,
         of those that are replaced it finds, and of those that it suspects are replaced. loss: as in training."""
-        scores = judge(self.model.generator, self.validation, self.config.evaluated)
-        loss = right = total = found = replaced = suspected = 0.0
+        _, *scores = judge(self.model.generator, self.validation, self.config.evaluated).scores
+        loss = right = total = detected = replaced = suspected = 0.0
         for rows in self.validation.spread(self.config.evaluated):
             batch = self.validation.collate(rows).to(self.masked.device)
             x, _ = read(self.model.generator, batch)
-            logits, truth, real = self.found(batch, self.model.generator.words(x))
+            logits, truth = self.discriminate(batch, self.model.generator.words(x))
             guess = logits > 0
             loss += F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="sum").item()
-            right, total = right + (guess == truth).sum().item(), total + real
-            found, replaced = found + (guess & truth).sum().item(), replaced + truth.sum().item()
+            right, total = right + (guess == truth).sum().item(), total + len(logits)
+            detected, replaced = detected + (guess & truth).sum().item(), replaced + truth.sum().item()
             suspected += guess.sum().item()
-        scores["loss"] = scores["masked_loss"] + self.config.discriminator_weight * loss / total
-        return {
-            **scores,
-            "replaced_loss": loss / total,
-            "replaced_accuracy": 100 * right / total,
-            "replaced_share": 100 * replaced / total,
-            "recall": 100 * found / max(1.0, replaced),
-            "precision": 100 * found / max(1.0, suspected),
-        }
+        return Report(
+            [
+                cost("loss", scores[0].value + self.config.discriminator_weight * loss / total),
+                *scores,
+                cost("replaced_loss", loss / total),
+                share("replaced_accuracy", right / total),
+                share("replaced_share", replaced / total),
+                share("recall", detected / max(1.0, replaced)),
+                share("precision", detected / max(1.0, suspected)),
+            ]
+        )
 
     def sample(self) -> list[tuple[str, str]]:
         """Texts with masks, filled with the generator's likeliest words."""
@@ -188,7 +176,7 @@ def read(model: Words, batch: MaskedBatch) -> tuple[Tensor, Tensor | None]:
     pooled = None
     if isinstance(model, Pretraining) and batch.follows is not None:
         pooled = model.next(model.encoder.pool(x, batch.keep))
-    return x[batch.chosen], pooled
+    return x[batch.hidden], pooled
 
 
 def real_tokens(batch: MaskedBatch) -> int | Tensor:
@@ -196,16 +184,15 @@ def real_tokens(batch: MaskedBatch) -> int | Tensor:
 
 
 @torch.no_grad()
-def judge(model: Words, rows: MaskedRows, most: int = 0) -> dict[str, float]:
-    """Of about `most` rows (0: all), the same words hidden every time: the loss of a hidden word in nats, its
-    exponential (perplexity), the share of them whose likeliest word is right, in per cent; with pairs also the loss and
-    the share of right next sentences. loss: the sum of the two losses."""
-    device = model.encoder.embedding.weight.device
+def judge(model: Words, batches: MaskedBatches, most: int = 0) -> Report:
+    """Of about `most` rows (0: all), the same words hidden every time: the loss of a hidden word, its perplexity, the
+    share of them whose likeliest word is right; with pairs also the loss and the share of right next sentences.
+    loss: the sum of the two losses."""
+    device, vocab = model.encoder.embedding.weight.device, model.config.vocab
     total = count = right = following = pairs = judged = 0.0
-    for chosen in rows.spread(most):
-        batch = rows.collate(chosen).to(device)
+    for rows in batches.spread(most):
+        batch = batches.collate(rows).to(device)
         x, pooled = read(model, batch)
-        vocab = model.config.vocab
         for part, goal in zip(in_pieces(model.words(x), vocab), in_pieces(batch.labels, vocab), strict=True):
             logits = model.logits(part).float()
             total += F.cross_entropy(logits, goal, reduction="sum").item()
@@ -217,112 +204,95 @@ def judge(model: Words, rows: MaskedRows, most: int = 0) -> dict[str, float]:
             judged += (pooled.argmax(-1) == batch.follows).sum().item()
             pairs += len(batch.follows)
     mean = total / max(1.0, count)
-    scores = {
-        "loss": mean,
-        "masked_loss": mean,
-        "perplexity": math.exp(min(50.0, mean)),
-        "masked_accuracy": 100 * right / max(1.0, count),
-    }
-    if pairs:
-        scores["loss"] += following / pairs
-        scores |= {"next_loss": following / pairs, "next_accuracy": 100 * judged / pairs}
-    return scores
+    words = [cost("masked_loss", mean), perplexity(mean), share("masked_accuracy", right / max(1.0, count))]
+    pair = [cost("next_loss", following / pairs), share("next_accuracy", judged / pairs)] if pairs else []
+    return Report([cost("loss", mean + sum(score.value for score in pair[:1])), *words, *pair])
 
 
-def filled(masked: MaskedModel, rows: MaskedRows, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+def filled(masked: MaskedModel, batches: MaskedBatches, texts: tuple[str, ...]) -> list[tuple[str, str]]:
     """(text with masks, the same with the likeliest word in each)."""
-    mask = masked.mask_text
+    mask, decode = masked.mask_text, masked.reader.tokenizer.decode
     if not texts:
-        several = [rows.collate([row]) for each in rows.spread(SHOWN) for row in each]
-        texts = tuple(
-            masked.reader.tokenizer.decode(visible(batch, masked.mask), skip_special=False) for batch in several
-        )
-        texts = tuple(text for text in texts if mask in text)
-    found = []
+        rows = (batches.collate([row]) for spread in batches.spread(SHOWN) for row in spread)
+        decoded = (decode(visible(batch), skip_special=False) for batch in rows)
+        texts = tuple(text for text in decoded if mask in text)
+    pairs = []
     for text in texts:
-        done = masked.with_mask(text)
+        answer = masked.with_mask(text)
         for words in masked.fill(text, top=1):
-            done = done.replace(mask, words[0].word.removeprefix("##"), 1)
-        found.append((text, done))
-    return found
+            answer = answer.replace(mask, words[0].word.removeprefix("##"), 1)
+        pairs.append((text, answer))
+    return pairs
 
 
-def visible(batch: MaskedBatch, mask: int) -> list[int]:
+def visible(batch: MaskedBatch) -> list[int]:
     """A row's first segment in the middle of its special tokens, masks included; short enough to read again."""
-    real = batch.chosen.new_ones(batch.tokens.shape[1]) if batch.keep is None else batch.keep[0]
+    real = batch.hidden.new_ones(batch.tokens.shape[1]) if batch.keep is None else batch.keep[0]
     ids = batch.tokens[0][real][1:-1].tolist()
     first = len(ids) if batch.segments is None else int((batch.segments[0][real] == 0).sum()) - 2
     return ids[: max(1, min(first, (len(ids) + 2) // 2))]
 
 
-def prepare(
-    sections: dict[str, Any], folder: Path, start: Path | None = None
-) -> tuple[MaskedTask | ReplacedTask, MaskedRows, list[str]]:
+def prepare(beginning: Beginning) -> Prepared:
     """Text, tokenizer, model and task of a recipe, and the lines of the report on them.
 
-    start: a model folder to go on from; a head that it lacks is made anew, and the report says so.
+    Where a checkpoint to go on from lacks a head, it is made anew, and the report says so.
     """
-    sizes, data, config, train = (sections[name] for name in ("model", "data", "task", "train"))
-    if config.objective == "replaced" and data.next_sentence:
-        raise ConfigError('task.objective "replaced" has no next sentences: set data.next_sentence = false')
-    torch.manual_seed(train.seed)
-    table, held_out = data.tables()
-    if start is None and not data.tokenizer and not (folder / "tokenizer").is_dir():
-        made = train_word_pieces(table.columns[data.column], data.vocab, lowercase=data.lowercase)
-        write_folder(folder / "tokenizer", made.files())
-    begun = begin(sizes, data, table.columns[data.column], folder, start, pooler=data.next_sentence)
-    reader = begun.reader(data.length)
-    masked, notes = model_of(begun, config, data, start)
-    rows = rows_of(Sentences(table, data.column, reader.rules, reader.tokenizer.unk), data, reader)
-    heard = rows_of(Sentences(held_out, data.column, reader.rules, reader.tokenizer.unk), data, reader)
-    task: MaskedTask | ReplacedTask = (ReplacedTask if config.objective == "replaced" else MaskedTask)(
-        masked, heard, config
-    )
-    return (
-        task,
-        rows,
-        [
-            f"training data: {table.name}",
-            *rows.report().lines(),
-            f"validation: {held_out.name}, {len(heard.sentences):,} documents, {len(heard.plan(0).places):,} rows, "
-            f"unknown {heard.sentences.unknown:.3%}",
-            f"vocabulary: {reader.tokenizer.vocab:,} tokens; model: {parameters_of(task.model):,} parameters",
-            *notes,
-            memory_line(task.model, train, data.tokens_per_batch, len(rows.epoch(0))),
-        ],
-    )
+    rows, config, source, start = beginning.rows, beginning.task, beginning.source, beginning.start
+    replaced = config.objective == "replaced"
+    if replaced and rows.next_sentence:
+        raise ConfigError('task.objective "replaced" has no next sentences: set rows.next_sentence = false')
+    table, held_out = source.tables(**rows.reading(source))
+    begun = begin(beginning, table.columns[rows.column], pooler=rows.next_sentence, lowercase=rows.lowercase)
+    reader = begun.reader(rows.length)
+    masked, notes = replaced_of(begun, config, start) if replaced else masked_of(begun, rows.next_sentence, start)
+    batches, validation = (batches_of(part, rows, reader, source.seed) for part in (table, held_out))
+    lines = [
+        f"training data: {table.name}",
+        *batches.report().lines(),
+        f"validation: {held_out.name}, {len(validation.sentences):,} documents, "
+        f"{len(validation.plan(0).places):,} rows, unknown {validation.sentences.unknown:.3%}",
+        *notes,
+    ]
+    task = (ReplacedTask if replaced else MaskedTask)(masked, validation, config)
+    vocabulary = f"{reader.tokenizer.vocab:,} tokens"
+    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
 
 
-def rows_of(sentences: Sentences, data: MaskedData, reader: Reader) -> MaskedRows:
-    """The rows of a text as a reader's model takes them. Raises ConfigError where the tokenizer has no mask token."""
+def batches_of(table: Table, rows: MaskedRows, reader: Reader, seed: int) -> MaskedBatches:
+    """The batches of a text as a reader's model takes them. Raises ConfigError for a tokenizer without a mask token."""
     if reader.mask is None:
         raise ConfigError(
             "the tokenizer has no mask token (mask_token in tokenizer_config.json), so no word can be "
-            "hidden; start from an encoder, or let word pieces be trained (data.tokenizer empty)"
+            "hidden; start from an encoder, or let word pieces be trained (rows.tokenizer empty)"
         )
-    specials = (reader.pad, reader.mask, reader.first, reader.separator, reader.tokenizer.unk)
     reader.rules.no_truncation()
-    masking = data.masking(reader.mask, ordinary_tokens(reader.rules, specials))
-    return MaskedRows(
-        sentences, data, frame_of(reader.rules), masking, reader.length, pad=reader.pad, segments=reader.segments
+    specials = (reader.pad, reader.mask, reader.first, reader.separator, reader.tokenizer.unk)
+    return MaskedBatches(
+        Sentences(table, rows.column, reader.rules, reader.tokenizer.unk),
+        rows,
+        frame_of(reader.rules),
+        rows.masking(reader.mask, ordinary_tokens(reader.rules, specials)),
+        reader.length,
+        pad=reader.pad,
+        segments=reader.segments,
+        seed=seed,
     )
 
 
-def model_of(begun: Begun, config: MaskedConfig, data: MaskedData, start: Path | None) -> tuple[MaskedModel, list[str]]:
+def masked_of(begun: Begun, pairs: bool, start: Path | None) -> tuple[MaskedModel, list[str]]:
     """The model to train, on the encoder that training begins with, and what has to be said of its heads."""
-    family = None if start is None else begun.family
-    if config.objective == "replaced":
-        return replaced_of(begun, config, start)
-    kind = Pretraining if data.next_sentence else MaskedWords
-    model: Words = kind(HeadConfig(encoder=begun.encoder.config)).to(begun.encoder.embedding.weight.device)
+    config, device = begun.encoder.config, begun.encoder.embedding.weight.device
+    model: Words = (Pretraining if pairs else MaskedWords)(HeadConfig(encoder=config)).to(device)
     notes = carry(model, begun.model, ("words", "next"))
     model.encoder = begun.encoder
-    return MaskedModel(model, begun.tokenizer, family=writable(model, family)), notes
+    return MaskedModel(model, begun.tokenizer, family=writable(model, begun, start)), notes
 
 
 def replaced_of(begun: Begun, config: MaskedConfig, start: Path | None) -> tuple[MaskedModel, list[str]]:
     """A discriminator on the encoder, and its generator: the one saved beside it, else a new one."""
-    model = ReplacedTokens(HeadConfig(encoder=begun.encoder.config)).to(begun.encoder.embedding.weight.device)
+    device = begun.encoder.embedding.weight.device
+    model = ReplacedTokens(HeadConfig(encoder=begun.encoder.config)).to(device)
     notes = carry(model, begun.model, ("dense", "out"))
     model.encoder = begun.encoder
     place = None if start is None else start / GENERATOR
@@ -333,10 +303,8 @@ def replaced_of(begun: Begun, config: MaskedConfig, start: Path | None) -> tuple
         loaded = load_model(place).model
         if not isinstance(loaded, MaskedWords):
             raise CheckpointError(f"{place} is a {type(loaded).__name__}, expected a generator (masked words)")
-        generator = loaded.to(begun.encoder.embedding.weight.device)
-    return MaskedModel(
-        model, begun.tokenizer, family=writable(model, None if start is None else begun.family), generator=generator
-    ), notes
+        generator = loaded.to(device)
+    return MaskedModel(model, begun.tokenizer, family=writable(model, begun, start), generator=generator), notes
 
 
 def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) -> list[str]:
@@ -359,6 +327,7 @@ def carry(model: nn.Module, before: nn.Module | None, heads: tuple[str, ...]) ->
     )
 
 
-def writable(model: nn.Module, family: str | None) -> str | None:
+def writable(model: nn.Module, begun: Begun, start: Path | None) -> str | None:
     """The family to save as: the checkpoint's own where it has a place for this head, else whatever fits."""
-    return family if family is not None and any(each.model is type(model) for each in families(family)) else None
+    fits = start is not None and any(family.model is type(model) for family in families(begun.family))
+    return begun.family if fits else None
