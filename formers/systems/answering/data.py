@@ -14,6 +14,7 @@ from torch import Tensor
 from formers.data.batching import Buckets, Ragged
 from formers.data.files import ending, fault, quoted
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Count, Natural, check
@@ -53,6 +54,10 @@ class PassageRows:
 
     def __post_init__(self) -> None:
         check(self, "rows")
+
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows, and sets passages aside."""
+        return {"reader": self.read, "set_aside": self.apart}
 
     def read(self, name: str, **options: Any) -> Table:
         """What `Source` reads with: the rows of whatever form; `options` as in `read_table`."""

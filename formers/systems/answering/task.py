@@ -95,7 +95,7 @@ def prepare(beginning: Beginning) -> Prepared:
     The head of the model to start from is kept where it finds answers already.
     """
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(reader=rows.read, set_aside=rows.apart)
+    table, held_out = beginning.tables()
     begun = begin(beginning, [*dict.fromkeys(table.columns[rows.context]), *table.columns[rows.question]], pooler=False)
     model = begun.model
     if not isinstance(model, SpanFinder):

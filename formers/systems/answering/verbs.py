@@ -142,7 +142,7 @@ def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
         question=options.second or rows.question,
         answers=options.label or rows.answers,
     )
-    table = judged_on(origin, "answering", options.data, options.count, reader=rows.read, set_aside=rows.apart)
+    table = judged_on(origin, "answering", rows, options.data, options.count)
     questions, truths = table.columns[rows.question], table.columns[rows.answers]
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
     begin = time.perf_counter()

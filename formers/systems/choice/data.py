@@ -14,11 +14,10 @@ from formers.data.batching import Buckets
 from formers.data.encoded import EncodedRows
 from formers.data.questions import KEYS, questions_of
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.fields import Count, Natural, check
 from formers.text.reader import Inputs, Reader
-
-COLUMNS: dict[str, Any] = {"columns": KEYS, "text": KEYS[:1], "what": "question"}  # what `Source` reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +32,10 @@ class ChoiceRows:
     """Folder with a tokenizer to use for a new model instead of training one."""
     tokens_per_batch: Natural = 1024
     """Most tokens of a batch, padding and all choices included."""
+
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the questions."""
+        return {"columns": KEYS, "text": KEYS[:1], "what": "question"}
 
     def __post_init__(self) -> None:
         check(self, "rows")

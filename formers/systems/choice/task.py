@@ -11,7 +11,7 @@ from formers.data.questions import questions_of
 from formers.fields import Count, check
 from formers.models.heads import HeadConfig, MultipleChoice
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.choice.data import COLUMNS, ChoiceBatches, QuestionBatch
+from formers.systems.choice.data import ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
 from formers.systems.encoders import begin, freeze
 from formers.systems.system import Report
@@ -63,7 +63,7 @@ class ChoiceTask:
 def prepare(beginning: Beginning) -> Prepared:
     """Questions, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(**COLUMNS)
+    table, held_out = beginning.tables()
     begun = begin(
         beginning, (text for row in questions_of(table) for text in (row.question, *row.choices)), pooler=True
     )

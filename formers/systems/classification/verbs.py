@@ -163,7 +163,7 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     rows = replace(
         rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
     )
-    table = judged_on(options.origin, "classification", options.data, options.count, **rows.columns)
+    table = judged_on(options.origin, "classification", rows, options.data, options.count)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
     report = classifier.evaluate(

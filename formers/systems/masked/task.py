@@ -242,7 +242,7 @@ def prepare(beginning: Beginning) -> Prepared:
     replaced = config.objective == "replaced"
     if replaced and rows.next_sentence:
         raise ConfigError('task.objective "replaced" has no next sentences: set rows.next_sentence = false')
-    table, held_out = source.tables(**rows.reading(source))
+    table, held_out = beginning.tables()
     begun = begin(beginning, table.columns[rows.column], pooler=rows.next_sentence, lowercase=rows.lowercase)
     reader = begun.reader(rows.length)
     masked, notes = replaced_of(begun, config, start) if replaced else masked_of(begun, rows.next_sentence, start)

@@ -75,7 +75,7 @@ def prepare(beginning: Beginning) -> Prepared:
     The head of the model to start from is kept where it already has every tag.
     """
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(reader=rows.read, what="sentence")
+    table, held_out = beginning.tables()
     labels = rows.labels(table)
     begun = begin(beginning, [" ".join(words) for words in table.columns[rows.tokens]], pooler=False)
     model = begun.model

@@ -126,7 +126,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
 
     rows = options.origin.section("rows", "tagging") or TaggedRows()
     rows = replace(rows, tokens=options.source or rows.tokens, tags=options.label or rows.tags)
-    table = judged_on(options.origin, "tagging", options.data, options.count, reader=rows.read, what="sentence")
+    table = judged_on(options.origin, "tagging", rows, options.data, options.count)
     rows.numbers(table, tagger.labels)
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()

@@ -117,7 +117,7 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
 
     rows = options.origin.section("rows", "translation") or PairRows()
     rows = replace(rows, source=options.source or rows.source, target=options.target or rows.target)
-    table = judged_on(options.origin, "translation", options.data, options.count, what="pair", **rows.columns)
+    table = judged_on(options.origin, "translation", rows, options.data, options.count)
     sources, targets = table.columns[rows.source], table.columns[rows.target]
     begin = time.perf_counter()
     report, hypotheses = translator.evaluate(

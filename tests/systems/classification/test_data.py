@@ -23,7 +23,8 @@ def table(labels: list, texts: list[str] | None = None) -> Table:
 
 def read(rows: LabelledRows | None = None, **source) -> Table:
     """The training rows of a source."""
-    return Source(**source).read("train", **(rows or LabelledRows()).columns)
+    where = Source(**source)
+    return where.read("train", **(rows or LabelledRows()).reading(where))
 
 
 def reader(length: int = 8) -> Reader:
