@@ -111,11 +111,11 @@ def read(
         raise ConfigError(f'--set {change[0]}: changes a field of a recipe, and "{name}" is none')
     if recipe is not None:
         sections = chosen(name, change).sections
-        columns = {key: value for key, value in (("source", source), ("target", target)) if value is not None}
+        given = {key: value for key, value in (("source", source), ("target", target)) if value is not None}
         known = {field.name for field in fields(sections["rows"])}
-        if stray := next((key for key in columns if key not in known), None):
+        if stray := next((key for key in given if key not in known), None):
             raise ConfigError(f"--{stray}: the data of {name} has no such setting")
-        data, rows = sections["data"], replace(sections["rows"], **columns)
+        data, rows = sections["data"], replace(sections["rows"], **given)
         if count is not None and data.held_out >= 1:
             data = replace(data, count=count, held_out=count)
         table = data.read(split, **rows.reading(data))

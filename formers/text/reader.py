@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
     """(rows, longest): True is a real token; None where no row is shorter than another."""
 
     @property
-    def count(self) -> int:
+    def real(self) -> int:
         """Tokens that are no padding."""
         return self.tokens.numel() if self.keep is None else int(self.keep.sum())
 

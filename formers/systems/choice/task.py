@@ -42,7 +42,7 @@ class ChoiceTask:
         inputs = batch.inputs.to(self.model.out.weight.device)
         table = by_question(self.chooser.logits(inputs).float(), batch.counts)
         total = F.cross_entropy(table, batch.answers.to(table.device), reduction="sum")
-        return Loss(total, len(batch.counts), {"tokens": inputs.count})
+        return Loss(total, len(batch.counts), {"tokens": inputs.real})
 
     def evaluate(self) -> Report:
         """What the chooser says of itself on the validation data."""

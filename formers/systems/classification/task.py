@@ -78,7 +78,7 @@ class ClassificationTask:
             weights=self.weights,
             smoothing=self.config.label_smoothing,
         )
-        return Loss(total, count, {"tokens": batch.inputs.count})
+        return Loss(total, count, {"tokens": batch.inputs.real})
 
     def evaluate(self) -> Report:
         """What the classifier says of itself on the validation data."""

@@ -131,11 +131,11 @@ def test_faults_of_the_table(tmp_path):
 
 
 def test_splits_of_a_source(tmp_path):
-    train, held_out = Source(train="builtin:opinions", count=40, held_out=10).tables(**LabelledRows().columns)
+    train, held_out = Source(train="builtin:opinions", count=40, held_out=10).tables(**LabelledRows().reading(Source()))
     assert (len(train), len(held_out)) == (40, 10)
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(60)))
-    train, held_out = Source(train=str(path)).tables(**LabelledRows().columns)
+    train, held_out = Source(train=str(path)).tables(**LabelledRows().reading(Source()))
     assert (len(train), len(held_out)) == (57, 3)
     assert len(read(train=str(path), count=7)) == 7
 
