@@ -65,6 +65,19 @@ class OneOf:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of a field that is a dataclass of settings itself: its fields are written as if they were the outer one's."""
+
+
+@dataclass(frozen=True)
+class Escaped:
+    r"""Of texts: a command line writes \n for a line feed and \t for a tab in them."""
+
+    def read(self, text: str) -> str:
+        return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
 Count = Annotated[int, Between(0)]
 Natural = Annotated[int, Between(1)]
 
@@ -83,8 +96,8 @@ class Field:
     """Whether it may be None."""
     extras: tuple[Any, ...]
     """What stands beside its type: bounds, words, how a command line writes it."""
-    part: str = ""
-    """The field of the dataclass that holds it, where it is one of a part's (a dataclass within the dataclass)."""
+    part: tuple[str, type] | None = None
+    """The field and the dataclass that it belongs to, where that is a `Part` of the settings."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -109,16 +122,12 @@ class Field:
 
 @cache
 def fields_of(settings: type) -> dict[str, Field]:
-    """The fields of a dataclass by name, in order; a field that is a dataclass of settings itself gives its fields."""
+    """The fields of a dataclass by name, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     help_texts = help_of(settings)
-    described: dict[str, Field] = {}
+    described = {}
     for field in dataclasses.fields(settings):
         hint, extras = hints[field.name], []
-        if dataclasses.is_dataclass(hint) and field.default_factory is hint:
-            inner = fields_of(hint)  # type: ignore[arg-type]
-            described |= {name: dataclasses.replace(each, part=field.name) for name, each in inner.items()}
-            continue
         while True:
             if typing.get_origin(hint) is Annotated:
                 hint, *beside = typing.get_args(hint)
@@ -129,6 +138,10 @@ def fields_of(settings: type) -> dict[str, Field]:
                 hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007
             else:
                 break
+        if Part() in extras:
+            inner = fields_of(hint).items()
+            described |= {name: dataclasses.replace(own, part=(field.name, hint)) for name, own in inner}
+            continue
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
@@ -167,9 +180,10 @@ def check(settings: Any, label: str | Callable[[str], str] = "") -> None:
 
 def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[str]:
     for name, field in fields_of(type(settings)).items():
+        if field.part is not None:  # which has seen to itself
+            continue
         shown = label(name) if callable(label) else f"{label}.{name}" if label else name
-        owner = getattr(settings, field.part) if field.part else settings
-        if message := field.fault(getattr(owner, name), shown):
+        if message := field.fault(getattr(settings, name), shown):
             yield message
 
 
@@ -182,13 +196,12 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
     values: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[tuple[str, type], dict[str, Any]] = {}
     for name, value in given.items():
-        field = known[name]
-        owner = parts.setdefault(field.part, {}) if field.part else values
-        owner[name] = convert(value, field, f"{where} {name}")
-    kinds = typing.get_type_hints(settings)
-    return settings(**values, **{part: kinds[part](**inner) for part, inner in parts.items()})
+        owner = known[name].part
+        target = values if owner is None else parts.setdefault(owner, {})
+        target[name] = convert(value, known[name], f"{where} {name}")
+    return settings(**values, **{name: kind(**inner) for (name, kind), inner in parts.items()})
 
 
 def convert(value: Any, field: Field, where: str) -> Any:
@@ -208,6 +221,9 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         kind = type(inner[0])
     if kind is Any:
         return value
+    if origin in (types.UnionType, typing.Union):
+        kind = next((option for option in inner if type(value) is option), inner[-1])
+        return _convert(value, kind, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is kind or (not isinstance(value, bool | int | float | str) and isinstance(value, kind)):

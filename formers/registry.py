@@ -53,8 +53,9 @@ def verbs() -> dict[str, list[tuple[System, Verb]]]:
 
 
 def verbs_of(declared: System) -> dict[str, Verb]:
-    """The verbs of a system's models; systems that open alike have the same."""
-    return {verb.name: verb for each in systems() if each.open == declared.open for verb in each.verbs}
+    """The verbs of a system's models; those of systems that open alike too, where it has none of that name."""
+    alike = [each for each in systems() if each.open == declared.open]
+    return {verb.name: verb for each in [*alike, declared] for verb in each.verbs}
 
 
 def looks(declared: System) -> dict[str, Look]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pytest
 
 from formers.errors import ConfigError
-from formers.fields import Between, Count, Natural, OneOf, build, check, fields_of
+from formers.fields import Between, Count, Natural, OneOf, Part, build, check, fields_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,9 @@ class Draw:
 
     temperature: Annotated[float, Between(0)] | None = None
     """How flat."""
+
+    def __post_init__(self) -> None:
+        check(self, "made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Settings:
     """Which."""
     form: Annotated[str, OneOf(("round", "square"))] = "round"
     """What shape."""
-    draw: Draw = field(default_factory=Draw)
+    draw: Annotated[Draw, Part()] = field(default_factory=Draw)
     """How it is drawn."""
 
     def __post_init__(self) -> None:
@@ -74,7 +77,7 @@ def test_what_fits_is_built_parts_included():
 def test_every_field_says_what_it_is():
     fields = fields_of(Settings)
     assert [fields[name].help for name in ("steps", "temperature")] == ["How many.", "How flat."]
-    assert fields["temperature"].part == "draw" and fields["temperature"].optional
+    assert fields["temperature"].part == ("draw", Draw) and fields["temperature"].optional
     assert fields["kind"].words == ("one", "several") and fields["form"].words == ("round", "square")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from formers.cli.inputs import passage_of, texts_of, typed_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
-from formers.fields import Field, build, check, fields_of
+from formers.fields import Escaped, Field, build, check, fields_of
 from formers.systems.system import Origin, System, Texts, Verb, resolve
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
@@ -36,6 +37,7 @@ def command(declared: Declared) -> Any:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
+    escaped = {name: extra for name, field in fields.items() for extra in field.extras if isinstance(extra, Escaped)}
     passages = {name for name, field in fields.items() if typed_of(field).passage}
 
     def run(**values: Any) -> None:
@@ -45,6 +47,9 @@ def command(declared: Declared) -> Any:
             raise ConfigError(f"--int8 and --dtype {own['dtype']}: give one of them")
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
+        for name, extra in escaped.items():
+            if name in given:
+                given[name] = [extra.read(text) for text in given[name]]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
         perform(declared, model, given, own)
@@ -69,17 +74,19 @@ def declared_options() -> list[inspect.Parameter]:
 
 def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
-    from formers.registry import load, locate, system_of
+    from formers.registry import load, locate, system_of, verbs_of
 
-    single = len({verb.options for _, verb in declared}) == 1
+    able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     offline = True if own["offline"] else None
-    options = options_of(declared[0][1], given) if single else None  # what is wrong with them is said first
+    # what is wrong with the options is said first, where it is clear whose they are
+    options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
     output = Output(own["out"], own["as_json"])
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
-    verb = next((verb for owner, verb in declared if owner.open == system.open), None)
+    verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
         raise wrong_system(model, system, declared)
-    options = options_of(verb, given, system) if options is None else options
+    if type(options) is not resolve(verb.options):
+        options = options_of(verb, given, system)
     opened = load(
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
@@ -155,6 +162,8 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
         ]
+    if typing.get_origin(field.kind) in (types.UnionType, typing.Union):  # which has no form on a command line
+        return []
     several = typing.get_origin(field.kind) is tuple
     kind = typing.get_args(field.kind)[0] if several else field.kind
     kind = str if field.words else kind

@@ -49,7 +49,7 @@ def show(events: Iterable[Event], output: Output) -> None:
     """Every result as it comes: a line to standard output or to the file, or the file that it is."""
     with ExitStack() as stack:
         target: TextIO | None = None
-        in_piece = False
+        streamed = ""
         for event in apart(with_progress(events), output):
             match event:
                 case Remark(text):
@@ -59,11 +59,11 @@ def show(events: Iterable[Event], output: Output) -> None:
                     if output.path is None and not output.as_json:
                         sys.stdout.write(text)
                         sys.stdout.flush()
-                        in_piece = True
+                        streamed += text
                     continue
-            if in_piece:  # the text is there already: only its line's end is to come
-                note()
-                in_piece = False
+            if streamed:  # the text is there already: only what its result says beside it is to come
+                note(event.line().removeprefix(streamed))
+                streamed = ""
                 continue
             if isinstance(event, Report):
                 write_report(event, output)

@@ -9,14 +9,14 @@ SYSTEM = System(
     name="choice",
     title="Multiple choice: encoders that choose among answers",
     models=("MultipleChoice",),
-    sizes="models.encoder:EncoderSizes",
+    sizes="systems.sizes:EncoderSizes",
     data={"train": "builtin:quiz-choices"},
     rows=f"{HERE}.data:ChoiceRows",
     task=f"{HERE}.task:ChoiceConfig",
     prepare=f"{HERE}.task:prepare",
     open=f"{HERE}.system:open_chooser",
     recipe="choice",
-    example='choose {} "What comes after Monday?" --choices Tuesday.,Friday.',
+    example='choose {} "Which is larger, 4 or 9?" --choices 4.,9.',
     verbs=(
         Verb(
             "choose", "Say which of several choices answers a question.", f"{HERE}.verbs:Choose", f"{HERE}.verbs:choose"

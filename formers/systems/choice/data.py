@@ -49,7 +49,7 @@ class EncodedQuestions:
 
 
 @dataclass(frozen=True)
-class ChoiceBatch:
+class QuestionBatch:
     inputs: Inputs
     counts: list[int]
     answers: Tensor
@@ -74,9 +74,9 @@ class ChoiceBatches:
         dropped = {"with an empty question (data.drop_empty)": table.dropped}
         self.report = DataReport(len(table), sides, dropped, [*notes])
 
-    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> ChoiceBatch:
+    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> QuestionBatch:
         """The tensors of these questions."""
         rows = np.asarray(rows)
         counts, starts = self.encoded.counts[rows], self.encoded.starts[rows]
         flat = np.concatenate([start + np.arange(count) for start, count in zip(starts, counts, strict=True)])
-        return ChoiceBatch(self.encoded.rows.batch(flat), counts.tolist(), from_numpy(self.answers[rows]))
+        return QuestionBatch(self.encoded.rows.batch(flat), counts.tolist(), from_numpy(self.answers[rows]))

@@ -11,7 +11,7 @@ from formers.data.questions import questions_of
 from formers.fields import Count, check
 from formers.models.heads import HeadConfig, MultipleChoice
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.choice.data import COLUMNS, ChoiceBatch, ChoiceBatches
+from formers.systems.choice.data import COLUMNS, ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
 from formers.systems.encoders import begin, freeze
 from formers.systems.system import Report
@@ -37,7 +37,7 @@ class ChoiceTask:
     def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
         self.chooser, self.validation, self.model = chooser, validation, chooser.model
 
-    def loss(self, batch: ChoiceBatch) -> Loss:
+    def loss(self, batch: QuestionBatch) -> Loss:
         """Summed over the questions."""
         inputs = batch.inputs.to(self.model.out.weight.device)
         table = by_question(self.chooser.logits(inputs).float(), batch.counts)

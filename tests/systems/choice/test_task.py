@@ -9,13 +9,13 @@ import torch.nn.functional as F
 import formers
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
-from formers.models.encoder import EncoderSizes
 from formers.models.heads import HeadConfig, MultipleChoice
 from formers.recipe import load_recipe
 from formers.registry import prepare
 from formers.systems.choice.data import ChoiceBatches, ChoiceRows
 from formers.systems.choice.system import Chooser
 from formers.systems.choice.task import ChoiceTask
+from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 
 SMALL = ["data.count=60", "data.held_out=20", "rows.vocab=200", "model.dim=16", "model.hidden=32", "model.heads=2",

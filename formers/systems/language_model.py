@@ -19,9 +19,11 @@ from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.decoding.writer import Writer, Writing
 from formers.errors import ConfigError
+from formers.files import Content, as_json
 from formers.models.causal import CausalLM
+from formers.pretrained.files import GENERATION
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
+from formers.pretrained.loaded import Loaded, system_file
 from formers.systems.choices import NO_START, Choice, LikelihoodChooser
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
@@ -38,10 +40,11 @@ class LanguageModel:
         *,
         family: str | None = None,
         template: ChatTemplate | None = None,
+        system: str = "language",
     ) -> None:
-        """template: how a conversation is written for this model, see `systems/chat.py`."""
+        """template: how a conversation is written for this model; system: whose name its folder bears."""
         self.model, self.tokenizer, self.settings, self.family = model, tokenizer, settings, family
-        self.template = template
+        self.template, self.system = template, system
 
     @property
     def device(self) -> torch.device:
@@ -153,12 +156,23 @@ class LanguageModel:
             generation=self.settings.raw(),
             family=self.family,
             extra=None if self.template is None else self.template.files(),
+            system=self.system,
         )
 
+    def beside(self) -> dict[str, Content]:
+        """What an adapter of it needs besides weights: where a text ends, how a conversation is written."""
+        template = {} if self.template is None else self.template.files()
+        return {GENERATION: as_json(self.settings.raw()), **template, **system_file(self.system)}
 
-def open_language(loaded: Loaded) -> LanguageModel:
-    """The system of a loaded checkpoint."""
+
+def open_language(loaded: Loaded, system: str = "") -> LanguageModel:
+    """The system of a loaded checkpoint; `system`: the one that it is trained for now."""
     assert isinstance(loaded.model, CausalLM)  # the registry names this opener for families of it only
     return LanguageModel(
-        loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family, template=loaded.template
+        loaded.model,
+        loaded.tokenizer,
+        Settings.of(loaded.config),
+        family=loaded.family,
+        template=loaded.template,
+        system=system or loaded.system or "language",
     )

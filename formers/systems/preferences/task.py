@@ -15,9 +15,9 @@ import hashlib
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -26,16 +26,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.blocks.mode import inference
-from formers.data.conversations import check_least, texts_of
-from formers.data.preferences import SIDES, ChoiceBatch, Choices
+from formers.data.sources import Table
 from formers.decoding.log_probabilities import token_log_probabilities
-from formers.errors import ConfigError
+from formers.fields import Between, Count, Natural, check
 from formers.files import replace_file
 from formers.models.causal import CausalLM
-from formers.systems.instruct import answers, obtain_model, size_lines, spoken
-from formers.systems.language import LanguageModel
-from formers.systems.language_tasks import row_length
-from formers.text.chat import ChatEncoder, Message
+from formers.systems.begin import Beginning, Prepared
+from formers.systems.conversing import obtain_model, prepared, sample_answers, texts_of
+from formers.systems.language_model import LanguageModel
+from formers.systems.next_token import row_length
+from formers.systems.preferences.data import SIDES, PreferenceBatch, Preferences
+from formers.systems.system import Report, Score, cost, share
+from formers.text.chat import ChatEncoder
 from formers.training.task import Loss
 
 REFERENCE = "reference.npz"
@@ -45,49 +47,45 @@ REFERENCE = "reference.npz"
 class PreferenceConfig:
     """How strongly the preferences are followed, and how the model is judged while it learns."""
 
-    beta: float = 0.1
+    beta: Annotated[float, Between(above=0)] = 0.1
     """How dear it is to leave the model of the beginning: larger stays nearer to it."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Between(0, below=0.5)] = 0.0
     """Share of the pairs that are thought to be the wrong way round."""
-    likelihood: float = 0.0
+    likelihood: Annotated[float, Between(0)] = 0.0
     """Weight of the chosen answers' own cross-entropy per token beside the preference loss."""
-    evaluated: int = 0
+    evaluated: Count = 0
     """Validation pairs read at each evaluation (0: all)."""
     samples: tuple[str, ...] = ()
     """Questions to answer now and then while training; empty: two of the validation questions."""
-    sample_tokens: int = 100
+    sample_tokens: Natural = 100
     """Most tokens of an answer."""
 
     def __post_init__(self) -> None:
-        check_least("task", self, {"evaluated": 0, "sample_tokens": 1, "likelihood": 0})
-        if not 0 < self.beta < float("inf"):
-            raise ConfigError(f"task.beta ({self.beta}) must be a positive number")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ConfigError(f"task.label_smoothing ({self.label_smoothing}) must be in [0, 0.5)")
+        check(self, "task")
 
 
 class PreferenceTask:
     """What the trainer sees: the DPO loss of pairs, with how often and how far the better answer is preferred."""
 
     def __init__(
-        self, language: LanguageModel, encoder: ChatEncoder, validation: Choices, config: PreferenceConfig
+        self, language: LanguageModel, encoder: ChatEncoder, validation: Preferences, config: PreferenceConfig
     ) -> None:
         """validation: with its reference."""
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
 
-    def loss(self, batch: ChoiceBatch) -> Loss:
+    def loss(self, batch: PreferenceBatch) -> Loss:
         """Summed over pairs. Its parts: `preference` (the DPO loss alone), `right` (whether the chosen answer gained
         more than the rejected one), `margin` (by how much, times beta), `likelihood` (of the chosen, per token).
         """
         assert batch.reference is not None  # prepare computes it
         config = self.config
-        found = answer_log_probabilities(self.model, batch)
-        chosen, rejected = (found - batch.reference.to(found)).chunk(2)
+        scores = answer_log_probabilities(self.model, batch)
+        chosen, rejected = (scores - batch.reference.to(scores)).chunk(2)
         margin = config.beta * (chosen - rejected)
         loss = preference_loss(margin, config.label_smoothing)
-        tokens = batch.counted.sum(1).chunk(2)[0].to(found)
-        likelihood = found.chunk(2)[0] / tokens
+        tokens = batch.counted.sum(1).chunk(2)[0].to(scores)
+        likelihood = scores.chunk(2)[0] / tokens
         total = (loss - config.likelihood * likelihood).sum()
         parts = {"preference": loss, "right": (margin > 0).float(), "margin": margin, "likelihood": likelihood}
         return Loss(
@@ -97,7 +95,7 @@ class PreferenceTask:
         )
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Report:
         """The loss, its parts as means over pairs; `right` is the reward accuracy of the paper."""
         sums: dict[str, float] = {}
         count = 0
@@ -106,15 +104,22 @@ class PreferenceTask:
             for name, value in {"loss": loss.total, **loss.parts}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             count += int(loss.count)
-        return {name: value / count for name, value in sums.items() if name != "tokens"}
+        means = {name: value / count for name, value in sums.items() if name != "tokens"}
+        return Report(
+            [
+                cost("loss", means["loss"]),
+                cost("preference", means["preference"]),
+                share("right", means["right"]),
+                Score("margin", means["margin"]),
+                Score("likelihood", means["likelihood"], "nats"),
+            ]
+        )
 
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the model's answers, the likeliest token each time."""
-        asked: list[list[Message]] = [[{"role": "user", "content": text}] for text in self.config.samples]
-        table = self.validation.table
-        asked = asked or [table.columns["messages"][row] for row in self.validation.rows[:2]]
-        given = answers(self.language, self.encoder, asked, self.config.sample_tokens)
-        return [(spoken(messages), answer) for messages, answer in zip(asked, given, strict=True)]
+        table, rows = self.validation.table, self.validation.rows[:2]
+        usual = [table.columns["messages"][row] for row in rows]
+        return sample_answers(self.language, self.encoder, self.config, lambda: usual)
 
     def save(self, folder: Path) -> None:
         self.language.save(folder)
@@ -128,7 +133,7 @@ def preference_loss(margin: Tensor, smoothing: float = 0.0) -> Tensor:
     return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
 
 
-def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
+def answer_log_probabilities(model: CausalLM, batch: PreferenceBatch) -> Tensor:
     """The log-probability of each row's answer, (rows,), with gradients; the logits exist a piece at a time."""
     device = model.embedding.weight.device
     counted = batch.counted.to(device)
@@ -138,7 +143,7 @@ def answer_log_probabilities(model: CausalLM, batch: ChoiceBatch) -> Tensor:
     return torch.zeros(len(counted), device=device).index_add(0, row, scores)
 
 
-def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:
+def some_rows(choices: Preferences, most: int) -> Iterator[NDArray[np.int64]]:
     """Batches of about `most` rows (0: all), evenly over the data."""
     wanted = np.arange(len(choices.rows))
     if 0 < most < len(wanted):
@@ -151,7 +156,7 @@ def some_rows(choices: Choices, most: int) -> Iterator[NDArray[np.int64]]:
 # ---- the reference -----------------------------------------------------------------------------------------
 
 
-def add_reference(model: CausalLM, parts: dict[str, Choices], folder: Path) -> str:
+def add_reference(model: CausalLM, parts: dict[str, Preferences], folder: Path) -> str:
     """Give every part the log-probabilities of its answers under `model` as it is now, from the run's folder if they
     were computed before; a line for the report.
     """
@@ -177,14 +182,14 @@ def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | N
         return None
     try:
         with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # cut short: computed anew
         return None
-    return found if str(found.pop("mark", "")) == mark else None
+    return arrays if str(arrays.pop("mark", "")) == mark else None
 
 
 @torch.no_grad()
-def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
+def reference_of(model: CausalLM, choices: Preferences) -> NDArray[np.float32]:
     """(rows, 2): the log-probabilities of the chosen and the rejected answers."""
     reference = np.zeros((len(choices.rows), 2), np.float32)
     with inference(model):
@@ -194,7 +199,7 @@ def reference_of(model: CausalLM, choices: Choices) -> NDArray[np.float32]:
     return reference
 
 
-def digest_of(model: CausalLM, parts: dict[str, Choices]) -> str:
+def digest_of(model: CausalLM, parts: dict[str, Preferences]) -> str:
     """Says whether model and data are those of before."""
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():
@@ -208,37 +213,34 @@ def digest_of(model: CausalLM, parts: dict[str, Choices]) -> str:
     return digest.hexdigest()
 
 
-def choices_of(
-    sections: dict[str, Any], folder: Path, start: Path | None
-) -> tuple[LanguageModel, ChatEncoder, Choices, Choices]:
+def preferences_of(table: Table, language: LanguageModel, encoder: ChatEncoder, beginning: Beginning) -> Preferences:
+    """The batches of a table, still without the reference."""
+    rows, filler = beginning.rows, language.settings.pad
+    length = row_length(rows.length, language.model.config.length)
+    return Preferences(table, encoder, rows, length=length, filler=filler, seed=beginning.source.seed)
+
+
+def beginnings(beginning: Beginning) -> tuple[LanguageModel, ChatEncoder, Preferences, Preferences]:
     """Model, template and the batches of training and validation, still without the reference."""
-    sizes, data, train = (sections[name] for name in ("model", "data", "train"))
-    torch.manual_seed(train.seed)
-    tables = data.tables()
+    tables = beginning.source.tables(what="pair", **beginning.rows.reading(beginning.source))
     texts = texts_of(messages for side in SIDES for messages in tables[0].columns[side])
-    language, encoder = obtain_model(sizes, data, texts, folder, start)
-    length = row_length(data.length, language.model.config.length)
-    first, second = (Choices(table, encoder, data, length=length, filler=language.settings.pad) for table in tables)
-    return language, encoder, first, second
+    language, encoder = obtain_model(beginning, "preferences", texts)
+    train, validation = (preferences_of(table, language, encoder, beginning) for table in tables)
+    return language, encoder, train, validation
 
 
-def prepare(
-    sections: dict[str, Any], folder: Path, start: Path | None = None
-) -> tuple[PreferenceTask, Choices, list[str]]:
+def prepare(beginning: Beginning) -> Prepared:
     """Preferences, model, task and reference of a recipe, and the lines of the report on them.
 
-    start: the model folder whose weights, tokenizer and template to begin with; it is the reference, too.
+    The model of model.start is what training begins with, and the reference too.
     """
-    language, encoder, batches, watched = choices_of(sections, folder, start)
-    reference = add_reference(language.model, {"train": batches, "validation": watched}, folder)
-    return (
-        PreferenceTask(language, encoder, watched, sections["task"]),
-        batches,
-        [
-            f"training data: {batches.table.name}",
-            *batches.report(language.needs_tokenizer().unk).lines(),
-            f"validation: {watched.table.name}, {len(watched.rows):,} pairs",
-            *size_lines(language, encoder, sections, len(batches.epoch(0)), sides=2),
-            reference,
-        ],
-    )
+    language, encoder, batches, validation = beginnings(beginning)
+    reference = add_reference(language.model, {"train": batches, "validation": validation}, beginning.folder)
+    lines = [
+        f"training data: {batches.table.name}",
+        *batches.report(encoder.tokenizer.unk).lines(),
+        f"validation: {validation.table.name}, {len(validation.rows):,} pairs",
+    ]
+    task = PreferenceTask(language, encoder, validation, beginning.task)
+    whole = prepared(beginning, task, batches, lines, language, encoder, sides=2)
+    return replace(whole, report=[*whole.report, reference])
