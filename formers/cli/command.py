@@ -139,7 +139,7 @@ def flag(name: str) -> str:
 
 def written(name: str, field: Field) -> str:
     """A field as one types it: `--beams`, or what stands for an argument."""
-    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    typed = typed_of(field)
     if field.kind is Texts:
         return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
     return typed.metavar or "TEXT" if typed.positional else flag(name)
