@@ -12,7 +12,6 @@ from formers.data.documents import read_documents
 from formers.data.forms import read_form
 from formers.data.language import TextData
 from formers.data.likeness import LikenessData
-from formers.data.masked import MaskedData
 from formers.data.parallel import ParallelData
 from formers.data.preferences import FORMS as PREFERENCES
 from formers.data.preferences import PreferenceData
@@ -23,7 +22,6 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     (ParallelData(), {"columns": ["en", "de"], "text": ["en", "de"]}),
     (LikenessData(), {"columns": ["texts"], "text": []}),
     (TextData(), {**TEXT, "separator": "file"}),
-    (MaskedData(), {**TEXT, "separator": "blank"}),
     (ConversationData(), {"reader": read_form, "forms": FORMS}),
     (PreferenceData(), {"reader": read_form, "forms": PREFERENCES}),
 ]
