@@ -29,7 +29,7 @@ import torch
 import formers
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.training import Finished, Started, Stepped
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "trec"

@@ -21,7 +21,7 @@ from formers.data.language import Corpus, Packed, TextBatch
 from formers.data.sources import Table
 from formers.decoding.settings import Settings
 from formers.models.causal import CausalLM
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.systems.language_tasks import LanguageConfig, LanguageTask
 from formers.systems.sizes import CausalSizes
 from formers.text.training import train_byte_bpe

@@ -19,6 +19,9 @@ NAMES = (
     "translation",
     "classification",
     "choice",
+    "language",
+    "chat",
+    "preferences",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

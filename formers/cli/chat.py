@@ -35,7 +35,7 @@ from formers.errors import ConfigError, DataError, FormersError, nearest
 
 if TYPE_CHECKING:
     from formers.systems.chat import Chat
-    from formers.systems.language import LanguageModel
+    from formers.systems.language_model import LanguageModel
     from formers.text.chat import ChatTemplate
 
 COMMANDS = {

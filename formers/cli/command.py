@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import passage_of, texts_of, typed_of
+from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, check, fields_of
@@ -39,6 +39,7 @@ def command(declared: Declared) -> Any:
     texts = next((field for field in fields.values() if field.kind is Texts), None)
     escaped = {name: extra for name, field in fields.items() for extra in field.extras if isinstance(extra, Escaped)}
     passages = {name for name, field in fields.items() if typed_of(field).passage}
+    dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(**values: Any) -> None:
         model, own = values.pop("model"), {name: values.pop(name) for name in EVERYWHERE}
@@ -50,6 +51,8 @@ def command(declared: Declared) -> Any:
         for name, extra in escaped.items():
             if name in given:
                 given[name] = [extra.read(text) for text in given[name]]
+        for name in given.keys() & dashes:
+            given[name] = standard_input() if given[name] == "-" else given[name]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
         perform(declared, model, given, own)

@@ -1,6 +1,6 @@
 """Rows of several documents that do not see each other: what is read, what is to be said, in which order.
 
-    documents (one array of tokens) -> pieces -> PackedRows: rows of pieces, batches of rows -> TextBatch
+documents (one array of tokens) -> pieces -> PackedRows: rows of pieces, batches of rows -> TextBatch
 """
 
 from __future__ import annotations

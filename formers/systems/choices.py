@@ -7,32 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
 import torch
 
 from formers.blocks.mode import inference
-from formers.data.files import fault, quoted, read_file
+from formers.data.files import quoted
+from formers.data.questions import ChoiceQuestion
 from formers.decoding.log_probabilities import token_log_probabilities
 from formers.decoding.prefix import PrefixCache, shared
 from formers.errors import ConfigError, DataError
 from formers.models.causal import CausalLM
+from formers.systems.system import Score, share
 from formers.text.tokenizer import Tokenizer
 
 BESIDE = 16384  # positions of choices that are read beside each other
-KEYS = ("question", "choices", "answer")
 NO_START = (
     "this model has no start token (bos_token or eos_token in tokenizer_config.json), so it cannot begin a text: "
     "give a prompt"
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-    """The place of the right choice."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +128,10 @@ def joined(question: str, answer: str) -> str:
 
 def judge(
     chooser_after: Callable[[Sequence[tuple[str, str]]], LikelihoodChooser],
-    questions: Sequence[Question],
+    questions: Sequence[ChoiceQuestion],
     *,
     shots: int = 0,
-) -> Iterator[tuple[Question, Choice]]:
+) -> Iterator[tuple[ChoiceQuestion, Choice]]:
     """The verdict on every question after the first `shots`, which serve as examples and are not asked.
 
     chooser_after: makes the chooser that has read these examples, such as `LanguageModel.chooser`.
@@ -152,13 +143,14 @@ def judge(
         yield question, chooser.choose(question.question, question.choices, f"question {number}")
 
 
-def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> dict[str, float]:
-    """In percent: by total log-probability, by that per byte, and what guessing gives."""
+def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> list[Score]:
+    """By total log-probability, by that per byte, and what guessing gives."""
     count = len(judged)
-    return {
-        "accuracy": 100 * sum(choice.index == question.answer for question, choice in judged) / count,
-        "accuracy_normalised": 100
-        * sum(choice.normalised_index == question.answer for question, choice in judged)
-        / count,
-        "chance": 100 * sum(1 / len(question.choices) for question, _ in judged) / count,
-    }
+    by_total = sum(choice.index == question.answer for question, choice in judged)
+    by_byte = sum(choice.normalised_index == question.answer for question, choice in judged)
+    guessed = sum(1 / len(question.choices) for question, _ in judged)
+    return [
+        share("accuracy", by_total / count),
+        share("accuracy_normalised", by_byte / count),
+        share("chance", guessed / count),
+    ]

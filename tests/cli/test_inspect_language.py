@@ -18,7 +18,7 @@ from formers.pictures.figure import save, visible
 from formers.pictures.positions import draw_positions
 from formers.pictures.text import share
 from formers.systems.inspection import likelihoods, parameter_table, position_tables
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.text.training import train_byte_bpe
 from tests.cli.conftest import fails, works
 

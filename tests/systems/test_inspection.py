@@ -17,7 +17,7 @@ from formers.models.encoder import FORMS as ENCODERS
 from formers.models.encoder import Encoder
 from formers.models.transformer import Transformer
 from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, parameter_table, position_tables
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.systems.sizes import TransformerSizes
 from formers.text.training import train_byte_bpe
 

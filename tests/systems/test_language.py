@@ -9,7 +9,7 @@ import torch
 from formers.decoding.options import DecodingOptions, seeds
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from tests.systems.language_toy import FORMS, TEXT, language
 
 PROMPTS = ["The capital", "Once upon a time, there was", "", "Lily", "Lily", "a girl named 🙂"]

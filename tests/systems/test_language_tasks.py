@@ -13,7 +13,7 @@ from formers.data.language import Corpus, TextData, rows_of
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
 from formers.models.causal import CausalLM
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.systems.language_tasks import LanguageConfig, LanguageTask
 from formers.systems.sizes import CausalSizes
 from formers.text.training import characters

@@ -8,7 +8,7 @@ SYSTEM = System(
     name="choice",
     title="Multiple choice: encoders that choose among answers",
     models=("MultipleChoice",),
-    sizes="models.encoder:EncoderSizes",
+    sizes="systems.sizes:EncoderSizes",
     data={"train": "builtin:quiz-choices"},
     rows=f"{HERE}.data:ChoiceRows",
     task=f"{HERE}.task:ChoiceConfig",
@@ -20,7 +20,7 @@ SYSTEM = System(
         Verb(
             "choose",
             "Say which of several choices answers a question.",
-            options=f"{HERE}.verbs:Choose",
+            options="systems.choosing:Choose",
             run=f"{HERE}.verbs:choose",
         ),
         Verb(

@@ -113,14 +113,7 @@ class Preferences:
     """The batches of a table of preferences, and the report on it. `reference`, (rows, 2), is added once known."""
 
     def __init__(
-        self,
-        table: Table,
-        encoder: ConversationEncoder,
-        config: PreferenceRows,
-        *,
-        length: int,
-        filler: int,
-        seed: int,
+        self, table: Table, encoder: ConversationEncoder, config: PreferenceRows, *, length: int, filler: int, seed: int
     ) -> None:
         self.table, self.config, self.filler = table, config, filler
         self.reference: NDArray[np.float32] | None = None
