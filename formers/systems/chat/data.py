@@ -5,7 +5,6 @@ rows -> messages -> ChatEncoder -> Conversations (one array of tokens, `counted`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 

@@ -17,7 +17,7 @@ from formers.decoding.log_probabilities import in_pieces
 from formers.fields import Count, Natural, check
 from formers.models.causal import CausalLM
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.chat.data import Conversations, ConversationRows
+from formers.systems.chat.data import ConversationRows, Conversations
 from formers.systems.conversing import answers, obtain_model, prepared, sample_answers, texts_of
 from formers.systems.language_model import LanguageModel
 from formers.systems.next_token import features_and_labels, row_length

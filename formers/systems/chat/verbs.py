@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,7 +29,7 @@ class ChatOptions:
     """What the model is told before the conversation."""
     template: Annotated[str, Typed(metavar="FILE|plain", file=True)] = ""
     """A Jinja chat template instead of the model's; plain: roles in words, for a model without one."""
-    decoding: Annotated[DecodingOptions, Part()] = DecodingOptions()
+    decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
     """How to write."""
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class Generate:
 
     prompt: Annotated[str, Typed("PROMPT", positional=True, dash=True)] = ""
     """What to go on with; -: standard input. Without it, the beginning of a text."""
-    decoding: Annotated[DecodingOptions, Part()] = DecodingOptions()
+    decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
     """How to write."""
     logprobs: bool = False
     """Print below each text its tokens and their log-probabilities."""
