@@ -7,7 +7,7 @@ import pytest
 
 import formers
 from tests.cli.conftest import fails, works
-from tests.systems.language_toy import TEXT, language
+from tests.systems.language.toy import TEXT, language
 
 ROWS = [
     {"question": "The capital of France is", "choices": ["Paris", "Lily", "time"], "answer": "Paris"},

@@ -53,11 +53,11 @@ class Generated:
 def generate(language: LanguageModel, options: Generate) -> Iterator[Event]:
     """A text as it is written, or several when they are there."""
     decoding = options.decoding
-    if decoding.several or (decoding.beams or 1) > 1:
+    several = (decoding.samples or 1) > 1 or decoding.nbest > 1
+    if several or (decoding.beams or 1) > 1:
         written = language.generate(options.prompt, **decoding.asked())
-        several = written if decoding.several else [written]
-        for number, continuation in enumerate(several, 1):
-            yield generated(language, options, continuation, number if decoding.several else None)
+        for number, continuation in enumerate(written if decoding.several else [written], 1):
+            yield generated(language, options, continuation, number if several else None)
             yield from cut(language, options, continuation)
         return
     writing = language.stream(options.prompt, **decoding.asked())
