@@ -22,6 +22,9 @@ NAMES = (
     "tagging",
     "answering",
     "choice",
+    "language",
+    "chat",
+    "preferences",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

@@ -90,6 +90,8 @@ class Typed:
     positional: bool = False
     negatable: bool = False
     """`--no-name` too."""
+    dash: bool = False
+    """Of one text: - is standard input."""
     table: bool = False
     """Of texts: --file may be a table, of which a column is read."""
     file: bool = False

@@ -9,10 +9,10 @@ import pytest
 
 from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError, DataError
-from formers.systems.chat import Chat, read_messages
-from formers.systems.language import LanguageModel
+from formers.systems.chat.session import Chat, read_messages
+from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatTemplate, plain_template
-from tests.systems.language_toy import language
+from tests.systems.language.toy import language
 
 SAY = ["Hi there", "The capital of France", "Lily 🙂", "Once upon"]
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 import formers
-from formers.data.language import Corpus, TextData, rows_of
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
 from formers.models.causal import CausalLM
-from formers.systems.language import LanguageModel
-from formers.systems.language_tasks import LanguageConfig, LanguageTask
+from formers.systems.language.data import Corpus, TextRows, rows_of
+from formers.systems.language.task import LanguageConfig, LanguageTask
+from formers.systems.language_model import LanguageModel
 from formers.systems.sizes import CausalSizes
 from formers.text.training import characters
 from formers.training.events import Evaluated, Finished, Reported, Sampled, Stepped
@@ -36,8 +36,8 @@ SMALL = [
     "model.hidden=48",
     "model.length=48",
     "model.dropout=0.0",
-    "data.tokens_per_batch=192",
-    "data.tokenizer=characters",
+    "rows.tokens_per_batch=192",
+    "rows.tokenizer=characters",
     "train.precision=fp32",
     "train.threads=1",
     "train.sample_every=0",
@@ -68,8 +68,8 @@ def task_of(texts, packing="documents", form="gpt2", **config):
             torch.nn.init.normal_(weight, std=0.3)
     language = LanguageModel(model.eval(), tokenizer, Settings(start=0, stop=(0,), pad=0, bos=0))
     corpus = Corpus(Table("t", {"text": list(texts)}), "text", tokenizer, start=0, end=0)
-    data = TextData(packing=packing, windows="consecutive", tokens_per_batch=72)
-    return LanguageTask(language, rows_of(corpus, data, 24), LanguageConfig(**config))
+    data = TextRows(packing=packing, windows="consecutive", tokens_per_batch=72)
+    return LanguageTask(language, rows_of(corpus, data, 24, seed=1), LanguageConfig(**config))
 
 
 @pytest.mark.parametrize("packing", ["documents", "none", "stream"])
@@ -89,14 +89,14 @@ def test_the_loss_is_that_of_the_models_logits(packing, form):
 
 def test_evaluation_gives_loss_perplexity_and_bits():
     task = task_of(EIGHT, "none")
-    scores = task.evaluate()
+    scores = task.evaluate().values()
     total = sum(-sum(task.language.score(text).scores) for text in EIGHT if len(text) < 24)  # the end not counted
     count = sum(len(text) + 1 for text in EIGHT)
-    assert scores["perplexity"] == pytest.approx(math.exp(scores["loss"]))
+    assert scores["row_perplexity"] == pytest.approx(math.exp(scores["loss"]))
     assert scores["bits_per_character"] == pytest.approx(scores["loss"] * count / math.log(2) / (count - 8))
     assert total < scores["loss"] * count
-    assert task_of(EIGHT, "documents").evaluate() == pytest.approx(scores, rel=1e-4)
-    assert task_of(EIGHT, "none", evaluated=2).evaluate()["loss"] != scores["loss"]
+    assert task_of(EIGHT, "documents").evaluate().values() == pytest.approx(scores, rel=1e-4)
+    assert task_of(EIGHT, "none", evaluated=2).evaluate().value("loss") != scores["loss"]
 
 
 def test_gradients_of_pieces_of_logits_are_those_of_all():
@@ -118,9 +118,9 @@ def test_eight_texts_are_learned_by_heart(tmp_path, sentences, packing):
         tmp_path,
         f"data.train={sentences}",
         f"data.validation={sentences}",
-        "data.separator=line",
-        f"data.packing={packing}",
-        "data.windows=consecutive",
+        "rows.separator=line",
+        f"rows.packing={packing}",
+        "rows.windows=consecutive",
         "train.steps=200",
         "train.rate=0.01",
         "train.final_rate=0.0",
@@ -142,7 +142,7 @@ def test_eight_texts_are_learned_by_heart(tmp_path, sentences, packing):
 def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, sentences):
     changes = [
         f"data.train={sentences}",
-        "data.separator=line",
+        "rows.separator=line",
         "data.held_out=0.3",
         "model.dropout=0.2",
         "train.evaluate_every=0",
@@ -157,13 +157,13 @@ def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, sentences)
 
 def test_a_run_goes_on_from_another_with_its_tokenizer(tmp_path, sentences):
     held_out = f"data.validation={sentences}"
-    run(tmp_path, f"data.train={sentences}", held_out, "data.packing=stream", "train.steps=4")
+    run(tmp_path, f"data.train={sentences}", held_out, "rows.packing=stream", "train.steps=4")
     first = formers.load(tmp_path / "run")
     events = run(
         tmp_path,
         f"data.train={sentences}",
         f"model.start={tmp_path / 'run'}",
-        "data.tokenizer=bpe",
+        "rows.tokenizer=bpe",
         held_out,
         "train.steps=1",
         "train.rate=1e-9",
@@ -186,7 +186,7 @@ def test_the_tiny_recipe_runs_reports_and_samples(tmp_path):
                 "train.precision=fp32",
                 "train.evaluate_every=3",
                 "train.sample_every=3",
-                "data.vocab=400",
+                "rows.vocab=400",
                 "model.layers=1",
                 "model.dim=32",
                 "model.heads=2",
@@ -225,8 +225,8 @@ def test_a_run_opens_in_transformers(tmp_path, sentences, form, kind):
         "model.bias=true",
         "train.steps=2",
         "train.evaluate_every=2",
-        "data.tokenizer=bpe",
-        "data.vocab=300",
+        "rows.tokenizer=bpe",
+        "rows.vocab=300",
     )
     ours = formers.load(tmp_path / "run")
     folder = next((tmp_path / "run" / "checkpoints").glob("0*"))
@@ -243,12 +243,12 @@ def test_a_run_opens_in_transformers(tmp_path, sentences, form, kind):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        (["data.length=64"], ConfigError, r"data.length \(64\) must not be more than the model's length \(48\)"),
-        (["data.tokenizer=bpe", "data.vocab=100"], ConfigError, r"vocab \(100\) must be at least 257"),
-        (["data.tokenizer=nowhere"], ConfigError, 'data.tokenizer "nowhere": there is no tokenizer here'),
-        (["data.packing=stream", "data.count=1", "data.separator=line"], DataError, "are too few for a window of 48"),
+        (["rows.length=64"], ConfigError, r"rows.length \(64\) must not be more than the model's length \(48\)"),
+        (["rows.tokenizer=bpe", "rows.vocab=100"], ConfigError, r"vocab \(100\) must be at least 257"),
+        (["rows.tokenizer=nowhere"], ConfigError, 'rows.tokenizer "nowhere": there is no tokenizer here'),
+        (["rows.packing=stream", "data.count=1", "rows.separator=line"], DataError, "are too few for a window of 48"),
         (["data.train=no.txt"], DataError, "does not exist"),
-        (["task.temperature=-1"], ConfigError, r"task.temperature \(-1.0\) must be at least 0"),
+        (["task.temperature=-1"], ConfigError, r"task.temperature \(-1.0\) must be 0 or more"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, sentences, changes, error, message):

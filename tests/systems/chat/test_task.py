@@ -12,7 +12,7 @@ from formers.errors import CheckpointError, ConfigError, DataError
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
-from formers.systems.chat import Chat
+from formers.systems.chat.session import Chat
 from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported, Sampled
 from tests.text.templates import CHATML, GENERATION, byte_tokenizer
@@ -27,7 +27,7 @@ TALKS = [
     ("Is it late?", "No."),
     ("Sing!", "La la la."),
 ]
-SIZES = ["model.dim=64", "model.heads=4", "model.hidden=128", "model.layers=2", "model.length=64", "data.vocab=300"]
+SIZES = ["model.dim=64", "model.heads=4", "model.hidden=128", "model.layers=2", "model.length=64", "rows.vocab=300"]
 QUIET = ["train.save_every=0", "train.precision=fp32", "task.samples=[]", "train.sample_every=0", "task.answered=0"]
 
 
@@ -56,7 +56,8 @@ def chatty(tmp_path):
 
 def prepared(tmp_path, *changes):
     recipe = load_recipe("language/instruct", [*SIZES, *QUIET, "data.count=0", *changes])
-    return registry.prepare(recipe.system, recipe.sections, tmp_path / "run")
+    ready = registry.prepare(recipe.system, recipe.sections, tmp_path / "run")
+    return ready.task, ready.batches, ready.report
 
 
 def test_eight_conversations_are_learned_by_heart(tmp_path, talks):
@@ -82,7 +83,7 @@ def test_eight_conversations_are_learned_by_heart(tmp_path, talks):
     assert isinstance(events[0], Reported) and any("loss: on" in line for line in events[0].lines)
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["loss"] < 0.05 and found["accuracy"] == 1 and found["exact_match"] == 1
-    assert found["perplexity"] == pytest.approx(torch.tensor(found["loss"]).exp().item())
+    assert found["row_perplexity"] == pytest.approx(torch.tensor(found["loss"]).exp().item())
     sampled = next(event for event in events if isinstance(event, Sampled))
     assert list(map(tuple, sampled.samples)) == TALKS[:2]
     language = formers.load(tmp_path / "run")
@@ -108,7 +109,7 @@ def test_the_loss_is_that_of_each_conversation_alone(tmp_path, talks):
     losses = [task.loss(rows.collate(batch)) for batch in rows.epoch(0)]
     assert sum(loss.count for loss in losses) == count
     assert sum(loss.total.item() for loss in losses) == pytest.approx(total, rel=1e-4)
-    assert task.evaluate()["loss"] == pytest.approx(total / count, rel=1e-4)
+    assert task.evaluate().value("loss") == pytest.approx(total / count, rel=1e-4)
 
 
 def test_answers_and_their_ends_are_all_that_is_learned(tmp_path, talks):
@@ -148,13 +149,13 @@ def test_what_is_saved_is_read_by_transformers_with_its_template(tmp_path, talks
 def test_another_template(tmp_path, talks, chatty):
     file = tmp_path / "other.jinja"
     file.write_text(GENERATION)
-    task, _, report = prepared(tmp_path, f"data.train={talks}", f"model.start={chatty}", f"data.template={file}")
+    task, _, report = prepared(tmp_path, f"data.train={talks}", f"model.start={chatty}", f"rows.template={file}")
     assert task.language.template.source == GENERATION
-    task, _, report = prepared(tmp_path, f"data.train={talks}", f"data.template={file}", f"data.validation={talks}")
+    task, _, report = prepared(tmp_path, f"data.train={talks}", f"rows.template={file}", f"data.validation={talks}")
     lines = "\n".join(report)
     assert "the template writes <|im_start|>, which is no token of this tokenizer" in lines
     assert "an answer ends with no special token" in lines
-    task, _, _ = prepared(tmp_path, f"data.train={talks}", f"data.template={chatty}", "model.length=128")
+    task, _, _ = prepared(tmp_path, f"data.train={talks}", f"rows.template={chatty}", "model.length=128")
     assert task.language.template.source == CHATML
 
 
@@ -168,9 +169,9 @@ def test_builtin_recipe_prepares_and_answers_before_training(tmp_path):
     recipe = load_recipe(
         "language/instruct", [*SIZES, "data.count=60", "data.held_out=10", "task.answered=4", "task.sample_tokens=3"]
     )
-    task, rows, _ = registry.prepare(recipe.system, recipe.sections, tmp_path / "run")
-    scores = task.evaluate()
-    assert set(scores) == {"loss", "perplexity", "accuracy", "exact_match"} and 0 <= scores["exact_match"] <= 1
+    task = registry.prepare(recipe.system, recipe.sections, tmp_path / "run").task
+    scores = task.evaluate().values()
+    assert set(scores) == {"loss", "row_perplexity", "accuracy", "exact_match"} and 0 <= scores["exact_match"] <= 1
     assert [question for question, _ in task.sample()] == list(recipe.sections["task"].samples)
 
 
@@ -179,17 +180,17 @@ def test_answers_to_a_conversation_that_is_too_long_are_empty(tmp_path, talks):
     path = tmp_path / "long.jsonl"
     path.write_text(long + "\n" + json.dumps({"prompt": "hello", "answer": "Water."}) + "\n")
     task, _, report = prepared(tmp_path, f"data.train={path}", f"data.validation={path}", "task.answered=2")
-    assert task.evaluate()["exact_match"] == 0
+    assert task.evaluate().value("exact_match") == 0
     assert any("no token of an answer left to learn" in line for line in report)
 
 
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        (["data.template=nowhere.jinja"], CheckpointError, "data.template nowhere.jinja: cannot be read"),
-        (["data.length=65"], ConfigError, r"data.length \(65\) must not be more than the model's length \(64\)"),
+        (["rows.template=nowhere.jinja"], CheckpointError, "rows.template nowhere.jinja: cannot be read"),
+        (["rows.length=65"], ConfigError, r"rows.length \(65\) must not be more than the model's length \(64\)"),
         (["task.sample_tokens=0"], ConfigError, "task.sample_tokens"),
-        (["data.length=2"], DataError, "no token carries loss"),
+        (["rows.length=2"], DataError, "no token carries loss"),
         (["model.start=nowhere/at/all"], CheckpointError, "nowhere/at/all"),
     ],
 )

@@ -9,14 +9,14 @@ import torch
 
 import formers
 from formers import registry
-from formers.data.preferences import ChoiceBatch
 from formers.decoding import log_probabilities
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
 from formers.recipe import load_recipe
-from formers.systems import preferences
-from formers.systems.preferences import PreferenceConfig, PreferenceTask, answer_log_probabilities, preference_loss
+from formers.systems.preferences import task as preferences
+from formers.systems.preferences.data import PreferenceBatch
+from formers.systems.preferences.task import PreferenceConfig, PreferenceTask, answer_log_probabilities, preference_loss
 from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported
 from tests.text.templates import CHATML, byte_tokenizer
@@ -55,7 +55,8 @@ def base(tmp_path):
 
 def prepared(folder, *changes):
     recipe = load_recipe("language/preferences", [*QUIET, *changes])
-    return registry.prepare(recipe.system, recipe.sections, folder)
+    ready = registry.prepare(recipe.system, recipe.sections, folder)
+    return ready.task, ready.batches, ready.report
 
 
 def naive(model, ids, spoken):
@@ -99,14 +100,14 @@ def test_the_loss_is_the_formula(tmp_path, pairs, base, smoothing, likelihood, b
     assert sum(loss.total.item() for loss in losses) == pytest.approx(expected.item(), rel=1e-4)
     for name, parameter in task.model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-4)
-    scores = task.evaluate()
+    scores = task.evaluate().values()
     assert scores["loss"] == pytest.approx(expected.item() / len(ROWS), rel=1e-4)
     assert scores["right"] == right / len(ROWS) and scores["margin"] == pytest.approx(margins / len(ROWS), rel=1e-3)
 
 
 def test_at_the_beginning_nothing_is_preferred(tmp_path, pairs, base):
     task, batches, _ = prepared(tmp_path / "run", f"data.train={pairs}", f"model.start={base}", "task.likelihood=0")
-    scores = task.evaluate()
+    scores = task.evaluate().values()
     assert scores["preference"] == pytest.approx(math.log(2), abs=1e-4)
     assert scores["margin"] == pytest.approx(0, abs=1e-4)
 
@@ -209,7 +210,7 @@ def test_from_scratch_it_learns_to_answer_too(tmp_path, pairs):
                 "model.dim=64",
                 "model.hidden=128",
                 "model.layers=2",
-                "data.vocab=300",
+                "rows.vocab=300",
                 "task.likelihood=1",
                 "train.steps=120",
                 "train.rate=0.005",
@@ -221,7 +222,7 @@ def test_from_scratch_it_learns_to_answer_too(tmp_path, pairs):
     )
     found = next(event for event in events if isinstance(event, Evaluated)).metrics
     assert found["right"] == 1 and found["likelihood"] > -0.1
-    from formers.systems.chat import Chat
+    from formers.systems.chat.session import Chat
 
     assert Chat(formers.load(tmp_path / "run")).answer("What is the sea?") == "Water."
 
@@ -238,7 +239,7 @@ def test_some_validation_rows_only(tmp_path, pairs, base):
         f"data.train={pairs}",
         f"data.validation={pairs}",
         f"model.start={base}",
-        "data.tokens_per_batch=64",
+        "rows.tokens_per_batch=64",
     )
     some = PreferenceTask(task.language, task.encoder, task.validation, PreferenceConfig(evaluated=3))
     read = []
@@ -266,7 +267,7 @@ def test_settings_that_are_none(field, value):
 def test_parts_are_sums_over_pairs(tmp_path, pairs, base):
     task, batches, _ = prepared(tmp_path / "run", f"data.train={pairs}", f"model.start={base}")
     batch = batches.collate([0, 1])
-    assert isinstance(batch, ChoiceBatch)
+    assert isinstance(batch, PreferenceBatch)
     loss = task.loss(batch)
     assert loss.count == 2 and set(loss.parts) == {"tokens", "preference", "right", "margin", "likelihood"}
     assert loss.parts["tokens"] == batch.tokens.numel()

@@ -4,16 +4,18 @@ import json
 
 import pytest
 
-from formers.errors import ConfigError
 from formers.recipe import load_recipe
-from formers.systems.lessons import lessons
+from formers.registry import system
+from formers.systems.begin import Beginning
+from formers.systems.system import resolve
+from tests.cli.conftest import fails
 
 TINY = ["model.start=", "model.dim=16", "model.heads=2", "model.hidden=16", "model.layers=1", "model.length=64"]
 
 
 def show(recipe, folder, *changes, split="train", count=3):
     recipe = load_recipe(recipe, [*TINY, *changes])
-    return list(lessons(recipe.system, recipe.sections, folder, None, split=split, count=count))
+    return list(resolve(system(recipe.system).lessons)(Beginning(recipe.sections, folder), split, count).lessons)
 
 
 def runs(lesson):
@@ -30,7 +32,7 @@ def test_of_conversations(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = show(
-        "language/instruct", tmp_path, f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300"
+        "language/instruct", tmp_path, f"data.train={path}", f"data.validation={path}", "data.count=0", "rows.vocab=300"
     )
     assert [lesson.title for lesson in found] == [f"{path}, line {line} (token 0)" for line in (1, 5, 9)]
     assert runs(found[1]) == [
@@ -50,7 +52,7 @@ def test_of_preferences(tmp_path):
         f"data.train={path}",
         f"data.validation={path}",
         "data.count=0",
-        "data.vocab=300",
+        "rows.vocab=300",
         split="validation",
         count=1,
     )
@@ -69,9 +71,9 @@ def test_of_text(tmp_path, packing):
         tmp_path,
         f"data.train={path}",
         f"data.validation={path}",
-        "data.separator=line",
-        "data.tokenizer=characters",
-        f"data.packing={packing}",
+        "rows.separator=line",
+        "rows.tokenizer=characters",
+        f"rows.packing={packing}",
     )
     for lesson in found:
         assert lesson.counted == [False] + [True] * (len(lesson.pieces) - 1)
@@ -79,9 +81,7 @@ def test_of_text(tmp_path, packing):
         assert runs(found[0]) == [(False, "<|endoftext|>"), (True, "one two three<|endoftext|>")]
 
 
-def test_other_systems_and_splits_are_refused(tmp_path):
-    recipe = load_recipe("translation")
-    with pytest.raises(ConfigError, match="it is for language, instruct, preferences"):
-        list(lessons("translation", recipe.sections, tmp_path, None, split="train", count=1))
-    with pytest.raises(ConfigError, match="--split train, or validation"):
-        show("language/instruct", tmp_path, split="test")
+def test_other_systems_and_splits_are_refused():
+    said = fails("data", "translation", "--show-loss")
+    assert "it is for " in said and "language, chat, preferences" in said
+    assert "--split train, or validation" in fails("data", "language/instruct", "--show-loss", "--split", "test")

@@ -9,8 +9,8 @@ import torch
 from formers.decoding.options import DecodingOptions, seeds
 from formers.decoding.settings import Settings
 from formers.errors import ConfigError, DataError
-from formers.systems.language import LanguageModel
-from tests.systems.language_toy import FORMS, TEXT, language
+from formers.systems.language_model import LanguageModel
+from tests.systems.language.toy import FORMS, TEXT, language
 
 PROMPTS = ["The capital", "Once upon a time, there was", "", "Lily", "Lily", "a girl named 🙂"]
 WAYS = [
@@ -241,7 +241,7 @@ def test_faults_of_scoring(model):
         model.score("")
 
 
-# Choices
+# Preferences
 
 
 def likelihood(model, prompt, choice):

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formers.data.batching import pack
-from formers.data.language import LONG, Corpus, Packed, Stream, TextData, report_on, rows_of
+from formers.data.packing import PackedRows
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.models.causal import CausalLM
+from formers.systems.language.data import LONG, Corpus, Stream, TextRows, report_on, rows_of
 from formers.systems.sizes import CausalSizes
 from formers.text.training import characters, train_byte_bpe
 
@@ -74,7 +76,7 @@ def test_a_corpus_is_its_documents_from_start_to_end(start):
 @pytest.mark.parametrize("length", [5, 16, 64])
 def test_every_token_of_every_document_is_said_once_an_epoch(start, together, length):
     whole = corpus(some(), start)
-    batches = Packed(whole, length, 3 * length, seed=4, together=together)
+    batches = PackedRows(whole, length, 3 * length, seed=4, together=together)
     expected = Counter()
     for a, b in zip(whole.first, whole.last, strict=True):
         expected.update(zip(whole.tokens[a:b].tolist(), whole.tokens[a + 1 : b + 1].tolist(), strict=True))
@@ -87,13 +89,12 @@ def test_every_token_of_every_document_is_said_once_an_epoch(start, together, le
 @pytest.mark.parametrize("kind", ["documents", "none", "random", "consecutive"])
 def test_the_order_is_a_pure_function_of_seed_and_epoch(kind):
     def plan(epoch, seed=1):
-        config = TextData(
+        config = TextRows(
             packing=kind if kind in ("documents", "none") else "stream",
-            seed=seed,
             tokens_per_batch=40,
             windows=kind if kind in ("random", "consecutive") else "random",
         )
-        return [rows.tolist() for rows in rows_of(corpus(some()), config, 10).epoch(epoch)]
+        return [rows.tolist() for rows in rows_of(corpus(some()), config, 10, seed=seed).epoch(epoch)]
 
     assert plan(2) == plan(2) and len({str(plan(0)), str(plan(1)), str(plan(0, seed=2))}) == 3
 
@@ -124,7 +125,7 @@ def test_evaluation_reads_rows_spread_over_the_text():
     stream = Stream(corpus(["abcdefghij" * 50]), 7, 14, seed=3, windows="consecutive")
     assert np.concatenate(stream.spread(0)).tolist() == [7 * i for i in range(71)]
     assert np.concatenate(stream.spread(3)).tolist() == [0, 245, 490]
-    packed = Packed(corpus(some()), 16, 32, seed=3, together=True)
+    packed = PackedRows(corpus(some()), 16, 32, seed=3, together=True)
     assert np.concatenate(packed.spread(0)).tolist() == list(range(len(packed.rows)))
 
 
@@ -136,7 +137,7 @@ def test_packed_documents_do_not_see_each_other(form):
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     whole = corpus(some(20, most=40))
-    packed = Packed(whole, 32, 10_000, seed=1, together=True)
+    packed = PackedRows(whole, 32, 10_000, seed=1, together=True)
     (rows,) = packed.epoch(0)
     batch = packed.collate(rows)
     assert max(len(row) for row in packed.rows) > 2 and packed.cut > 0
@@ -146,7 +147,7 @@ def test_packed_documents_do_not_see_each_other(form):
         real = slice(None) if batch.real is None else batch.real.flatten()
         return model.output.cross_entropy(x[real], labels[real])
 
-    alone = Packed(whole, 32, 10_000, seed=1, together=False)
+    alone = PackedRows(whole, 32, 10_000, seed=1, together=False)
     single = torch.stack([loss(alone.collate([row])) for row in range(len(alone.rows))]).sum()
     torch.testing.assert_close(loss(batch), single, rtol=1e-5, atol=1e-3)
     together = torch.stack([loss(alone.collate(rows)) for rows in alone.epoch(0)]).sum()
@@ -163,8 +164,8 @@ def test_a_long_text_has_the_same_tokens_as_in_one_piece(tokenizer):
 
 def test_the_report_says_how_the_text_is_used():
     whole = corpus(["a" * 10, "b" * 30, "c?"])
-    config = TextData(tokens_per_batch=32)
-    lines = "\n".join(report_on(whole, rows_of(whole, config, 16), "text", 99).lines())
+    config = TextRows(tokens_per_batch=32)
+    lines = "\n".join(report_on(whole, rows_of(whole, config, 16, seed=1), "text", 99).lines())
     for part in (
         "examples: 3",
         "longest 30 tokens; unknown 2.381%",
@@ -174,14 +175,14 @@ def test_the_report_says_how_the_text_is_used():
         "cut: 1 of 3 documents (33.3%)",
     ):
         assert part in lines, lines
-    alone = Packed(whole, 16, 32, seed=1, together=False)
+    alone = PackedRows(whole, 16, 32, seed=1, together=False)
     places = sum(alone.collate(rows).tokens.numel() for rows in alone.epoch(0))
     assert f"padding {1 - 45 / places:.1%}" in alone.notes()[0]
     assert "windows of 16 tokens at random" in Stream(whole, 16, 32, seed=1, windows="random").notes()[0]
 
 
 def test_error_messages_name_the_place():
-    packed = Packed(corpus(["ab", "cdefgh"]), 3, 6, seed=1, together=True)
+    packed = PackedRows(corpus(["ab", "cdefgh"]), 3, 6, seed=1, together=True)
     where = {packed.describe([row]) for row in range(len(packed.rows))}
     assert "t, row 1 (token 0) and 0 more row(s)" in where and "t, row 2 (token 3) and 0 more row(s)" in where
     stream = Stream(corpus(["abcdefghij"]), 4, 8, seed=1, windows="random")
@@ -191,33 +192,42 @@ def test_error_messages_name_the_place():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"packing": "document"}, r'data.packing "document" is not known; did you mean "documents"'),
-        ({"windows": "rand"}, r'data.windows "rand" is not known; did you mean "random"'),
-        ({"held_out": 1.0}, r"data.held_out \(1.0\) must be between 0 and 1"),
-        ({"tokens_per_batch": 0}, r"data.tokens_per_batch \(0\) must be at least 1"),
-        ({"length": -1}, r"data.length \(-1\) must be at least 0"),
-        ({"separator": ""}, "data.separator is empty"),
+        ({"packing": "document"}, r'rows.packing "document" is not known; did you mean "documents"'),
+        ({"windows": "rand"}, r'rows.windows "rand" is not known; did you mean "random"'),
+        ({"tokens_per_batch": 0}, r"rows.tokens_per_batch \(0\) must be at least 1"),
+        ({"length": -1}, r"rows.length \(-1\) must be 0 or more"),
+        ({"separator": ""}, "rows.separator is empty"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(change, message):
     with pytest.raises(ConfigError, match=message):
-        TextData(**change)
+        TextRows(**change)
 
 
 def test_text_that_is_too_short_or_not_named():
-    with pytest.raises(DataError, match=r"t: 5 tokens are too few for a window of 7.*data.packing=documents"):
+    with pytest.raises(DataError, match=r"t: 5 tokens are too few for a window of 7.*rows.packing=documents"):
         Stream(corpus(["abcde"]), 7, 7, seed=1, windows="random")
     assert Stream(corpus(["abcdef"]), 7, 7, seed=1, windows="random").number == 1
-    with pytest.raises(ConfigError, match=r"data.train is empty.*--set data.train=book.txt"):
-        TextData(train="").tables()
+    with pytest.raises(ConfigError, match=r"data.train is empty.*--set data.train=FILE"):
+        tables()
+    with pytest.raises(ConfigError, match=r"data.held_out \(1.0\) must be between 0 and 1"):
+        tables(train="builtin:prose", held_out=1.0)
+
+
+def tables(**source):
+    whole = Source(**{"held_out": 0.1, **source})
+    return whole.tables(**TextRows().reading(whole))
 
 
 def test_parts_of_the_text(tmp_path):
     book = tmp_path / "book.txt"
     book.write_text("0123456789" * 10, encoding="utf-8")
-    train, validation = TextData(train=str(book)).tables()
+    train, validation = tables(train=str(book))
     assert train.columns["text"] == ["0123456789" * 9] and validation.columns["text"] == ["0123456789"]
-    given, other = TextData(train=str(book), validation="builtin:prose").tables()
+    given, other = tables(train=str(book), validation="builtin:prose")
     assert given.columns["text"] == ["0123456789" * 10] and len(other) > 1
-    assert TextData(train=str(book)).read("test") is None and TextData().read("test") is not None
-    assert len(TextData(count=3).tables()[0]) == 3
+    for source, named in ((str(book), False), ("builtin:prose", True)):
+        whole = Source(train=source, held_out=0.1)
+        reading = {name: value for name, value in TextRows().reading(whole).items() if name != "set_aside"}
+        assert (whole.read("test", **reading) is not None) == named
+    assert len(tables(train="builtin:prose", count=3)[0]) == 3

@@ -5,14 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from formers.data.conversations import ConversationData, Talks, talks
-from formers.data.language import Packed
+from formers.data.packing import PackedRows
+from formers.data.source import Source
 from formers.errors import ConfigError, DataError
+from formers.systems.chat.data import ConversationRows, Conversations
 from formers.text.chat import ChatEncoder, ChatTemplate
 from tests.text.templates import CHATML, GENERATION, NAMES, TALK, THINKING, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 ENCODER = ChatEncoder(ChatTemplate(GENERATION, NAMES), TOKENIZER)
+ROWS = ConversationRows()
 SHORT = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hello"}]
 
 
@@ -26,12 +28,16 @@ def put(tmp_path):
     return write
 
 
+def tables(**source):
+    return Source(**source).tables(**ROWS.reading(Source()))
+
+
 def read(name, **options):
-    return talks(ConversationData(train=name, **options).read("train"), options.get("drop_empty", False))
+    return Source(train=name, **options).read("train", **ROWS.reading(Source()))
 
 
 def of(table, encoder=ENCODER, length=64, last_only=False, drop_long=False):
-    return Talks(table, encoder, length=length, last_only=last_only, drop_long=drop_long)
+    return Conversations(table, encoder, length=length, last_only=last_only, drop_long=drop_long)
 
 
 # ---- forms -------------------------------------------------------------------------------------------------
@@ -74,12 +80,12 @@ def test_json_lists_and_patterns(put):
 
 def test_a_part_is_set_aside(put):
     name = put(*({"prompt": str(i), "answer": str(i)} for i in range(40)))
-    train, held_out = ConversationData(train=name).tables()
+    train, held_out = tables(train=name, held_out=200)
     said = [messages[0]["content"] for table in (train, held_out) for messages in table.columns["messages"]]
     assert (len(train), len(held_out)) == (38, 2) and sorted(said, key=int) == [str(i) for i in range(40)]
     with pytest.raises(DataError, match="expected at least 2 to set one aside"):
-        ConversationData(train=put({"messages": SHORT}, name="one.jsonl")).tables()
-    both = ConversationData(train=name, validation=put({"messages": SHORT}, name="v.jsonl")).tables()
+        tables(train=put({"messages": SHORT}, name="one.jsonl"))
+    both = tables(train=name, validation=put({"messages": SHORT}, name="v.jsonl"))
     assert list(map(len, both)) == [40, 1]
 
 
@@ -140,21 +146,20 @@ def test_empty_answers_can_be_left_out(put):
 @pytest.mark.parametrize(
     "field, value, message",
     [
-        ("answers", "first", 'data.answers "first" is not known; known: all, last'),
-        ("packing", "stream", "data.packing"),
-        ("too_long", "keep", "data.too_long"),
-        ("count", -1, r"data.count \(-1\) must be at least 0"),
-        ("tokens_per_batch", 0, "data.tokens_per_batch"),
+        ("answers", "first", 'rows.answers "first" is not known; known: all, last'),
+        ("packing", "stream", "rows.packing"),
+        ("too_long", "keep", "rows.too_long"),
+        ("tokens_per_batch", 0, "rows.tokens_per_batch"),
     ],
 )
 def test_settings_that_are_none(field, value, message):
     with pytest.raises(ConfigError, match=message):
-        ConversationData(**{field: value})
+        ConversationRows(**{field: value})
 
 
 def test_no_source():
     with pytest.raises(ConfigError, match=r"data.train is empty"):
-        ConversationData(train="").tables()
+        tables()
 
 
 # ---- tokens ------------------------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ def table_of(put, *conversations):
 
 def test_labels_and_loss_of_a_row_by_hand(put):
     found = of(table_of(put, SHORT, SHORT))
-    rows = Packed(found, 64, 64, seed=1, together=True)
+    rows = PackedRows(found, 64, 64, seed=1, together=True)
     [row] = [rows.collate(batch) for batch in rows.epoch(0)]
     names = [
         "<|im_start|>",
@@ -193,7 +198,7 @@ def test_labels_and_loss_of_a_row_by_hand(put):
 def test_every_spoken_token_is_a_label_once(put, together):
     table = table_of(put, *[TALK, SHORT, TALK[:2]] * 5)
     found = of(table, length=96)
-    rows = Packed(found, 96, 200, seed=1, together=together)
+    rows = PackedRows(found, 96, 200, seed=1, together=together)
     got = np.zeros(TOKENIZER.vocab, int)
     for batch in rows.epoch(0):
         tensors = rows.collate(batch)
@@ -215,11 +220,11 @@ def test_long_conversations_are_cut_or_dropped_and_reported(put):
     assert (found.tokens[12:] == whole.tokens[12:-1]).all() and (found.counted[12:] == whole.counted[12:-1]).all()
     dropped = of(table, length=size - 2, drop_long=True)
     assert dropped.sizes.tolist() == [12] and dropped.rows == [0]
-    rows = Packed(dropped, size - 2, 64, seed=1, together=True)
+    rows = PackedRows(dropped, size - 2, 64, seed=1, together=True)
     report = "\n".join(dropped.report(rows, None).lines())
-    assert f"left out: 1 (50.00%) longer than {size - 2} tokens (data.too_long)" in report
+    assert f"left out: 1 (50.00%) longer than {size - 2} tokens (rows.too_long)" in report
     assert "loss: on 2 of 12 tokens (16.7%), those of answers" in report
-    rows = Packed(found, size - 2, 64, seed=1, together=True)
+    rows = PackedRows(found, size - 2, 64, seed=1, together=True)
     assert "cut: 1 conversations end before their end" in "\n".join(found.report(rows, None).lines())
 
 
@@ -233,7 +238,7 @@ def test_no_loss_is_refused(put):
 def test_only_the_last_answer(put):
     encoder = ChatEncoder(ChatTemplate(THINKING, NAMES), TOKENIZER)
     table = table_of(put, SHORT, TALK)
-    with pytest.raises(DataError, match=r'x.jsonl, line 2: .* message 2 differently .*data.answers = "last"'):
+    with pytest.raises(DataError, match=r'x.jsonl, line 2: .* message 2 differently .*rows.answers = "last"'):
         of(table, encoder)
     found = of(table, encoder, last_only=True)
     assert found.counted.sum() == sum(sum(encoder.encode(m, last_only=True).spoken) for m in (SHORT, TALK))
@@ -247,7 +252,7 @@ def test_a_template_that_refuses_names_the_row(put):
 
 def test_places_are_described(put):
     found = of(table_of(put, SHORT, TALK))
-    rows = Packed(found, 64, 64, seed=1, together=False)
+    rows = PackedRows(found, 64, 64, seed=1, together=False)
     assert found.where(13).endswith("x.jsonl, line 2 (token 1)")
     assert "x.jsonl, line" in rows.describe([0])
     assert found.messages(1) == TALK

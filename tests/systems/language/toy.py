@@ -6,7 +6,7 @@ from tokenizers import AddedToken
 from formers.blocks.stack import StackConfig
 from formers.decoding.settings import Settings
 from formers.models.causal import CausalConfig, CausalLM
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatTemplate
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.training import train_byte_bpe

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from formers.data.preferences import Choices, PreferenceData, comparisons
+from formers.data.source import Source
 from formers.errors import DataError
+from formers.systems.preferences.data import PreferenceRows, Preferences
 from formers.text.chat import ChatEncoder, ChatTemplate
 from tests.text.templates import GENERATION, NAMES, TALK, byte_tokenizer
 
@@ -28,11 +29,11 @@ def put(tmp_path):
 
 
 def read(name, **options):
-    return comparisons(PreferenceData(train=name).read("train"), **options)
+    return Source(train=name, **options).read("train", **PreferenceRows().reading(Source()))
 
 
 def of(table, length=64, **options):
-    return Choices(table, ENCODER, PreferenceData(**options), length=length, filler=TOKENIZER.eos)
+    return Preferences(table, ENCODER, PreferenceRows(**options), length=length, filler=TOKENIZER.eos, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,8 @@ def test_long_rows_are_left_out_and_reported(put):
 def test_empty_answers_can_be_left_out(put):
     full = {"prompt": "hello", "chosen": "hello", "rejected": "Water"}
     name, other = put(full, {**full, "chosen": ""}, full), put(full, name="v.jsonl")
-    config = PreferenceData(train=name, drop_empty=True, validation=other)
-    train, validation = config.tables()
+    source = Source(train=name, drop_empty=True, validation=other)
+    train, validation = source.tables(**PreferenceRows().reading(source))
     assert (len(train), train.dropped, len(validation)) == (2, 1, 1)
     lists = {"prompt": "hello", "chosen": [{"role": "assistant", "content": " "}], "rejected": "Water"}
     assert len(read(put(full, lists), drop_empty=True)) == 1
