@@ -155,8 +155,8 @@ def fine_tune(run: Path, changes: list[str]) -> None:
         [
             "data.count=0",
             "data.held_out=50",
-            "data.length=64",
-            "data.tokens_per_batch=1024",
+            "rows.length=64",
+            "rows.tokens_per_batch=1024",
             "task.pooling=mean",
             "task.samples=[]",
             "train.warmup=20",

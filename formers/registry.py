@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # One folder of systems/ each: its `SYSTEM`.
 NAMES = (
     "translation",
+    "classification",
+    "choice",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

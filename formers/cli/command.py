@@ -149,9 +149,11 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     kind = str if field.words else kind
     metavar = typed.metavar or "|".join(field.words) or METAVARS.get(kind, "")
     required = field.default is dataclasses.MISSING
+    wanted = list[kind] if several else kind  # type: ignore[valid-type]
     if typed.positional:
-        argument = typer.Argument(metavar=metavar if required else f"[{metavar}]", help=field.help, show_default=False)
-        return [parameter(name, kind, argument) if required else parameter(name, kind | None, argument, None)]
+        metavar = (metavar if required else f"[{metavar}]") + ("..." if several else "")
+        argument = typer.Argument(metavar=metavar, help=field.help, show_default=False)
+        return [parameter(name, wanted, argument) if required else parameter(name, wanted | None, argument, None)]
     if kind is bool:
         names = f"{flag(name)}/--no-{flag(name)[2:]}" if typed.negatable else flag(name)
         return [parameter(name, bool | None, typer.Option(names, help=field.help, show_default=False), None)]
@@ -159,7 +161,6 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     if field.default not in (None, "", (), dataclasses.MISSING):
         more = f" (default: {field.default})"
     option = typer.Option(flag(name), metavar=metavar, help=_with(field.help, more), show_default=False)
-    wanted = list[kind] if several else kind  # type: ignore[valid-type]
     return [parameter(name, wanted, option) if required else parameter(name, wanted | None, option, None)]
 
 

@@ -13,7 +13,8 @@ from formers.cli.recipes import named
 from formers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from formers.systems.choices import Choice, Question
+    from formers.data.questions import ChoiceQuestion
+    from formers.systems.choices import Choice
     from formers.systems.language import LanguageModel
 
 SHOWN = 3  # questions that are printed
@@ -100,7 +101,8 @@ def multiple_choice(
     model: str, opened: Callable[[], LanguageModel], file: str, shots: int, count: int | None, as_json: bool
 ) -> None:
     """Which answers are right, by likelihood."""
-    from formers.systems.choices import accuracies, judge, read_questions
+    from formers.data.questions import read_questions
+    from formers.systems.choices import accuracies, judge
 
     questions = read_questions(file)
     questions = questions if count is None else questions[: shots + count]
@@ -128,7 +130,7 @@ def multiple_choice(
     show_answers(judged)
 
 
-def show_answers(judged: Sequence[tuple[Question, Choice]]) -> None:
+def show_answers(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> None:
     """A few questions from all over the file."""
     rows = []
     for each, choice in judged[:: max(1, len(judged) // SHOWN)][:SHOWN]:

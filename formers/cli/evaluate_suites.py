@@ -13,7 +13,7 @@ from formers.cli.output import duration, note, show_table
 from formers.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from formers.systems.classification import Classifier
+    from formers.systems.classification.system import Classifier
     from formers.systems.encoding import SentenceEncoder
     from formers.systems.suites.sets import Encode, Results, Score
 
@@ -103,7 +103,7 @@ def measured(model: str, opened: Any, suite: Suite, told: Callable[[Score], None
 
 
 def is_classifier(opened: Any) -> bool:
-    from formers.systems.classification import Classifier
+    from formers.systems.classification.system import Classifier
 
     return isinstance(opened, Classifier)
 

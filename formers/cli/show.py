@@ -15,7 +15,19 @@ import typer
 from formers.cli.options import out_file
 from formers.cli.output import bar, console, note, show_table
 from formers.errors import ConfigError
-from formers.systems.system import Coloured, Event, Piece, Progress, Remark, Report, Table, Tabled, Written, record
+from formers.systems.system import (
+    Coloured,
+    Event,
+    Gathered,
+    Piece,
+    Progress,
+    Remark,
+    Report,
+    Table,
+    Tabled,
+    Written,
+    record,
+)
 
 EXAMPLES = 3  # of a report
 
@@ -37,7 +49,7 @@ def show(events: Iterable[Event], output: Output) -> None:
     with ExitStack() as stack:
         target: TextIO | None = None
         in_piece = False
-        for event in with_progress(events):
+        for event in apart(with_progress(events), output):
             match event:
                 case Remark(text):
                     typer.echo(text, err=True)
@@ -61,6 +73,15 @@ def show(events: Iterable[Event], output: Output) -> None:
             else:
                 target = target or stack.enter_context(output.path.open("w", encoding="utf-8"))
                 write(event, output, target)
+
+
+def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
+    """The events, results that were gathered for people each by itself where programs read them."""
+    for event in events:
+        if isinstance(event, Gathered) and (output.as_json or output.path is not None):
+            yield from event.results()
+        else:
+            yield event
 
 
 def write(result: Any, output: Output, target: TextIO) -> None:

@@ -76,7 +76,7 @@ def file_pairs(file: str, first: str, second: str) -> list[tuple[str, str]]:
 
 def scored(opened: Any, pairs: Sequence[tuple[str, str]], model: str) -> list[float]:
     """The similarity of each pair."""
-    from formers.systems.classification import Classifier
+    from formers.systems.classification.system import Classifier
     from formers.systems.encoding import SentenceEncoder
 
     if isinstance(opened, SentenceEncoder):

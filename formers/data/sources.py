@@ -51,6 +51,7 @@ BUILTIN = {
     "paraphrase-scores": Builtin("formers.data.builtin.paraphrases:scored", ("sentence1", "sentence2", "score"), 600),
     "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
     "quiz-preferences": Builtin("formers.data.builtin.quiz:preferences", ("messages", "chosen", "rejected"), 5_000),
+    "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),
     "opinion-pairs": Builtin("formers.data.builtin.opinions:pairs", ("sentence1", "sentence2", "score"), 5_000),
 }

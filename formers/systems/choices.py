@@ -1,18 +1,18 @@
 """Multiple choice by likelihood: which continuation of a question a language model finds likeliest.
 
-rows {"question", "choices", "answer"} -> examples + question (read once) -> each choice's log-probability
+questions -> examples + question (read once) -> each choice's log-probability
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from formers.blocks.mode import inference
-from formers.data.files import fault, quoted, read_file
+from formers.data.files import quoted
+from formers.data.questions import ChoiceQuestion
 from formers.decoding.log_probabilities import token_log_probabilities
 from formers.decoding.prefix import PrefixCache, shared
 from formers.errors import ConfigError, DataError
@@ -20,19 +20,10 @@ from formers.models.causal import CausalLM
 from formers.text.tokenizer import Tokenizer
 
 BESIDE = 16384  # positions of choices that are read beside each other
-KEYS = ("question", "choices", "answer")
 NO_START = (
     "this model has no start token (bos_token or eos_token in tokenizer_config.json), so it cannot begin a text: "
     "give a prompt"
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-    """The place of the right choice."""
 
 
 @dataclass(frozen=True)
@@ -135,44 +126,12 @@ def joined(question: str, answer: str) -> str:
     return question + ("" if apart else " ") + answer
 
 
-def read_questions(name: str) -> list[Question]:
-    """The questions of a JSONL (or JSON, Parquet) file. Raises DataError, one line that names file and row."""
-    columns = read_file(name, KEYS)
-    places = columns.lines or range(1, len(columns.values["question"]) + 1)
-    word = "row" if columns.lines is None else "line"
-    found = []
-    for at, *row in zip(places, *(columns.values[key] for key in KEYS), strict=True):
-        if row != [None, None, None]:  # a blank line
-            found.append(checked(f"{name}, {word} {at}", *row))
-    if not found:
-        raise fault(name, "holds no questions")
-    return found
-
-
-def checked(where: str, question: Any, choices: Any, answer: Any) -> Question:
-    if not isinstance(question, str) or not question.strip():
-        raise fault(where, f"its question is {quoted(question)}, expected text")
-    if not isinstance(choices, list) or len(choices) < 2:
-        raise fault(where, f"its choices are {quoted(choices)}, expected a list of at least two texts")
-    for choice in choices:
-        if not isinstance(choice, str) or not choice.strip():
-            raise fault(where, f"one of its choices is {quoted(choice)}, expected text")
-    if isinstance(answer, str) and answer in choices:
-        answer = choices.index(answer)
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise fault(
-            where,
-            f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to {len(choices) - 1}",
-        )
-    return Question(question, tuple(choices), answer)
-
-
 def judge(
     chooser_after: Callable[[Sequence[tuple[str, str]]], LikelihoodChooser],
-    questions: Sequence[Question],
+    questions: Sequence[ChoiceQuestion],
     *,
     shots: int = 0,
-) -> Iterator[tuple[Question, Choice]]:
+) -> Iterator[tuple[ChoiceQuestion, Choice]]:
     """The verdict on every question after the first `shots`, which serve as examples and are not asked.
 
     chooser_after: makes the chooser that has read these examples, such as `LanguageModel.chooser`.
@@ -184,7 +143,7 @@ def judge(
         yield question, chooser.choose(question.question, question.choices, f"question {number}")
 
 
-def accuracies(judged: Sequence[tuple[Question, Choice]]) -> dict[str, float]:
+def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> dict[str, float]:
     """In percent: by total log-probability, by that per byte, and what guessing gives."""
     count = len(judged)
     return {

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import nn
 
 from formers.errors import ConfigError
 from formers.models.encoder import Encoder
 from formers.models.heads import body
-from formers.pretrained.files import write_folder
 from formers.pretrained.load import load_model
-from formers.systems.sizes import EncoderSizes
-from formers.text.open import load_tokenizer
+from formers.systems.begin import Beginning, on_device
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
@@ -40,44 +36,36 @@ class Begun:
         """Reads texts for this encoder, at most `length` tokens (0: all that it sees). Raises ConfigError if less."""
         longest = self.encoder.config.length
         if not 0 <= length <= longest:
-            raise ConfigError(f"data.length ({length}) must be from 1 to the model's length ({longest}), or 0 for that")
+            raise ConfigError(f"rows.length ({length}) must be from 1 to the model's length ({longest}), or 0 for that")
         return Reader(self.tokenizer, length or longest, segments=self.encoder.config.segments)
 
 
-class Vocabulary(Protocol):
-    """What a [data] section says of the tokenizer of a new encoder."""
-
-    @property
-    def tokenizer(self) -> str: ...
-    @property
-    def vocab(self) -> int: ...
-
-
-def begin(
-    sizes: EncoderSizes, data: Vocabulary, texts: Sequence[str], folder: Path, start: Path | None, *, pooler: bool
-) -> Begun:
-    """The encoder of the model folder `start`, else a new one with word pieces trained on `texts`.
+def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool) -> Begun:
+    """The encoder of the model folder to start from, else a new one with word pieces trained on `texts`.
 
     pooler: whether the body needs the dense layer in front of a label; one that a checkpoint lacks is made anew, one
-    that is not needed is left out. A new tokenizer is kept in the run's `folder`.
+    that is not needed is left out. [rows] says `tokenizer` and `vocab`.
     """
+    start = beginning.start
     if start is None:
-        tokenizer = obtain_word_pieces(data, texts, folder)
-        config = sizes.config(tokenizer.vocab)
+        vocab = beginning.rows.vocab
+        tokenizer = beginning.tokenizer(lambda: train_word_pieces(texts, vocab), files="tokenizer.json or vocab.txt")
+        config = beginning.sizes.config(tokenizer.vocab)
         if config.position_offset:  # counted from the padding token on, as readers of its files do
             config = replace(config, position_offset=(tokenizer.pad or 0) + 1)
-        encoder = Encoder(replace(config, pooler=wanted(sizes.form, config.pooler, pooler)))
-        return Begun(on_device(encoder), tokenizer, sizes.form, None)
+        form = beginning.sizes.form
+        encoder = Encoder(replace(config, pooler=wanted(form, config.pooler, pooler)))
+        return Begun(on_device(encoder), tokenizer, form, None)
     loaded = load_model(start)
-    found = body(loaded.model)
-    if found is None:
+    trained = body(loaded.model)
+    if trained is None:
         raise ConfigError(
             f"{start} is a {type(loaded.model).__name__} (model_type {loaded.family}), expected an "
             "encoder such as bert, roberta or mpnet"
         )
     if loaded.tokenizer is None:
         raise ConfigError(f"{start} has no tokenizer files; put tokenizer.json or vocab.txt beside its config.json")
-    encoder = with_pooler(found, wanted(loaded.family, found.config.pooler, pooler))
+    encoder = with_pooler(trained, wanted(loaded.family, trained.config.pooler, pooler))
     return Begun(on_device(encoder), loaded.tokenizer, loaded.family, loaded.model)
 
 
@@ -90,31 +78,10 @@ def with_pooler(encoder: Encoder, pooler: Any) -> Encoder:
     """The same encoder with a pooler of this activation ("": none): its own where it has one, else a new one."""
     if encoder.config.pooler == pooler:
         return encoder
-    made = Encoder(replace(encoder.config, pooler=pooler))
+    pooled = Encoder(replace(encoder.config, pooler=pooler))
     state = {name: tensor for name, tensor in encoder.state_dict().items() if pooler or not name.startswith("pooler.")}
-    made.load_state_dict(state, strict=False)
-    return made.train(encoder.training)
-
-
-def on_device(encoder: Encoder) -> Encoder:
-    return encoder.cuda() if torch.cuda.is_available() else encoder
-
-
-def obtain_word_pieces(data: Vocabulary, texts: Sequence[str], folder: Path) -> Tokenizer:
-    """The run's own tokenizer, the one that the recipe names, or word pieces trained now on the training texts."""
-    kept = folder / "tokenizer"
-    for place in (kept, Path(data.tokenizer).expanduser() if data.tokenizer else kept):
-        if place != kept or kept.is_dir():
-            tokenizer = load_tokenizer(place, {}) if place.is_dir() else None
-            if tokenizer is None:
-                raise ConfigError(
-                    f'data.tokenizer "{place}": there is no tokenizer here; give a folder with '
-                    "tokenizer.json or vocab.txt, or leave it empty to train word pieces"
-                )
-            return tokenizer
-    tokenizer = train_word_pieces(texts, data.vocab)
-    write_folder(kept, tokenizer.files())
-    return tokenizer
+    pooled.load_state_dict(state, strict=False)
+    return pooled.train(encoder.training)
 
 
 def freeze(encoder: Encoder, layers: int) -> str:

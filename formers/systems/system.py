@@ -180,6 +180,13 @@ class Tabled(Protocol):
 
 
 @runtime_checkable
+class Gathered(Protocol):
+    """Results that people see as one, and programs each by itself: in JSON and in a file."""
+
+    def results(self) -> Sequence[Result]: ...
+
+
+@runtime_checkable
 class Written(Protocol):
     """A result that is a file: a picture, vectors."""
 

@@ -31,7 +31,7 @@ INSIDE = {
     "adapters": set(),
     "pretrained": {"blocks", "models", "text", "adapters"},
     # blocks: the loss, and attention maps; pretrained: a system saves its checkpoints; training: `task` only
-    "systems": {*BELOW, "pretrained", "training"},
+    "systems": {*BELOW, "pretrained", "training", "pictures"},
     "recipe": {"registry"},
     "registry": {*BELOW, "pretrained", "training", "systems"},
     "errors": set(),

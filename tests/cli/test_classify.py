@@ -5,8 +5,8 @@ import json
 import pytest
 
 import formers
-from tests.cli.conftest import fails, works
-from tests.systems.classifier_toy import TEXTS, classifier
+from tests.cli.conftest import call, fails, works
+from tests.systems.classification.toy import TEXTS, classifier
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +77,29 @@ def test_rerank(scorer, folder, tmp_path):
     assert json.loads(told[0])["place"] == (place if place == 1 else place + 1)  # lines of the file
     assert "say which one's" in fails("rerank", folder, "a", "b")
     assert works("rerank", folder, TEXTS[0], "soup", "--label", "good").endswith("\tsoup\n")
-    assert "no passage" in fails("rerank", folder, "a", stdin="\n")
+    done = call("rerank", scorer, "a", stdin="\nsoup\n")
+    assert done.stderr == "left out: 1 empty line(s)\n" and done.stdout.endswith("\tsoup\n")
+    assert "there is no text to order" in fails("rerank", folder, "a", stdin="\n")
+
+
+def test_similarity_by_a_model_that_reads_both(scorer, tmp_path):
+    made = formers.load(scorer)
+    a, b, c = TEXTS[:3]
+    scores = made.score([(a, b), (a, c), (b, c)])
+    assert works("similarity", scorer, a, b) == f"{scores[0]:.4f}\n"
+    shown = works("similarity", scorer, a, b, c)
+    assert all(shown.count(f"{score:.4f}") == 2 for score in scores)
+    rows = [json.loads(line) for line in works("similarity", scorer, a, b, c, "--json").splitlines()]
+    assert [(row["first"], row["second"]) for row in rows] == [(a, b), (a, c), (b, c)]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"one": a, "two": b}) + "\n")
+    columns = ["--file", tmp_path / "a.jsonl", "--first", "one", "--second", "two"]
+    assert works("similarity", scorer, *columns) == f"{scores[0]:.4f}\t{a}\t{b}\n"
+    works("similarity", scorer, *columns, "--out", tmp_path / "out.tsv")
+    assert (tmp_path / "out.tsv").read_text().startswith("score\tfirst\tsecond\n")
+    assert "expected two" in fails("similarity", scorer, a)
+    assert "or --file" in fails("similarity", scorer, a, b, "--file", "x")
+    assert "--first" in fails("similarity", scorer, "--file", tmp_path / "a.jsonl")
+    assert "pair 1 is empty" in fails("similarity", scorer, a, " ")
 
 
 def test_evaluate(folder, tmp_path):
@@ -106,7 +128,7 @@ def test_pooling_is_an_option_of_training(tmp_path):
     small = [
         "data.count=40",
         "data.held_out=10",
-        "data.vocab=120",
+        "rows.vocab=120",
         "model.dim=8",
         "model.hidden=16",
         "model.heads=2",
@@ -119,5 +141,5 @@ def test_pooling_is_an_option_of_training(tmp_path):
     assert formers.load(tmp_path / "run").model.config.pooling == "max"
     found = json.loads(works("evaluate", tmp_path / "run", "--json"))
     assert found["examples"] == 10 and found["data"] == "builtin:opinions"
-    assert "which recipes of the system language do not have" in fails("train", "language", "--pooling", "max")
+    assert "which recipes of the system translation do not have" in fails("train", "translation", "--pooling", "max")
     assert 'task.pooling "avg" is not known' in fails("train", "classification", "--pooling", "avg")

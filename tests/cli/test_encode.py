@@ -100,7 +100,7 @@ def test_similarity_of_two_of_more_and_of_a_file(model, tmp_path):
 
 def test_similarity_by_a_model_that_reads_both(tmp_path):
     from formers.models.heads import HeadConfig, SequenceClassifier
-    from formers.systems.classification import Classifier
+    from formers.systems.classification.system import Classifier
 
     tokenizer = train_word_pieces(TEXTS, 60)
     config = EncoderSizes(dim=16, heads=2, layers=1, hidden=32, length=24).config(tokenizer.vocab)

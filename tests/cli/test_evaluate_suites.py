@@ -12,7 +12,7 @@ from formers.models.heads import HeadConfig, MaskedWords, SequenceClassifier
 from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings
-from formers.systems.classification import Classifier
+from formers.systems.classification.system import Classifier
 from formers.systems.encoding import SentenceEncoder
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces

@@ -6,7 +6,7 @@ import pytest
 
 from formers.pretrained import files
 from tests.cli.conftest import works
-from tests.systems.classifier_toy import TEXTS, classifier
+from tests.systems.classification.toy import TEXTS, classifier
 
 SMALL = ["data.count=20", "data.held_out=4", "train.steps=1", "train.evaluate_every=0", "train.precision=fp32"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from formers.data.labelled import LabelledData
 from formers.data.labels import Labels, file_names, learn_labels
 from formers.data.likeness import LikenessData, classes_of
 from formers.data.sources import read_table
@@ -46,13 +45,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 def test_labels_have_names(source: str) -> None:
-    table = LabelledData(train=source).read("train")
+    table = read_table(source, columns=["text", "label"], text=["text"])
     assert table is not None
     labels = learn_labels(table, "label")
     assert labels == Labels("one", ("world", "sports", "never", "business"))
     assert labels.answers(table, "label").tolist() == [1, 3, 0]
     assert file_names(table.select([2, 0]), "label") == labels.names
-    several = learn_labels(LabelledData(train=source, label="tags").read("train"), "tags", "several")
+    several = learn_labels(read_table(source, columns=["text", "tags"], text=["text"]), "tags", "several")
     assert several == Labels("several", ("O", "NAME", "PLACE"))
 
 
@@ -81,7 +80,7 @@ def test_a_label_without_a_name_stays_a_number(tmp_path: Path) -> None:
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
     path = tmp_path / "test.parquet"
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features).to_parquet(path)
-    table = LabelledData(train=str(path)).read("train")
+    table = read_table(str(path), columns=["text", "label"], text=["text"])
     assert table is not None and table.named("label") == ["yes", -1]
     with pytest.raises(DataError, match=r"row 2: the label -1 is out of range: there are 2, 0 to 1 \(no, yes\)"):
         learn_labels(table, "label").answers(table, "label")

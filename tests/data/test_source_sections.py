@@ -10,7 +10,6 @@ import pytest
 from formers.data.conversations import FORMS, ConversationData
 from formers.data.documents import read_documents
 from formers.data.forms import read_form
-from formers.data.labelled import LabelledData
 from formers.data.language import TextData
 from formers.data.likeness import LikenessData
 from formers.data.masked import MaskedData
@@ -25,7 +24,6 @@ TEXT = {"reader": read_documents, "column": "text"}
 PASSAGE = {"columns": ["context", "question", "answers", "answer_starts"], "text": ["context", "question"]}
 CASES: list[tuple[Any, dict[str, Any]]] = [
     (ParallelData(), {"columns": ["en", "de"], "text": ["en", "de"]}),
-    (LabelledData(), {"columns": ["text", "label"], "text": ["text"]}),
     (TaggedData(), {"columns": ["tokens", "tags"], "text": []}),
     (PassageData(), PASSAGE),
     (LikenessData(), {"columns": ["texts"], "text": []}),

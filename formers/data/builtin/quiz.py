@@ -59,6 +59,16 @@ def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[s
     return _made(split, count, seed, (0,))
 
 
+def choices(split: str, count: int, seed: int = 0) -> list[tuple[str, list[str], int]]:
+    """`count` first questions, each with two answers in any order and the place of the right one, from 0."""
+    random = Random(f"choices/{split}/{seed}")
+    rows = []
+    for messages, right, wrong in _made(split, count, seed, (0,)):
+        place = random.randrange(2)
+        rows.append((messages[0]["content"], [wrong, right] if place else [right, wrong], place))
+    return rows
+
+
 def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[tuple[list[dict[str, str]], str, str]]:
     """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
     check_split(split, count)

@@ -14,20 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import chunks
+from formers.data.labels import LabelKind
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
-from formers.kernels.weight import packed
+from formers.metrics.classification import accuracy, confusion, f1, matthews
+from formers.metrics.correlation import pearson, spearman
 from formers.models.heads import SequenceClassifier
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
+from formers.systems.classification.data import LabelledBatches
+from formers.systems.reading import logits_of, reader_of
+from formers.systems.system import Report, Score, Table, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
+
+    from formers.text.reader import Row
 
 # What may be done to the one output of a cross-encoder, by the last part of the name in config.json.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -39,11 +46,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 SETTINGS, RAW = "sentence_transformers", "torch.nn.modules.linear.Identity"
 OVERLAP = 4  # a window says a quarter of the one before again
 READ_AT_ONCE = 1024  # texts that are tokens at one time
+TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What was said of one text."""
+    """The label of one text."""
 
     label: str
     """The likeliest label; of several, those over the threshold joined by ", "; the number in digits."""
@@ -52,7 +60,7 @@ class Classification:
     probabilities: dict[str, float]
     """Of every label, in the model's order (they sum to 1 unless there may be several); empty for a number."""
     number: float | None = None
-    """What a model of numbers says."""
+    """The output of a model of numbers."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Classifier:
         self._reader: Reader | None = None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> LabelKind:
         """one, several or number."""
         return self.model.config.kind
 
@@ -101,13 +109,8 @@ class Classifier:
     @property
     def reader(self) -> Reader:
         """Raises ConfigError for a model without tokenizer files."""
-        if self.tokenizer is None:
-            raise ConfigError(
-                "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
-            )
-        if self._reader is None:
-            config = self.model.config.encoder
-            self._reader = Reader(self.tokenizer, self.length or config.length, segments=config.segments)
+        if self._reader is None or self._reader.length != (self.length or self._reader.length):
+            self._reader = reader_of(self.tokenizer, self.model.config.encoder, self.length)
         return self._reader
 
     def classify(
@@ -127,9 +130,9 @@ class Classifier:
         """
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold ({threshold}) must be between 0 and 1")
-        found = self.probabilities(texts, seconds, windows=windows, tokens_per_batch=tokens_per_batch)
-        said = [self.describe(row, threshold) for row in found]
-        return said[0] if isinstance(texts, str) else said
+        rows = self.probabilities(texts, seconds, windows=windows, tokens_per_batch=tokens_per_batch)
+        classified = [self.describe(row, threshold) for row in rows]
+        return classified[0] if isinstance(texts, str) else classified
 
     def probabilities(
         self,
@@ -166,18 +169,10 @@ class Classifier:
             return self.reader.text_windows(texts, stride=stride)
         return self.reader.windows(texts, seconds, stride=stride)
 
-    def logits(self, encodings: Sequence[Encoding], tokens_per_batch: int = 4096) -> Tensor:
+    def logits(self, encodings: Sequence[Encoding | Row], tokens_per_batch: int = 4096) -> Tensor:
         """(rows, labels) on the CPU; batched by length, in the order given."""
-        was_training = self.model.training
-        self.model.eval()
-        out = torch.zeros(len(encodings), len(self.labels))
-        with torch.no_grad(), packed(self.model):
-            for rows in chunks([len(encoding.ids) for encoding in encodings], tokens_per_batch):
-                inputs = self.reader.batch([encodings[i] for i in rows]).to(self.device)
-                said = self.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep)
-                out[torch.from_numpy(rows)] = said.float().cpu()
-        self.model.train(was_training)
-        return out
+        rows = logits_of(self.model, self.reader, encodings, tokens=tokens_per_batch)
+        return torch.stack(rows) if rows else torch.zeros(0, len(self.labels))
 
     def activated(self, logits: Tensor) -> Tensor:
         """Probabilities or numbers of logits."""
@@ -190,8 +185,8 @@ class Classifier:
             return Classification(f"{row[0]:.4g}", (), {}, float(row[0]))
         probabilities = dict(zip(self.labels, map(float, row), strict=True))
         order = sorted(probabilities, key=lambda name: -probabilities[name])
-        chosen = order[:1] if self.kind == "one" else [name for name in order if probabilities[name] >= threshold]
-        return Classification(", ".join(chosen), tuple(chosen), probabilities)
+        labels = order[:1] if self.kind == "one" else [name for name in order if probabilities[name] >= threshold]
+        return Classification(", ".join(labels), tuple(labels), probabilities)
 
     def score(
         self,
@@ -202,10 +197,10 @@ class Classifier:
         tokens_per_batch: int = 4096,
     ) -> NDArray[np.float32]:
         """(pairs,): the number of each pair; of a classifier, the probability of `label` (of two, the second's)."""
-        found = self.probabilities(
+        probabilities = self.probabilities(
             [a for a, _ in pairs], [b for _, b in pairs], windows=windows, tokens_per_batch=tokens_per_batch
         )
-        return found[:, self.column(label)]
+        return probabilities[:, self.column(label)]
 
     def column(self, label: str | None) -> int:
         """Which output scores a pair."""
@@ -237,18 +232,86 @@ class Classifier:
         order = np.argsort(-scores, kind="stable")[:top]
         return [Ranked(int(i), float(scores[i]), passages[i]) for i in order]
 
+    def evaluate(self, batches: LabelledBatches) -> Report:
+        """The loss (no smoothing, no weights) and the scores of the logits; of one label each, the confusions."""
+        logits = self.logits([batches.rows[row] for row in range(len(batches.rows))])
+        expected, kind = batches.labels, self.kind
+        total, count = summed_loss(kind, logits, torch.from_numpy(expected))
+        loss = cost("loss", float(total) / count, "" if kind == "number" else "nats")
+        facts: dict[str, Any] = {"examples": len(logits), "cut": batches.rows.cut}
+        tables = []
+        if kind == "one":
+            confused = confusion(logits.argmax(1).numpy(), expected, classes=len(self.labels))
+            facts |= {"labels": list(self.labels), "confusion": confused.tolist()}
+            tables = [confusion_table(confused, self.labels)]
+        return Report([loss, *scores(kind, logits.numpy(), expected)], facts=facts, tables=tables)
+
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
         settings = {SETTINGS: {"activation_fn": self.activation}} if self.kind == "number" else {}
-        save_model(folder, self.model, tokenizer=self.tokenizer, settings=settings)
+        save_model(folder, self.model, tokenizer=self.tokenizer, settings=settings, system="classification")
 
 
-def open_classifier(loaded: Loaded) -> Any:
-    """The system of a loaded checkpoint; a model of choices has its own."""
-    if not isinstance(loaded.model, SequenceClassifier):
-        from formers.systems.choosing import open_chooser
+def summed_loss(
+    kind: str, logits: Tensor, expected: Tensor, *, weights: Tensor | None = None, smoothing: float = 0.0
+) -> tuple[Tensor, float]:
+    """The loss of logits (rows, labels) summed, and what it is summed over: rows, of several labels these too.
 
-        return open_chooser(loaded)
+    weights: (labels,) how much each counts; smoothing: the share of the probability that is spread over all labels.
+    """
+    if kind == "number":
+        return F.mse_loss(logits.squeeze(-1), expected.float(), reduction="sum"), len(expected)
+    if kind == "several":
+        total = F.binary_cross_entropy_with_logits(logits, expected.float(), reduction="sum", pos_weight=weights)
+        return total, expected.numel()
+    total = F.cross_entropy(logits, expected, weight=weights, label_smoothing=smoothing, reduction="sum")
+    return total, len(expected) if weights is None else float(weights[expected].sum())
+
+
+def scores(kind: str, logits: NDArray[np.float32], expected: NDArray[Any]) -> list[Score]:
+    """Of classes: accuracy, macro F1, Matthews' correlation; of several labels: accuracy (all right), micro and macro
+    F1; of numbers: Pearson and Spearman, and the mean error."""
+    if kind == "number":
+        numbers = logits[:, 0]
+        return [
+            Score("pearson", pearson(numbers, expected)),
+            Score("spearman", spearman(numbers, expected)),
+            cost("absolute_error", float(np.abs(numbers - expected).mean()), ""),
+        ]
+    if kind == "several":
+        predicted = (logits > 0).astype(np.int64)
+        return [
+            share("accuracy", accuracy(predicted, expected)),
+            share("f1_micro", f1(predicted, expected, average="micro")),
+            share("f1_macro", f1(predicted, expected)),
+        ]
+    best = logits.argmax(1)
+    return [
+        share("accuracy", accuracy(best, expected)),
+        share("f1", f1(best, expected)),
+        Score("matthews", matthews(best, expected)),
+    ]
+
+
+def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> Table:
+    """Rows: the label; columns: what the model said. Of very many labels, those that are confused most."""
+    if len(labels) > TABLE_MOST:
+        pairs = ((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j)
+        worst = sorted(pairs, reverse=True)[:TABLE_MOST]
+        rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
+        return Table("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
+    names = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
+    columns = [f"said {name}" for name in names]
+    table = [
+        (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
+        for i, (name, row) in enumerate(zip(names, confused, strict=True))
+    ]
+    return Table("confusions", ["is", *columns, "found"], table, right=[*columns, "found"])
+
+
+def open_classifier(loaded: Loaded) -> Classifier:
+    """The system of a loaded checkpoint."""
+    assert isinstance(loaded.model, SequenceClassifier)  # the registry names this opener for such models only
     return Classifier(loaded.model, loaded.tokenizer, family=loaded.family, activation=activation_of(loaded.config))
 
 

@@ -4,7 +4,7 @@ import torch
 
 from formers.data.builtin.opinions import opinions
 from formers.models.heads import HeadConfig, SequenceClassifier
-from formers.systems.classification import RAW, Classifier
+from formers.systems.classification.system import RAW, Classifier
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formers.data.labelled import LabelledBatches, LabelledData
 from formers.data.labels import Labels, learn_labels
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
+from formers.systems.classification.data import LabelledBatches, LabelledRows
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
@@ -18,6 +19,11 @@ def table(labels: list, texts: list[str] | None = None) -> Table:
     return Table(
         "a.jsonl", {"text": texts or ["a text"] * len(labels), "label": labels}, lines=list(range(1, len(labels) + 1))
     )
+
+
+def read(rows: LabelledRows | None = None, **source) -> Table:
+    """The training rows of a source."""
+    return Source(**source).read("train", **(rows or LabelledRows()).columns)
 
 
 def reader(length: int = 8) -> Reader:
@@ -77,17 +83,16 @@ def test_the_labels_of_a_checkpoint_keep_their_order():
 
 def test_names_in_a_parquet_file(tmp_path):
     path = parquet(tmp_path / "train.parquet", {"text": ["x", "y", "z"], "label": [1, 0, 1]}, ["bad", "good"])
-    config = LabelledData(train=str(path))
-    found = config.read("train")
+    found = read(train=str(path))
     assert learn_labels(found, "label") == Labels("one", ("bad", "good"))
-    folder = LabelledData(train=str(tmp_path)).read("train")
+    folder = read(train=str(tmp_path))
     assert learn_labels(folder, "label").names == ("bad", "good")
     out = parquet(tmp_path / "out.parquet", {"text": ["x", "y", "z"], "label": [1, 0, 2]}, ["bad", "good"])
     with pytest.raises(DataError, match=r"out.parquet, row 3: the label 2 is out of range: there are 2, 0 to 1 \(bad"):
-        rows = LabelledData(train=str(out)).read("train")
+        rows = read(train=str(out))
         learn_labels(rows, "label").answers(rows, "label")
     broken = parquet(tmp_path / "broken.parquet", {"text": ["x"], "label": [1]}, "bad")
-    assert "expected a JSON list" in refused(LabelledData(train=str(broken)).read("train"), "label")
+    assert "expected a JSON list" in refused(read(train=str(broken)), "label")
 
 
 def test_faults_of_labels():
@@ -112,32 +117,32 @@ def test_faults_of_the_table(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\ngood,1\n,0\n")
     with pytest.raises(DataError, match=r'a.csv, line 3: column "text" is empty'):
-        LabelledData(train=str(path)).read("train")
-    assert LabelledData(train=str(path), drop_empty=True).read("train").dropped == 1
+        read(train=str(path))
+    assert read(train=str(path), drop_empty=True).dropped == 1
     with pytest.raises(DataError, match='no column "sentence2"'):
-        LabelledData(train=str(path), second="sentence2", drop_empty=True).read("train")
+        read(LabelledRows(second="sentence2"), train=str(path), drop_empty=True)
     with pytest.raises(ConfigError, match=r"data.train is empty"):
-        LabelledData(train="").read("train")
-    with pytest.raises(ConfigError, match=r"data.tokens_per_batch \(0\) must be at least 1"):
-        LabelledData(tokens_per_batch=0)
+        read(train="")
+    with pytest.raises(ConfigError, match=r"rows.tokens_per_batch \(0\) must be at least 1"):
+        LabelledRows(tokens_per_batch=0)
     with pytest.raises(ConfigError, match="must name columns"):
-        LabelledData(label="")
+        LabelledRows(label="")
 
 
 def test_splits_of_a_source(tmp_path):
-    train, held_out = LabelledData(count=40, held_out=10).tables()
+    train, held_out = Source(train="builtin:opinions", count=40, held_out=10).tables(**LabelledRows().columns)
     assert (len(train), len(held_out)) == (40, 10)
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(60)))
-    train, held_out = LabelledData(train=str(path)).tables()
+    train, held_out = Source(train=str(path)).tables(**LabelledRows().columns)
     assert (len(train), len(held_out)) == (57, 3)
-    assert len(LabelledData(train=str(path), count=7).read("train")) == 7
+    assert len(read(train=str(path), count=7)) == 7
 
 
 def test_batches_hold_every_row_once_with_its_answer():
     words = "one two three four five six seven eight".split()
     texts = [" ".join(words[: 1 + i % 8]) for i in range(50)]
-    config = LabelledData(tokens_per_batch=24)
+    config = LabelledRows(tokens_per_batch=24)
     rows = table([["even", "odd"][i % 2] for i in range(50)], texts)
     batches = LabelledBatches(rows, reader(), config, learn_labels(rows, "label"))
     plan = batches.epoch(0)
@@ -147,7 +152,7 @@ def test_batches_hold_every_row_once_with_its_answer():
     for chosen in plan:
         batch = batches.collate(chosen)
         assert batch.inputs.tokens.numel() <= 24 and batch.inputs.segments is None
-        assert batch.answers.tolist() == [i % 2 for i in chosen]
+        assert batch.labels.tolist() == [i % 2 for i in chosen]
         for place, i in enumerate(chosen):
             expected = reader().read([texts[i]])[0].ids
             kept = slice(None) if batch.inputs.keep is None else batch.inputs.keep[place]
@@ -157,19 +162,19 @@ def test_batches_hold_every_row_once_with_its_answer():
 
 def test_the_report():
     rows = table(["a", "b", "a", "a"], ["one two", "three", "one two three four five six seven", "four"])
-    batches = LabelledBatches(rows, reader(6), LabelledData(), Labels("one", ("a", "b", "c")))
+    batches = LabelledBatches(rows, reader(6), LabelledRows(), Labels("one", ("a", "b", "c")))
     lines = batches.report.lines()
     assert lines[0] == "examples: 4" and "longest 6 tokens" in lines[1]
     assert lines[3] == "labels (one of 3): a 75.0% (3), b 25.0% (1), c 0.0% (0); without a row: c"
     assert lines[4] == "longer than 6 tokens: 1 (25.0%), cut at the end"
     numbers = table([1.0, 4.0], ["one", "two"])
-    batches = LabelledBatches(numbers, reader(), LabelledData(), Labels("number", ("score",)))
+    batches = LabelledBatches(numbers, reader(), LabelledRows(), Labels("number", ("score",)))
     assert batches.report.lines()[3] == "score: from 1 to 4, mean 2.5, deviation 1.5"
 
 
 def test_pairs_have_segments_and_are_cut_together():
     rows = Table("a.csv", {"a": ["one two three"], "b": ["four five six seven"], "label": ["x"]})
-    config = LabelledData(text="a", second="b")
+    config = LabelledRows(text="a", second="b")
     batch = LabelledBatches(rows, reader(8), config, Labels("one", ("x", "y"))).collate([0])
     assert batch.inputs.tokens.shape == (1, 8)
     assert 3 <= int(batch.inputs.segments.sum()) <= 4 and batch.inputs.segments[0, 0] == 0

@@ -8,8 +8,8 @@ import torch
 
 import formers
 from formers.errors import CheckpointError, ConfigError, DataError
-from formers.systems.classification import activation_of
-from tests.systems.classifier_toy import NAMES, TEXTS, classifier
+from formers.systems.classification.system import activation_of
+from tests.systems.classification.toy import NAMES, TEXTS, classifier
 
 SIGMOID = "torch.nn.modules.activation.Sigmoid"
 

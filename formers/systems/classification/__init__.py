@@ -1,0 +1,46 @@
+"""Classification: an encoder gives texts, or pairs of texts, a label, several, or a number."""
+
+from formers.systems.looks import EVERY
+from formers.systems.system import System, Verb
+
+HERE = "systems.classification"
+SYSTEM = System(
+    name="classification",
+    title="Classification: encoders that give texts or pairs of texts labels or numbers",
+    models=("SequenceClassifier",),
+    sizes="systems.sizes:EncoderSizes",
+    data={"train": "builtin:opinions"},
+    rows=f"{HERE}.data:LabelledRows",
+    task=f"{HERE}.task:ClassificationConfig",
+    prepare=f"{HERE}.task:prepare",
+    open=f"{HERE}.system:open_classifier",
+    recipe="classification",
+    example='classify {} "The soup was not bad."',
+    verbs=(
+        Verb(
+            "classify",
+            "Give texts, or pairs of texts, their label or number.",
+            options=f"{HERE}.verbs:Classify",
+            run=f"{HERE}.verbs:classify",
+        ),
+        Verb(
+            "rerank",
+            "Order passages by how well they fit a query, reading both together.",
+            options=f"{HERE}.verbs:Rerank",
+            run=f"{HERE}.verbs:rerank",
+        ),
+        Verb(
+            "similarity",
+            "Say how alike two texts are.",
+            options="systems.similarity_verb:Compare",
+            run=f"{HERE}.verbs:similarity",
+        ),
+        Verb(
+            "evaluate",
+            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
+            options=f"{HERE}.verbs:EvaluateClassifier",
+            run=f"{HERE}.verbs:evaluate",
+        ),
+    ),
+    looks=EVERY,
+)

@@ -1,0 +1,164 @@
+"""Learning to classify: any encoder with a head, on labelled texts or pairs; also a number for each.
+
+tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy | squared error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.blocks.pooling import Pooling
+from formers.data.labels import Labels, learn_labels
+from formers.errors import ConfigError
+from formers.fields import Between, Count, check
+from formers.models.heads import HeadConfig, SequenceClassifier
+from formers.systems.begin import Beginning, Prepared
+from formers.systems.classification.data import LabelledBatch, LabelledBatches
+from formers.systems.classification.system import Classifier, summed_loss
+from formers.systems.encoders import Begun, begin, freeze
+from formers.systems.system import Report
+from formers.training.task import Loss
+
+SAMPLES = 3  # texts of the validation data that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig:
+    """What is learned of a text, and from which of its vectors."""
+
+    kind: Literal["auto", "one", "several", "number"] = "auto"
+    """one (of the labels), several (any number of them), number (to be predicted), auto: what the labels look like."""
+    pooling: Pooling = "first"
+    """Which vector of a text its label is read from: first, mean or max."""
+    label_smoothing: Annotated[float, Between(0, below=1)] = 0.0
+    """Share of the probability that is spread over all labels (one of the labels only)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """none; balanced: a label counts for more the rarer it is, all labels together for the same."""
+    freeze: Count = 0
+    """How many of the lowest layers do not learn, and the embeddings with them (0: everything learns)."""
+    samples: tuple[str, ...] = ()
+    """Texts to classify now and then while training; empty: some of the validation data."""
+
+    def __post_init__(self) -> None:
+        check(self, "task")
+
+
+class ClassificationTask:
+    """What the trainer sees: the loss of the labels, and scores on held-out texts."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        validation: LabelledBatches,
+        config: ClassificationConfig,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        """weights: how much each label counts; None: all the same."""
+        self.classifier, self.validation, self.config = classifier, validation, config
+        self.model = classifier.model
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=classifier.device)
+
+    def logits(self, batch: LabelledBatch) -> Tensor:
+        inputs = batch.inputs.to(self.classifier.device)
+        return self.model(inputs.tokens, segments=inputs.segments, keep=inputs.keep).float()
+
+    def loss(self, batch: LabelledBatch) -> Loss:
+        """Summed over the rows (of several labels, over these too); a weighted row counts as its weight."""
+        total, count = summed_loss(
+            self.classifier.kind,
+            self.logits(batch),
+            batch.labels.to(self.classifier.device),
+            weights=self.weights,
+            smoothing=self.config.label_smoothing,
+        )
+        keep = batch.inputs.keep
+        return Loss(total, count, {"tokens": batch.inputs.tokens.numel() if keep is None else int(keep.sum())})
+
+    def evaluate(self) -> Report:
+        """What the classifier says of itself on the validation data."""
+        return self.classifier.evaluate(self.validation)
+
+    def sample(self) -> list[tuple[str, str]]:
+        """Texts with their labels."""
+        texts, seconds = self.validation.config.texts(self.validation.table)
+        if self.config.samples and seconds is None:
+            texts = list(self.config.samples)
+        else:
+            texts, seconds = texts[:SAMPLES], None if seconds is None else seconds[:SAMPLES]
+        shown = texts if seconds is None else [f"{a} | {b}" for a, b in zip(texts, seconds, strict=True)]
+        classified = self.classifier.classify(texts, seconds)
+        return [(text, spoken(each.label, each.probabilities)) for text, each in zip(shown, classified, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        self.classifier.save(folder)
+
+    def set_recompute(self) -> None:
+        self.model.encoder.stack.recompute = True
+
+
+def spoken(label: str, probabilities: dict[str, float]) -> str:
+    """A label with its probability, or a number."""
+    return f"{label} ({probabilities[label]:.1%})" if label in probabilities else label or "none"
+
+
+def prepare(beginning: Beginning) -> Prepared:
+    """Labelled texts, tokenizer, model and task of a recipe, and the lines of the report on them."""
+    rows, config, source = beginning.rows, beginning.task, beginning.source
+    table, held_out = source.tables(**rows.columns)
+    texts, seconds = rows.texts(table)
+    begun = begin(beginning, texts + (seconds or []), pooler=True)
+    reader, old = begun.reader(rows.length), begun.model
+    learned = old.config.labels if isinstance(old, SequenceClassifier) else ()
+    labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
+    batches, validation = (LabelledBatches(part, reader, rows, labels, seed=source.seed) for part in (table, held_out))
+    model, head = with_head(begun, labels, config.pooling, batches)
+    frozen = freeze(model.encoder, config.freeze)
+    # what it reads to classify is what it has learned to read
+    classifier = Classifier(model, begun.tokenizer, length=reader.length)
+    task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
+    lines = [
+        f"training data: {table.name}",
+        *batches.report.lines(),
+        f"validation: {held_out.name}, {len(held_out):,} examples, {validation.rows.cut:,} cut",
+        head,
+        *([frozen] if frozen else []),
+    ]
+    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
+    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+
+
+def with_head(
+    begun: Begun, labels: Labels, pooling: Pooling, batches: LabelledBatches
+) -> tuple[SequenceClassifier, str]:
+    """The classifier on an encoder, and in words where its head is from: the checkpoint's where it has these labels."""
+    config = HeadConfig(encoder=begun.encoder.config, labels=labels.names, kind=labels.kind, pooling=pooling)
+    model = SequenceClassifier(config).to(begun.encoder.embedding.weight.device)
+    model.encoder = begun.encoder
+    old = begun.model
+    if isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind):
+        model.out.load_state_dict(old.out.state_dict())
+        return model, f"the checkpoint's head of {len(labels.names)} label(s) kept, {pooling} pooling"
+    if labels.kind == "number":  # begins at the mean: it would take long to get there
+        with torch.no_grad():
+            model.out.bias.fill_(float(batches.labels.mean()))
+    return model, f"a new head of {len(labels.names)} label(s), {pooling} pooling"
+
+
+def class_weights(config: ClassificationConfig, labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64] | None:
+    """rows / (labels * rows with this label); of several, rows without a label for each row with it."""
+    if config.class_weights == "none":
+        return None
+    if labels.kind == "number":
+        raise ConfigError('task.class_weights "balanced" is for labels, but numbers are learned; set it to none')
+    if labels.kind == "several":
+        counts = rows.sum(0)
+        return (len(rows) - counts) / np.maximum(counts, 1)
+    counts = np.bincount(rows, minlength=len(labels.names))
+    return len(rows) / (len(labels.names) * np.maximum(counts, 1))

@@ -1,0 +1,186 @@
+"""The verbs of classification: what they take, what they give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from formers.errors import ConfigError, DataError
+from formers.fields import Between, Natural, check
+from formers.systems.similarity_verb import Compare, compared
+from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
+
+if TYPE_CHECKING:
+    from formers.systems.classification.system import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify:
+    """What to classify."""
+
+    texts: Texts
+    """What to classify; without it, standard input is read."""
+    second: tuple[str, ...] = ()
+    """Second text of a pair; once for each text, or once for all."""
+    pairs: bool = False
+    """Every line of --file or standard input is a pair: text, tab, second text."""
+    probabilities: bool = False
+    """Print the probability of every label, likeliest first."""
+    threshold: Annotated[float, Between(0, 1)] = 0.5
+    """How likely each label must be, where there may be several."""
+    windows: bool = False
+    """Read long texts in overlapping windows, averaged, instead of cutting them."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.second and not self.texts.typed:
+            raise ConfigError("--second is the second text of a TEXT; lines of pairs hold both: text, tab, second text")
+        if self.second and len(self.second) not in (1, count := len(self.texts.all())):
+            raise ConfigError(f"{count} texts, but {len(self.second)} times --second: give it once for each, or once")
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A text and its label."""
+
+    text: str
+    label: str
+    """The likeliest; of several, those over the threshold; the number in digits."""
+    labels: Sequence[str]
+    probabilities: Mapping[str, float] | None = None
+    number: float | None = None
+    ranked: bool = field(default=False, metadata={"json": False})
+    """Whether its line is the probabilities of all labels."""
+
+    def line(self) -> str:
+        if not self.ranked or not self.probabilities:
+            return self.label or "(none)"
+        order = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return "\t".join(f"{label} {share:.4f}" for label, share in order)
+
+
+def classify(classifier: Classifier, options: Classify) -> Iterator[Event]:
+    """Each text's label, a group of texts at a time."""
+    done = 0
+    for group in options.texts:
+        firsts: Sequence[str] = group
+        seconds: Sequence[str] | None = options.second * (len(group) if len(options.second) == 1 else 1) or None
+        if options.pairs:
+            parts = [line.split("\t") for line in group]
+            for number, part in enumerate(parts, done + 1):
+                if len(part) != 2:
+                    got = f"got {len(part)} text(s) between tabs, expected a pair: text, tab, second text"
+                    raise DataError(f"{options.texts.where(number)}: {got}")
+            firsts, seconds = [part[0] for part in parts], [part[1] for part in parts]
+        for number, text in enumerate(firsts, done + 1):  # every line has an answer: an empty one has none
+            if not text.strip() and not options.texts.typed:
+                raise DataError(
+                    f"{options.texts.where(number)}: it is empty, so there is nothing to classify; remove it"
+                )
+        labelled = classifier.classify(firsts, seconds, threshold=options.threshold, windows=options.windows)
+        for text, each in zip(group, labelled, strict=True):
+            probabilities = each.probabilities or None
+            yield Classified(text, each.label, each.labels, probabilities, each.number, options.probabilities)
+        done += len(group)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerank:
+    """What to order."""
+
+    query: Annotated[str, Typed(positional=True, metavar="QUERY")]
+    """What the passages are held against."""
+    passages: Annotated[Texts, Typed(metavar="PASSAGE")]
+    """What to order; without it, the lines of standard input."""
+    top: Natural | None = None
+    """Print the N best only."""
+    label: Annotated[str, Typed(metavar="NAME")] = ""
+    """The label whose probability is the score (of two: the second)."""
+    windows: bool = False
+    """Read long passages in overlapping windows, averaged, instead of cutting them."""
+
+
+@dataclass(frozen=True)
+class RankedPassage:
+    """A passage and how well it fits; `place` is where it stood, from 1."""
+
+    place: int
+    score: float
+    text: str
+
+    def line(self) -> str:
+        return f"{self.score:.4f}\t{self.text}"
+
+
+def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
+    """The passages, best first; empty lines are left out and counted."""
+    lines = Texts([options.passages.all()], options.passages.where)
+    numbers, passages = lines.filled(drop=True, what="order")
+    for ranked in classifier.rerank(
+        options.query, passages, top=options.top, label=options.label or None, windows=options.windows
+    ):
+        yield RankedPassage(numbers[ranked.place], ranked.score, ranked.text)
+    if empty := len(lines.all()) - len(passages):
+        yield Remark(f"left out: {empty} empty line(s)")
+
+
+def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
+    """The score of two texts that are read together."""
+    return compared(options, lambda pairs: classifier.score(pairs).tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateClassifier:
+    """What to measure a classifier on."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    data: str = ""
+    """Labelled texts (default for a run: its test data)."""
+    source: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the text."""
+    second: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the second text (labelled pairs)."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the label (labelled texts)."""
+    count: Natural | None = None
+    """Only the first N texts."""
+
+
+def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
+    """Accuracy, F1 ... on the labelled texts of --data, or on a run's own test data; --out: the confusions drawn."""
+    from formers.data.labels import Labels
+    from formers.pictures.confusion import draw_confusion
+    from formers.pictures.figure import save
+    from formers.systems.begin import judged_on
+    from formers.systems.classification.data import LabelledBatches, LabelledRows
+
+    rows = options.origin.section("rows", "classification") or LabelledRows()
+    rows = replace(
+        rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
+    )
+    table = judged_on(options.origin, "classification", options.data, options.count, **rows.columns)
+    classifier.length = rows.length or classifier.length
+    begin = time.perf_counter()
+    report = classifier.evaluate(
+        LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
+    )
+    speed = len(table) / (time.perf_counter() - begin)
+
+    def draw(path: Path) -> None:
+        save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
+
+    cut = report.facts["cut"]
+    yield replace(
+        report,
+        title=f"{options.origin.name}: {len(table):,} examples of {table.name}",
+        facts={"model": options.origin.name, "data": table.name, **report.facts, "examples_per_second": speed},
+        remarks={
+            "texts that were cut": f"{cut:,} ({cut / len(table):.1%})",
+            "speed": f"{speed:.1f} examples per second",
+        },
+        files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},
+    )
