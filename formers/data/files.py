@@ -11,10 +11,11 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from formers.data.class_names import ClassNames, stored_class_names
 from formers.errors import DataError, nearest
@@ -356,17 +357,24 @@ def flatten(name: str, values: dict[str, list], wanted: list[str] | None) -> Col
 
 def _read_parquet(name: str, wanted: list[str] | None) -> Columns:
     """The wanted columns of a Parquet file."""
+    with opened_parquet(name) as file:
+        values = file.read(columns=pick(name, file.schema_arrow.names, wanted)).to_pydict()
+        names = stored_class_names(file.schema_arrow.metadata)
+    return flatten(name, values, wanted)._replace(names=names)
+
+
+@contextmanager
+def opened_parquet(name: str, **options: Any) -> Iterator[Any]:
+    """A Parquet file, with options of pyarrow's ParquetFile; its faults are ours."""
     parquet = optional("pyarrow.parquet", "parquet", f"{name}: reading Parquet")
     arrow = importlib.import_module("pyarrow")
     try:
-        with parquet.ParquetFile(located(name)) as file:
-            values = file.read(columns=pick(name, file.schema_arrow.names, wanted)).to_pydict()
-            names = stored_class_names(file.schema_arrow.metadata)
+        with parquet.ParquetFile(located(name), **options) as file:
+            yield file
     except PermissionError:
         raise fault(name, "no permission to read it; allow it with: chmod u+r") from None
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(name, f"broken Parquet file ({error}); copy or write it again") from None
-    return flatten(name, values, wanted)._replace(names=names)
 
 
 def pick(name: str, columns: Sequence[str], wanted: Sequence[str] | None) -> list[str] | None:

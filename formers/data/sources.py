@@ -84,6 +84,10 @@ class Table:
         place = f"row {number}" if self.lines is None else f"line {self.lines[row]}"
         return f"{name}, {place}" + (f' ("{text[:60]}")' if text else "")
 
+    def row(self, row: int) -> dict[str, Any]:
+        """column -> value of a row, counted from 0."""
+        return {column: values[row] for column, values in self.columns.items()}
+
     def named(self, column: str) -> list:
         """The values of a column; numbers of classes, in lists too, as their names where the source carries these."""
         names = self.names.get(column, ())
@@ -195,7 +199,7 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
     """One file, several side by side (`joined`: commas may join them), or shards one after the other."""
     path = located(name)
     if os.path.isdir(path):
-        return _shards(name, _of_split(name, path, split), columns)
+        return _shards(name, of_split(name, path, split), columns)
     if not os.path.exists(path):
         if joined and "," in name:
             return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
@@ -215,7 +219,7 @@ def _table(name: str, columns: Columns) -> Table:
     return Table(name, columns.values, columns.lines, names=columns.names or {})
 
 
-def _of_split(name: str, folder: Path, split: str) -> list[str]:
+def of_split(name: str, folder: Path, split: str) -> list[str]:
     """The Parquet files of one split in a folder; never all of them, for that would mix the test set in."""
     names = held(name, folder)
     files = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]

@@ -2,8 +2,8 @@
 
     rows -> tokens of all sides -> Encoder -> pool (-> length 1) -> objective (systems/embedding.py)
 
-What is particular: with `task.chunk` only so many texts' activations exist at a time (Gao et al. 2021, gradient cache):
-the vectors of all are computed first; then, their gradients known, each chunk is computed again and learns from them.
+What is particular: with `task.chunk` only so many texts' activations exist at a time; several processes share a batch
+and each compares its rows with those of all.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from formers.blocks.pooling import Pooling, pool
 from formers.data.batching import pad
@@ -29,10 +27,12 @@ from formers.models.encoder import Encoder
 from formers.models.sentence import Normalise, SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings, read_modules, read_sentence_folder, sentence_files
-from formers.systems.embedding import OBJECTIVES, EmbeddingConfig, objective
+from formers.systems.embedding import OBJECTIVES, TOGETHER, EmbeddingConfig, objective
 from formers.systems.encoders import Begun, begin
 from formers.systems.report import memory_line, parameters_of
 from formers.text.reader import Inputs, Reader
+from formers.training.contrastive import ALL, chunked
+from formers.training.distributed import gather
 from formers.training.task import Loss
 
 EVALUATED = 8192  # tokens of a batch that needs no gradients
@@ -82,37 +82,25 @@ class EmbeddingTask:
     def loss(self, batch: LikenessBatch) -> Loss:
         """Summed over rows; the vectors are compared in fp32."""
         device = self.device
-        vectors = self.embed(batch.texts.to(device)).unflatten(0, (batch.sides, -1))
-        placed = LikenessBatch(
-            batch.texts,
-            batch.sides,
-            batch.same.to(device),
-            batch.groups.to(device),
-            None if batch.values is None else batch.values.to(device),
-        )
+        vectors = self.embed(batch.texts.to(device)).unflatten(0, (batch.sides, -1)).float()
+        same, groups = batch.same.to(device), batch.groups.to(device)
+        values, own = None if batch.values is None else batch.values.to(device), ALL
+        if self.config.objective in TOGETHER:
+            rows, own = gather(vectors.transpose(0, 1))
+            vectors, same, groups = rows.transpose(0, 1), gather(same.T)[0].T, gather(groups)[0]
+            values = None if values is None else gather(values)[0]
+        whole = LikenessBatch(batch.texts, batch.sides, same, groups, values)
         with torch.autocast(device.type, enabled=False):
-            found = objective(self.config, placed, self.matrix)(vectors.float())
-        tokens = batch.texts.tokens.numel() if batch.texts.keep is None else int(batch.texts.keep.sum())
-        parts = {name: value.detach().sum() for name, value in found.parts.items()}
-        return Loss(found.each.sum(), len(found.each), {"tokens": tokens, **parts})
+            losses = objective(self.config, whole, self.matrix, own)(vectors)
+        return losses.sum(
+            tokens=batch.texts.tokens.numel() if batch.texts.keep is None else int(batch.texts.keep.sum())
+        )
 
     def embed(self, texts: Inputs) -> Tensor:
         """The vectors of texts, (rows, dim), a chunk at a time where gradients are wanted and `task.chunk` says so."""
-        chunk = self.config.chunk
-        if not chunk or not torch.is_grad_enabled() or len(texts.tokens) <= chunk:
-            return self.vectors(texts.tokens, texts.keep)
-        found = []
-        for start in range(0, len(texts.tokens), chunk):
-            tokens = texts.tokens[start : start + chunk]
-            keep = None if texts.keep is None else texts.keep[start : start + chunk]
-            if keep is not None:  # what no row of this chunk has
-                longest = int(keep.sum(1).max())
-                tokens, keep = tokens[:, :longest], keep[:, :longest]
-            vectors = checkpoint(self.vectors, tokens, keep, use_reentrant=False)
-            found.append(vectors)
-        return torch.cat(found)
+        return chunked(self.vectors, self.config.chunk, texts.tokens, texts.keep)
 
-    def vectors(self, tokens: Tensor, keep: Tensor | None) -> Tensor:
+    def vectors(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         """(rows, dim) of tokens (rows, length)."""
         x = pool(self.model(tokens, keep=keep), keep, cast(Pooling, self.config.pooling))
         return F.normalize(x, dim=-1) if self.config.normalise else x
@@ -305,11 +293,6 @@ def warnings(config: EmbeddingConfig, accumulate: int, scored: Table | None) -> 
             f"warning: train.accumulate ({accumulate}) adds gradients but no negatives: each batch sees only "
             "its own rows; for more negatives in the same memory raise data.rows_per_batch and set "
             "task.chunk (cached gradients)"
-        )
-    if config.objective == "in_batch" and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        lines.append(
-            f"warning: {dist.get_world_size()} processes share a batch, and each takes its negatives from its "
-            "own part only; raise data.rows_per_batch with their number"
         )
     if scored is None:
         lines.append("warning: no scored validation pairs, so no Spearman correlation: name some in data.validation")

@@ -32,8 +32,8 @@ class TrainConfig:
     """Learning rate towards which it falls (constant: does not fall)."""
     accumulate: int = 1
     """Batches whose gradients are added up before one update."""
-    prefetch: int = 1
-    """Batches that a thread makes ahead while the model learns (0: each is made when it is needed)."""
+    prefetch: int = -1
+    """Batches that a thread makes ahead while the model learns (0: none; -1: one, where a start finds it worth it)."""
     clip: float = 1.0
     """Largest global norm of the gradient; longer ones are scaled down (0: off)."""
     weight_decay: float = 0.01
@@ -81,7 +81,6 @@ class TrainConfig:
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in (
             "warmup",
-            "prefetch",
             "clip",
             "weight_decay",
             "evaluate_every",
@@ -91,6 +90,7 @@ class TrainConfig:
             "threads",
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("prefetch", self.prefetch >= -1, "-1 or more")
         for name in ("rate", "epsilon"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
         self._check("final_rate", 0 <= self.final_rate <= self.rate, f"in [0, train.rate = {self.rate}]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,46 @@ def join(device: torch.device) -> World:
     return World(dist.get_rank(), dist.get_world_size())
 
 
+_weight: ContextVar[float | None] = ContextVar("weight of this process's rows in the step that is made", default=None)
+
+
+def gather(rows: Tensor) -> tuple[Tensor, slice]:
+    """The rows (rows, ...) of all processes, and where this process's own are among them; gradients come back.
+
+    Every process has to call it as often as the others. So it is the identity outside a step of several processes:
+    alone, and where one process evaluates or measures. Rows that only keep in step (weight 0) are seen by nobody else.
+    """
+    weight = _weight.get()
+    if weight is None:
+        return rows, slice(None)
+    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(rows) if weight else 0], device=rows.device))
+    counts = torch.cat(sizes).tolist()
+    start = sum(counts[: dist.get_rank()]) if weight else sum(counts)
+    return _Gather.apply(rows, counts, start), slice(start, start + len(rows))
+
+
+class _Gather(torch.autograd.Function):
+    """Forward: the rows of all processes in turn, then own ones that do not count. Backward: the sums over all."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int], start: int) -> Tensor:
+        ctx.own, ctx.all = slice(start, start + len(rows)), sum(counts)
+        most, mine = max(counts), rows[: counts[dist.get_rank()]]
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: len(mine)] = mine
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        whole = [part[:count] for part, count in zip(parts, counts, strict=True)]
+        return torch.cat([*whole, rows[len(mine) :]])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient[: ctx.all])
+        return gradient[ctx.own], None, None
+
+
 class LossModule(nn.Module):
     """The task's model with the task's loss as its forward pass: what DDP wraps, for its hooks to run."""
 
@@ -93,6 +134,12 @@ class Replicas:
         """The context of a micro-batch's forward and backward."""
         return nullcontext() if last or self._wrapped is None else self._wrapped.no_sync()
 
-    def loss(self, batch: Any) -> Loss:
-        """The loss of one micro-batch, this process's rows."""
-        return self._task.loss(batch) if self._wrapped is None else Loss(*self._wrapped(batch))
+    def loss(self, batch: Any, weight: float = 1.0) -> Loss:
+        """The loss of one micro-batch, this process's rows; weight: theirs, as `World.share` gives it."""
+        if self._wrapped is None:
+            return self._task.loss(batch)
+        before = _weight.set(weight)
+        try:
+            return Loss(*self._wrapped(batch))
+        finally:
+            _weight.reset(before)

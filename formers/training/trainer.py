@@ -32,6 +32,7 @@ from formers.training.state import State, fingerprint, improves, judged, restore
 from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
+WORTH_A_THREAD = 0.1  # of the time of forward and backward: what making a batch has to take
 EVALUATION = -1  # in place of the step: every evaluation draws the same random numbers
 
 
@@ -98,7 +99,7 @@ class Training:
         precision = self.prepare()
         yield self.tell(self.started(resumed, precision))
         reason = ""
-        with self.prefetch() as batches:
+        with self.prefetch(precision.seconds[precision.name]) as batches:
             while not self.ended() and not reason:
                 stop = self.step(batches, interrupt.raised)
                 if self.due(self.config.log_every):
@@ -187,10 +188,18 @@ class Training:
         seed_from(self.config.seed, self.state.step + 1, self.world.rank)
         return self.batches.collate(self.world.share(self.cursor.peek())[0])
 
-    def prefetch(self) -> Prefetch:
-        """What the remaining steps learn from."""
+    def prefetch(self, batch_seconds: float) -> Prefetch:
+        """What the remaining steps learn from; a thread for batches that are quickly made costs more than it saves."""
+        depth = self.config.prefetch
+        if depth < 0:
+            depth = int(min(self.seconds_to_collate() for _ in range(2)) > WORTH_A_THREAD * batch_seconds)
         total = (self.config.steps - self.state.step) * self.config.accumulate
-        return Prefetch(self.cursor, self.world.share, depth=self.config.prefetch, total=total)
+        return Prefetch(self.cursor, self.world.share, depth=depth, total=total)
+
+    def seconds_to_collate(self) -> float:
+        start = time.perf_counter()
+        self.first_batch()
+        return time.perf_counter() - start
 
     def leaves_unused(self) -> bool:
         """Whether some weight has no part in the first batch: DDP must then look for such at every step."""

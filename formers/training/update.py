@@ -88,7 +88,7 @@ class Updater:
         for place, (rows, inputs, weight, _) in enumerate(batches, start=1):
             with self.replicas.sync(last=place == self.config.accumulate):
                 with self.precision.autocast():
-                    loss = self.replicas.loss(inputs)
+                    loss = self.replicas.loss(inputs, weight)
                 (loss.total if weight else loss.total * 0).backward()
             totals.append(loss.total.detach() * weight)
             losses.append((rows, totals[-1]))

@@ -12,25 +12,24 @@ from torch import nn
 
 from formers.data.likeness import LikenessBatch
 from formers.errors import ConfigError
-from formers.systems.embedding import (
-    CONCATENATIONS,
-    EmbeddingConfig,
-    allowed_negatives,
-    cosent,
-    cosine,
-    in_batch,
-    matryoshka,
-    objective,
-    softmax,
-    triplet,
-)
+from formers.systems.embedding import CONCATENATIONS, EmbeddingConfig, objective
 from formers.text.reader import Inputs
+from formers.training import contrastive
+from formers.training.contrastive import cosent, cosine, matryoshka, softmax, triplet
 
 ROWS, DIM = 5, 6
 
 
 def cos(a, b):
     return float(a @ b / a.norm() / b.norm())
+
+
+def in_batch(x, **options):
+    return contrastive.in_batch(x[0], x[1:].flatten(0, 1), **options)
+
+
+def allowed_negatives(batch):
+    return contrastive.allowed_negatives(batch.same, batch.groups)
 
 
 def batch_of(same, groups=None, values=None):

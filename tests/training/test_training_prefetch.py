@@ -9,7 +9,7 @@ import torch
 from training_toy import ToyBatches, ToyTask, config, final, run_all
 
 from formers.errors import DataError
-from formers.training import Run, Stepped, Stopped, train
+from formers.training import Run, Stepped, Stopped, train, trainer
 from formers.training.order import Cursor
 from formers.training.prefetch import Prefetch
 from formers.training.seeding import seed_from
@@ -69,6 +69,14 @@ def test_the_weights_are_the_same_bits(tmp_path, depth):
         for name in ("plain", "ahead")
     ]
     assert losses[0] == losses[1] and not ahead()
+
+
+@pytest.mark.parametrize(("share", "threads"), [(0.0, 10), (1e9, 0)])
+def test_a_thread_where_batches_are_slow_to_make(tmp_path, monkeypatch, share, threads):
+    monkeypatch.setattr(trainer, "WORTH_A_THREAD", share)
+    batches = Watched()
+    run_all(tmp_path, batches=batches, prefetch=-1)
+    assert sum(name.startswith("prefetch") for name in batches.threads) == threads
 
 
 def test_a_run_goes_on_with_and_without(tmp_path):

@@ -96,7 +96,7 @@ class ToyBatches:
 
 def config(**changes) -> TrainConfig:
     usual = {"steps": 10, "rate": 0.01, "warmup": 3, "precision": "fp32", "log_every": 1, "evaluate_every": 0}
-    return TrainConfig(**usual | {"save_every": 0} | changes)
+    return TrainConfig(**usual | {"save_every": 0, "prefetch": 1} | changes)
 
 
 def run_all(folder, task=None, batches=None, **changes):
