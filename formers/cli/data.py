@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli.masking import show_masking
 from formers.cli.options import Change, Source, Target
-from formers.cli.output import console, note, short, show_table
+from formers.cli.output import note, short, show_table
 from formers.cli.recipes import chosen, named, run_folder
+from formers.cli.show import Output, show
 from formers.errors import ConfigError, nearest
 from formers.recipe import names
+from formers.systems.system import Event, resolve
 
 if TYPE_CHECKING:
     from formers.data.sources import Table
@@ -44,7 +45,8 @@ def run(
         bool, typer.Option("--show-loss", help="Of a recipe: the tokens of examples, those that carry loss marked.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.png", help="Draw the hidden words (--show-loss of masked).")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write what --show-loss shows; FILE.png: draw hidden words."),
     ] = None,
 ) -> None:
     """Show examples of a data source, and how long they are."""
@@ -54,15 +56,12 @@ def run(
         stray = {"--count": count, "--source": source, "--target": target}
         if given := next((option for option, value in stray.items() if value is not None), None):
             raise ConfigError(f"{given} does not go with --show-loss; change the recipe with --set")
-        recipe = named(name)
-        if recipe is not None and recipe.system == "masked":
-            show_masking(name, chosen(name, change or ()), split, examples, out)
-            return
-    if out is not None:
-        raise ConfigError("--out draws the hidden words of a masked recipe: --show-loss")
-    if show_loss:
-        show_lessons(name, split, examples, change or ())
+        show(lessons_of(name, split, examples, change or ()), Output(out))
         return
+    if out is not None:
+        raise ConfigError(
+            "--out is for --show-loss: write the tokens there, or draw the hidden words of a masked recipe"
+        )
     table = read(name, split, count, source, target, change or ())
     picked = list(range(0, len(table), max(1, len(table) // max(1, examples))))[:examples]
     if picked:
@@ -72,34 +71,26 @@ def run(
         note(line)
 
 
-def show_lessons(name: str, split: str, count: int, change: Sequence[str]) -> None:
-    """Print the tokens of examples as training reads them; the marks are colours on a terminal, brackets elsewhere."""
-    from rich.text import Text
-
-    from formers.registry import locate
-    from formers.systems.lessons import lessons
+def lessons_of(name: str, split: str, count: int, change: Sequence[str]) -> Iterator[Event]:
+    """The tokens of examples as training reads them, those that carry loss marked."""
+    from formers.registry import locate, system, systems
+    from formers.systems.begin import Beginning
 
     if named(name) is None:
         raise ConfigError(f'--show-loss needs a recipe or a run, got "{name}"{nearest(name, names())}')
     recipe, folder = chosen(name, change), run_folder(name)
+    if not (lessons := system(recipe.system).lessons):
+        able = ", ".join(declared.name for declared in systems() if declared.lessons)
+        raise ConfigError(
+            f'--show-loss: the system "{recipe.system}" has no single text whose tokens carry loss; it is for {able}'
+        )
+    if split == "test":
+        raise ConfigError("--show-loss shows what is trained on: --split train, or validation")
     start = recipe.sections["model"].start
-    place, colours = console(), console().is_terminal
     with TemporaryDirectory() as empty:  # a tokenizer that is trained for this only
         kept = folder if (folder / "tokenizer").is_dir() and (Path(name) / "recipe.toml").is_file() else Path(empty)
-        begin = locate(start) if start else None
-        for lesson in lessons(recipe.system, recipe.sections, kept, begin, split=split, count=count):
-            line = f"{lesson.title}: loss on {sum(lesson.counted)} of {len(lesson.counted)} tokens"
-            place.print(Text(line, style="bold"), soft_wrap=True)
-            text = Text()
-            for piece, counted in zip(lesson.pieces, lesson.counted, strict=True):
-                visible = piece.replace("\n", "⏎\n") if piece.strip("\n") or not piece else "⏎" * len(piece) + piece
-                if colours:
-                    text.append(visible, style="black on green" if counted else "dim")
-                else:
-                    text.append(f"⟦{visible}⟧" if counted else f"{visible}│")
-            place.print(text, soft_wrap=True)
-            place.print()
-    note("loss on the tokens in colour" if colours else "loss on ⟦such⟧ tokens, none on those that end in │")
+        beginning = Beginning(recipe.sections, kept, locate(start) if start else None)
+        yield resolve(lessons)(beginning, split, count)
 
 
 def shown(value: Any) -> Any:

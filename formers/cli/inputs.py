@@ -22,6 +22,8 @@ def texts_of(given: dict[str, Any], field: Field) -> Texts:
         if file or len(texts) > 1:
             raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
         texts, file = None, texts[0]
+    if texts == ["-"] and not file:
+        texts = None
     if texts and file:
         raise ConfigError(f"give {(typed.metavar or 'text').lower()}s or --file, not both")
     if column and not file:

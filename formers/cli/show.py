@@ -30,6 +30,7 @@ from formers.systems.system import (
 )
 
 EXAMPLES = 3  # of a report
+LINES = ("", ".txt", ".tsv")  # endings of files of text
 
 
 @dataclass
@@ -78,7 +79,8 @@ def show(events: Iterable[Event], output: Output) -> None:
 def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
     """The events, results that were gathered for people each by itself where programs read them."""
     for event in events:
-        if isinstance(event, Gathered) and (output.as_json or output.path is not None):
+        drawn = isinstance(event, Written) and event.endings and output.path and output.path.suffix not in LINES
+        if isinstance(event, Gathered) and (output.as_json or (output.path is not None and not drawn)):
             yield from event.results()
         else:
             yield event

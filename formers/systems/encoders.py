@@ -40,16 +40,18 @@ class Begun:
         return Reader(self.tokenizer, length or longest, segments=self.encoder.config.segments)
 
 
-def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool) -> Begun:
+def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase: bool = True) -> Begun:
     """The encoder of the model folder to start from, else a new one with word pieces trained on `texts`.
 
     pooler: whether the body needs the dense layer in front of a label; one that a checkpoint lacks is made anew, one
-    that is not needed is left out. [rows] says `tokenizer` and `vocab`.
+    that is not needed is left out. lowercase: of word pieces trained now. [rows] says `tokenizer` and `vocab`.
     """
     start = beginning.start
     if start is None:
         vocab = beginning.rows.vocab
-        tokenizer = beginning.tokenizer(lambda: train_word_pieces(texts, vocab), files="tokenizer.json or vocab.txt")
+        tokenizer = beginning.tokenizer(
+            lambda: train_word_pieces(texts, vocab, lowercase=lowercase), files="tokenizer.json or vocab.txt"
+        )
         config = beginning.sizes.config(tokenizer.vocab)
         if config.position_offset:  # counted from the padding token on, as readers of its files do
             config = replace(config, position_offset=(tokenizer.pad or 0) + 1)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from formers.data.language import Packed, Stream
 from formers.data.preferences import SIDES, Choices
 from formers.errors import ConfigError
 from formers.systems import instruct, language_tasks, preferences
+from formers.systems.system import Lesson, evenly
 from formers.text.tokenizer import Tokenizer
 
 SYSTEMS = ("language", "instruct", "preferences")
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One text as the model reads it, and which of its tokens carry loss."""
-
-    title: str
-    pieces: list[str]
-    counted: list[bool]
 
 
 def lessons(
@@ -87,8 +76,3 @@ def of_choices(choices: Choices, tokenizer: Tokenizer, count: int) -> Iterator[L
             ids = [int(batch.tokens[side, 0]), *batch.labels[side, : size - 1].tolist()]
             counted = [False, *batch.counted[side, : size - 1].tolist()]
             yield Lesson(f"{choices.table.where(choices.rows[number])}, {name}", tokenizer.pieces(ids), counted)
-
-
-def evenly(number: int, count: int) -> list[int]:
-    """`count` of `number` places."""
-    return np.unique(np.linspace(0, number - 1, min(number, count)).astype(int)).tolist() if count else []
