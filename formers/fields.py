@@ -65,6 +65,11 @@ class OneOf:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Inline:
+    """Settings within settings: who gives values writes those fields beside the others, as if they were of one."""
+
+
 Count = Annotated[int, Between(0)]
 Natural = Annotated[int, Between(1)]
 
@@ -132,6 +137,14 @@ def fields_of(settings: type) -> dict[str, Field]:
     return described
 
 
+def flat(settings: type) -> dict[str, Field]:
+    """The fields as whoever gives values writes them: those of settings within settings among them."""
+    fields: dict[str, Field] = {}
+    for name, field in fields_of(settings).items():
+        fields |= flat(field.kind) if Inline() in field.extras else {name: field}
+    return fields
+
+
 _OLD_UNION = type(typing.Optional[int])  # noqa: UP045 -- what `Annotated[int, ...] | None` becomes
 
 
@@ -168,14 +181,24 @@ def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[st
 
 def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     """The dataclass with these values; unknown names and values of another type are refused, `where` says of what."""
-    known = fields_of(settings)
+    known = flat(settings)
     for name in given:
         if name not in known:
             raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
-    values = {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()}
-    return settings(**values)
+    return filled(settings, {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()})
+
+
+def filled(settings: type, values: Mapping[str, Any]) -> Any:
+    """The dataclass with those of the values that it has."""
+    given = {}
+    for name, field in fields_of(settings).items():
+        if Inline() in field.extras:
+            given[name] = filled(field.kind, values)
+        elif name in values:
+            given[name] = values[name]
+    return settings(**given)
 
 
 def convert(value: Any, field: Field, where: str) -> Any:

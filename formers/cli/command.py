@@ -14,7 +14,7 @@ import typer
 from formers.cli.inputs import texts_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
-from formers.fields import Field, build, check, fields_of
+from formers.fields import Field, build, check, fields_of, flat
 from formers.systems.system import Origin, System, Texts, Typed, Verb, resolve
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
@@ -71,7 +71,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
     single = len({verb.options for _, verb in declared}) == 1
     offline = True if own["offline"] else None
     options = options_of(declared[0][1], given) if single else None  # what is wrong with them is said first
-    output = Output(own["out"], own["as_json"])
+    output = Output(own["out"], own["as_json"], declared[0][1].endings)
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
     verb = next((verb for owner, verb in declared if owner.open == system.open), None)
     if verb is None:
@@ -89,7 +89,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
 def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = None) -> Any:
     """The verb's dataclass of options; an option of another system's is refused."""
     settings = resolve(verb.options)
-    known = fields_of(settings)
+    known = flat(settings)
     for name in given:
         if name not in known:
             assert system is not None
@@ -118,7 +118,7 @@ def union(declared: Declared) -> dict[str, Field]:
     """The fields of all options by name; what only some systems have says so."""
     fields: dict[str, Field] = {}
     for _, verb in declared:
-        for name, field in fields_of(resolve(verb.options)).items():
+        for name, field in flat(resolve(verb.options)).items():
             fields.setdefault(name, field)
     return {name: field for name, field in fields.items() if field.kind is not Origin}
 
