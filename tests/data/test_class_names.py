@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from formers.data.labels import Labels, file_names, learn_labels
-from formers.data.likeness import LikenessData, classes_of
+from formers.data.source import Source
 from formers.data.sources import read_table
 from formers.data.tagged import TaggedData
 from formers.errors import DataError
+from formers.systems.embedding.data import LikenessRows, classes_of
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
@@ -71,9 +72,8 @@ def test_tags_are_read_as_their_names(source: str) -> None:
 
 
 def test_classes_of_labelled_pairs_are_their_names(source: str) -> None:
-    data = LikenessData(train=source, rows="labelled", first="text", second="other")
-    table = data.read("train")
-    assert table is not None and classes_of(table, "label") == ["business", "sports", "world"]
+    table = LikenessRows(rows="labelled", first="text", second="other").read(Source(train=source))
+    assert classes_of(table, "label") == ["business", "sports", "world"]
 
 
 def test_a_label_without_a_name_stays_a_number(tmp_path: Path) -> None:

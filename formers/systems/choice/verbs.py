@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.fields import Natural, check
+from formers.fields import Inline, Natural, check
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Typed
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class EvaluateChooser:
     """Questions with choices and answers (default for a run: its test data)."""
     count: Natural | None = None
     """Only the first N questions."""
+    suites: Annotated[SuiteOptions, Inline()] = NO_SUITE
+    """Sets that papers measure with."""
+
+    def __post_init__(self) -> None:
+        self.suites.check_data(self.data)
 
 
 def evaluate(chooser: Chooser, options: EvaluateChooser) -> Iterator[Event]:
@@ -91,6 +97,11 @@ def evaluate(chooser: Chooser, options: EvaluateChooser) -> Iterator[Event]:
     from formers.systems.begin import judged_on
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
 
+    if options.suites.suite is not None:
+        from formers.systems.suites.report import suite_report
+
+        yield from suite_report(chooser, options.suites, options.origin.name, options.data)
+        return
     rows = options.origin.section("rows", "choice") or ChoiceRows()
     table = judged_on(options.origin, "choice", options.data, options.count, what="question", **rows.columns)
     chooser.length = rows.length

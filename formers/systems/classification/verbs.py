@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
-from formers.fields import Between, Natural, check
+from formers.fields import Between, Inline, Natural, check
 from formers.systems.similarity_verb import Compare, compared
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
 
 def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     """The score of two texts that are read together."""
-    return compared(options, lambda pairs: classifier.score(pairs).tolist())
+    pairs = options.pairs()
+    yield from compared(options, pairs, classifier.score(pairs).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,11 @@ class EvaluateClassifier:
     """Column of the label (labelled texts)."""
     count: Natural | None = None
     """Only the first N texts."""
+    suites: Annotated[SuiteOptions, Inline()] = NO_SUITE
+    """Sets that papers measure with."""
+
+    def __post_init__(self) -> None:
+        self.suites.check_data(self.data)
 
 
 def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
@@ -158,6 +165,11 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     from formers.systems.begin import judged_on
     from formers.systems.classification.data import LabelledBatches, LabelledRows
 
+    if options.suites.suite is not None:
+        from formers.systems.suites.report import suite_report
+
+        yield from suite_report(classifier, options.suites, options.origin.name, options.data)
+        return
     rows = options.origin.section("rows", "classification") or LabelledRows()
     rows = replace(
         rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
