@@ -66,8 +66,17 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Inline:
-    """Settings within settings: who gives values writes those fields beside the others, as if they were of one."""
+class Part:
+    """Of a field that is a dataclass of settings itself: its fields are written as if they were the outer one's."""
+
+
+@dataclass(frozen=True)
+class Escaped:
+    r"""Of texts: a command line writes \n for a line feed and \t for a tab in them."""
+
+    @staticmethod
+    def read(text: str) -> str:
+        return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 Count = Annotated[int, Between(0)]
@@ -88,6 +97,8 @@ class Field:
     """Whether it may be None."""
     extras: tuple[Any, ...]
     """What stands beside its type: bounds, words, how a command line writes it."""
+    part: tuple[str, type] | None = None
+    """The field and the dataclass that it belongs to, where that is a `Part` of the settings."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -111,11 +122,11 @@ class Field:
 
 
 @cache
-def fields_of(settings: type) -> dict[str, Field]:
+def fields_of(settings: Any) -> dict[str, Field]:
     """The fields of a dataclass by name, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     help_texts = help_of(settings)
-    described = {}
+    described: dict[str, Field] = {}
     for field in dataclasses.fields(settings):
         hint, extras = hints[field.name], []
         while True:
@@ -128,6 +139,10 @@ def fields_of(settings: type) -> dict[str, Field]:
                 hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007
             else:
                 break
+        if Part() in extras:
+            inner = fields_of(hint).items()
+            described |= {name: dataclasses.replace(own, part=(field.name, hint)) for name, own in inner}
+            continue
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
@@ -135,14 +150,6 @@ def fields_of(settings: type) -> dict[str, Field]:
             field.name, hint, default, help_texts[field.name], None in extras, tuple(e for e in extras if e is not None)
         )
     return described
-
-
-def flat(settings: type) -> dict[str, Field]:
-    """The fields as whoever gives values writes them: those of settings within settings among them."""
-    fields: dict[str, Field] = {}
-    for name, field in fields_of(settings).items():
-        fields |= flat(field.kind) if Inline() in field.extras else {name: field}
-    return fields
 
 
 _OLD_UNION = type(typing.Optional[int])  # noqa: UP045 -- what `Annotated[int, ...] | None` becomes
@@ -174,6 +181,8 @@ def check(settings: Any, label: str | Callable[[str], str] = "") -> None:
 
 def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[str]:
     for name, field in fields_of(type(settings)).items():
+        if field.part is not None:  # which has seen to itself
+            continue
         shown = label(name) if callable(label) else f"{label}.{name}" if label else name
         if message := field.fault(getattr(settings, name), shown):
             yield message
@@ -181,24 +190,19 @@ def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[st
 
 def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     """The dataclass with these values; unknown names and values of another type are refused, `where` says of what."""
-    known = flat(settings)
+    known = fields_of(settings)
     for name in given:
         if name not in known:
             raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
-    return filled(settings, {name: convert(value, known[name], f"{where} {name}") for name, value in given.items()})
-
-
-def filled(settings: type, values: Mapping[str, Any]) -> Any:
-    """The dataclass with those of the values that it has."""
-    given = {}
-    for name, field in fields_of(settings).items():
-        if Inline() in field.extras:
-            given[name] = filled(field.kind, values)
-        elif name in values:
-            given[name] = values[name]
-    return settings(**given)
+    values: dict[str, Any] = {}
+    parts: dict[tuple[str, type], dict[str, Any]] = {}
+    for name, value in given.items():
+        owner = known[name].part
+        target = values if owner is None else parts.setdefault(owner, {})
+        target[name] = convert(value, known[name], f"{where} {name}")
+    return settings(**values, **{name: kind(**inner) for (name, kind), inner in parts.items()})
 
 
 def convert(value: Any, field: Field, where: str) -> Any:
@@ -218,6 +222,9 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         kind = type(inner[0])
     if kind is Any:
         return value
+    if origin in (types.UnionType, typing.Union):
+        kind = next((option for option in inner if type(value) is option), inner[-1])
+        return _convert(value, kind, where)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is kind or (not isinstance(value, bool | int | float | str) and isinstance(value, kind)):

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 # One folder of systems/ each: its `SYSTEM`.
 NAMES = (
     "translation",
+    "masked",
     "classification",
+    "tagging",
+    "answering",
     "choice",
     "embedding",
+    "language",
+    "chat",
+    "preferences",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
@@ -49,6 +55,12 @@ def verbs() -> dict[str, list[tuple[System, Verb]]]:
         for verb in declared.verbs:
             found.setdefault(verb.name, []).append((declared, verb))
     return found
+
+
+def verbs_of(declared: System) -> dict[str, Verb]:
+    """The verbs of a system's models; those of systems that open alike too, where it has none of that name."""
+    alike = [each for each in systems() if each.open == declared.open]
+    return {verb.name: verb for each in [*alike, declared] for verb in each.verbs}
 
 
 def looks(declared: System) -> dict[str, Look]:

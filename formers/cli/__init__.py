@@ -34,8 +34,9 @@ OWN = {
     "adapt": "Fine-tune few weights of a model (LoRA, biases, head), merge adapters.",
     "compare": "Train a recipe in several variants, and print their scores as a table.",
     "data": "Show examples of a data source, and how long they are.",
+    "serve": "Serve models over HTTP: every verb is a route.",
     "export": "Write a model as a Hugging Face folder with safetensors.",
-    "list": "List what there is: recipes, systems, families, data; or a recipe's fields.",
+    "list": "List what there is: recipes, systems, families, data; or a system's verbs and a recipe's fields.",
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"

@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from formers.pretrained.peft.adapters import Adapter
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
-# system of a model -> what it learns from unless told
-OFFLINE = {
-    "translation": "translation",
-    "language": "language/lora",
-    "masked": "masked",
-    "tagging": "tagging",
-    "classification": "classification",
-    "answering": "answering",
-    "embedding": "embedding",
-}
 LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
@@ -118,12 +108,10 @@ def train(
 ) -> None:
     """Train an adapter: `formers train` with the model to start from and the [adapter] section filled in."""
     from formers.cli import train as command
-    from formers.pretrained.load import model_class
     from formers.recipe import default_folder
-    from formers.registry import SYSTEM_OF_MODEL, locate
+    from formers.registry import locate, system_of
 
-    place = locate(model)
-    name = recipe or OFFLINE[SYSTEM_OF_MODEL[model_class(place).__name__]]
+    name = recipe or system_of(locate(model), model).recipe
     usual = default_folder(name)
     folder = folder or usual.with_name(f"{usual.name.removesuffix('-lora')}-{kind}")
     command.run(name, folder, [f"model.start={model}", *changes], fresh, plain, as_json)

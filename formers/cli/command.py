@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import texts_of
+from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
-from formers.fields import Field, build, check, fields_of, flat
-from formers.systems.system import Origin, System, Texts, Typed, Verb, resolve
+from formers.fields import Escaped, Field, build, check, fields_of
+from formers.systems.system import Origin, System, Texts, Verb, resolve
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
 # parameter -> (its type, how it is written, its help): what every verb takes beside its own options
@@ -36,14 +37,20 @@ def command(declared: Declared) -> Any:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
+    passages = {name for name, field in fields.items() if typed_of(field).passage}
+    dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(**values: Any) -> None:
         model, own = values.pop("model"), {name: values.pop(name) for name in EVERYWHERE}
-        given = {name: value for name, value in values.items() if value not in (None, [], ())}
+        given = unescaped({name: value for name, value in values.items() if value not in (None, [], ())}, fields)
         if own["int8"] and own["dtype"] not in (None, "int8"):
             raise ConfigError(f"--int8 and --dtype {own['dtype']}: give one of them")
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
+        for name in given.keys() & dashes:
+            given[name] = standard_input() if given[name] == "-" else given[name]
+        for name in given.keys() & passages:
+            given[name] = passage_of(given[name], flag(name))
         perform(declared, model, given, own)
 
     parameters = [parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False))]
@@ -56,6 +63,12 @@ def command(declared: Declared) -> Any:
     return run
 
 
+def unescaped(given: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The values, with line feeds where a shell hands over a backslash and a letter."""
+    marked = {name for name, field in fields.items() if any(isinstance(extra, Escaped) for extra in field.extras)}
+    return {name: list(map(Escaped.read, value)) if name in marked else value for name, value in given.items()}
+
+
 def declared_options() -> list[inspect.Parameter]:
     """What every verb takes beside its own options."""
     return [
@@ -66,17 +79,20 @@ def declared_options() -> list[inspect.Parameter]:
 
 def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
-    from formers.registry import load, locate, system_of
+    from formers.registry import load, locate, system_of, verbs_of
 
-    single = len({verb.options for _, verb in declared}) == 1
+    able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     offline = True if own["offline"] else None
-    options = options_of(declared[0][1], given) if single else None  # what is wrong with them is said first
+    # what is wrong with the options is said first, where it is clear whose they are
+    options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
     output = Output(own["out"], own["as_json"], declared[0][1].endings)
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
-    verb = next((verb for owner, verb in declared if owner.open == system.open), None)
+    verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
         raise wrong_system(model, system, declared)
-    options = options_of(verb, given, system) if options is None else options
+    if type(options) is not resolve(verb.options):
+        options = options_of(verb, given, system)
+    assert options is not None  # one way or the other
     opened = load(
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
@@ -89,7 +105,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
 def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = None) -> Any:
     """The verb's dataclass of options; an option of another system's is refused."""
     settings = resolve(verb.options)
-    known = flat(settings)
+    known = fields_of(settings)
     for name in given:
         if name not in known:
             assert system is not None
@@ -118,7 +134,7 @@ def union(declared: Declared) -> dict[str, Field]:
     """The fields of all options by name; what only some systems have says so."""
     fields: dict[str, Field] = {}
     for _, verb in declared:
-        for name, field in flat(resolve(verb.options)).items():
+        for name, field in fields_of(resolve(verb.options)).items():
             fields.setdefault(name, field)
     return {name: field for name, field in fields.items() if field.kind is not Origin}
 
@@ -127,13 +143,21 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def written(name: str, field: Field) -> str:
+    """A field as one types it: `--beams`, or what stands for an argument."""
+    typed = typed_of(field)
+    if field.kind is Texts:
+        return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
+    return typed.metavar or "TEXT" if typed.positional else flag(name)
+
+
 def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, written])
 
 
 def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     """What a field is on the command line; texts are arguments and the lines of a file."""
-    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+    typed = typed_of(field)
     if field.kind is Texts:
         metavar = "[FILE]" if typed.source else f"[{typed.metavar or 'TEXT'}]..."
         arguments = typer.Argument(metavar=metavar, help=field.help, show_default=False)
@@ -144,6 +168,8 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
         ]
+    if typing.get_origin(field.kind) in (types.UnionType, typing.Union):  # which has no form on a command line
+        return []
     several = typing.get_origin(field.kind) is tuple
     kind = typing.get_args(field.kind)[0] if several else field.kind
     kind = str if field.words else kind

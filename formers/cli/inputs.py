@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -10,18 +11,25 @@ from formers.errors import ConfigError, DataError
 from formers.fields import Field
 from formers.systems.system import Texts, Typed
 
+LONGEST_NAME = 1000  # a longer argument is a text, not the name of a file
 GROUP = 64  # most lines of standard input that are worked on together
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
+def typed_of(field: Field) -> Typed:
+    """How a field is written."""
+    return next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
+
+
 def texts_of(given: dict[str, Any], field: Field) -> Texts:
     """The texts that a command was given; takes them, --file and --column out of its values."""
-    typed = next((extra for extra in field.extras if isinstance(extra, Typed)), Typed())
-    texts, file, column = given.pop(field.name, None), given.pop("file", None), given.pop("column", None)
+    typed = typed_of(field)
+    texts: list[str] | None = given.pop(field.name, None)
+    file, column = given.pop("file", None), given.pop("column", None)
     if typed.source and texts:
         if file or len(texts) > 1:
             raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
-        texts, file = None, texts[0]
+        file, texts = texts[0], None
     if texts == ["-"] and not file:
         texts = None
     if texts and file:
@@ -92,6 +100,23 @@ def decoded(line: bytes, number: int) -> str:
     except UnicodeDecodeError as error:
         where = f"standard input, line {number}, byte {error.start + 1}"
         raise DataError(f"{where}: not UTF-8; convert it, for example with iconv") from error
+
+
+def passage_of(given: str, option: str) -> str:
+    """The text that a `Passage` is: as it was given, what a file holds, or standard input."""
+    if given == "-":
+        text = standard_input()
+    elif len(given) < LONGEST_NAME and "\n" not in given and os.path.isfile(os.path.expanduser(given)):
+        from formers.data.files import read_text
+
+        text = read_text(given)
+    elif " " not in given.strip() and ("/" in given or given.endswith((".txt", ".md"))):
+        raise DataError(f"{option} {given}: there is no such file; give a file, or the text itself in quotes")
+    else:
+        text = given
+    if not text.strip():
+        raise DataError(f"{option} {given}: is empty, expected a text")
+    return text
 
 
 def standard_input() -> str:

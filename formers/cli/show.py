@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 
 from formers.cli.options import out_file
-from formers.cli.output import bar, console, note, show_table
+from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
 from formers.systems.system import (
     Coloured,
@@ -23,6 +23,7 @@ from formers.systems.system import (
     Progress,
     Remark,
     Report,
+    Result,
     Table,
     Tabled,
     Written,
@@ -54,7 +55,7 @@ def show(events: Iterable[Event], output: Output) -> None:
     """Every result as it comes: a line to standard output or to the file, or the file that it is."""
     with ExitStack() as stack:
         target: TextIO | None = None
-        in_piece = False
+        streamed = ""
         for event in apart(with_progress(events), output):
             match event:
                 case Remark(text):
@@ -64,11 +65,11 @@ def show(events: Iterable[Event], output: Output) -> None:
                     if output.path is None and not output.as_json:
                         sys.stdout.write(text)
                         sys.stdout.flush()
-                        in_piece = True
+                        streamed += text
                     continue
-            if in_piece:  # the text is there already: only its line's end is to come
-                note()
-                in_piece = False
+            if streamed:  # the text is there already: only what its result says beside it is to come
+                note(event.line().removeprefix(streamed))
+                streamed = ""
                 continue
             if isinstance(event, Report):
                 write_report(event, output)
@@ -81,7 +82,7 @@ def show(events: Iterable[Event], output: Output) -> None:
                 write(event, output, target)
 
 
-def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
+def apart(events: Iterable[Result | Piece | Remark], output: Output) -> Iterator[Result | Piece | Remark]:
     """The events, results that were gathered for people each by itself where programs read them."""
     for event in events:
         drawn = isinstance(event, Written) and event.endings and output.path and output.path.suffix not in LINES
@@ -153,7 +154,7 @@ def show_report(report: Report) -> None:
         draw_table(table)
     lines: list[tuple[str, str]] = []
     for example in report.examples:
-        lines += [*example.items(), ("", "")]
+        lines += [*((name, short(text)) for name, text in example.items()), ("", "")]
     if lines:
         show_table("examples", ["", "text"], lines[:-1])
     for text in report.notes:
@@ -169,7 +170,7 @@ def plain(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
 
 
-def with_progress(events: Iterable[Event]) -> Iterator[Event]:
+def with_progress(events: Iterable[Event]) -> Iterator[Result | Piece | Remark]:
     """The events but for progress, which moves a bar on stderr."""
     with ExitStack() as stack:
         move, what = None, None

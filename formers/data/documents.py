@@ -64,7 +64,7 @@ def read_documents(
     if not texts:
         raise fault(source, "there is no text in it")
     if not marked:
-        mark = f"the mark data.separator = {quoted(separator)}"
+        mark = f"the mark rows.separator = {quoted(separator)}"
         raise fault(source, f"{mark} is nowhere in it; known words: {', '.join(SEPARATORS)}")
     table = Table(source, {column: texts}, lines=lines, dropped=empty, files=owners if len(files) > 1 else None)
     return table if count is None or count >= len(table) else table.select(range(count))

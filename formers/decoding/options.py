@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from formers.decoding.filters import Filter
-from formers.decoding.settings import Settings
-from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
 from formers.errors import ConfigError
+from formers.fields import Between, Count, Escaped, Natural, check
+
+if TYPE_CHECKING:
+    from formers.decoding.filters import Filter
+    from formers.decoding.settings import Settings
+    from formers.decoding.strategies import Beam, Sample, Strategy
 
 AHEAD = 4  # tokens of a guess: with the one before them five rows, which cost little more than one in fp32 (measured)
 MAX_TOKENS = 256  # of a text, where nobody says how many
@@ -23,12 +26,12 @@ class DecodingOptions:
     and samples asks for tokens to be drawn; then what is left open is as the checkpoint's generation_config says.
     """
 
-    max_tokens: int | None = None
+    max_tokens: Natural | None = None
     """Most tokens to write (default: 256, of a translation two for a token of its source, and 50); also ends at the
     model's length."""
-    temperature: float | None = None
+    temperature: Annotated[float, Between(0)] | None = None
     """Below 1 sharper, above 1 flatter, 0 always the likeliest."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Draw from the k likeliest only (0: from all)."""
     top_p: float | None = None
     """Draw from the fewest likeliest whose probabilities reach this."""
@@ -36,17 +39,17 @@ class DecodingOptions:
     """Draw from what is at least this share as likely as the likeliest."""
     repetition_penalty: float | None = None
     """Above 1: what was said is worth less (default: as the checkpoint asks)."""
-    no_repeat_ngram: int | None = None
+    no_repeat_ngram: Count | None = None
     """No so many tokens in a row twice (0: allowed; default: as the checkpoint asks)."""
-    stop: Sequence[str] = ()
-    """Texts that end the text, and are no part of it."""
+    stop: Annotated[tuple[str, ...], Escaped()] = ()
+    r"""Text that ends the text, and is no part of it (\n: a line feed)."""
     seed: int | None = None
     """The same text every time, whatever else is in the batch."""
-    samples: int | None = None
+    samples: Natural | None = None
     """Several texts for every prompt, as a list."""
-    beams: int | None = None
+    beams: Natural | None = None
     """Beams that are searched for the likeliest text (default: 1, of a translation as the checkpoint asks)."""
-    nbest: int = 1
+    nbest: Natural = 1
     """The best texts of the beams, as many."""
     length_penalty: float | None = None
     """Of beams: above 1 longer, below 1 shorter texts (default: as the checkpoint asks)."""
@@ -55,7 +58,7 @@ class DecodingOptions:
     """
     truncate: bool = False
     """Read the end of a prompt that is too long, rather than refuse it."""
-    ahead: int = AHEAD
+    ahead: Count = AHEAD
     """Tokens that are guessed where a single text repeats itself: the same text, sooner (0: none; translations: none).
     """
 
@@ -63,18 +66,15 @@ class DecodingOptions:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if not all(self.stop):
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ConfigError(f"max_tokens: got {self.max_tokens}, expected at least 1")
-        if self.ahead < 0:
-            raise ConfigError(f"ahead: got {self.ahead}, expected 0 (none) or more")
-        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+        check(self)
         if self.temperature == 0 and (self.samples or 1) > 1:
             raise ConfigError(
                 f"samples: got {self.samples} with temperature 0, which are all the same; give a temperature above 0"
             )
-        if self.beams is not None and 1 <= self.beams < self.nbest:
+        if self.beams is not None and self.beams < self.nbest:
             raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+        from formers.decoding.settings import Settings
+
         neutral = Settings(start=0, stop=(), pad=0)  # what is wrong is said now, not when a text is wanted
         self.filters(neutral)
         self.sampling(neutral, None)
@@ -83,6 +83,10 @@ class DecodingOptions:
                 other = "sampling" if self.draws else "stop strings"
                 raise ConfigError(f"{name}: got {count} with {other}, expected one or the other")
         self.beam(neutral)
+
+    def asked(self) -> dict[str, Any]:
+        """The options that are not left open."""
+        return {part.name: value for part in fields(self) if (value := getattr(self, part.name)) != part.default}
 
     @property
     def draws(self) -> bool:
@@ -97,12 +101,16 @@ class DecodingOptions:
 
     def strategy(self, settings: Settings, keys: Sequence[Sequence[int]]) -> Strategy:
         """For these prompts, whose texts do not depend on each other; keys: what tells the prompts apart."""
+        from formers.decoding.strategies import Greedy
+
         if self.draws:
             return self.sampling(settings, None if self.seed is None else seeds(self.seed, keys))
         beam = self.beam(settings)
         return Greedy() if beam.width == 1 else beam
 
     def sampling(self, settings: Settings, seed: tuple[int, ...] | None) -> Sample:
+        from formers.decoding.strategies import Sample
+
         return Sample(
             temperature=first(self.temperature or None, settings.temperature or None, 1.0),
             top_k=int(first(self.top_k, settings.top_k, 0)),
@@ -113,6 +121,8 @@ class DecodingOptions:
         )
 
     def beam(self, settings: Settings) -> Beam:
+        from formers.decoding.strategies import Beam
+
         beams = 1 if self.draws or self.stop else max(self.nbest, settings.beams)
         stopping = settings.early_stopping if self.early_stopping is None else self.early_stopping
         return Beam(

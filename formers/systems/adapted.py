@@ -21,11 +21,10 @@ class AdaptedTask:
     """A task whose model was adapted; learns, is judged and shown as before."""
 
     def __init__(
-        self, task: Task, *, kind: str, base: str, family: str, beside: Callable[[], Mapping[str, Content]] = dict
+        self, task: Task, *, kind: str, base: str, family: str, beside: Callable[[], Mapping[str, Content]]
     ) -> None:
-        """kind: lora, bitfit or head; base: the model that was adapted; family: whose names the files use.
-
-        beside: the files of what the task settles besides weights.
+        """kind: lora, bitfit or head; base: the model that was adapted; family: whose names the files use; beside:
+        what the task settles besides weights.
         """
         self.task, self.model = task, task.model
         self.kind, self.base, self.family, self.beside = kind, base, family, beside
@@ -40,8 +39,7 @@ class AdaptedTask:
         return self.task.sample()
 
     def save(self, folder: Path) -> None:
-        extra = dict(self.beside())
-        save_adapter(folder, self.model, base=self.base, kind=self.kind, family=self.family, extra=extra)
+        save_adapter(folder, self.model, base=self.base, kind=self.kind, family=self.family, extra=self.beside())
 
     def set_recompute(self) -> None:
         self.task.set_recompute()
@@ -54,5 +52,5 @@ def adapted(prepared: Prepared, config: AdapterConfig, *, place: Path, base: str
     encoder = isinstance(task.model, HEADS)
     whole = head_parts(task.model, same=type(task.model) is model_class(place)) if encoder else ()
     line = adapt(task.model, config, seed, whole=whole)
-    learning = AdaptedTask(task, kind=config.kind, base=base, family=family, beside=prepared.beside)
-    return replace(prepared, task=learning, report=[*prepared.report, line])
+    few = AdaptedTask(task, kind=config.kind, base=base, family=family, beside=prepared.beside)
+    return replace(prepared, task=few, report=[*prepared.report, line])

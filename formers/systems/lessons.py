@@ -1,78 +1,79 @@
-"""What a training step learns, token by token: the rows of a recipe taken apart again, for people to check."""
+"""What training reads, and which tokens of it carry loss, for people to check: `formers data --show-loss`.
+
+System.lessons: (Beginning, split, count) -> Lessons, split "train" or "validation", out of the batches of training
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from formers.data.language import Packed, Stream
-from formers.data.preferences import SIDES, Choices
-from formers.errors import ConfigError
-from formers.systems import instruct, language_tasks, preferences
-from formers.systems.system import Lesson, evenly
-from formers.text.tokenizer import Tokenizer
-
-SYSTEMS = ("language", "instruct", "preferences")
+from formers.systems.system import Coloured, Result
 
 
-def lessons(
-    system: str, sections: dict[str, Any], folder: Path, start: Path | None, *, split: str, count: int
-) -> Iterator[Lesson]:
-    """`count` texts of "train" or "validation", evenly over the data: out of the very batches that training reads.
-
-    folder: a run's, or an empty one where a new tokenizer may be left. Raises ConfigError for other systems.
-    """
-    if system not in SYSTEMS:
-        raise ConfigError(
-            f'--show-loss: the system "{system}" has no single text whose tokens carry loss; '
-            f"it is for {', '.join(SYSTEMS)}"
-        )
-    if split == "test":
-        raise ConfigError("--show-loss shows what is trained on: --split train, or validation")
-    if system == "preferences":
-        language, _, *both = preferences.choices_of(sections, folder, start)
-        yield from of_choices(both[split == "validation"], language.needs_tokenizer(), count)
-        return
-    task, rows, _ = (language_tasks if system == "language" else instruct).prepare(sections, folder, start)
-    chosen: Packed[Any] | Stream = task.validation if split == "validation" else rows
-    tokenizer = task.language.needs_tokenizer()
-    yield from (
-        of_packed(chosen, tokenizer, count) if isinstance(chosen, Packed) else of_stream(chosen, tokenizer, count)
-    )
+class ColouredResult(Result, Coloured, Protocol):
+    """Both."""
 
 
-def of_packed(rows: Packed[Any], tokenizer: Tokenizer, count: int) -> Iterator[Lesson]:
-    """Pieces of documents, each where it lies in its row."""
-    places = {}
-    for row, pieces in enumerate(rows.rows):
-        at = 0
-        for piece in pieces:
-            places[piece] = row, at
-            at += int(rows.size[piece])
-    for piece in evenly(len(places), count):
-        row, at = places[piece]
-        batch, size = rows.collate([row]), int(rows.size[piece])
-        ids = [int(batch.tokens[0, at]), *batch.labels[0, at : at + size].tolist()]
-        real = [True] * size if batch.real is None else batch.real[0, at : at + size].tolist()
-        yield Lesson(rows.corpus.where(int(rows.begin[piece])), tokenizer.pieces(ids), [False, *real])
+@dataclass(frozen=True)
+class Lesson:
+    """A text as a training step reads it, and which of its tokens carry loss."""
+
+    title: str
+    pieces: Sequence[str]
+    counted: Sequence[bool]
+
+    @property
+    def summary(self) -> str:
+        return f"{self.title}: loss on {sum(self.counted)} of {len(self.counted)} tokens"
+
+    def line(self) -> str:
+        tokens = (f"⟦{text}⟧" if loss else f"{text}│" for text, loss in self.visible())
+        return "\n".join([self.summary, "".join(tokens)])
+
+    def spans(self) -> Sequence[tuple[str, str]]:
+        tokens = ((text, "black on green" if loss else "dim") for text, loss in self.visible())
+        return [(self.summary, "bold"), ("\n", ""), *tokens]
+
+    def visible(self) -> Iterator[tuple[str, bool]]:
+        """(text, whether it carries loss) of every token; line feeds are seen."""
+        for piece, loss in zip(self.pieces, self.counted, strict=True):
+            yield piece.replace("\n", "⏎\n") if piece.strip("\n") or not piece else "⏎" * len(piece) + piece, loss
 
 
-def of_stream(rows: Stream, tokenizer: Tokenizer, count: int) -> Iterator[Lesson]:
-    """Windows, in which every token but the first carries loss."""
-    order = [int(row) for batch in rows.epoch(0) for row in batch]
-    for number in evenly(len(order), count):
-        batch = rows.collate([order[number]])
-        ids = [int(batch.tokens[0, 0]), *batch.labels[0].tolist()]
-        yield Lesson(rows.corpus.where(order[number]), tokenizer.pieces(ids), [False] + [True] * (len(ids) - 1))
+@dataclass(frozen=True)
+class Lessons:
+    """Texts as training reads them: people see them together, with a word on what the marks mean."""
+
+    lessons: Sequence[ColouredResult]
+    marks: str = "loss on ⟦such⟧ tokens, none on those that end in │"
+    """How tokens that carry loss are written."""
+    colours: str = "loss on the tokens in colour"
+    """How they look on a terminal."""
+    picture: Callable[[Path], object] | None = None
+    """What draws them into a file."""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        return (".png", ".svg", ".pdf") if self.picture is not None else ()
+
+    def results(self) -> Sequence[Result]:
+        return self.lessons
+
+    def line(self) -> str:
+        return "\n".join([*(f"{lesson.line()}\n" for lesson in self.lessons), self.marks])
+
+    def spans(self) -> Sequence[tuple[str, str]]:
+        return [*(span for lesson in self.lessons for span in [*lesson.spans(), ("\n\n", "")]), (self.colours, "")]
+
+    def write(self, path: Path) -> None:
+        assert self.picture is not None
+        self.picture(path)
 
 
-def of_choices(choices: Choices, tokenizer: Tokenizer, count: int) -> Iterator[Lesson]:
-    """Two texts for each pair: with the chosen, then with the rejected answer."""
-    for number in evenly(len(choices.rows), count):
-        batch = choices.collate([number])
-        for side, name in enumerate(SIDES):
-            size = int(choices.lengths[number, side])
-            ids = [int(batch.tokens[side, 0]), *batch.labels[side, : size - 1].tolist()]
-            counted = [False, *batch.counted[side, : size - 1].tolist()]
-            yield Lesson(f"{choices.table.where(choices.rows[number])}, {name}", tokenizer.pieces(ids), counted)
+def evenly(number: int, count: int) -> list[int]:
+    """`count` of `number` places, the first and the last among them."""
+    count = min(number, count)
+    return [place * (number - 1) // max(1, count - 1) for place in range(count)]

@@ -242,7 +242,7 @@ class ChatEncoder:
             raise DataError(
                 f"{self.template.where} writes the conversation up to message {at + 1} differently when it goes on, so "
                 "nobody can say what the assistant spoke; give a template with {% generation %} blocks, or learn only "
-                'the last answers (data.answers = "last")'
+                'the last answers (rows.answers = "last")'
             )
         start, end = len(before), len(after)
         if before == earlier:  # no words ask for an answer: it begins where its text does

@@ -4,7 +4,7 @@ import pytest
 
 import formers
 from tests.cli.conftest import call, fails, works
-from tests.systems.language_toy import TEXT, language
+from tests.systems.language.toy import TEXT, language
 
 
 @pytest.fixture(scope="session")

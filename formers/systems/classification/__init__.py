@@ -1,6 +1,7 @@
 """Classification: an encoder gives texts, or pairs of texts, a label, several, or a number."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.classification"
@@ -35,12 +36,7 @@ SYSTEM = System(
             options="systems.similarity_verb:Compare",
             run=f"{HERE}.verbs:similarity",
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateClassifier",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, options=f"{HERE}.verbs:EvaluateClassifier", run=f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
 )

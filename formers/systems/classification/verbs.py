@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
-from formers.fields import Between, Inline, Natural, check
+from formers.fields import Between, Natural, Part, check
+from formers.systems.measure import measured
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
 if TYPE_CHECKING:
@@ -150,13 +151,11 @@ class EvaluateClassifier:
     """Column of the label (labelled texts)."""
     count: Natural | None = None
     """Only the first N texts."""
-    suites: Annotated[SuiteOptions, Inline()] = NO_SUITE
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
     """Sets that papers measure with."""
 
-    def __post_init__(self) -> None:
-        self.suites.check_data(self.data)
 
-
+@or_suite
 def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
     """Accuracy, F1 ... on the labelled texts of --data, or on a run's own test data; --out: the confusions drawn."""
     from formers.data.labels import Labels
@@ -165,34 +164,28 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     from formers.systems.begin import judged_on
     from formers.systems.classification.data import LabelledBatches, LabelledRows
 
-    if options.suites.suite is not None:
-        from formers.systems.suites.report import suite_report
-
-        yield from suite_report(classifier, options.suites, options.origin.name, options.data)
-        return
     rows = options.origin.section("rows", "classification") or LabelledRows()
     rows = replace(
         rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
     )
-    table = judged_on(options.origin, "classification", options.data, options.count, **rows.columns)
+    table = judged_on(options.origin, "classification", rows, options.data, options.count)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
     report = classifier.evaluate(
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
-    speed = len(table) / (time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
 
     def draw(path: Path) -> None:
         save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
 
     cut = report.facts["cut"]
-    yield replace(
+    yield measured(
         report,
-        title=f"{options.origin.name}: {len(table):,} examples of {table.name}",
-        facts={"model": options.origin.name, "data": table.name, **report.facts, "examples_per_second": speed},
-        remarks={
-            "texts that were cut": f"{cut:,} ({cut / len(table):.1%})",
-            "speed": f"{speed:.1f} examples per second",
-        },
+        options.origin,
+        table,
+        seconds,
+        unit="examples",
+        remarks={"texts that were cut": f"{cut:,} ({cut / len(table):.1%})"},
         files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},
     )

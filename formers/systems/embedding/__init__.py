@@ -1,6 +1,7 @@
 """Sentence vectors: an encoder learns which texts are alike (Reimers and Gurevych 2019), and compares them."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import Look, System, Verb
 
 HERE = "systems.embedding"
@@ -44,12 +45,7 @@ SYSTEM = System(
             run=f"{HERE}.verbs:cluster",
             endings=(".tsv", ".jsonl"),
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateVectors",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, f"{HERE}.verbs:EvaluateVectors", f"{HERE}.verbs:evaluate"),
     ),
     looks=(
         *EVERY,

@@ -85,47 +85,48 @@ class LikenessRows:
             "triplets": (self.anchor, self.positive, *self.negatives),
         }.get(self.rows, (self.first, self.second))
 
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """What `Source` reads."""
-        values = {"labelled": [self.label], "scored": [self.score]}.get(self.rows, [])
-        return {"columns": [*self.sides, *values], "text": [] if self.rows == "groups" else list(self.sides)}
-
     def texts(self, table: Table) -> list[str]:
         """All texts of rows of this kind, row by row."""
         columns = [table.columns[name] for name in self.sides]
         members = columns[0] if self.rows == "groups" else zip(*columns, strict=True)
         return [text for row in members for text in row]
 
-    def read(self, source: Source, part: str = "train") -> Table:
-        """Rows of the kind of the training rows, all their texts and values checked."""
-        table = source.read(part, **self.columns)
-        assert table is not None  # the training rows are named, or refused
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows to learn from, and scored pairs where it names some to watch or judge with."""
+        scored = {source.validation, source.test} - {source.train}
+
+        def read(name: str, *, count: int | None, drop_empty: bool, **options: Any) -> Table:
+            if name not in scored:
+                return self.read_rows(name, count=count, drop_empty=drop_empty, **options)
+            columns = [self.first, self.second, self.score]  # all of them, however many are generated elsewhere
+            table = read_table(name, columns=columns, text=columns[:2], drop_empty=drop_empty, **options)
+            return with_numbers(table, self.score)
+
+        return {"reader": read}
+
+    def read_rows(self, name: str, *, drop_empty: bool, **options: Any) -> Table:
+        """Rows to learn from, all their texts and values checked; options: of `read_table`."""
+        values = {"labelled": [self.label], "scored": [self.score]}.get(self.rows, [])
+        texts = [] if self.rows == "groups" else self.sides
+        table = read_table(name, columns=[*self.sides, *values], text=texts, drop_empty=drop_empty, **options)
         if self.rows == "scored":
             return with_numbers(table, self.score, (self.lowest, self.highest))
         if self.rows == "labelled":
             return replace(table, columns={**table.columns, self.label: table.named(self.label)})
-        return check_groups(table, self.group, source.drop_empty) if self.rows == "groups" else table
-
-    def read_scored(self, name: str, *, split: str, seed: int, drop_empty: bool, count: int | None = None) -> Table:
-        """Scored pairs of any source, as `Source.read` asks a reader for them; all of them, whatever `count`."""
-        columns = [self.first, self.second, self.score]
-        table = read_table(name, columns=columns, text=columns[:2], split=split, seed=seed, drop_empty=drop_empty)
-        return with_numbers(table, self.score)
+        return check_groups(table, self.group, drop_empty) if self.rows == "groups" else table
 
     def tables(self, source: Source) -> tuple[Table, Table | None, Table | None]:
         """Training rows, rows of the same kind to watch the loss on, and scored pairs; None where there are none."""
-        train, aside, scored = self.read(source), None, None
+        unwatched = replace(source, validation="")
+        train, aside = unwatched.read("train", **self.reading(unwatched)), None
+        assert train is not None  # it is named, or refused
         if source.train.startswith("builtin:") and source.held_out:
-            aside = self.read(replace(source, validation=""), "validation")
+            aside = unwatched.read("validation", **self.reading(unwatched))
         elif source.held_out:
             train, aside = train.set_aside(source.rows_aside)
         if source.validation:
-            name, seed, drop = source.validation, source.seed, source.drop_empty
-            scored = self.read_scored(name, split="validation", seed=seed, drop_empty=drop)
-        elif aside is not None:
-            scored = self.pairs_of(aside)
-        return train, aside, scored
+            return train, aside, source.read("validation", **self.reading(source))
+        return train, aside, None if aside is None else self.pairs_of(aside)
 
     def pairs_of(self, table: Table) -> Table | None:
         """Scored pairs out of rows: 1 for texts of one row, 0 for texts of different ones or for negatives.

@@ -46,7 +46,7 @@ def embedding_map(encoder: SentenceEncoder, options: MapLook) -> Iterator[Event]
     """The texts of a file as points, those that are alike near each other."""
     from formers.data.sources import read_table
     from formers.pictures.map import draw_map
-    from formers.systems.embedding.projection import plane
+    from formers.systems.vectors.projection import plane
 
     columns = read_table(options.file).columns
     usual = next((name for name in ("text", "sentence", "en") if name in columns), next(iter(columns)))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
-from formers.fields import Between, Count, Inline, Natural, check
+from formers.fields import Between, Count, Natural, Part, check
+from formers.systems.measure import measured
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class MinedPair:
 
 def mine(encoder: SentenceEncoder, options: Mine) -> Iterator[Event]:
     """The pairs of a file's texts, most alike first; a text that stands twice is a pair of similarity 1."""
-    from formers.systems.embedding.mining import mine
+    from formers.systems.vectors.mining import mine
 
     rows, texts = yield from filled(options.texts, drop=True)
     vectors = yield from encoded(encoder, texts, processes=options.processes)
@@ -231,7 +232,7 @@ class Member:
 
 def cluster(encoder: SentenceEncoder, options: Cluster) -> Iterator[Event]:
     """Largest group first, and in it the text at its centre; texts like no other are in no group, and counted."""
-    from formers.systems.embedding.mining import communities, k_means
+    from formers.systems.vectors.mining import communities, k_means
 
     rows, texts = yield from filled(options.texts, drop=True)
     if options.k is not None and options.k > len(texts):
@@ -269,30 +270,23 @@ class EvaluateVectors:
     """Column of the score (scored pairs)."""
     count: Natural | None = None
     """Only the first N pairs."""
-    suites: Annotated[SuiteOptions, Inline()] = NO_SUITE
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
     """Sets that papers measure with."""
 
-    def __post_init__(self) -> None:
-        self.suites.check_data(self.data)
 
-
+@or_suite
 def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Event]:
-    """Spearman and Pearson on the scored pairs of --data, or on a run's own; or what a suite says."""
+    """Spearman and Pearson on the scored pairs of --data, or on a run's own."""
     from formers.systems.begin import judged_on
     from formers.systems.embedding.data import LikenessRows
 
     origin, data = options.origin, options.data
-    if options.suites.suite is not None:
-        from formers.systems.suites.report import suite_report
-
-        yield from suite_report(encoder, options.suites, origin.name, data)
-        return
     source, rows = origin.section("data", "embedding"), origin.section("rows", "embedding") or LikenessRows()
     columns = {name: getattr(options, name) or getattr(rows, name) for name in ("first", "second", "score")}
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
     if data or source is None:
-        table = judged_on(origin, "embedding", data, options.count, reader=rows.read_scored)
+        table = judged_on(origin, "embedding", rows, data, options.count)
     else:
         table = rows.tables(source)[2]
         if table is None:
@@ -301,10 +295,5 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()
     report = encoder.evaluate(*(table.columns[name] for name in columns.values()))
-    speed = len(table) / (time.perf_counter() - begin)
-    yield replace(
-        report,
-        title=f"{origin.name}: {len(table):,} scored pairs of {table.name}",
-        facts={"model": origin.name, "data": table.name, **report.facts, "pairs_per_second": speed},
-        remarks={"spearman": "of cosines with the scores", "speed": f"{speed:.1f} pairs per second"},
-    )
+    remarks = {"spearman": "of cosines with the scores"}
+    yield measured(report, origin, table, time.perf_counter() - begin, unit="pairs", remarks=remarks)

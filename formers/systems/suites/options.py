@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from formers.errors import ConfigError
 from formers.fields import Between, check
-from formers.systems.system import Typed
+from formers.systems.system import Event, Typed
 
 Suite = Literal["sts", "senteval", "glue-like"]
 
@@ -33,8 +35,6 @@ class SuiteOptions:
 
     def check_data(self, data: str) -> None:
         """Refuse a suite of nothing, and --data with a suite that has sets. Raises ConfigError."""
-        if self.suite is None:
-            return
         if data and (self.suite != "sts" or self.data_folder is not None):
             raise ConfigError("--data FILE.csv (two texts and a score) is for --suite sts, in place of --data-folder")
         if self.data_folder is None and not data:
@@ -45,3 +45,21 @@ class SuiteOptions:
 
 
 NO_SUITE = SuiteOptions()
+
+
+def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
+    """The verb `evaluate` of an encoder, whose options have `suites`: as it is, or the report of the suite."""
+
+    @wraps(evaluate)
+    def run(opened: Any, options: Any) -> Iterator[Event]:
+        suites: SuiteOptions = options.suites
+        if suites.suite is None:
+            yield from evaluate(opened, options)
+            return
+        data = vars(options).get("data", "")
+        suites.check_data(data)
+        from formers.systems.suites.report import suite_report
+
+        yield from suite_report(opened, suites, options.origin.name, data)
+
+    return run

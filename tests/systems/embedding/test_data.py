@@ -46,6 +46,10 @@ def likeness(reader, rows, columns, **fields):
     return Likeness(Table("t", columns), data, reader, classes)
 
 
+def train_rows(rows, source):
+    return source.read("train", **rows.reading(source))
+
+
 # ---- built in ----------------------------------------------------------------------------------------------
 
 
@@ -199,14 +203,14 @@ def test_validation_pairs_are_made_of_held_out_rows(tmp_path):
 )
 def test_faults_of_rows(tmp_path, fields, rows, message):
     with pytest.raises(DataError) as fault:
-        LikenessRows(**fields).read(Source(train=lines(tmp_path, *rows)))
+        train_rows(LikenessRows(**fields), Source(train=lines(tmp_path, *rows)))
     assert message in str(fault.value) and "\n" not in str(fault.value)
 
 
 def test_left_out_rows_are_counted(tmp_path, reader):
     rows = [{"texts": texts} for texts in (["a", "b"], ["a"], ["a", ""])]
     data = LikenessRows()
-    table = data.read(Source(train=lines(tmp_path, *rows), drop_empty=True))
+    table = train_rows(data, Source(train=lines(tmp_path, *rows), drop_empty=True))
     assert len(table) == 1 and table.dropped == 2
     assert any(line.startswith("left out: 2 ") for line in Likeness(table, data, reader).report(None).lines())
 
@@ -232,4 +236,4 @@ def test_faults_of_the_section(fields, message):
     with pytest.raises(ConfigError, match=message):
         LikenessRows(**fields)
     with pytest.raises(ConfigError, match=r"data\.train is empty"):
-        LikenessRows().read(Source())
+        train_rows(LikenessRows(), Source())
