@@ -83,6 +83,7 @@ class Rule:
 
 
 Row = Rule | tuple[str, str] | tuple[str, str, Op]
+Rows = Sequence[Row | Iterable[Rule]]
 
 
 def tied(ours: str, *theirs: str, every: bool = False) -> Rule:
@@ -124,7 +125,7 @@ def fill(name: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\*?\}", lambda match: values[match[1]], name)
 
 
-def as_rules(rows: Sequence[Row | Iterable[Rule]]) -> list[Rule]:
+def as_rules(rows: Rows) -> list[Rule]:
     """Rows of a table, spelled as tuples or rules, as rules."""
     rules: list[Rule] = []
     for row in rows:
@@ -173,7 +174,7 @@ class MappedState:
 
 def to_ours(
     tensors: Mapping[str, Tensor],
-    rows: Sequence[Row | Iterable[Rule]],
+    rows: Rows,
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     prefixes: Sequence[str] = (),
@@ -236,9 +237,7 @@ def compare(
         faults.add(EXTRA, f"+ {found[ours]}")
 
 
-def to_theirs(
-    state: Mapping[str, Tensor], rows: Sequence[Row | Iterable[Rule]], *, what: str = "the model"
-) -> dict[str, Tensor]:
+def to_theirs(state: Mapping[str, Tensor], rows: Rows, *, what: str = "the model") -> dict[str, Tensor]:
     """Our tensors under their names: the same table read from right to left.
 
     Raises CheckpointError when a tensor of ours has no row, or when a part of `[q,k,v]` is missing.
