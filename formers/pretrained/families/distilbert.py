@@ -11,21 +11,18 @@ from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
-from formers.pretrained.config_map import ACTIVATIONS, words
+from formers.pretrained.config_map import ACTIVATIONS, pairs, words
 from formers.pretrained.families import bert
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
 from formers.pretrained.mapping import Rows
 
 NAMES: dict[str, Any] = {
-    "dim": "stack.dim",
-    "n_layers": "stack.layers",
-    "n_heads": "stack.heads",
-    "hidden_dim": "stack.hidden",
+    **pairs("""
+        dim=stack.dim n_layers=stack.layers n_heads=stack.heads hidden_dim=stack.hidden dropout=stack.dropout
+        vocab_size=vocab max_position_embeddings=length
+    """),
     "activation": ("stack.activation", ACTIVATIONS),
-    "dropout": "stack.dropout",
-    "vocab_size": "vocab",
-    "max_position_embeddings": "length",
 }
 LAYER = (
     "attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 ffn.lin2 "

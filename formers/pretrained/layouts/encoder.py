@@ -25,19 +25,17 @@ from formers.models.heads import (
     SpanFinder,
     TokenClassifier,
 )
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
+from formers.pretrained.layouts.causal import canonical_stack
 from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied
 
 NAMES: dict[str, Any] = {
-    "hidden_size": "stack.dim",
-    "num_hidden_layers": "stack.layers",
-    "num_attention_heads": "stack.heads",
-    "intermediate_size": "stack.hidden",
+    **pairs("""
+        hidden_size=stack.dim num_hidden_layers=stack.layers num_attention_heads=stack.heads
+        intermediate_size=stack.hidden hidden_dropout_prob=stack.dropout layer_norm_eps=stack.norm_eps vocab_size=vocab
+    """),
     "hidden_act": ("stack.activation", ACTIVATIONS),
-    "hidden_dropout_prob": "stack.dropout",
-    "layer_norm_eps": "stack.norm_eps",
-    "vocab_size": "vocab",
 }
 DEFAULTS: Raw = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12}
 POST_NORM = {"stack.norm_first": False}
@@ -169,19 +167,12 @@ def exact_gelu(raw: Raw) -> None:
 
 def canonical(config: EncoderConfig) -> EncoderConfig:
     """The config without what changes nothing."""
-    s, d = config.stack, config.disentangled
-    size = s.head_dim or s.dim // s.heads
-    stack = replace(
-        s,
-        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
-        head_dim=None if size * s.heads == s.dim else size,
-        scale=None if s.scale == size**-0.5 else s.scale,
-    )
+    d = config.disentangled
     if d is not None and not d.kernel:
         d = replace(d, convolution_groups=1, convolution_activation="tanh")
     return replace(
         config,
-        stack=stack,
+        stack=canonical_stack(config.stack),
         disentangled=d,
         position_offset=config.position_offset if config.positions == "learned" else 0,
         relative_distance=config.relative_distance if config.relative_buckets else 128,
