@@ -29,7 +29,7 @@ import torch
 import formers
 from formers.models.causal import CausalLM
 from formers.pretrained.load import save_model
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.training import Finished, Started, Stepped
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "trec"
@@ -186,8 +186,8 @@ def learn(options: argparse.Namespace, changes: list[str], rate: float, base: Pa
             f"data.train={options.folder / 'train.jsonl'}",
             f"data.validation={options.folder / 'validation.jsonl'}",
             "data.count=0",
-            "data.length=128",
-            f"data.tokens_per_batch={options.tokens}",
+            "rows.length=128",
+            f"rows.tokens_per_batch={options.tokens}",
             "task.answered=0",
             *changes,
             f"train.steps={options.steps}",

@@ -4,7 +4,7 @@
 
 The texts are the paragraphs of the built-in prose. Each side goes forward and backward through the same paragraphs
 once, with the same model; the sums of their losses are compared before anything is timed. A plain loop pads every row
-to the longest of its batch, or to the full length; buckets of like length are what `data.packing = "none"` does.
+to the longest of its batch, or to the full length; buckets of like length are what `rows.packing = "none"` does.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 from _turns import compare, show
 
 from formers.data.builtin import prose
-from formers.data.language import Corpus, Packed, TextBatch
 from formers.data.sources import Table
 from formers.decoding.settings import Settings
 from formers.models.causal import CausalLM
-from formers.systems.language import LanguageModel
-from formers.systems.language_tasks import LanguageConfig, LanguageTask
+from formers.systems.language.data import Corpus, PackedRows, TextBatch
+from formers.systems.language.task import LanguageConfig, LanguageTask
+from formers.systems.language_model import LanguageModel
 from formers.systems.sizes import CausalSizes
 from formers.text.training import train_byte_bpe
 
@@ -41,7 +41,7 @@ def main() -> None:
     texts = np.random.default_rng(0).permutation(texts)[: options.tokens // 45].tolist()
     corpus = Corpus(Table("prose", {"text": texts}), "text", tokenizer, start=0, end=0)
     sides = {
-        together: Packed(corpus, options.length, ROWS * options.length, seed=1, together=together)
+        together: PackedRows(corpus, options.length, ROWS * options.length, seed=1, together=together)
         for together in (True, False)
     }
     sizes = CausalSizes(dim=128, layers=4, heads=4, hidden=512, length=options.length)

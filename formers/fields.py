@@ -74,7 +74,8 @@ class Part:
 class Escaped:
     r"""Of texts: a command line writes \n for a line feed and \t for a tab in them."""
 
-    def read(self, text: str) -> str:
+    @staticmethod
+    def read(text: str) -> str:
         return text.replace("\\n", "\n").replace("\\t", "\t")
 
 

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from formers.cli.options import (
-    AllowBin,
-    Device,
-    Dtype,
-    MaxTokens,
-    MinP,
-    Model,
-    Offline,
-    RepetitionPenalty,
-    Seed,
-    Stop,
-    Temperature,
-    TopK,
-    TopP,
-    open_model,
-    stops,
-)
+from formers.cli.command import EVERYWHERE, MODEL_HELP, declared_options, flag, parameter, parameters_of, unescaped
+from formers.cli.inputs import decoded
 from formers.cli.output import note
-from formers.cli.translate import decoded
-from formers.errors import ConfigError, DataError, FormersError, nearest
+from formers.errors import ConfigError, FormersError, nearest
+from formers.fields import build, check, fields_of
+from formers.systems.chat.verbs import ChatOptions
 
 if TYPE_CHECKING:
-    from formers.systems.chat import Chat
-    from formers.systems.language import LanguageModel
-    from formers.text.chat import ChatTemplate
+    from formers.systems.chat.session import Chat
 
 COMMANDS = {
     "/reset": "forget what was said (the system's message stays)",
@@ -47,54 +32,26 @@ COMMANDS = {
 COMMAND = re.compile(r"(/[a-z]+)(?:\s+(.*))?", re.DOTALL)
 
 
-def run(
-    model: Model,
-    system: Annotated[
-        str, typer.Option("--system", metavar="TEXT", help="What the model is told before the conversation.")
-    ] = "",
-    load: Annotated[
-        Path | None, typer.Option("--load", metavar="FILE", help="Go on with a conversation that /save wrote.")
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            "--template",
-            metavar="FILE|plain",
-            help="A Jinja chat template instead of the model's; plain: roles in words, for a model without one.",
-        ),
-    ] = None,
-    max_tokens: MaxTokens = 1024,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    stop: Stop = None,
-    seed: Seed = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Leave out the oldest turns when the model can read no more.")
-    ] = False,
-    allow_bin: AllowBin = False,
-    offline: Offline = False,
-    dtype: Dtype = None,
-    device: Device = None,
-) -> None:
+def run(**values: Any) -> None:
     """Talk with a language model.
 
     One line is one message. Ctrl-C stops an answer and keeps the chat. On a pipe every line of standard input is
     answered, until it ends. /help lists what can be done besides talking.
     """
-    from formers.decoding.options import DecodingOptions
-    from formers.systems.chat import Chat, read_messages
+    from formers.registry import load
+    from formers.systems.chat.session import read_messages
 
-    options: dict[str, Any] = {
-        "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "stop": stops(stop), "seed": seed, "truncate": truncate,
-    }  # fmt: skip
-    DecodingOptions(**options)  # what is wrong with them is said before the model is read
-    messages = [] if load is None else read_messages(load)
-    language = open_model(model, system="language", allow_bin=allow_bin, offline=offline, dtype=dtype, device=device)
-    chat = Chat(language, system=system, messages=messages, template=chosen_template(template, language), **options)
+    model, kept = values.pop("model"), values.pop("load")
+    own = {name: values.pop(name) for name in OPENING}
+    given = {name: value for name, value in values.items() if value not in (None, [])}
+    options = build(ChatOptions, unescaped(given, fields_of(ChatOptions)), "formers chat")
+    check(options, flag)  # what is wrong with them is said before the model is read
+    messages = [] if kept is None else read_messages(kept)
+    language = load(
+        model, system="language", dtype="int8" if own["int8"] else own["dtype"], device=own["device"],
+        allow_bin=own["allow_bin"], offline=True if own["offline"] else None,
+    )  # fmt: skip
+    chat = options.open(language, messages)
     if sys.stdin.isatty():
         with suppress(ImportError):  # line editing and history, where there is such a library
             import_module("readline")
@@ -102,21 +59,25 @@ def run(
     talk(chat, typed if sys.stdin.isatty() else Piped(), forgiving=sys.stdin.isatty())
 
 
-def chosen_template(name: str | None, language: LanguageModel) -> ChatTemplate | None:
-    """--template; None: the model's own."""
-    from formers.text.chat import ChatTemplate, plain_template
+OPENING = [name for name in EVERYWHERE if name not in ("out", "as_json")]
+SEVERAL = ("samples", "beams", "nbest", "length_penalty")  # of texts, of which a chat has one
 
-    if name is None:
-        return None
-    tokenizer = language.needs_tokenizer()
-    plain = plain_template(tokenizer)
-    if name == "plain":
-        return plain
-    try:
-        source = Path(name).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--template {name}: cannot be read ({error}); give a Jinja file, or plain") from error
-    return ChatTemplate(source, plain.specials, where=name)
+
+def signature() -> list[inspect.Parameter]:
+    """MODEL, --load, the options of the server's `chat`, and how the model is opened."""
+    load_help = "Go on with a conversation that /save wrote."
+    parameters = [
+        parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)),
+        parameter("load", Path | None, typer.Option("--load", metavar="FILE", help=load_help), None),
+    ]
+    for name, field in fields_of(ChatOptions).items():
+        if name not in ("messages", *SEVERAL):
+            parameters += parameters_of(name, field)
+    return parameters + [option for option in declared_options() if option.name in OPENING]
+
+
+run.__signature__ = inspect.Signature(signature())  # type: ignore[attr-defined]
+run.__annotations__ = {each.name: each.annotation for each in run.__signature__.parameters.values()}  # type: ignore[attr-defined]
 
 
 def typed() -> str | None:
@@ -144,8 +105,8 @@ def talk(chat: Chat, read: Callable[[], str | None], *, forgiving: bool) -> None
     """Until there is nothing more to read; `forgiving`: a fault is told, and the talk goes on."""
     while (line := read()) is not None:
         try:
-            if (found := COMMAND.fullmatch(line.strip())) is not None:
-                if not command(chat, found[1], (found[2] or "").strip()):
+            if (asked := COMMAND.fullmatch(line.strip())) is not None:
+                if not command(chat, asked[1], (asked[2] or "").strip()):
                     return
             elif line.strip():
                 answer(chat, line)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import passage_of, texts_of, typed_of
+from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, check, fields_of
@@ -37,19 +37,18 @@ def command(declared: Declared) -> Any:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
-    escaped = {name: extra for name, field in fields.items() for extra in field.extras if isinstance(extra, Escaped)}
     passages = {name for name, field in fields.items() if typed_of(field).passage}
+    dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(**values: Any) -> None:
         model, own = values.pop("model"), {name: values.pop(name) for name in EVERYWHERE}
-        given = {name: value for name, value in values.items() if value not in (None, [], ())}
+        given = unescaped({name: value for name, value in values.items() if value not in (None, [], ())}, fields)
         if own["int8"] and own["dtype"] not in (None, "int8"):
             raise ConfigError(f"--int8 and --dtype {own['dtype']}: give one of them")
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
-        for name, extra in escaped.items():
-            if name in given:
-                given[name] = [extra.read(text) for text in given[name]]
+        for name in given.keys() & dashes:
+            given[name] = standard_input() if given[name] == "-" else given[name]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
         perform(declared, model, given, own)
@@ -62,6 +61,12 @@ def command(declared: Declared) -> Any:
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__doc__ = declared[0][1].help
     return run
+
+
+def unescaped(given: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The values, with line feeds where a shell hands over a backslash and a letter."""
+    marked = {name for name, field in fields.items() if any(isinstance(extra, Escaped) for extra in field.extras)}
+    return {name: list(map(Escaped.read, value)) if name in marked else value for name, value in given.items()}
 
 
 def declared_options() -> list[inspect.Parameter]:
@@ -80,7 +85,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
     offline = True if own["offline"] else None
     # what is wrong with the options is said first, where it is clear whose they are
     options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
-    output = Output(own["out"], own["as_json"])
+    output = Output(own["out"], own["as_json"], declared[0][1].endings)
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:

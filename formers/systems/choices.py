@@ -17,6 +17,7 @@ from formers.decoding.log_probabilities import token_log_probabilities
 from formers.decoding.prefix import PrefixCache, shared
 from formers.errors import ConfigError, DataError
 from formers.models.causal import CausalLM
+from formers.systems.system import Score, share
 from formers.text.tokenizer import Tokenizer
 
 BESIDE = 16384  # positions of choices that are read beside each other
@@ -143,13 +144,14 @@ def judge(
         yield question, chooser.choose(question.question, question.choices, f"question {number}")
 
 
-def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> dict[str, float]:
-    """In percent: by total log-probability, by that per byte, and what guessing gives."""
+def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> list[Score]:
+    """By total log-probability, by that per byte, and what guessing gives."""
     count = len(judged)
-    return {
-        "accuracy": 100 * sum(choice.index == question.answer for question, choice in judged) / count,
-        "accuracy_normalised": 100
-        * sum(choice.normalised_index == question.answer for question, choice in judged)
-        / count,
-        "chance": 100 * sum(1 / len(question.choices) for question, _ in judged) / count,
-    }
+    by_total = sum(choice.index == question.answer for question, choice in judged)
+    by_byte = sum(choice.normalised_index == question.answer for question, choice in judged)
+    guessed = sum(1 / len(question.choices) for question, _ in judged)
+    return [
+        share("accuracy", by_total / count),
+        share("accuracy_normalised", by_byte / count),
+        share("chance", guessed / count),
+    ]

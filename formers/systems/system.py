@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from formers.errors import ConfigError, DataError
 
@@ -36,6 +36,8 @@ class Verb:
     """(loaded system, options) -> an iterator of results."""
     example: str = ""
     """Arguments after the model, as one would type them."""
+    endings: tuple[str, ...] = ()
+    """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,7 @@ class System:
     example: str = ""
     """The verb to try first, with its arguments: 'translate {} "I ate an apple"'."""
     lessons: str = ""
-    """What shows which tokens carry loss (`formers data --show-loss`), if it can: (Beginning, split, count) -> Lessons.
-
-    split: "train" or "validation", read as the first epoch does; count: texts, evenly over the data.
-    """
+    """What shows which tokens carry loss, if it can (`formers data --show-loss`): see `systems.lessons`."""
 
 
 # ---- what verbs take -----------------------------------------------------------------------------------------------
@@ -93,6 +92,8 @@ class Typed:
     positional: bool = False
     negatable: bool = False
     """`--no-name` too."""
+    dash: bool = False
+    """Of one text: - is standard input."""
     table: bool = False
     """Of texts: --file may be a table, of which a column is read."""
     file: bool = False
@@ -109,9 +110,19 @@ Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
 class Texts:
     """Texts in groups that are worked on together, as they come; numbers count from 1."""
 
-    def __init__(self, groups: Iterable[Sequence[str]], where: Callable[[int], str], *, typed: bool = False) -> None:
-        """where: what a number is called in a message; typed: whether they were arguments."""
-        self.groups, self.where, self.typed = groups, where, typed
+    def __init__(
+        self,
+        groups: Iterable[Sequence[str]],
+        where: Callable[[int], str],
+        *,
+        typed: bool = False,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        """where: what a number is called in a message; typed: whether they were arguments.
+
+        places: of each text its line or row in the file, where that is not its number.
+        """
+        self.groups, self.where, self.typed, self.places = groups, where, typed, places
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
@@ -120,6 +131,10 @@ class Texts:
 
     def __iter__(self) -> Iterator[Sequence[str]]:
         return iter(self.groups)
+
+    def place(self, number: int) -> int:
+        """The line or row of a text."""
+        return number if self.places is None else self.places[number - 1]
 
     def all(self) -> list[str]:
         return [text for group in self.groups for text in group]
@@ -184,10 +199,6 @@ class Coloured(Protocol):
         """(text, style) one after the other."""
 
 
-class ColouredResult(Result, Coloured, Protocol):
-    """Both."""
-
-
 @runtime_checkable
 class Tabled(Protocol):
     """A result that is a table on a terminal and in a pipe."""
@@ -247,6 +258,16 @@ class Remark:
 
 
 Event = Result | Piece | Progress | Remark
+T = TypeVar("T")
+
+
+def result_of(work: Generator[Any, None, T]) -> T:
+    """What long work returns in the end, whatever it yields on the way."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def record(result: Any) -> dict[str, Any]:
@@ -268,71 +289,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-# ---- what training reads ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A text as a training step reads it, and which of its tokens carry loss."""
-
-    title: str
-    pieces: Sequence[str]
-    counted: Sequence[bool]
-
-    @property
-    def summary(self) -> str:
-        return f"{self.title}: loss on {sum(self.counted)} of {len(self.counted)} tokens"
-
-    def line(self) -> str:
-        tokens = (f"⟦{text}⟧" if loss else f"{text}│" for text, loss in self.visible())
-        return "\n".join([self.summary, "".join(tokens)])
-
-    def spans(self) -> Sequence[tuple[str, str]]:
-        tokens = ((text, "black on green" if loss else "dim") for text, loss in self.visible())
-        return [(self.summary, "bold"), ("\n", ""), *tokens]
-
-    def visible(self) -> Iterator[tuple[str, bool]]:
-        """(text, whether it carries loss) of every token; line feeds are seen."""
-        for piece, loss in zip(self.pieces, self.counted, strict=True):
-            yield piece.replace("\n", "⏎\n") if piece.strip("\n") or not piece else "⏎" * len(piece) + piece, loss
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """Texts as training reads them: people see them together, with a word on what the marks mean."""
-
-    lessons: Sequence[ColouredResult]
-    marks: str = "loss on ⟦such⟧ tokens, none on those that end in │"
-    """How tokens that carry loss are written."""
-    colours: str = "loss on the tokens in colour"
-    """How they look on a terminal."""
-    picture: Callable[[Path], object] | None = None
-    """What draws them into a file."""
-
-    @property
-    def endings(self) -> tuple[str, ...]:
-        return (".png", ".svg", ".pdf") if self.picture is not None else ()
-
-    def results(self) -> Sequence[Result]:
-        return self.lessons
-
-    def line(self) -> str:
-        return "\n".join([*(f"{lesson.line()}\n" for lesson in self.lessons), self.marks])
-
-    def spans(self) -> Sequence[tuple[str, str]]:
-        return [*(span for lesson in self.lessons for span in [*lesson.spans(), ("\n\n", "")]), (self.colours, "")]
-
-    def write(self, path: Path) -> None:
-        assert self.picture is not None
-        self.picture(path)
-
-
-def evenly(number: int, count: int) -> list[int]:
-    """`count` of `number` places, the first and the last among them."""
-    count = min(number, count)
-    return [place * (number - 1) // max(1, count - 1) for place in range(count)]
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

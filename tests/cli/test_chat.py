@@ -6,9 +6,9 @@ import signal
 import pytest
 
 import formers
-from formers.systems.chat import Chat
+from formers.systems.chat.session import Chat
 from tests.cli.conftest import call, fails, start, works
-from tests.systems.language_toy import TURNS, language
+from tests.systems.language.toy import TURNS, language
 
 
 def saved(place, **options):

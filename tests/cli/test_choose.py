@@ -27,7 +27,7 @@ def file(tmp_path):
 def test_one_question(folder):
     made = formers.load(folder)
     found = made.choose("Say it", ["yes", "no"])
-    assert works("choose", folder, "Say it", "--choices", "yes, no") == f"{found.text}\n"
+    assert works("choose", folder, "Say it", "--choices", "yes, no") == f"{found.choice}\n"
     row = json.loads(works("choose", folder, "Say it", "--choices", "yes", "--choices", "no", "--json"))
     assert (row["question"], row["choices"], row["place"]) == ("Say it", ["yes", "no"], found.place)
     assert row["probabilities"] == pytest.approx(found.probabilities, abs=1e-5)
@@ -37,11 +37,11 @@ def test_one_question(folder):
 
 def test_a_file_with_or_without_answers(folder, file, tmp_path):
     made = formers.load(folder)
-    expected = [made.choose(question, choices).text for question, choices, _ in QUESTIONS]
+    expected = [made.choose(question, choices).choice for question, choices, _ in QUESTIONS]
     assert works("choose", folder, "--file", file).splitlines() == expected
     (tmp_path / "open.jsonl").write_text(json.dumps({"question": "Say it " * 30, "choices": ["yes", "no"]}) + "\n")
     done = call("choose", folder, "--file", tmp_path / "open.jsonl", "--out", tmp_path / "out.jsonl")
-    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] in ("yes", "no")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["choice"] in ("yes", "no")
     assert done.stderr.startswith("cut: 2 choice(s)")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import formers
 from tests.cli.conftest import fails, works
-from tests.systems.language_toy import TEXT, language
+from tests.systems.language.toy import TEXT, language
 
 ROWS = [
     {"question": "The capital of France is", "choices": ["Paris", "Lily", "time"], "answer": "Paris"},
@@ -54,11 +54,11 @@ def test_multiple_choice(folder, tmp_path, shots):
     judged = [model.choose(row["question"], row["choices"], examples=examples) for row in ROWS[shots:]]
     hits = [each.index == at for each, at in zip(judged, right[shots:], strict=True)]
     fair = [each.normalised_index == at for each, at in zip(judged, right[shots:], strict=True)]
-    assert found["questions"] == 4 - shots and found["accuracy"] == 100 * sum(hits) / len(hits)
-    assert found["accuracy_normalised"] == 100 * sum(fair) / len(fair)
-    assert found["chance"] == pytest.approx(50 if shots else 100 * (1 / 3 + 3 / 2) / 4)
+    assert found["questions"] == 4 - shots and found["accuracy"] == sum(hits) / len(hits)
+    assert found["accuracy_normalised"] == sum(fair) / len(fair)
+    assert found["chance"] == pytest.approx(0.5 if shots else (1 / 3 + 3 / 2) / 4)
     table = works("evaluate", folder, "--choices", name, "--shots", shots)
-    assert "accuracy, normalised" in table and "right" in table
+    assert "accuracy normalised" in table and "right" in table
     assert json.loads(works("evaluate", folder, "--choices", name, "--count", 1, "--json"))["questions"] == 1
 
 
@@ -94,11 +94,11 @@ def test_faults(folder, trained, tmp_path):
     assert "no.txt: does not exist" in fails("evaluate", folder, "--text", "no.txt")
     assert "4 examples of 4 questions" in fails("evaluate", folder, "--choices", name, "--shots", 4)
     assert "not both" in fails("evaluate", folder, "--choices", name, "--text", "empty.txt")
-    assert "--data and --out are for translations" in fails("evaluate", folder, "--choices", name, "--data", "x")
+    assert "--data does not go with a language model" in fails("evaluate", folder, "--choices", name, "--data", "x")
     (tmp_path / "text.txt").write_text(TEXT)
     assert "window: got 61, expected 2 to 60" in fails("evaluate", folder, "--text", "text.txt", "--window", 61)
-    assert "expected a model for language" in fails("evaluate", trained.folder, "--text", "text.txt")
-    assert "expected a model for translation" in fails("evaluate", folder, "--data", "builtin:phrasebook")
+    assert "--text does not go with a translation model" in fails("evaluate", trained.folder, "--text", "text.txt")
+    assert "--data does not go with a language model" in fails("evaluate", folder, "--data", "builtin:phrasebook")
     long = [{**ROWS[0], "question": TEXT}]
     assert "question 1 with its longest choice has" in fails("evaluate", folder, "--choices", written(tmp_path, long))
 
@@ -106,16 +106,18 @@ def test_faults(folder, trained, tmp_path):
 def test_a_run_is_measured_on_its_own_text(folder, tmp_path):
     """What a recipe keeps for judging, document by document."""
     run = shutil.copytree(folder, tmp_path / "run")
-    (tmp_path / "train.txt").write_text("a\n")
+    (tmp_path / "train.txt").write_text("The girl was named Lily\n\n" * 9)
     (tmp_path / "test.txt").write_text("Once upon a time\n\nLily was a girl\n")
     (run / "recipe.toml").write_text(
-        '# a run of a test\nsystem = "language"\n[data]\ntrain = "train.txt"\ntest = "test.txt"\nseparator = "blank"\n'
+        '# a run of a test\nsystem = "language"\n[data]\ntrain = "train.txt"\ntest = "test.txt"\n'
+        '[rows]\nseparator = "blank"\n'
     )
     found = json.loads(works("evaluate", run, "--json"))
     model = formers.load(folder)
     scores = [model.score(each) for each in ("Once upon a time", "Lily was a girl")]
     assert found["documents"] == 2 and found["tokens"] == sum(len(each.tokens) for each in scores)
     assert found["bytes"] == 31
-    (run / "recipe.toml").write_text('# another\nsystem = "instruct"\n')
-    assert "has learned from instruct data, not from plain text" in fails("evaluate", run)
+    assert found["row_perplexity"] > 1 and found["bits_per_character"] > 0
+    (run / "recipe.toml").write_text('# another\nsystem = "chat"\n')
+    assert "is a run of the system chat, so it has no data for language models" in fails("evaluate", run)
     assert "--text FILE or --choices FILE (a language model)" in fails("evaluate", folder)

@@ -9,16 +9,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from formers.cli import inspect, inspect_language
-from formers.cli.inspect import KINDS, OF_TEXT
-from formers.cli.inspect_language import show_coloured
+from formers.cli.show import Output, show
 from formers.decoding.settings import Settings
 from formers.models.causal import FORMS, CausalLM
 from formers.pictures.figure import save, visible
 from formers.pictures.positions import draw_positions
 from formers.pictures.text import share
-from formers.systems.inspection import likelihoods, parameter_table, position_tables
-from formers.systems.language import LanguageModel
+from formers.registry import looks, system
+from formers.systems import looks as every
+from formers.systems.inspection import parameter_table, position_tables
+from formers.systems.language.inspection import likelihoods
+from formers.systems.language.looks import LikelyText
+from formers.systems.language_model import LanguageModel
 from formers.text.training import train_byte_bpe
 from tests.cli.conftest import fails, works
 
@@ -53,9 +55,9 @@ def picture(path) -> Image.Image:
     return opened
 
 
-@pytest.mark.parametrize("what", [each for each in KINDS["language"] if each not in ("parameters", "curve")])
+@pytest.mark.parametrize("what", [each for each in looks(system("language")) if each not in ("parameters", "curve")])
 def test_every_kind_draws_a_picture(folder, tmp_path, what):
-    more = [TEXT] if what in OF_TEXT else []
+    more = [] if what == "positions" else [TEXT]
     more += ["--max-tokens", "20"] if what == "cache" else []
     assert works("inspect", folder, what, *more).splitlines()[-1] == f"wrote {what}.png"
     picture(tmp_path / f"{what}.png")
@@ -159,7 +161,7 @@ def test_faults(folder, trained, tmp_path):
 
 
 def test_a_text_that_no_picture_has_room_for(folder, monkeypatch):
-    monkeypatch.setitem(inspect_language.MOST, "attention", 5)
+    monkeypatch.setattr(every, "MOST_READ", 5)
     assert "tokens, but a picture has room for 5; shorten it" in fails("inspect", folder, "attention", TEXT)
 
 
@@ -171,19 +173,17 @@ def test_a_model_without_a_start_token_does_not_judge_the_first_one(folder, smal
     assert "expected at least 2" in fails("inspect", folder, "probabilities", "a")
 
 
-def test_help_names_the_kinds_of_every_system():
-    text = inspect.run.__doc__
-    titles = {"language": "Language models", "translation": "Translation models", "embedding": "Embedding models"}
-    for system, kinds in KINDS.items():
-        listed = re.search(rf"{titles.get(system, 'Other encoders')}:\[/bold\](.*?)\n\n?( *\[|$|\s*\Z)", text, re.S)[1]
-        assert re.findall(r"\w+", re.sub(r"\(.*?\)", "", listed)) == list(kinds)
-    assert "probabilities" in works("inspect", "--help")
+def test_the_help_names_every_look():
+    text = works("inspect", "--help")
+    assert all(name in text for name in looks(system("language")))
+    assert list(looks(system("chat"))) == list(looks(system("language")))
 
 
 def test_a_terminal_is_given_colours(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
-    show_coloured(["<s>"], [" the", " cat", "\n", "dog[/red]"], [0.9, 0.0001, 0.5, 1.0])
+    likely = [0.9, 0.0001, 0.5, 1.0]
+    show([LikelyText(["<s>"], [" the", " cat", "\n", "dog[/red]"], likely, [0.0] * 4, [1] * 4)], Output())
     shown = capsys.readouterr().out
     assert "48;2;" in shown and "dog[/red]" in shown
     assert len({*re.findall(r"48;2;\d+;\d+;\d+", shown)}) > 4

@@ -10,7 +10,7 @@ SMALL = [
     "train.steps=3",
     "train.precision=fp32",
     "data.count=6",
-    "data.vocab=300",
+    "rows.vocab=300",
     "model.layers=1",
     "model.dim=32",
     "model.heads=2",
@@ -48,7 +48,7 @@ def test_text_files_are_trained_on(tmp_path):
         "--set",
         "model.length=16",
         "--set",
-        "data.tokens_per_batch=64",
+        "rows.tokens_per_batch=64",
     )
     assert "windows of 16 tokens at random places" in shown and "unknown 0.000%" in shown
 
@@ -65,8 +65,8 @@ def test_documents_are_shown():
     ("change", "message"),
     [
         ("data.train=nothing.txt", "nothing.txt: does not exist"),
-        ("data.packing=both", 'data.packing "both" is not known'),
-        ("data.vocab=100", "vocab (100) must be at least 257"),
+        ("rows.packing=both", 'rows.packing "both" is not known'),
+        ("rows.vocab=100", "vocab (100) must be at least 257"),
         ("data.train=", "data.train is empty"),
     ],
 )

@@ -9,7 +9,7 @@ from formers.decoding import Beam, Greedy, Sample, complete
 from formers.decoding.filters import minimum_length, no_repeat_ngram, repetition_penalty
 from formers.decoding.generate import generate, pad_left
 from formers.errors import ConfigError
-from tests.systems.language_toy import FORMS, network
+from tests.systems.language.toy import FORMS, network
 
 VOCAB, STOPS, PAD, LENGTH = 31, (3, 11, 17, 25), 5, 18
 PROMPTS = [[7, 8, 9, 10, 11, 12, 13, 14, 15, 9, 8], [7], [20, 21, 5], [9, 8, 7, 6, 5, 4], [30] * 5, [8, 9]]

@@ -16,8 +16,9 @@ from formers.models.causal import FORMS, CausalConfig, CausalLM
 from formers.models.encoder import FORMS as ENCODERS
 from formers.models.encoder import Encoder
 from formers.models.transformer import Transformer
-from formers.systems.inspection import attention_maps, cache_times, lens, likelihoods, parameter_table, position_tables
-from formers.systems.language import LanguageModel
+from formers.systems.inspection import attention_maps, parameter_table, position_tables
+from formers.systems.language.inspection import cache_times, lens, likelihoods
+from formers.systems.language_model import LanguageModel
 from formers.systems.sizes import TransformerSizes
 from formers.text.training import train_byte_bpe
 

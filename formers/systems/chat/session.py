@@ -15,7 +15,7 @@ from formers.decoding.options import DecodingOptions
 from formers.decoding.prefix import PrefixCache
 from formers.decoding.writer import Continuation, Writing
 from formers.errors import ConfigError, DataError
-from formers.systems.language import LanguageModel
+from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
 MAX_TOKENS = 1024

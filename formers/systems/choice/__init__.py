@@ -19,7 +19,10 @@ SYSTEM = System(
     example='choose {} "Which is larger, 4 or 9?" --choices 4.,9.',
     verbs=(
         Verb(
-            "choose", "Say which of several choices answers a question.", f"{HERE}.verbs:Choose", f"{HERE}.verbs:choose"
+            "choose",
+            "Say which of several choices answers a question.",
+            options="systems.choosing:Choose",
+            run=f"{HERE}.verbs:choose",
         ),
         Verb("evaluate", HELP, "systems.measure:Measure", f"{HERE}.verbs:evaluate"),
     ),

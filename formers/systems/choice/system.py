@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,26 +19,11 @@ from formers.models.heads import MultipleChoice
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.choice.data import ChoiceBatches, EncodedQuestions
+from formers.systems.choosing import PredictedChoice
 from formers.systems.reading import logits_of, reader_of
 from formers.systems.system import Report, cost, share
 from formers.text.reader import Inputs, Reader
 from formers.text.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class PredictedChoice:
-    """The likeliest choice of a question."""
-
-    question: str
-    text: str
-    place: int  # among the choices, from 0
-    choices: Sequence[str]
-    scores: list[float]  # the logit of every choice
-    probabilities: list[float]  # their softmax
-    cut: int  # how many of the choices were too long, with their question, to be read to their end
-
-    def line(self) -> str:
-        return self.text
 
 
 class Chooser:
@@ -75,7 +59,7 @@ class Chooser:
         for (question, choices), scores, start in zip(questions, table, encoded.starts, strict=True):
             place, cut = int(scores.argmax()), int(encoded.rows.is_cut[start : start + len(choices)].sum())
             own, shares = scores[: len(choices)].tolist(), scores[: len(choices)].softmax(0).tolist()
-            results.append(PredictedChoice(question, choices[place], place, choices, own, shares, cut))
+            results.append(PredictedChoice(question, choices[place], place, choices, shares, own, cut))
         return results
 
     def table(self, encoded: EncodedQuestions, tokens_per_batch: int = 4096) -> Tensor:

@@ -41,13 +41,13 @@ SYSTEM = System(
         Look(
             "lens",
             "What each layer would say if it were the last.",
-            options=f"{HERE}.looks:TextLook",
+            options=f"{HERE}.looks:LensLook",
             run=f"{HERE}.looks:lens",
         ),
         Look(
             "probabilities",
             "How likely each token of a text is.",
-            options=f"{HERE}.looks:TextLook",
+            options=f"{HERE}.looks:ProbabilitiesLook",
             run=f"{HERE}.looks:probabilities",
         ),
         Look(

@@ -1,6 +1,6 @@
 """Text for language models: read, turned into tokens, packed into rows, batched, reported on.
 
-    documents -> Corpus: start d d d end/start d d end ... -> PackedRows (pieces of documents) or Stream (windows)
+    documents -> Corpus: start d d d end/start d d end ... -> PackedRows (their pieces) or Stream (windows of it all)
 
 Every token of a document, and the end token after it, is to be said once an epoch; the start token never is.
 """

@@ -31,5 +31,18 @@ SYSTEM = System(
         ),
     ),
     looks=EVERY,
+    scores={
+        "loss": "masked loss and next loss together (ELECTRA: weighted with the replaced loss)",
+        "masked_loss": "cross-entropy of a hidden word, nats",
+        "perplexity": "exp of the masked loss",
+        "masked_accuracy": "share of the hidden words whose likeliest word is right",
+        "next_loss": "cross-entropy of a pair of segments, nats",
+        "next_accuracy": "share of the pairs of segments that are judged rightly",
+        "replaced_loss": "cross-entropy of a token of the discriminator, nats",
+        "replaced_accuracy": "share of the tokens that the discriminator judges rightly",
+        "replaced_share": "share of the tokens that are replaced",
+        "recall": "share of the replaced tokens that are suspected",
+        "precision": "share of the suspected tokens that are replaced",
+    },
     lessons=f"{HERE}.lessons:lessons",
 )

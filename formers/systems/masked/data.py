@@ -201,13 +201,11 @@ class MaskedBatches:
     def row(self, row: int) -> tuple[Ids, Ids, NDArray[np.bool_], Ids, int]:
         """(tokens as read, segments, which are to be said, these true tokens, whether B is of elsewhere)."""
         epoch, number = divmod(row, EPOCH)
-        plan, text, frame = self.plan(epoch), self.sentences, self.frame
+        plan, text = self.plan(epoch), self.sentences
         a, b, c, d = plan.places[number].tolist()
-        spans = [slice(a, b)]
-        kinds: list[int | Ids] = [0, 0, 0]  # of one text: all in segment 0
-        if self.config.next_sentence:
-            spans = [slice(a, b), slice(c, d)]
-            kinds = [frame.kinds[0], frame.texts[0], frame.kinds[1], frame.texts[1], frame.kinds[2]]
+        pair = self.config.next_sentence
+        spans = [slice(a, b), slice(c, d)] if pair else [slice(a, b)]
+        kinds = self.frame.segments if pair else (0, 0, 0)
         before, *afters = self.around
         parts: list[NDArray[np.int64 | np.int32]] = [before]
         begins = [np.ones(len(before), bool)]

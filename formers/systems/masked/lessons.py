@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from formers.systems.begin import Beginning
+from formers.systems.lessons import Lessons, evenly
 from formers.systems.masked.data import MaskedBatches
 from formers.systems.masked.task import MaskedTask, ReplacedTask, prepare
-from formers.systems.system import Lessons, evenly
 
 STYLES = {"masked": "black on yellow", "random": "white on blue", "kept": "black on green"}
 MARKS = {"masked": "", "random": "~", "kept": "="}

@@ -83,10 +83,8 @@ class Frame:
     """Before the text and after it."""
     pair: tuple[Ids, Ids, Ids]
     """Before the first, between the two, after the second."""
-    kinds: tuple[Ids, Ids, Ids]
-    """The segments of `pair`."""
-    texts: tuple[int, int]
-    """The segments of the two texts."""
+    segments: tuple[Ids | int, ...]
+    """Of a pair: those of what stands before, of the first text, of what is between, of the second, of what follows."""
 
     def room(self, pair: bool, length: int) -> int:
         """Tokens of text in a row of `length`."""
@@ -102,12 +100,11 @@ def frame_of(rules: tokenizers.Tokenizer) -> Frame:
     inside = [place for place, number in enumerate(single.sequence_ids) if number == 0]
     one = np.array(single.ids, np.int64)
     cuts = ((0, first[0]), (first[-1] + 1, second[0]), (second[-1] + 1, len(ids)))
-    parts, segments = [ids[a:b] for a, b in cuts], [kinds[a:b] for a, b in cuts]
+    before, between, after = [slice(a, b) for a, b in cuts]
     return Frame(
         (one[: inside[0]], one[inside[-1] + 1 :]),
-        (parts[0], parts[1], parts[2]),
-        (segments[0], segments[1], segments[2]),
-        (int(kinds[first[0]]), int(kinds[second[0]])),
+        (ids[before], ids[between], ids[after]),
+        (kinds[before], int(kinds[first[0]]), kinds[between], int(kinds[second[0]]), kinds[after]),
     )
 
 

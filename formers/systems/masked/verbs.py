@@ -6,23 +6,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import DataError
-from formers.fields import Natural
+from formers.fields import Natural, Part
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Table, Texts
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
 
 WIDTH = 100  # most characters of a text that a table shows
-WORDS = {
-    "masked_accuracy": "of the hidden words have the right word as their likeliest",
-    "perplexity": "of a hidden word",
-    "masked_loss": "of a hidden word",
-    "next_accuracy": "of the pairs of segments are judged rightly",
-    "next_loss": "of a pair of segments",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +99,11 @@ class EvaluateMasked:
     """A text to read (default: a run's test data, else builtin:prose)."""
     count: Natural | None = None
     """Only about N rows, spread evenly over the text."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
 
+@or_suite
 def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     """How well hidden words are said: hidden as the run's recipe says, else as BERT's were, the same every time.
 
@@ -140,7 +137,8 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     seconds = time.perf_counter() - begin
     number, documents = len(batches.plan(0).places), len(batches.sentences)
     number, unknown = min(options.count or number, number), batches.sentences.unknown
-    remarks = {**WORDS, "unknown": f"{unknown:.3%} of the tokens"}
+    remarks = {score.name: SYSTEM.scores[score.name] for score in report.scores}
+    remarks["unknown"] = f"{unknown:.3%} of the tokens"
     if isinstance(words, Pretraining) and not judged:
         remarks["next accuracy"] = "not judged: the text is one document, or none has two sentences"
     yield replace(
@@ -154,5 +152,5 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
             "unknown": unknown,
             "seconds": seconds,
         },
-        remarks={name: text for name, text in remarks.items() if name not in WORDS or name in report.values()},
+        remarks=remarks,
     )

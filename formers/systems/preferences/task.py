@@ -32,7 +32,7 @@ from formers.fields import Between, Count, Natural, check
 from formers.files import replace_file
 from formers.models.causal import CausalLM
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.conversing import obtain_model, prepared, sample_answers, texts_of
+from formers.systems.conversing import encoder_of, obtain_model, prepared, sample_answers, texts_of
 from formers.systems.language_model import LanguageModel
 from formers.systems.next_token import row_length
 from formers.systems.preferences.data import SIDES, PreferenceBatch, Preferences
@@ -176,16 +176,33 @@ def add_reference(model: CausalLM, parts: dict[str, Preferences], folder: Path) 
     return f"reference: log-probabilities of {2 * sum(map(len, kept.values())):,} answers, {how}, in {place}"
 
 
+def watched_task(language: LanguageModel, beginning: Beginning) -> PreferenceTask:
+    """The task of a run's model with the pairs that it was watched on, and their reference, which the run has kept."""
+    table = beginning.source.tables(what="pair", **beginning.rows.reading(beginning.source))[1]
+    encoder, place = encoder_of(language), beginning.folder / REFERENCE
+    validation = preferences_of(table, language, encoder, beginning)
+    reference = read_arrays(place).get("validation")
+    if reference is None or len(reference) != len(validation.rows):
+        raise ConfigError(f"{place} has no reference for {len(validation.rows):,} pairs of {table.name}; train again")
+    validation.reference = reference
+    return PreferenceTask(language, encoder, validation, beginning.task)
+
+
 def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | None:
     """What was computed before for the same model and data."""
+    arrays = read_arrays(place)
+    return arrays if str(arrays.pop("mark", "")) == mark else None
+
+
+def read_arrays(place: Path) -> dict[str, Any]:
+    """The arrays of a file; none where there is no whole one."""
     if not place.is_file():
-        return None
+        return {}
     try:
         with place.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # cut short: computed anew
-        return None
-    return arrays if str(arrays.pop("mark", "")) == mark else None
+        return {}
 
 
 @torch.no_grad()

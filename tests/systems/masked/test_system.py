@@ -243,6 +243,13 @@ def test_an_interrupted_run_ends_with_the_very_same_weights(tmp_path, eight, obj
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_word_pieces_make_a_difference_between_letters_if_wanted(tmp_path, eight, lowercase):
+    run(tmp_path, eight, f"rows.lowercase={str(lowercase).lower()}", "train.steps=1", "train.evaluate_every=0")
+    pieces = formers.load(tmp_path / "run").tokenizer.encode(["The", "the"])
+    assert (pieces[0] == pieces[1]) == lowercase
+
+
 @pytest.mark.parametrize(("pairs", "name"), [(True, "BertForPreTraining"), (False, "BertForMaskedLM")])
 def test_a_run_opens_in_transformers(tmp_path, eight, pairs, name):
     transformers = pytest.importorskip("transformers", reason="transformers is what we are held against")

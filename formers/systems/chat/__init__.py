@@ -1,0 +1,27 @@
+"""Chat: a language model learns to answer, and is talked with."""
+
+from formers.systems.system import System, Verb
+
+HERE = "systems.chat"
+SYSTEM = System(
+    name="chat",
+    title="Chat: language models trained on conversations",
+    sizes="systems.sizes:CausalSizes",
+    data={"train": "builtin:quiz", "held_out": 200},
+    rows=f"{HERE}.data:ConversationRows",
+    task=f"{HERE}.task:ChatConfig",
+    prepare=f"{HERE}.task:prepare",
+    open="systems.language_model:open_language",
+    recipe="language/lora",
+    example="chat {}",
+    verbs=(
+        Verb("chat", "Talk with a language model.", options=f"{HERE}.verbs:ChatOptions", run=f"{HERE}.verbs:chat"),
+        Verb(
+            "evaluate",
+            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
+            options="systems.language_scores:EvaluateLanguage",
+            run=f"{HERE}.verbs:evaluate",
+        ),
+    ),
+    lessons=f"{HERE}.lessons:lessons",
+)
