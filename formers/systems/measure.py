@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.fields import Natural, check
+from formers.fields import Natural, Part, check
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Origin, Report
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever it
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What to measure a model on."""
+    """What to measure an encoder on."""
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
@@ -25,6 +26,8 @@ class Measure:
     """Rows to measure with (default for a run: its test data)."""
     count: Natural | None = None
     """Only the first N of them."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
     def __post_init__(self) -> None:
         check(self)
