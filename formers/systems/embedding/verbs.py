@@ -260,7 +260,7 @@ class EvaluateVectors:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs with a score (default for a run: its test or validation pairs)."""
     first: Annotated[str, Typed("COLUMN")] = ""
     """Column of the first text (scored pairs)."""
@@ -288,9 +288,10 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     if data or source is None:
         table = judged_on(origin, "embedding", rows, data, options.count)
     else:
-        table = rows.tables(source)[2]
-        if table is None:
+        scored = rows.tables(source)[2]
+        if scored is None:
             raise ConfigError(f"{origin.name} has no scored pairs to be judged with: give --data SOURCE")
+        table = scored
     if encoder.note:
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()
