@@ -267,7 +267,7 @@ def result_of(work: Generator[Any, None, T]) -> T:
         try:
             next(work)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
 
 
 def record(result: Any) -> dict[str, Any]:
