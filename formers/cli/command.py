@@ -97,7 +97,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
     )  # fmt: skip
-    if "origin" in fields_of(type(options)):
+    if "origin" in fields_of(resolve(verb.options)):
         options = dataclasses.replace(options, origin=origin_of(model))
     show(resolve(verb.run)(opened, options), output)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.fields import Natural, Part, check
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Origin, Report
+from formers.systems.system import NOWHERE, Origin, Report, Typed
 
 if TYPE_CHECKING:
     from formers.data.sources import Table
@@ -22,7 +22,7 @@ class Measure:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Rows to measure with (default for a run: its test data)."""
     count: Natural | None = None
     """Only the first N of them."""

@@ -17,7 +17,7 @@ class Compare:
 
     texts: Annotated[tuple[str, ...], Typed(positional=True, metavar="TEXT")] = ()
     """Two texts, or more: then all are compared with all."""
-    file: Annotated[str, Typed(metavar="FILE")] = ""
+    file: Annotated[str, Typed(metavar="FILE", file=True)] = ""
     """Compare the pairs of .tsv .csv .jsonl .parquet."""
     first: Annotated[str, Typed(metavar="COLUMN")] = "sentence1"
     """First texts of --file."""

@@ -115,7 +115,7 @@ class EvaluateAnswerer:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Questions on passages (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the passage."""

@@ -141,7 +141,7 @@ class EvaluateClassifier:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Labelled texts (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the text."""

@@ -260,7 +260,7 @@ class EvaluateVectors:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs with a score (default for a run: its test or validation pairs)."""
     first: Annotated[str, Typed("COLUMN")] = ""
     """Column of the first text (scored pairs)."""
@@ -285,10 +285,13 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     columns = {name: getattr(options, name) or getattr(rows, name) for name in ("first", "second", "score")}
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
-    table = judged_on(origin, "embedding", rows, data, options.count) if data or source is None else None
-    if source is not None and table is None and (table := rows.tables(source)[2]) is None:
-        raise ConfigError(f"{origin.name} has no scored pairs to be judged with: give --data SOURCE")
-    assert table is not None  # one way or the other
+    if data or source is None:
+        table = judged_on(origin, "embedding", rows, data, options.count)
+    else:
+        scored = rows.tables(source)[2]
+        if scored is None:
+            raise ConfigError(f"{origin.name} has no scored pairs to be judged with: give --data SOURCE")
+        table = scored
     if encoder.note:
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()

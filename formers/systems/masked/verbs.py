@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from formers.errors import DataError
 from formers.fields import Natural, Part
 from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
-from formers.systems.system import NOWHERE, Event, Origin, Table, Texts
+from formers.systems.system import NOWHERE, Event, Origin, Table, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
@@ -95,7 +95,7 @@ class EvaluateMasked:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    text: str = ""
+    text: Annotated[str, Typed("FILE", file=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
     count: Natural | None = None
     """Only about N rows, spread evenly over the text."""

@@ -110,7 +110,7 @@ class EvaluateTagger:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Tagged sentences (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the words."""
