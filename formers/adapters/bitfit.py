@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from formers.adapters.lora import HEAD
+from formers.adapters.lora import HEAD, ends_in
 from formers.errors import ConfigError
 
 NORMS = nn.LayerNorm | nn.RMSNorm | nn.GroupNorm | nn.modules.batchnorm._BatchNorm
@@ -17,20 +17,18 @@ def learn_biases(model: nn.Module, *, targets: Sequence[str] = (), norms: bool =
 
     norms: the gains of the norms learn too. Raises ConfigError where there are none, as in the Llama form.
     """
-    found = []
+    names = []
     for place, module in model.named_modules():
-        if targets and not any(place == target or place.endswith("." + target) for target in targets):
+        if targets and not ends_in(place, targets):
             continue
         for name, _ in module.named_parameters(place, recurse=False):
             if name.rpartition(".")[2] == "bias" or (norms and isinstance(module, NORMS)):
-                found.append(name)
-    if not found:
+                names.append(name)
+    if not names:
         where = f" in {', '.join(targets)}" if targets else ""
-        raise ConfigError(
-            f"this model has no biases{where}, so BitFit has nothing to learn; "
-            + ("adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn")
-        )
-    return learn(model, found)
+        advice = "adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn"
+        raise ConfigError(f"this model has no biases{where}, so BitFit has nothing to learn; {advice}")
+    return learn(model, names)
 
 
 def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
@@ -39,17 +37,12 @@ def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
     That is the output head where it is a matrix of its own, or stands on an encoder; else (it is the embedding) the
     last block and the norm after it; or the modules of these names.
     """
-    modules = dict(model.named_modules())
-    places = [
-        place
-        for target in targets or last_parts(model)
-        for place in modules
-        if place == target or place.endswith("." + target)
-    ]
-    found = [name for name, _ in model.named_parameters() if any(name.startswith(place + ".") for place in places)]
-    if not found:
+    ends = targets or last_parts(model)
+    places = [place for place, _ in model.named_modules() if ends_in(place, ends)]
+    names = [name for name, _ in model.named_parameters() if any(name.startswith(place + ".") for place in places)]
+    if not names:
         raise ConfigError(f"adapter targets {', '.join(targets)} mean no part of this model that can learn")
-    return learn(model, found)
+    return learn(model, names)
 
 
 def last_parts(model: nn.Module) -> list[str]:

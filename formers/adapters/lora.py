@@ -9,7 +9,7 @@ What is particular:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -152,11 +152,16 @@ def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = 
     return [name for name in names if name in found]
 
 
+def ends_in(name: str, targets: Iterable[str]) -> bool:
+    """Whether one of these names is the end of a module's name, or all of it."""
+    return any(name == target or name.endswith("." + target) for target in targets)
+
+
 def _meant(target: str) -> Callable[[str], bool]:
     if target == ALL:
         return lambda name: name != HEAD
     if PLAIN.fullmatch(target):
-        return lambda name: name == target or name.endswith("." + target)
+        return lambda name: ends_in(name, (target,))
     try:
         pattern = re.compile(target)
     except re.error as fault:
@@ -219,10 +224,7 @@ def attach(model: nn.Module, parts: Mapping[str, LowRank], name: str = "default"
 def activate(model: nn.Module, shares: str | Mapping[str, float] | None) -> None:
     """Switch: one adapter by name, several as a weighted sum (name -> share), or none of them (None)."""
     wanted = {} if shares is None else {shares: 1.0} if isinstance(shares, str) else dict(shares)
-    known = adapters(model)
-    for name in wanted:
-        if name not in known:
-            raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
+    _refuse_missing(model, *wanted)
     _refuse_merged(model, "switching adapters")
     for module in adapted(model).values():
         module.active = {name: share for name, share in wanted.items() if name in module.adapters}
@@ -264,8 +266,7 @@ def merge_into_base(model: nn.Module) -> None:
 
 def remove(model: nn.Module, name: str) -> None:
     """Take an adapter away; a Linear that has no other is again the plain one. What was frozen stays so."""
-    if name not in (known := adapters(model)):
-        raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
+    _refuse_missing(model, name)
     _refuse_merged(model, "removing an adapter")
     for place, module in adapted(model).items():
         if name in module.adapters:
@@ -286,6 +287,13 @@ def plain(model: nn.Module) -> Iterator[None]:
     finally:
         for place, module in modules.items():
             model.set_submodule(place, module)
+
+
+def _refuse_missing(model: nn.Module, *names: str) -> None:
+    there = adapters(model)
+    for name in names:
+        if name not in there:
+            raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(there) or "none"}')
 
 
 def _refuse_merged(model: nn.Module, what: str) -> None:

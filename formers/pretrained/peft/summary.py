@@ -43,13 +43,13 @@ def summary(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) ->
     return [
         LowRankGroup(
             name,
-            len(found),
+            len(parts),
             shape,
-            listed(rank for rank, _, _ in found),
-            listed(scale for _, scale, _ in found),
-            sum(norm for _, _, norm in found) / len(found),
+            listed(rank for rank, _, _ in parts),
+            listed(scale for _, scale, _ in parts),
+            sum(norm for _, _, norm in parts) / len(parts),
         )
-        for (name, shape), found in groups.items()
+        for (name, shape), parts in groups.items()
     ]
 
 
