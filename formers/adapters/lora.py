@@ -108,13 +108,13 @@ class LoRALinear(nn.Module):
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
     """name -> Linear, adapted ones under the name that they had before."""
-    found = {}
+    parts = {}
     for name, module in model.named_modules():
         if isinstance(module, LoRALinear):
-            found[name] = module.base
+            parts[name] = module.base
         elif isinstance(module, nn.Linear) and not name.endswith(".base"):
-            found[name] = module
-    return found
+            parts[name] = module
+    return parts
 
 
 def adapted(model: nn.Module) -> dict[str, LoRALinear]:
@@ -124,12 +124,12 @@ def adapted(model: nn.Module) -> dict[str, LoRALinear]:
 
 def adapters(model: nn.Module) -> dict[str, dict[str, LowRank]]:
     """adapter -> the name of each Linear that it changes -> how."""
-    found: dict[str, dict[str, LowRank]] = {}
+    parts: dict[str, dict[str, LowRank]] = {}
     for place, module in adapted(model).items():
         for name, adapter in module.adapters.items():
             assert isinstance(adapter, LowRank)
-            found.setdefault(name, {})[place] = adapter
-    return found
+            parts.setdefault(name, {})[place] = adapter
+    return parts
 
 
 def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = ()) -> list[str]:
@@ -139,17 +139,15 @@ def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = 
     name (anything that no name could be: "decoder.*[qv]"). Raises ConfigError for one that means nothing.
     """
     names = [name for name in linears(model) if name not in without]
-    found: set[str] = set()
+    meant: set[str] = set()
     for target in targets:
         hits = {name for name in names if _meant(target)(name)}
         if not hits:
             kinds = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
-            raise ConfigError(
-                f'adapter target "{target}" means no linear part of this model; '
-                f"it has: {kinds} (or {ALL}, or a regular expression)"
-            )
-        found |= hits
-    return [name for name in names if name in found]
+            expected = f"it has: {kinds} (or {ALL}, or a regular expression)"
+            raise ConfigError(f'adapter target "{target}" means no linear part of this model; {expected}')
+        meant |= hits
+    return [name for name in names if name in meant]
 
 
 def ends_in(name: str, targets: Iterable[str]) -> bool:
@@ -191,10 +189,8 @@ def add_lora(
     for place in chosen(model, targets, without):
         base = every[place]
         if rank > min(base.in_features, base.out_features):
-            raise ConfigError(
-                f"adapter rank {rank} is more than {place} has, which is "
-                f"{base.out_features} x {base.in_features}: use a smaller rank or other targets"
-            )
+            size = f"{base.out_features} x {base.in_features}: use a smaller rank or other targets"
+            raise ConfigError(f"adapter rank {rank} is more than {place} has, which is {size}")
         a = torch.empty(rank, base.in_features).uniform_(-1, 1, generator=generator) * base.in_features**-0.5
         b = torch.zeros(base.out_features, rank)
         parts[place] = LowRank(a, b, alpha=alpha, rank_stabilised=rank_stabilised, dropout=dropout)
