@@ -175,6 +175,31 @@ def read_table(
     return table if count is None or count >= len(table) else table.select(range(count))
 
 
+def read_column(name: str, column: str | None) -> tuple[Table, list[str]]:
+    """A table and the texts of one of its columns, by default the only one of texts; empty cells are empty texts."""
+    column = column_of_texts(name) if column is None else column
+    table = read_table(name, columns=[column], text=[], drop_empty=None)
+    texts = ["" if text is None else text for text in table.columns[column]]
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
+                "choose another column with --column"
+            )
+    return table, texts
+
+
+def column_of_texts(name: str) -> str:
+    """The one column of a file that holds text."""
+    if name.removesuffix(".gz").endswith(".txt"):
+        return "text"
+    columns = read_table(name, drop_empty=None).columns
+    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
+    if len(names) != 1 and "text" not in names:
+        raise fault(name, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
+    return "text" if "text" in names else names[0]
+
+
 def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None, count: int | None) -> None:
     """Refuse what no source could satisfy."""
     if not name.strip() or "\0" in name:
