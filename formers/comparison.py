@@ -12,7 +12,7 @@ from typing import Any
 
 from formers.errors import ConfigError
 from formers.recipe import Recipe, recipe_of
-from formers.systems.system import Table
+from formers.systems.system import ResultTable
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def summary(variant: Variant, runs: Sequence[Trained]) -> dict[str, Any]:
     }
 
 
-def table(title: str, results: Sequence[tuple[Variant, Sequence[Trained]]]) -> Table:
+def table(title: str, results: Sequence[tuple[Variant, Sequence[Trained]]]) -> ResultTable:
     """One row for each variant."""
 
     def cell(values: list[float], form: str) -> str:
@@ -146,4 +146,4 @@ def table(title: str, results: Sequence[tuple[Variant, Sequence[Trained]]]) -> T
         ]
         for variant, runs in results
     ]
-    return Table(title, [*fields, *scores, "seconds"], rows, [*scores, "seconds"])
+    return ResultTable(title, [*fields, *scores, "seconds"], rows, [*scores, "seconds"])

@@ -23,7 +23,7 @@ from formers.systems.system import (
     Remark,
     Report,
     Result,
-    Table,
+    ResultTable,
     Tabled,
     Written,
     record,
@@ -163,7 +163,7 @@ def show_report(report: Report) -> None:
         note(text)
 
 
-def draw_table(table: Table) -> None:
+def draw_table(table: ResultTable) -> None:
     show_table(table.title, table.columns, table.rows, right=table.right)
 
 

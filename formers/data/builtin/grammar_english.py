@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from formers.data.builtin.grammar import Clause, Landmark, Modal, Noun, Phrase, Pronoun, Sentence, Verb
+from formers.data.builtin.grammar import Clause, Landmark, LexicalVerb, Modal, Noun, Phrase, Pronoun, Sentence
 
 BE = {"present": ("am", "are", "is", "are", "are", "are"), "past": ("was", "were", "was", "were", "were", "were")}
 
@@ -20,7 +20,7 @@ def with_s(word: str) -> str:
     return word + ("es" if word.endswith(("s", "sh", "ch", "x", "z", "o")) else "s")
 
 
-def past(verb: Verb) -> str:
+def past(verb: LexicalVerb) -> str:
     """The simple past, "ate"."""
     if verb.past:
         return verb.past
@@ -29,17 +29,17 @@ def past(verb: Verb) -> str:
     return verb.english + ("d" if verb.english.endswith("e") else "ed")
 
 
-def participle(verb: Verb) -> str:
+def participle(verb: LexicalVerb) -> str:
     """The past participle, "eaten"."""
     return verb.participle or past(verb)
 
 
-def progressive(verb: Verb) -> str:
+def progressive(verb: LexicalVerb) -> str:
     """The present participle, "eating"."""
     return verb.ing or verb.english.removesuffix("e") + "ing"
 
 
-def third(verb: Verb | Modal) -> str:
+def third(verb: LexicalVerb | Modal) -> str:
     """The third person of the present, "eats"."""
     return verb.third or with_s(verb.english)
 

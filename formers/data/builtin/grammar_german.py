@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from formers.data.builtin.grammar import Clause, Landmark, Phrase, Pronoun, Sentence, Verb
+from formers.data.builtin.grammar import Clause, Landmark, LexicalVerb, Phrase, Pronoun, Sentence
 
 CASES = {"nominative": 0, "accusative": 1, "dative": 2}
 AUXILIARIES = {"haben": "habe hast hat haben habt haben".split(), "sein": "bin bist ist sind seid sind".split()}
@@ -78,7 +78,7 @@ def _words(who: Pronoun | Phrase, case: str, negative: bool = False) -> str:
 
 
 @cache
-def present(verb: Verb) -> tuple[str, ...]:
+def present(verb: LexicalVerb) -> tuple[str, ...]:
     """The six forms of the present, without a separable prefix."""
     if verb.present:
         return verb.present

@@ -16,7 +16,19 @@ from functools import cache
 from itertools import accumulate
 from random import Random
 
-from formers.data.builtin.grammar import IT, WHAT, WHO, Clause, Landmark, Noun, Phrase, Pronoun, Sentence, Verb, lexicon
+from formers.data.builtin.grammar import (
+    IT,
+    WHAT,
+    WHO,
+    Clause,
+    Landmark,
+    LexicalVerb,
+    Noun,
+    Phrase,
+    Pronoun,
+    Sentence,
+    lexicon,
+)
 from formers.data.builtin.grammar_english import english, past
 from formers.data.builtin.grammar_german import german
 from formers.data.builtin.split import SPLITS, check_split, split_of
@@ -180,7 +192,7 @@ def _event(random: Random, split: str) -> Clause | None:
     return clause if verb.timeless or asked == "when" else _with_time(random, clause)
 
 
-def _asked(random: Random, verb: Verb) -> str:
+def _asked(random: Random, verb: LexicalVerb) -> str:
     chance = random.random()
     if chance < 0.7:
         return ""
@@ -197,25 +209,25 @@ def _asked(random: Random, verb: Verb) -> str:
 
 
 @cache
-def _object_kinds(verb: Verb) -> tuple[bool, bool]:
+def _object_kinds(verb: LexicalVerb) -> tuple[bool, bool]:
     """(whether it takes persons, whether it takes other things)."""
     persons = [noun.kind == "person" for noun in verb.objects]
     return any(persons), not all(persons)
 
 
-def _object(random: Random, verb: Verb) -> Pronoun | Noun:
+def _object(random: Random, verb: LexicalVerb) -> Pronoun | Noun:
     persons, _ = _object_kinds(verb)
     if random.random() < 0.85:
         return random.choice(verb.objects)
     return random.choice(lexicon.pronouns if persons else (IT, THEM))
 
 
-def _recipient(random: Random, verb: Verb) -> Pronoun | Noun:
+def _recipient(random: Random, verb: LexicalVerb) -> Pronoun | Noun:
     possible: tuple[Pronoun | Noun, ...] = verb.recipients if random.random() < 0.6 else lexicon.pronouns
     return random.choice(possible)
 
 
-def _tense(random: Random, verb: Verb, asked: str) -> str:
+def _tense(random: Random, verb: LexicalVerb, asked: str) -> str:
     chance = random.random()
     if verb.modal and chance < 0.25:
         return "modal"

@@ -17,7 +17,7 @@ from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.suites import likeness, transfer, understanding
 from formers.systems.suites.options import SuiteOptions
 from formers.systems.suites.sets import Measuring, SuiteResults
-from formers.systems.system import Event, Remark, Report, Score, Table, share
+from formers.systems.system import Event, Remark, Report, ResultTable, Score, share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def speed(results: SuiteResults, seconds: float) -> dict[str, str]:
     return lines
 
 
-def table(results: SuiteResults) -> Table:
+def table(results: SuiteResults) -> ResultTable:
     """Every set in a row, its sources below it."""
     kinds = list(dict.fromkeys(kind for score in results.scores for kind in score.scores))
     names = [NAMES[kind] for kind in kinds]
@@ -91,7 +91,7 @@ def table(results: SuiteResults) -> Table:
         )
         for score in results.scores
     ]
-    return Table("sets", ["set", "part", *names, "examples", "how"], rows, right=[*names, "examples"])
+    return ResultTable("sets", ["set", "part", *names, "examples", "how"], rows, right=[*names, "examples"])
 
 
 # ---- models --------------------------------------------------------------------------------------------------
