@@ -126,7 +126,7 @@ def fields_of(settings: type) -> dict[str, Field]:
     """The fields of a dataclass by name, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     help_texts = help_of(settings)
-    described = {}
+    described: dict[str, Field] = {}
     for field in dataclasses.fields(settings):
         hint, extras = hints[field.name], []
         while True:

@@ -84,7 +84,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
     able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     offline = True if own["offline"] else None
     # what is wrong with the options is said first, where it is clear whose they are
-    options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
+    options: Any = options_of(next(iter(able.values())), given) if len(able) == 1 else None
     output = Output(own["out"], own["as_json"])
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
     verb = verbs_of(system).get(declared[0][1].name)

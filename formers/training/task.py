@@ -46,7 +46,8 @@ class Evaluation(Protocol):
 class Task(Protocol):
     """Something that can be learned. The trainer sees nothing else of a system."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module: ...
 
     def loss(self, batch: Any) -> Loss:
         """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
@@ -73,15 +74,15 @@ class Batches(Protocol):
     A thread of its own asks for both while the model learns, is evaluated or saved.
     """
 
-    def epoch(self, epoch: int) -> Sequence[Sequence[int]]:
+    def epoch(self, epoch: int) -> Sequence[Any]:
         """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
 
-    def collate(self, rows: Sequence[int]) -> Any:
+    def collate(self, rows: Any) -> Any:
         """The batch of these rows: pure, the same whenever and wherever asked.
 
         What is random in it is drawn from a generator seeded by (seed, epoch, row), never from a global one; a row
         number that is used in several epochs carries its epoch.
         """
 
-    def describe(self, rows: Sequence[int]) -> str:
+    def describe(self, rows: Any) -> str:
         """These rows in words, for error messages."""
