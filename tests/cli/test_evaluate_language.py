@@ -109,7 +109,8 @@ def test_a_run_is_measured_on_its_own_text(folder, tmp_path):
     (tmp_path / "train.txt").write_text("The girl was named Lily\n\n" * 9)
     (tmp_path / "test.txt").write_text("Once upon a time\n\nLily was a girl\n")
     (run / "recipe.toml").write_text(
-        '# a run of a test\nsystem = "language"\n[data]\ntrain = "train.txt"\ntest = "test.txt"\n[rows]\nseparator = "blank"\n'
+        '# a run of a test\nsystem = "language"\n[data]\ntrain = "train.txt"\ntest = "test.txt"\n'
+        '[rows]\nseparator = "blank"\n'
     )
     found = json.loads(works("evaluate", run, "--json"))
     model = formers.load(folder)

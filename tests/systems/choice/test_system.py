@@ -8,7 +8,7 @@ import torch
 import formers
 from formers.errors import ConfigError, DataError
 from formers.pretrained.load import load_model
-from formers.systems.choosing import Chooser, open_chooser
+from formers.systems.choice.system import Chooser, open_chooser
 from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference")
