@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import formers
-from formers.data.passages import PassageData
 from formers.data.sentences import split_spans
 from formers.metrics.answers import answer_scores, normalised
 from formers.recipe import load_recipe
+from formers.systems.answering.data import PassageRows
 
 SEEDS = 20  # a guess is made so often, and the mean printed
 NAME = re.compile(r"[A-Z][\w.'-]*(?: (?:of |the )?[A-Z][\w.'-]*)*|\d[\d.,/%]*")
@@ -58,10 +58,10 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(str(__doc__))
     recipe = load_recipe("answering/xquad", [f"data.train={sys.argv[1]}"])
-    data: PassageData = recipe.sections["data"]
-    table, held_out = data.tables()
-    questions, passages, truths = (held_out.columns[name] for name in (data.question, data.context, data.answers))
-    lengths = [len(answers[0].split()) for answers in table.columns[data.answers] if answers]
+    rows: PassageRows = recipe.sections["rows"]
+    table, held_out = recipe.sections["data"].tables(reader=rows.read, set_aside=rows.apart)
+    questions, passages, truths = (held_out.columns[name] for name in (rows.question, rows.context, rows.answers))
+    lengths = [len(answers[0].split()) for answers in table.columns[rows.answers] if answers]
     print(f"{len(held_out):,} questions on {len(set(passages)):,} held-out passages of {sys.argv[1]}")
 
     def told(name: str, say: Callable[[str, str, random.Random], str], seeds: int) -> None:

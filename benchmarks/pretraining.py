@@ -51,7 +51,7 @@ def main() -> None:
                 start = (
                     [f"model.start={pretrained}"]
                     if side == "pre-trained"
-                    else [*SIZES, f"data.tokenizer={pretrained / 'tokenizer'}"]
+                    else [*SIZES, f"rows.tokenizer={pretrained / 'tokenizer'}"]
                 )
                 fine_tune(
                     run,
@@ -113,12 +113,12 @@ def pretrain(data: Path, out: Path, steps: int) -> Path:
         [
             *SIZES,
             f"data.train={corpus}",
-            "data.separator=line",
-            "data.next_sentence=false",
+            "rows.separator=line",
+            "rows.next_sentence=false",
             "data.held_out=0.02",
-            "data.vocab=4000",
-            "data.tokens_per_batch=4096",
-            "data.masked=0.3",
+            "rows.vocab=4000",
+            "rows.tokens_per_batch=4096",
+            "rows.masked=0.3",
             "task.samples=[]",
             f"train.steps={steps}",
             "train.rate=2e-3",

@@ -122,7 +122,7 @@ class Field:
 
 
 @cache
-def fields_of(settings: type) -> dict[str, Field]:
+def fields_of(settings: Any) -> dict[str, Field]:
     """The fields of a dataclass by name, in order."""
     hints = typing.get_type_hints(settings, include_extras=True)
     help_texts = help_of(settings)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # One folder of systems/ each: its `SYSTEM`.
 NAMES = (
     "translation",
+    "masked",
     "classification",
+    "tagging",
+    "answering",
     "choice",
     "language",
     "chat",

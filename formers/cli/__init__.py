@@ -36,7 +36,7 @@ OWN = {
     "data": "Show examples of a data source, and how long they are.",
     "serve": "Serve models over HTTP: every verb is a route.",
     "export": "Write a model as a Hugging Face folder with safetensors.",
-    "list": "List what there is: recipes, systems, families, data; or a recipe's fields.",
+    "list": "List what there is: recipes, systems, families, data; or a system's verbs and a recipe's fields.",
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"

@@ -92,6 +92,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
         raise wrong_system(model, system, declared)
     if type(options) is not resolve(verb.options):
         options = options_of(verb, given, system)
+    assert options is not None  # one way or the other
     opened = load(
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
@@ -140,6 +141,14 @@ def union(declared: Declared) -> dict[str, Field]:
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def written(name: str, field: Field) -> str:
+    """A field as one types it: `--beams`, or what stands for an argument."""
+    typed = typed_of(field)
+    if field.kind is Texts:
+        return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
+    return typed.metavar or "TEXT" if typed.positional else flag(name)
 
 
 def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

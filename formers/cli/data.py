@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli.options import Change, Source, Target
+from formers.cli.options import Change
 from formers.cli.output import note, short, show_table
 from formers.cli.recipes import chosen, named, run_folder
 from formers.cli.show import Output, show
+from formers.data.builtin.split import SPLITS
 from formers.errors import ConfigError, nearest
 from formers.recipe import names
 from formers.systems.system import Event, resolve
@@ -22,7 +23,6 @@ from formers.systems.system import Event, resolve
 if TYPE_CHECKING:
     from formers.data.sources import Table
 
-SPLITS = ("train", "validation", "test")
 LONGEST = 400  # characters of a text that are shown
 
 
@@ -38,8 +38,8 @@ def run(
         int | None, typer.Option("--count", min=1, metavar="N", help="Rows to read (default: all).")
     ] = None,
     examples: Annotated[int, typer.Option("--examples", min=0, metavar="N", help="Rows to show.")] = 8,
-    source: Source = None,
-    target: Target = None,
+    source: Annotated[str | None, typer.Option("--source", metavar="COLUMN", help="A column to show.")] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="Another column to show.")] = None,
     change: Change = None,
     show_loss: Annotated[
         bool, typer.Option("--show-loss", help="Of a recipe: the tokens of examples, those that carry loss marked.")
@@ -104,22 +104,21 @@ def read(
     name: str, split: str, count: int | None, source: str | None, target: str | None, change: Sequence[str] = ()
 ) -> Table:
     """The table that NAME means: a recipe's own reading of its data, or a source as it is."""
-    from formers.data.parallel import ParallelData
     from formers.data.sources import BUILTIN, read_table
 
     recipe = None if name in BUILTIN else named(name)
     if recipe is None and change:
         raise ConfigError(f'--set {change[0]}: changes a field of a recipe, and "{name}" is none')
     if recipe is not None:
-        data = chosen(name, change).sections["data"]
-        given = {"source": source, "target": target, "count": count}
-        if isinstance(data, ParallelData):
-            given["held_out"] = count
-        known = {field.name for field in fields(data)}
-        changes = {key: value for key, value in given.items() if value is not None}
-        if stray := next((key for key in changes if key not in known), None):
+        sections = chosen(name, change).sections
+        given = {key: value for key, value in (("source", source), ("target", target)) if value is not None}
+        known = {field.name for field in fields(sections["rows"])}
+        if stray := next((key for key in given if key not in known), None):
             raise ConfigError(f"--{stray}: the data of {name} has no such setting")
-        table = replace(data, **changes).read(split)
+        data, rows = sections["data"], replace(sections["rows"], **given)
+        if count is not None and data.held_out >= 1:
+            data = replace(data, count=count, held_out=count)
+        table = data.read(split, **rows.reading(data))
         if table is None:
             raise ConfigError(f"{name} names no {split} data: data.{split} is empty")
         return table if count is None or count >= len(table) else table.select(range(count))

@@ -24,11 +24,12 @@ def typed_of(field: Field) -> Typed:
 def texts_of(given: dict[str, Any], field: Field) -> Texts:
     """The texts that a command was given; takes them, --file and --column out of its values."""
     typed = typed_of(field)
-    texts, file, column = given.pop(field.name, None), given.pop("file", None), given.pop("column", None)
+    texts: list[str] | None = given.pop(field.name, None)
+    file, column = given.pop("file", None), given.pop("column", None)
     if typed.source and texts:
         if file or len(texts) > 1:
             raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
-        texts, file = None, texts[0]
+        file, texts = texts[0], None
     if texts == ["-"] and not file:
         texts = None
     if texts and file:

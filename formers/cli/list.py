@@ -6,22 +6,47 @@ from typing import Annotated, Any
 
 import typer
 
+from formers.cli.command import written
 from formers.cli.options import Change
 from formers.cli.output import note, show_table
-from formers.fields import help_of
+from formers.cli.recipes import named
+from formers.fields import fields_of, help_of
 from formers.recipe import Recipe, load_recipe, names
-from formers.registry import systems
+from formers.registry import NAMES, looks, system, systems, verbs_of
+from formers.systems.system import Origin, System, resolve
 
 
 def run(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe, to see its fields.", metavar="[RECIPE]")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A system or a recipe, to see all of it.", metavar="[NAME]")
+    ] = None,
     change: Change = None,
 ) -> None:
-    """List what there is: recipes, systems, families, data; or a recipe's fields."""
-    if recipe is not None:
-        show_fields(load_recipe(recipe, change or ()))
-    else:
+    """List what there is: recipes, systems, families, data; or a system's verbs and a recipe's fields."""
+    if name is None:
         show_everything()
+        return
+    if name in NAMES:
+        show_system(system(name))
+    if name not in NAMES or named(name) is not None:
+        show_fields(load_recipe(name, change or ()))
+
+
+def show_system(declared: System) -> None:
+    """Verbs with their options, looks, scores and recipes, as the system declares them."""
+    note(f"{declared.name}: {declared.title}")
+    rows: list[tuple[str, str, str]] = []
+    for verb in verbs_of(declared).values():
+        rows.append((verb.name, "", verb.help))
+        known = fields_of(resolve(verb.options)).items()
+        rows += [("", written(name, field), field.help) for name, field in known if field.kind is not Origin]
+    example = declared.example.format("MODEL")
+    show_table(f"verbs (formers VERB MODEL; example: formers {example})", ["verb", "option", "what it does"], rows)
+    show_table("looks (formers inspect MODEL LOOK)", ["look", "what it shows"],
+               [(look.name, look.help) for look in looks(declared).values()])  # fmt: skip
+    show_table("scores (formers evaluate MODEL; train.monitor)", ["score", "what it says"], declared.scores.items())
+    own = [(name, text) for name, text in names().items() if load_recipe(name).system == declared.name]
+    show_table("recipes (formers train NAME)", ["name", "what it does"], own)
 
 
 def show_fields(recipe: Recipe) -> None:

@@ -23,6 +23,7 @@ from formers.systems.system import (
     Progress,
     Remark,
     Report,
+    Result,
     Table,
     Tabled,
     Written,
@@ -77,7 +78,7 @@ def show(events: Iterable[Event], output: Output) -> None:
                 write(event, output, target)
 
 
-def apart(events: Iterable[Event], output: Output) -> Iterator[Event]:
+def apart(events: Iterable[Result | Piece | Remark], output: Output) -> Iterator[Result | Piece | Remark]:
     """The events, results that were gathered for people each by itself where programs read them."""
     for event in events:
         drawn = isinstance(event, Written) and event.endings and output.path and output.path.suffix not in LINES
@@ -165,7 +166,7 @@ def plain(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
 
 
-def with_progress(events: Iterable[Event]) -> Iterator[Event]:
+def with_progress(events: Iterable[Event]) -> Iterator[Result | Piece | Remark]:
     """The events but for progress, which moves a bar on stderr."""
     with ExitStack() as stack:
         move, what = None, None

@@ -126,10 +126,7 @@ def summary(
     if drawn is not None:
         note(f"learning curve:  {drawn}")
     if finished is not None:
-        name, samples = shlex.quote(str(folder)), getattr(recipe.sections["task"], "samples", ())
-        example = next((sample for sample in samples if sample.strip()), "TEXT").strip()
-        declared = system(recipe.system)
-        verb = declared.example.split()[0]
-        note(f"next:            formers {verb} {name}" + (f" {shlex.quote(example)}" if verb != "chat" else ""))
+        declared, name = system(recipe.system), shlex.quote(str(folder))
+        note(f"next:            formers {declared.example.format(name)}")
         if any(verb.name == "evaluate" for verb in declared.verbs):
             note(f"                 formers evaluate {name}")

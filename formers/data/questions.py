@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from formers.data.files import fault, quoted, read_file
+from formers.data.sources import Table
 
 KEYS = ("question", "choices", "answer")
 
@@ -37,6 +38,12 @@ def read_questions(name: str, *, answered: bool = True) -> list[ChoiceQuestion]:
     if not questions:
         raise fault(name, "holds no questions")
     return questions
+
+
+def questions_of(table: Table) -> list[ChoiceQuestion]:
+    """The questions of a table with the columns of `KEYS`. Raises DataError with the row of one that is none."""
+    rows = enumerate(zip(*(table.columns[key] for key in KEYS), strict=True))
+    return [question_of(table.where(row), *values) for row, values in rows]
 
 
 def question_of(where: str, question: Any, choices: Any, answer: Any) -> ChoiceQuestion:

@@ -59,8 +59,16 @@ class Source:
         own = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         return own or (self.train if self.train.startswith(("builtin:", "hf:")) else "")
 
-    def read(self, part: str, *, reader: Callable[..., Table] = read_table, **options: Any) -> Table | None:
-        """The table of "train", "validation" or "test"; None where there is none.
+    def read(
+        self,
+        part: str,
+        *,
+        reader: Callable[..., Table] = read_table,
+        set_aside: SetAside | None = None,
+        what: str = "row",
+        **options: Any,
+    ) -> Table | None:
+        """The table of "train", "validation" or "test"; None where there is none. set_aside, what: of `tables` alone.
 
         reader: called with the name, `options` (such as columns and text of `read_table`), split, seed, drop_empty and
         count, which is that of generated rows only: of others the front is taken after reading.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from formers.errors import ConfigError
-from formers.fields import Escaped
+from formers.fields import Between, Count, Escaped, Natural, check
 
 if TYPE_CHECKING:
     from formers.decoding.filters import Filter
@@ -26,12 +26,12 @@ class DecodingOptions:
     and samples asks for tokens to be drawn; then what is left open is as the checkpoint's generation_config says.
     """
 
-    max_tokens: int | None = None
+    max_tokens: Natural | None = None
     """Most tokens to write (default: 256, of a translation two for a token of its source, and 50); also ends at the
     model's length."""
-    temperature: float | None = None
+    temperature: Annotated[float, Between(0)] | None = None
     """Below 1 sharper, above 1 flatter, 0 always the likeliest."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Draw from the k likeliest only (0: from all)."""
     top_p: float | None = None
     """Draw from the fewest likeliest whose probabilities reach this."""
@@ -39,17 +39,17 @@ class DecodingOptions:
     """Draw from what is at least this share as likely as the likeliest."""
     repetition_penalty: float | None = None
     """Above 1: what was said is worth less (default: as the checkpoint asks)."""
-    no_repeat_ngram: int | None = None
+    no_repeat_ngram: Count | None = None
     """No so many tokens in a row twice (0: allowed; default: as the checkpoint asks)."""
     stop: Annotated[tuple[str, ...], Escaped()] = ()
     r"""Text that ends the text, and is no part of it (\n: a line feed)."""
     seed: int | None = None
     """The same text every time, whatever else is in the batch."""
-    samples: int | None = None
+    samples: Natural | None = None
     """Several texts for every prompt, as a list."""
-    beams: int | None = None
+    beams: Natural | None = None
     """Beams that are searched for the likeliest text (default: 1, of a translation as the checkpoint asks)."""
-    nbest: int = 1
+    nbest: Natural = 1
     """The best texts of the beams, as many."""
     length_penalty: float | None = None
     """Of beams: above 1 longer, below 1 shorter texts (default: as the checkpoint asks)."""
@@ -58,7 +58,7 @@ class DecodingOptions:
     """
     truncate: bool = False
     """Read the end of a prompt that is too long, rather than refuse it."""
-    ahead: int = AHEAD
+    ahead: Count = AHEAD
     """Tokens that are guessed where a single text repeats itself: the same text, sooner (0: none; translations: none).
     """
 
@@ -66,17 +66,12 @@ class DecodingOptions:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if not all(self.stop):
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ConfigError(f"max_tokens: got {self.max_tokens}, expected at least 1")
-        if self.ahead < 0:
-            raise ConfigError(f"ahead: got {self.ahead}, expected 0 (none) or more")
-        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+        check(self)
         if self.temperature == 0 and (self.samples or 1) > 1:
             raise ConfigError(
                 f"samples: got {self.samples} with temperature 0, which are all the same; give a temperature above 0"
             )
-        if self.beams is not None and 1 <= self.beams < self.nbest:
+        if self.beams is not None and self.beams < self.nbest:
             raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
         from formers.decoding.settings import Settings
 

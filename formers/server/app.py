@@ -35,7 +35,7 @@ def make_app(models: Models, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
     app.add_exception_handler(FormersError, lambda _, error: failure(400, str(error)))
     app.add_exception_handler(
         HTTPException,
-        lambda request, error: failure(error.status_code, f"{request.method} {request.url.path}: {error.detail}"),  # type: ignore[attr-defined]
+        lambda request, error: failure(error.status_code, f"{request.method} {request.url.path}: {error.detail}"),
     )
 
     @app.get("/health")

@@ -58,6 +58,10 @@ class Beginning:
     def task(self) -> Any:
         return self.sections["task"]
 
+    def tables(self) -> tuple[Table, Table]:
+        """The rows to learn from, and those to watch."""
+        return self.source.tables(**self.rows.reading(self.source))
+
     def tokenizer(self, train: Callable[[], Tokenizer], *, words: tuple[str, ...] = ("",), files: str) -> Tokenizer:
         """The run's own tokenizer, the one that `rows.tokenizer` names, or one trained now and kept beside the run.
 
@@ -111,11 +115,10 @@ def on_device(model: Network) -> Network:
     return model.cuda() if torch.cuda.is_available() else model
 
 
-def judged_on(origin: Origin, system: str, data: str, count: int | None, **options: Any) -> Table:
+def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:
     """The rows to judge a model with: of `data`, else the test data of its run, else its validation data.
 
-    count: only the first so many. options: how `Source.read` reads a system's rows. Raises ConfigError where there are
-    none.
+    rows: the section [rows] that reads them; count: only the first so many. Raises ConfigError where there are none.
     """
     source = origin.section("data", system)
     if data:
@@ -124,5 +127,6 @@ def judged_on(origin: Origin, system: str, data: str, count: int | None, **optio
         is_other = f"{origin.name} is a run of the system {origin.system}, so its test data are not for {system}"
         bare = f"{origin.name} is not a run, so it has no test data of its own"
         raise ConfigError(f"{is_other if origin.system else bare}: give --data SOURCE")
-    table = replace(source, held_out=count or source.held_out).test_or_validation(**options)
+    source = replace(source, held_out=count or source.held_out)
+    table = source.test_or_validation(**rows.reading(source))
     return table.select(range(min(count or len(table), len(table))))

@@ -19,15 +19,13 @@ class Choose:
     """What to choose an answer to, or the text to continue."""
     choices: Annotated[tuple[str, ...], Typed(metavar="A,B,...")] = ()
     """The choices with commas between them; given several times, one each."""
-    file: Annotated[str, Typed(metavar="FILE")] = ""
+    file: Annotated[str, Typed(metavar="FILE", file=True)] = ""
     """Questions as JSONL: {"question": ..., "choices": [...]} a line."""
 
     def __post_init__(self) -> None:
         check(self)
         if bool(self.question) == bool(self.file) or (self.file and self.choices):
-            raise ConfigError(
-                'give a question and --choices, or --file: formers choose MODEL "a question" --choices a,b'
-            )
+            raise ConfigError('give a question and --choices, or --file: formers choose MODEL "question" --choices a,b')
         if self.question and len(self.listed) < 2:
             raise ConfigError(f"got {len(self.listed)} choice(s), expected at least two: --choices a,b,c")
 
@@ -55,6 +53,10 @@ class PredictedChoice:
     place: int
     choices: Sequence[str]
     probabilities: Sequence[float]
+    scores: Sequence[float] | None = None
+    """Of an encoder: its logit of every choice."""
+    cut: int | None = None
+    """How many of the choices were too long, with their question, to be read to their end."""
 
     def line(self) -> str:
         return self.choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from formers.data.packing import PackedRows
-from formers.systems.system import Lesson, evenly
+from formers.systems.lessons import Lesson, evenly
 from formers.text.tokenizer import Tokenizer
 
 

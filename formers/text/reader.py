@@ -41,6 +41,11 @@ class Inputs(NamedTuple):
     keep: Tensor | None
     """(rows, longest): True is a real token; None where no row is shorter than another."""
 
+    @property
+    def real(self) -> int:
+        """Tokens that are no padding."""
+        return self.tokens.numel() if self.keep is None else int(self.keep.sum())
+
     def to(self, device: torch.device | str) -> Inputs:
         return Inputs(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
 

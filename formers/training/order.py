@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from formers.errors import TrainingError
-from formers.training.task import Batches
+from formers.training.task import Batches, Rows
 
 
 class Cursor:
@@ -13,13 +13,13 @@ class Cursor:
 
     def __init__(self, batches: Batches, epoch: int = 0, index: int = 0) -> None:
         self.batches, self.epoch, self.index = batches, epoch, index
-        self._plan: Sequence[Sequence[int]] | None = None
+        self._plan: Sequence[Rows] | None = None
 
-    def take(self, number: int) -> list[Sequence[int]]:
+    def take(self, number: int) -> list[Rows]:
         """The row numbers of the next `number` batches; goes on into the next epoch as needed."""
         return [self._next() for _ in range(number)]
 
-    def peek(self) -> Sequence[int]:
+    def peek(self) -> Rows:
         """The row numbers of the next batch, without moving."""
         plan = self._load()
         if self.index < len(plan):
@@ -27,13 +27,13 @@ class Cursor:
         following = Cursor(self.batches, self.epoch + 1)
         return following._load()[0]
 
-    def _next(self) -> Sequence[int]:
+    def _next(self) -> Rows:
         if self.index >= len(self._load()):
             self.epoch, self.index, self._plan = self.epoch + 1, 0, None
         self.index += 1
         return self._load()[self.index - 1]
 
-    def _load(self) -> Sequence[Sequence[int]]:
+    def _load(self) -> Sequence[Rows]:
         if self._plan is None:
             self._plan = self.batches.epoch(self.epoch)
             if not len(self._plan):

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from formers.fields import fields_of
+from formers.registry import NAMES, systems
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "formers"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
+GROUND = {"errors", "files", "fields"}
 # Below the systems.
 BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
 
-# Folder -> what of formers it may import besides itself and the ground (errors.py, files.py), open to everyone.
+# Folder -> what of formers it may import besides itself and the ground, which is open to everyone.
 INSIDE = {
     "kernels": set(),
     "blocks": {"kernels"},
@@ -33,14 +37,15 @@ INSIDE = {
     # blocks: the loss, and attention maps; pretrained: a system saves its checkpoints; training: its protocol,
     # and objectives
     "systems": {*BELOW, "pretrained", "training", "pictures"},
-    "recipe": {"registry"},
+    "recipe": {"registry", "systems"},
     "registry": {*BELOW, "pretrained", "training", "systems"},
     "errors": set(),
     "files": set(),
+    "fields": set(),
     "pictures": set(),
     "launch": EVERYTHING, "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
-OF_BLOCKS = {"decoding": {"cache", "fused", "mode", "weight"}, "diffusion": {"cache", "mode"}}  # of all the parts there
+OF_BLOCKS = {"decoding": {"cache", "fused", "mode"}, "diffusion": {"cache", "mode"}}  # of all the parts there
 # Folder -> what else it may import besides the standard library.
 OUTSIDE = {
     "kernels": {"torch", "numpy", "numba"},
@@ -54,14 +59,19 @@ OUTSIDE = {
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},
     "adapters": {"torch", "jaxtyping"},
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
-    "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers"},
+    "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers", "pyarrow", "rich", "matplotlib"},
     "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
-    "recipe": set(), "registry": {"torch"}, "errors": set(), "files": set(), "launch": {"torch"},
+    "recipe": set(), "registry": {"torch"}, "errors": set(), "files": set(), "fields": set(), "launch": {"torch"},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
 CIRCULAR = {"blocks", "cli", "systems"}  # rooms whose files still import each other in a circle; none may come back
 # Class names that still stand for two things; the list only shrinks.
 TWICE = {"Chooser", "Encoder", "Encodes", "Packed", "Plan", "Question", "Turn"}
+# Systems with more than 600 lines: at most so many, and why.
+RICH: dict[str, tuple[int, str]] = {
+    "masked": (1420, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons")
+}
+WHOLE = 27_500  # lines of the package
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 
@@ -104,7 +114,7 @@ def test_who_imports_whom(path):
         first, *rest = imported.split(".")
         if first == "formers":
             allowed = INSIDE[own]
-            if allowed is not EVERYTHING and rest and rest[0] not in {own, "errors", "files"} | allowed:
+            if allowed is not EVERYTHING and rest and rest[0] not in {own, *GROUND} | allowed:
                 pytest.fail(where)
             if own in ("decoding", "diffusion") and rest[0] == "blocks":
                 assert rest[1] in OF_BLOCKS[own], f"{where}, but only {OF_BLOCKS[own]} are open to it"
@@ -117,6 +127,47 @@ def test_who_imports_whom(path):
             assert first not in REFERENCES, where
             if own in OUTSIDE:
                 assert first in OUTSIDE[own], where
+
+
+def folder_of_system(path: Path) -> str:
+    """`tagging` for formers/systems/tagging/data.py, "" for what stands beside the folders."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[1] if parts[0] == "systems" and len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if folder_of_system(path) in NAMES], ids=name)
+def test_a_system_imports_no_other_system(path):
+    for line, imported in imports(path):
+        parts = imported.split(".")
+        if parts[:2] == ["formers", "systems"] and len(parts) > 2 and parts[2] in NAMES:
+            assert parts[2] == folder_of_system(path), f"{name(path)}:{line}: imports {imported}"
+
+
+@pytest.mark.parametrize("system", NAMES)
+def test_a_system_is_one_folder_and_stays_small(system):
+    files = sorted((PACKAGE / "systems" / system).glob("*.py"))
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    most, why = RICH.get(system, (600, ""))
+    assert lines <= most, f"systems/{system} has {lines} lines"
+    assert {path.name for path in files} >= {"__init__.py", "verbs.py", "system.py", "task.py", "data.py"}
+
+
+def test_the_command_line_and_the_whole_stay_small():
+    def lines(paths):
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+    assert lines([path for path in FILES if part(path) == "cli"]) <= 1700
+    assert lines(FILES) <= WHOLE
+
+
+def test_what_a_declaration_names_is_there():
+    from formers.systems.system import resolve
+
+    for declared in systems():
+        for place in (declared.open, declared.sizes, declared.rows, declared.task, declared.prepare):
+            assert callable(resolve(place)), place
+        for verb in (*declared.verbs, *declared.looks):
+            assert callable(resolve(verb.run)) and fields_of(resolve(verb.options)) is not None, verb.name
 
 
 def circle(graph: dict[str, set[str]]) -> set[str]:

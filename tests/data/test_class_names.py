@@ -8,9 +8,10 @@ import pytest
 
 from formers.data.labels import Labels, file_names, learn_labels
 from formers.data.likeness import LikenessData, classes_of
+from formers.data.source import Source
 from formers.data.sources import read_table
-from formers.data.tagged import TaggedData
 from formers.errors import DataError
+from formers.systems.tagging.data import TaggedRows
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
@@ -62,12 +63,12 @@ def test_a_column_of_plain_numbers_has_none(source: str) -> None:
 
 
 def test_tags_are_read_as_their_names(source: str) -> None:
-    data = TaggedData(train=source)
-    table = data.read("train")
+    rows = TaggedRows()
+    table = Source(train=source).read("train", reader=rows.read)
     assert table is not None and table.columns["tags"] == [["NAME", "O"], ["O", "PLACE"], ["O"]]
-    assert data.labels(table) == ("NAME", "O", "PLACE")
+    assert rows.labels(table) == ("NAME", "O", "PLACE")
     with pytest.raises(DataError, match=r'row 1: column "plain" holds 2 \(int\), expected a list of texts'):
-        TaggedData(train=source, tags="plain").read("train")
+        Source(train=source).read("train", reader=TaggedRows(tags="plain").read)
 
 
 def test_classes_of_labelled_pairs_are_their_names(source: str) -> None:

@@ -12,23 +12,16 @@ from formers.data.documents import read_documents
 from formers.data.forms import read_form
 from formers.data.language import TextData
 from formers.data.likeness import LikenessData
-from formers.data.masked import MaskedData
 from formers.data.parallel import ParallelData
-from formers.data.passages import PassageData
 from formers.data.preferences import FORMS as PREFERENCES
 from formers.data.preferences import PreferenceData
 from formers.data.source import Source
-from formers.data.tagged import TaggedData
 
 TEXT = {"reader": read_documents, "column": "text"}
-PASSAGE = {"columns": ["context", "question", "answers", "answer_starts"], "text": ["context", "question"]}
 CASES: list[tuple[Any, dict[str, Any]]] = [
     (ParallelData(), {"columns": ["en", "de"], "text": ["en", "de"]}),
-    (TaggedData(), {"columns": ["tokens", "tags"], "text": []}),
-    (PassageData(), PASSAGE),
     (LikenessData(), {"columns": ["texts"], "text": []}),
     (TextData(), {**TEXT, "separator": "file"}),
-    (MaskedData(), {**TEXT, "separator": "blank"}),
     (ConversationData(), {"reader": read_form, "forms": FORMS}),
     (PreferenceData(), {"reader": read_form, "forms": PREFERENCES}),
 ]

@@ -94,7 +94,7 @@ def test_what_does_not_go_together_is_refused(translator):
         ({"beams": 2, "seed": 1}, r"beams: got 2 with sampling, expected one or the other"),
         ({"nbest": 2, "stop": "a"}, r"nbest: got 2 with stop strings, expected one or the other"),
         ({"samples": 2}, r"translate gives one text"),
-        ({"max_tokens": 0}, r"max_tokens: got 0, expected at least 1"),
+        ({"max_tokens": 0}, r"max_tokens \(0\) must be at least 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             translator.translate("the house", **wrong)

@@ -23,8 +23,8 @@ RECIPES = {
     "masked": ["data.count=40", "data.vocab=300"],
     "masked words": ["data.count=40", "data.vocab=300", "data.whole_word=true", "data.next_sentence=false"],
     "classification": ["data.count=100", "data.held_out=20", "data.vocab=100"],
-    "tagging": ["data.count=100", "data.held_out=20", "data.vocab=200"],
-    "answering": ["data.count=60", "data.held_out=20", "data.vocab=200"],
+    "tagging": ["data.count=100", "data.held_out=20", "rows.vocab=200"],
+    "answering": ["data.count=60", "data.held_out=20", "rows.vocab=200"],
     "embedding": ["data.count=100", "data.held_out=20", "data.vocab=200"],
 }
 

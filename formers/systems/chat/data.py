@@ -51,7 +51,7 @@ class ConversationRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads conversations: each row a list of messages in the column "messages"."""
-        return {"reader": messages_reader(FORMS, conversations)}
+        return {"reader": messages_reader(FORMS, conversations), "what": "conversation"}
 
 
 # ---- reading -----------------------------------------------------------------------------------------------

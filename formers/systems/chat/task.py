@@ -127,7 +127,7 @@ def prepare(beginning: Beginning) -> Prepared:
     The weights, tokenizer and template to begin with are those of model.start, if there is one.
     """
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(what="conversation", **rows.reading(source))
+    table, held_out = beginning.tables()
     language, encoder = obtain_model(beginning, "chat", texts_of(table.columns["messages"]))
     batches = packed_rows(table, rows, encoder, language.model.config.length, source.seed)
     task = task_of(language, encoder, held_out, beginning)

@@ -1,6 +1,7 @@
 """Multiple choice: an encoder says which of several texts answers a question, or continues it."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.choice"
@@ -15,7 +16,7 @@ SYSTEM = System(
     prepare=f"{HERE}.task:prepare",
     open=f"{HERE}.system:open_chooser",
     recipe="choice",
-    example='choose {} "What comes after Monday?" --choices Tuesday.,Friday.',
+    example='choose {} "Which is larger, 4 or 9?" --choices 4.,9.',
     verbs=(
         Verb(
             "choose",
@@ -23,12 +24,7 @@ SYSTEM = System(
             options="systems.choosing:Choose",
             run=f"{HERE}.verbs:choose",
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateChooser",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, "systems.measure:Measure", f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
 )

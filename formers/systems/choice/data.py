@@ -1,9 +1,10 @@
-"""Questions with choices for training: read, each choice turned into tokens with its question, batched."""
+"""Questions with choices: each choice turned into tokens with its question, reported on, batched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from torch import Tensor, from_numpy
 
 from formers.data.batching import Buckets
 from formers.data.encoded import EncodedRows
-from formers.data.questions import question_of
+from formers.data.questions import KEYS, questions_of
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.fields import Count, Natural, check
 from formers.text.reader import Inputs, Reader
@@ -20,14 +22,8 @@ from formers.text.reader import Inputs, Reader
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceRows:
-    """Columns of the questions, their tokens, and how they are batched."""
+    """The tokens of the questions (columns question, choices, answer), and how they are batched."""
 
-    question: str = "question"
-    """Column of the question."""
-    choices: str = "choices"
-    """Column of the lists of choices, at least two each."""
-    answer: str = "answer"
-    """Column of the right choice: its text, or its place from 0."""
     length: Count = 0
     """Most tokens of a question with a choice; longer ones are cut, and how many is reported (0: the model's)."""
     vocab: Natural = 4000
@@ -37,21 +33,28 @@ class ChoiceRows:
     tokens_per_batch: Natural = 1024
     """Most tokens of a batch, padding and all choices included."""
 
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the questions."""
+        return {"columns": KEYS, "text": KEYS[:1], "what": "question"}
+
     def __post_init__(self) -> None:
         check(self, "rows")
 
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """What `Source` reads."""
-        return {"columns": [self.question, self.choices, self.answer], "text": [self.question]}
+
+class EncodedQuestions:
+    """A row of tokens for each choice, those of a question one after the other: `counts` of them."""
+
+    def __init__(self, reader: Reader, questions: Sequence[tuple[str, Sequence[str]]]) -> None:
+        pairs = [(question, choice) for question, choices in questions for choice in choices]
+        self.rows = EncodedRows(reader, [first for first, _ in pairs], [second for _, second in pairs])
+        self.counts = np.array([len(choices) for _, choices in questions])
+        self.starts = np.cumsum(self.counts) - self.counts
 
 
 @dataclass(frozen=True)
-class ChoiceBatch:
+class QuestionBatch:
     inputs: Inputs
-    """A row for each choice, those of a question one after the other."""
     counts: list[int]
-    """How many choices each question has."""
     answers: Tensor
     """(questions,) the place of the right choice."""
 
@@ -60,37 +63,23 @@ class ChoiceBatches:
     """The batches of a table of questions, and the report on it."""
 
     def __init__(self, table: Table, reader: Reader, config: ChoiceRows, *, seed: int = 1) -> None:
-        columns = (table.columns[name] for name in config.columns["columns"])
-        rows = enumerate(zip(*columns, strict=True))
-        self.table, self.questions = table, [question_of(table.where(row), *values) for row, values in rows]
-        self.counts = np.array([len(question.choices) for question in self.questions])
-        self.ends = np.cumsum(self.counts)
-        pairs = [(question.question, choice) for question in self.questions for choice in question.choices]
-        self.rows = EncodedRows(reader, [first for first, _ in pairs], [second for _, second in pairs])
-        lengths = self.rows.tokens.lengths
-        longest = np.maximum.reduceat(lengths, self.ends - self.counts)
-        order = Buckets(longest * self.counts, config.tokens_per_batch, seed=seed, where=table.where)
+        rows = questions_of(table)
+        self.questions = [(row.question, row.choices) for row in rows]
+        self.answers = np.array([row.answer for row in rows])
+        self.encoded = EncodedQuestions(reader, self.questions)
+        counts, tokens, cut = self.encoded.counts, self.encoded.rows.tokens, self.encoded.rows.cut
+        self.chance = float((1 / counts).mean())
+        sizes = counts * np.maximum.reduceat(tokens.lengths, self.encoded.starts)
+        order = Buckets(sizes, config.tokens_per_batch, seed=seed, where=table.where)
         self.epoch, self.describe = order.epoch, order.describe
-        self.report = DataReport(
-            len(table),
-            [LengthReport("question+choice", lengths, self.rows.unknown_share)],
-            {"with an empty question (data.drop_empty)": table.dropped},
-            [
-                f"choices: {self.counts.min()} to {self.counts.max()} a question, chance {self.chance:.1%}",
-                f"longer than {reader.length} tokens: {self.rows.cut:,}, cut the longer text first",
-            ],
-        )
+        sides = [LengthReport("question+choice", tokens.lengths, self.encoded.rows.unknown_share)]
+        notes = f"chance: {self.chance:.1%}", f"longer than {reader.length} tokens: {cut:,}, cut the longer text first"
+        dropped = {"with an empty question (data.drop_empty)": table.dropped}
+        self.report = DataReport(len(table), sides, dropped, [*notes])
 
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing."""
-        return float((1 / self.counts).mean())
-
-    def answers(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """(rows,) the places of the right choices."""
-        return from_numpy(np.array([self.questions[row].answer for row in rows], np.int64))
-
-    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> ChoiceBatch:
+    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> QuestionBatch:
         """The tensors of these questions."""
-        flat = [place for row in rows for place in range(self.ends[row] - self.counts[row], self.ends[row])]
-        return ChoiceBatch(self.rows.batch(flat), self.counts[np.asarray(rows)].tolist(), self.answers(rows))
+        rows = np.asarray(rows)
+        counts, starts = self.encoded.counts[rows], self.encoded.starts[rows]
+        flat = np.concatenate([start + np.arange(count) for start, count in zip(starts, counts, strict=True)])
+        return QuestionBatch(self.encoded.rows.batch(flat), counts.tolist(), from_numpy(self.answers[rows]))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch.nn.functional as F
 
+from formers.data.questions import questions_of
 from formers.fields import Count, check
 from formers.models.heads import HeadConfig, MultipleChoice
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.choice.data import ChoiceBatch, ChoiceBatches
+from formers.systems.choice.data import ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
 from formers.systems.encoders import begin, freeze
 from formers.systems.system import Report
@@ -36,13 +37,12 @@ class ChoiceTask:
     def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
         self.chooser, self.validation, self.model = chooser, validation, chooser.model
 
-    def loss(self, batch: ChoiceBatch) -> Loss:
+    def loss(self, batch: QuestionBatch) -> Loss:
         """Summed over the questions."""
-        inputs = batch.inputs.to(self.chooser.device)
+        inputs = batch.inputs.to(self.model.out.weight.device)
         table = by_question(self.chooser.logits(inputs).float(), batch.counts)
         total = F.cross_entropy(table, batch.answers.to(table.device), reduction="sum")
-        tokens = inputs.tokens.numel() if inputs.keep is None else int(inputs.keep.sum())
-        return Loss(total, len(batch.counts), {"tokens": tokens})
+        return Loss(total, len(batch.counts), {"tokens": inputs.real})
 
     def evaluate(self) -> Report:
         """What the chooser says of itself on the validation data."""
@@ -50,11 +50,8 @@ class ChoiceTask:
 
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the choice."""
-        questions = [(each.question, each.choices) for each in self.validation.questions[:SAMPLES]]
-        return [
-            (f"{question} [{' | '.join(choices)}]", f"{scored.text} ({max(scored.probabilities):.1%})")
-            for (question, choices), scored in zip(questions, self.chooser.choose_all(questions), strict=True)
-        ]
+        results = self.chooser.choose_all(self.validation.questions[:SAMPLES])
+        return [(f"{row.question} [{' | '.join(row.choices)}]", row.text) for row in results]
 
     def save(self, folder: Path) -> None:
         self.chooser.save(folder)
@@ -66,24 +63,21 @@ class ChoiceTask:
 def prepare(beginning: Beginning) -> Prepared:
     """Questions, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(what="question", **rows.columns)
-    choices = [str(choice) for listed in table.columns[rows.choices] for choice in listed]
-    begun = begin(beginning, [*table.columns[rows.question], *choices], pooler=True)
+    table, held_out = beginning.tables()
+    begun = begin(
+        beginning, (text for row in questions_of(table) for text in (row.question, *row.choices)), pooler=True
+    )
     reader = begun.reader(rows.length)
     batches, validation = (ChoiceBatches(part, reader, rows, seed=source.seed) for part in (table, held_out))
     model = MultipleChoice(HeadConfig(encoder=begun.encoder.config)).to(begun.encoder.embedding.weight.device)
-    model.encoder, head = begun.encoder, "a new head"
+    model.encoder = begun.encoder
     if isinstance(begun.model, MultipleChoice):
         model.out.load_state_dict(begun.model.out.state_dict())
-        head = "the checkpoint's head kept"
     frozen = freeze(model.encoder, beginning.task.freeze)
-    lines = [
-        f"training data: {table.name}",
-        *batches.report.lines(),
-        f"validation: {held_out.name}, {len(held_out):,} questions, {validation.rows.cut:,} choices cut",
-        head,
-        *([frozen] if frozen else []),
-    ]
+    lines = [f"training data: {table.name}", *batches.report.lines(), *([frozen] if frozen else [])]
+    lines.append(
+        f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut"
+    )
     task = ChoiceTask(Chooser(model, begun.tokenizer, length=reader.length), validation)
     vocabulary = f"{begun.tokenizer.vocab:,} tokens"
     return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)

@@ -1,15 +1,14 @@
-"""The verbs of multiple choice: what they take, what they give."""
+"""The verbs of multiple choice: what they take; what they give is in system.py."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from formers.fields import Natural
-from formers.systems.choosing import Choose, PredictedChoice
-from formers.systems.system import NOWHERE, Event, Origin, Remark
+from formers.systems.choosing import Choose
+from formers.systems.measure import Measure, measured
+from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:
     from formers.systems.choice.system import Chooser
@@ -17,40 +16,19 @@ if TYPE_CHECKING:
 
 def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
     """The likeliest choice of each question."""
-    questions = options.questions()
-    scored = chooser.choose_all(questions)
-    for (question, choices), best in zip(questions, scored, strict=True):
-        yield PredictedChoice(question, best.text, best.place, choices, best.probabilities)
-    if cut := sum(each.cut for each in scored):
+    results = chooser.choose_all(options.questions())
+    yield from results
+    if cut := sum(result.cut or 0 for result in results):
         yield Remark(f"cut: {cut} choice(s) that are too long, with their question, for this model")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateChooser:
-    """What to measure a model of choices on."""
-
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
-    data: str = ""
-    """Questions with choices and answers (default for a run: its test data)."""
-    count: Natural | None = None
-    """Only the first N questions."""
-
-
-def evaluate(chooser: Chooser, options: EvaluateChooser) -> Iterator[Event]:
+def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
     from formers.systems.begin import judged_on
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
 
-    rows = options.origin.section("rows", "choice") or ChoiceRows()
-    table = judged_on(options.origin, "choice", options.data, options.count, what="question", **rows.columns)
-    chooser.length = rows.length
-    begin = time.perf_counter()
-    report = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows))
-    speed = len(table) / (time.perf_counter() - begin)
-    yield replace(
-        report,
-        title=f"{options.origin.name}: {len(table):,} questions of {table.name}",
-        facts={"model": options.origin.name, "data": table.name, **report.facts, "questions_per_second": speed},
-        remarks={"chance": "what guessing gives", "speed": f"{speed:.1f} questions per second"},
-    )
+    rows, begin = options.origin.section("rows", "choice") or ChoiceRows(), time.perf_counter()
+    table = judged_on(options.origin, "choice", rows, options.data, options.count)
+    chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
+    report, remarks = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows)), {"chance": "what guessing gives"}
+    yield measured(report, options.origin, table, time.perf_counter() - begin, unit="questions", remarks=remarks)

@@ -1,6 +1,7 @@
 """Classification: an encoder gives texts, or pairs of texts, a label, several, or a number."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.classification"
@@ -8,7 +9,7 @@ SYSTEM = System(
     name="classification",
     title="Classification: encoders that give texts or pairs of texts labels or numbers",
     models=("SequenceClassifier",),
-    sizes="models.encoder:EncoderSizes",
+    sizes="systems.sizes:EncoderSizes",
     data={"train": "builtin:opinions"},
     rows=f"{HERE}.data:LabelledRows",
     task=f"{HERE}.task:ClassificationConfig",
@@ -35,12 +36,7 @@ SYSTEM = System(
             options="systems.similarity_verb:Compare",
             run=f"{HERE}.verbs:similarity",
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateClassifier",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, options=f"{HERE}.verbs:EvaluateClassifier", run=f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
 )

@@ -14,6 +14,7 @@ from formers.data.batching import Buckets
 from formers.data.encoded import EncodedRows
 from formers.data.labels import Labels
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, check
@@ -49,10 +50,13 @@ class LabelledRows:
             raise ConfigError("rows.text and rows.label must name columns")
 
     @property
-    def columns(self) -> dict[str, list[str]]:
-        """What `Source` reads, the label last."""
-        texts = [self.text, *([self.second] if self.second else [])]
-        return {"columns": [*texts, self.label], "text": texts}
+    def columns(self) -> list[str]:
+        """Of the texts."""
+        return [self.text, *([self.second] if self.second else [])]
+
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows, the label last."""
+        return {"columns": [*self.columns, self.label], "text": self.columns}
 
     def texts(self, table: Table) -> tuple[list[str], list[str] | None]:
         """The texts of a table, and the second ones of pairs."""
@@ -81,7 +85,7 @@ class LabelledBatches:
         cut = self.rows.cut
         self.report = DataReport(
             len(table),
-            [LengthReport("+".join(config.columns["text"]), lengths, self.rows.unknown_share)],
+            [LengthReport("+".join(config.columns), lengths, self.rows.unknown_share)],
             {"with an empty text or label (data.drop_empty)": table.dropped},
             [
                 shares(labels, self.labels),

@@ -78,8 +78,7 @@ class ClassificationTask:
             weights=self.weights,
             smoothing=self.config.label_smoothing,
         )
-        keep = batch.inputs.keep
-        return Loss(total, count, {"tokens": batch.inputs.tokens.numel() if keep is None else int(keep.sum())})
+        return Loss(total, count, {"tokens": batch.inputs.real})
 
     def evaluate(self) -> Report:
         """What the classifier says of itself on the validation data."""
@@ -111,7 +110,7 @@ def spoken(label: str, probabilities: dict[str, float]) -> str:
 def prepare(beginning: Beginning) -> Prepared:
     """Labelled texts, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, config, source = beginning.rows, beginning.task, beginning.source
-    table, held_out = source.tables(**rows.columns)
+    table, held_out = beginning.tables()
     texts, seconds = rows.texts(table)
     begun = begin(beginning, texts + (seconds or []), pooler=True)
     reader, old = begun.reader(rows.length), begun.model

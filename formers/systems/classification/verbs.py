@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, check
+from formers.systems.measure import measured
 from formers.systems.similarity_verb import Compare, compared
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
@@ -162,25 +163,24 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     rows = replace(
         rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
     )
-    table = judged_on(options.origin, "classification", options.data, options.count, **rows.columns)
+    table = judged_on(options.origin, "classification", rows, options.data, options.count)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
     report = classifier.evaluate(
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
-    speed = len(table) / (time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
 
     def draw(path: Path) -> None:
         save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
 
     cut = report.facts["cut"]
-    yield replace(
+    yield measured(
         report,
-        title=f"{options.origin.name}: {len(table):,} examples of {table.name}",
-        facts={"model": options.origin.name, "data": table.name, **report.facts, "examples_per_second": speed},
-        remarks={
-            "texts that were cut": f"{cut:,} ({cut / len(table):.1%})",
-            "speed": f"{speed:.1f} examples per second",
-        },
+        options.origin,
+        table,
+        seconds,
+        unit="examples",
+        remarks={"texts that were cut": f"{cut:,} ({cut / len(table):.1%})"},
         files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},
     )

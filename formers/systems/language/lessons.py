@@ -6,8 +6,8 @@ from formers.data.packing import PackedRows
 from formers.systems.begin import Beginning
 from formers.systems.language.data import Stream
 from formers.systems.language.task import LanguageTask, prepare
+from formers.systems.lessons import Lesson, Lessons, evenly
 from formers.systems.row_lessons import lessons_of_rows
-from formers.systems.system import Lesson, Lessons, evenly
 from formers.text.tokenizer import Tokenizer
 
 

@@ -110,7 +110,7 @@ def task_of(language: LanguageModel, held_out: Table, beginning: Beginning) -> L
 def prepare(beginning: Beginning) -> Prepared:
     """Text, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, source = beginning.rows, beginning.source
-    table, held_out = source.tables(**rows.reading(source))
+    table, held_out = beginning.tables()
     if beginning.start is not None:
         language = open_language(load_model(beginning.start), "language")
     else:

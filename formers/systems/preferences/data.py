@@ -48,7 +48,7 @@ class PreferenceRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads preferences: "messages" up to the answer, "chosen" and "rejected" as lists of messages."""
-        return {"reader": messages_reader(FORMS, comparisons)}
+        return {"reader": messages_reader(FORMS, comparisons), "what": "pair"}
 
 
 def comparisons(table: Table, drop_empty: bool = False) -> Table:

@@ -28,7 +28,6 @@ from torch import Tensor
 from formers.blocks.mode import inference
 from formers.data.sources import Table
 from formers.decoding.log_probabilities import token_log_probabilities
-from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
 from formers.files import replace_file
 from formers.models.causal import CausalLM
@@ -240,7 +239,7 @@ def preferences_of(table: Table, language: LanguageModel, encoder: ChatEncoder, 
 
 def beginnings(beginning: Beginning) -> tuple[LanguageModel, ChatEncoder, Preferences, Preferences]:
     """Model, template and the batches of training and validation, still without the reference."""
-    tables = beginning.source.tables(what="pair", **beginning.rows.reading(beginning.source))
+    tables = beginning.tables()
     texts = texts_of(messages for side in SIDES for messages in tables[0].columns[side])
     language, encoder = obtain_model(beginning, "preferences", texts)
     train, validation = (preferences_of(table, language, encoder, beginning) for table in tables)

@@ -31,4 +31,11 @@ SYSTEM = System(
         ),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy per token, nats",
+        "perplexity": "exp of the loss",
+        "bleu": "BLEU of sacrebleu, 0 to 100",
+        "chrf": "chrF of sacrebleu, 0 to 100",
+        "exact_match": "share of sentences that are the reference to the letter",
+    },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from formers.data.batching import Buckets, Ragged, pad
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import DataError
 from formers.fields import Count, Natural, check
@@ -45,10 +46,9 @@ class PairRows:
     def __post_init__(self) -> None:
         check(self, "rows")
 
-    @property
-    def columns(self) -> dict[str, list[str]]:
-        """What `Source` reads."""
-        return {"columns": [self.source, self.target], "text": [self.source, self.target]}
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the pairs."""
+        return {"columns": [self.source, self.target], "text": [self.source, self.target], "what": "pair"}
 
 
 @dataclass(frozen=True)

@@ -190,18 +190,6 @@ def scores_of(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[lis
     ], signatures
 
 
-def _chunks(order: list[int], lengths: list[int], tokens: int) -> Iterator[list[int]]:
-    """Neighbours in `order` (longest first) together, at most `tokens` with padding."""
-    chunk: list[int] = []
-    for i in order:
-        if chunk and lengths[chunk[0]] * (len(chunk) + 1) > tokens:
-            yield chunk
-            chunk = []
-        chunk.append(i)
-    if chunk:
-        yield chunk
-
-
 def open_translator(loaded: Loaded) -> Translator:
     """The system of a loaded checkpoint."""
     assert isinstance(loaded.model, Transformer)  # the registry names this opener for families of it only

@@ -100,7 +100,7 @@ class TranslationTask:
 def prepare(beginning: Beginning) -> Prepared:
     """Sentence pairs, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, config, source = beginning.rows, beginning.task, beginning.source
-    table, held_out = source.tables(what="pair", **rows.columns)
+    table, held_out = beginning.tables()
     if beginning.start is not None:
         translator = open_translator(load_model(beginning.start))
         tokenizer = translator.needs_tokenizer()

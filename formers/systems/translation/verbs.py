@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import ConfigError
-from formers.fields import Natural, check
+from formers.decoding.options import DecodingOptions
+from formers.fields import Natural, Part
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
@@ -24,23 +24,14 @@ class Translate:
 
     texts: Texts
     """What to translate; without it, standard input is read."""
-    beams: Natural | None = None
-    """Beams; 1 is greedy (default: as the model asks)."""
-    length_penalty: float | None = None
-    """Above 1: longer; below 1: shorter (default: as the model asks)."""
-    nbest: Natural = 1
-    """Print the N best, each as score, tab, text; texts are not split."""
     scores: bool = False
     """Print below each translation its tokens and their log-probabilities."""
     prefix: str = ""
     """How every translation must begin."""
     no_split: bool = False
-    """Do not split a text into sentences."""
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.beams is not None and self.nbest > self.beams:
-            raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
+    """Do not split a text into sentences (nor with nbest, samples or scores)."""
+    decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
+    """How the translation is written."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +59,12 @@ def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     """Each text's translation, a group of texts at a time."""
     translator.needs_tokenizer()
     for texts in options.texts:
-        if options.nbest > 1 or options.scores:
-            candidates = translator.candidates(
-                texts,
-                beams=options.beams,
-                length_penalty=options.length_penalty,
-                nbest=options.nbest,
-                prefix=options.prefix,
-            )
-            for text, best in zip(texts, candidates, strict=True):
-                yield from (described(text, candidate, translator, options) for candidate in best)
+        how = {"prefix": options.prefix, **vars(options.decoding)}
+        if options.decoding.several or options.scores:
+            for text, candidates in zip(texts, translator.candidates(texts, **how), strict=True):
+                yield from (described(text, candidate, translator, options) for candidate in candidates)
             continue
-        translations = translator.translate(
-            texts,
-            beams=options.beams,
-            length_penalty=options.length_penalty,
-            prefix=options.prefix,
-            split=not options.no_split,
-        )
+        translations = translator.translate(texts, split=not options.no_split, **how)
         for text, translation in zip(texts, translations, strict=True):
             yield Translated(text, translation)
 
@@ -95,7 +74,7 @@ def described(text: str, candidate: Translation, translator: Translator, options
     if options.scores and candidate.scores:
         tokenizer = translator.needs_tokenizer()
         tokens = [*candidate.pieces, *tokenizer.pieces(translator.settings.stop[:1])][: len(candidate.scores)]
-    ranked = options.nbest > 1 and bool(candidate.pieces)
+    ranked = options.decoding.nbest > 1 and bool(candidate.pieces)
     log_probabilities = candidate.scores if options.scores else None
     return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked)
 
@@ -138,7 +117,7 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
 
     rows = options.origin.section("rows", "translation") or PairRows()
     rows = replace(rows, source=options.source or rows.source, target=options.target or rows.target)
-    table = judged_on(options.origin, "translation", options.data, options.count, what="pair", **rows.columns)
+    table = judged_on(options.origin, "translation", rows, options.data, options.count)
     sources, targets = table.columns[rows.source], table.columns[rows.target]
     begin = time.perf_counter()
     report, hypotheses = translator.evaluate(

@@ -57,7 +57,7 @@ def test_the_numbers_of_the_reference(folder):
         expected = theirs(**{name: each[None] for name, each in inputs.items()}).logits[0]
     found = chooser.choose(QUESTION, CHOICES)
     torch.testing.assert_close(torch.tensor(found.scores), expected, atol=1e-5, rtol=1e-5)
-    assert found.place == expected.argmax() and found.text == CHOICES[found.place]
+    assert found.place == expected.argmax() and found.choice == CHOICES[found.place]
     assert sum(found.probabilities) == pytest.approx(1) and found.cut == 1
     assert max(found.probabilities) == found.probabilities[found.place]
 
@@ -68,7 +68,7 @@ def test_many_questions_are_each_as_alone(folder):
     together = chooser.choose_all(questions, tokens_per_batch=40)
     for question, found in zip(questions, together, strict=True):
         alone = chooser.choose(*question)
-        assert (alone.place, alone.text, alone.cut) == (found.place, found.text, found.cut)
+        assert (alone.place, alone.choice, alone.cut) == (found.place, found.choice, found.cut)
         torch.testing.assert_close(torch.tensor(alone.scores), torch.tensor(found.scores))
     assert chooser.choose_all([]) == []
 

@@ -23,7 +23,8 @@ def table(labels: list, texts: list[str] | None = None) -> Table:
 
 def read(rows: LabelledRows | None = None, **source) -> Table:
     """The training rows of a source."""
-    return Source(**source).read("train", **(rows or LabelledRows()).columns)
+    where = Source(**source)
+    return where.read("train", **(rows or LabelledRows()).reading(where))
 
 
 def reader(length: int = 8) -> Reader:
@@ -130,11 +131,11 @@ def test_faults_of_the_table(tmp_path):
 
 
 def test_splits_of_a_source(tmp_path):
-    train, held_out = Source(train="builtin:opinions", count=40, held_out=10).tables(**LabelledRows().columns)
+    train, held_out = Source(train="builtin:opinions", count=40, held_out=10).tables(**LabelledRows().reading(Source()))
     assert (len(train), len(held_out)) == (40, 10)
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(60)))
-    train, held_out = Source(train=str(path)).tables(**LabelledRows().columns)
+    train, held_out = Source(train=str(path)).tables(**LabelledRows().reading(Source()))
     assert (len(train), len(held_out)) == (57, 3)
     assert len(read(train=str(path), count=7)) == 7
 

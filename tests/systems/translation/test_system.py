@@ -18,6 +18,7 @@ from formers.systems.translation.system import Translator
 from formers.systems.translation.task import TranslationConfig, TranslationTask
 from formers.text.open import train_bpe
 
+SOURCE = Source(train="builtin:phrasebook", count=300)
 ROWS = PairRows(vocab=300, tokens_per_batch=256)
 TEXTS = ["I ate an apple", "Do you see the old house?", "We must help the child."]
 
@@ -35,7 +36,7 @@ def untrained(tokenizer, form: str = "marian", length: int = 64) -> Translator:
 
 @pytest.fixture(scope="module")
 def pairs():
-    return Source(train="builtin:phrasebook", count=300).read("train", **ROWS.columns)
+    return SOURCE.read("train", **ROWS.reading(SOURCE))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,177 @@
+"""The verbs of answering: what they take, what they give."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from formers.errors import ConfigError
+from formers.fields import Count, Natural
+from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
+
+if TYPE_CHECKING:
+    from formers.systems.answering.system import Answer, Answerer
+
+SHOWN = 4  # questions of an evaluation that are shown
+NONE = "(no answer)"
+REMARKS = {
+    "loss": "per window",
+    "exact_match": "of questions",
+    "f1": "of words, mean over questions",
+    "exact_match_answered": "questions with an answer",
+    "f1_answered": "questions with an answer",
+    "exact_match_unanswerable": "questions without",
+    "f1_unanswerable": "questions without",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerQuestions:
+    """What to ask, and where to look."""
+
+    questions: Annotated[tuple[str, ...], Typed(positional=True, metavar="QUESTION")]
+    """One or more questions."""
+    passage: Passage
+    """Where to look: a text, a text file, or - (standard input)."""
+    top: Natural = 1
+    """The N likeliest answers."""
+    threshold: float = 0.0
+    """How much likelier "no answer" must be to be said (logits; inf: never)."""
+    longest: Natural = 30
+    """Most tokens of an answer."""
+    stride: Count = 0
+    """Tokens that the windows of a long passage share (0: a quarter)."""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.threshold):
+            raise ConfigError("--threshold (nan) must be a number")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question and its likeliest answers."""
+
+    question: str
+    answers: Sequence[Answer]
+    passage: str = field(metadata={"json": False})
+    titled: bool = field(metadata={"json": False})
+    """Whether its lines begin with the question."""
+
+    def line(self) -> str:
+        return "".join(text for text, _ in self.spans())
+
+    def spans(self) -> list[tuple[str, str]]:
+        """Each answer with its probability, and the sentence that it stands in."""
+        lines = [[(self.question, "bold")]] if self.titled else []
+        for answer in self.answers:
+            lines.append([(f"{answer.score:.3f}  {answer.text or NONE}", "")])
+            if answer.text:
+                before, inside, after = in_sentence(answer, self.passage)
+                lines.append([(f"       {before}", ""), (f"[{inside}]", "bold green"), (after, "")])
+        parts = [part for line in lines for part in [*line, ("\n", "")]]
+        return parts if self.titled else parts[:-1]  # an empty line parts questions
+
+
+def in_sentence(answer: Answer, passage: str) -> tuple[str, str, str]:
+    """(before, answer, after): the sentence or sentences of an answer, on one line."""
+    from formers.data.sentences import split_spans
+
+    begin = end = 0
+    for sentence, gap in split_spans(passage):
+        after = end + len(sentence) + len(gap)
+        if after <= answer.start:
+            begin = after
+        end = after
+        if end >= answer.end:
+            break
+    parts = passage[begin : answer.start], passage[answer.start : answer.end], passage[answer.end : end]
+    before, inside, rest = ("".join(" " if sign.isspace() else sign for sign in part) for part in parts)
+    return before.lstrip(), inside, rest.rstrip()
+
+
+def answer(answerer: Answerer, options: AnswerQuestions) -> Iterator[Event]:
+    """Each question's answers, all in the same passage."""
+    answers = answerer.answers(
+        options.questions,
+        [options.passage] * len(options.questions),
+        top=options.top,
+        threshold=options.threshold,
+        longest=options.longest,
+        stride=options.stride,
+    )
+    for question, best in zip(options.questions, answers, strict=True):
+        yield Answered(question, best, options.passage, len(options.questions) > 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateAnswerer:
+    """What to measure an answerer on."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    data: str = ""
+    """Questions on passages (default for a run: its test data)."""
+    source: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the passage."""
+    second: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the question."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the answers."""
+    count: Natural | None = None
+    """Only the first N questions."""
+
+
+def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
+    """Exact match and F1 as SQuAD defines them; --out: question, answer and true answers as JSON lines."""
+    from formers.systems.answering.data import PassageRows
+    from formers.systems.answering.system import Answerer
+    from formers.systems.answering.task import AnsweringConfig
+    from formers.systems.begin import judged_on
+
+    origin = options.origin
+    rows = origin.section("rows", "answering") or PassageRows()
+    config = origin.section("task", "answering") or AnsweringConfig()
+    rows = replace(
+        rows,
+        context=options.source or rows.context,
+        question=options.second or rows.question,
+        answers=options.label or rows.answers,
+    )
+    table = judged_on(origin, "answering", rows, options.data, options.count)
+    questions, truths = table.columns[rows.question], table.columns[rows.answers]
+    answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
+    begin = time.perf_counter()
+    report, answers = answerer.evaluate(table, rows, threshold=config.threshold(truths), longest=config.longest_answer)
+    speed = len(table) / (time.perf_counter() - begin)
+
+    def write(path: Path) -> None:
+        lines = (
+            json.dumps({"question": question, **asdict(best), "answers": true}, ensure_ascii=False) + "\n"
+            for question, best, true in zip(questions, answers, truths, strict=True)
+        )
+        path.write_text("".join(lines), encoding="utf-8")
+
+    passages = len(set(table.columns[rows.context]))
+    yield replace(
+        report,
+        title=f"{origin.name}: {len(table):,} questions on {passages:,} passages of {table.name}",
+        facts={"model": origin.name, "data": table.name, **report.facts, "questions_per_second": speed},
+        remarks={
+            **{score.name: REMARKS[score.name] for score in report.scores},
+            "speed": f"{speed:.1f} questions per second",
+        },
+        examples=[
+            {
+                "question": questions[row],
+                "answer": answers[row].text or NONE,
+                "right": truths[row][0] if truths[row] else NONE,
+            }
+            for row in range(0, len(table), max(1, len(table) // SHOWN))
+        ][:SHOWN],
+        files={"": write},
+    )

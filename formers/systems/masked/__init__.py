@@ -1,0 +1,48 @@
+"""Masked words: encoders are pre-trained on hidden words, next sentences (BERT) and replaced tokens (ELECTRA)."""
+
+from formers.systems.looks import EVERY
+from formers.systems.system import System, Verb
+
+HERE = "systems.masked"
+SYSTEM = System(
+    name="masked",
+    title="Masked words: encoders pre-trained on plain text",
+    models=("MaskedWords", "Pretraining", "NextSentence", "ReplacedTokens"),
+    sizes="systems.sizes:EncoderSizes",
+    data={"train": "builtin:prose", "held_out": 0.1},
+    rows=f"{HERE}.data:MaskedRows",
+    task=f"{HERE}.task:MaskedConfig",
+    prepare=f"{HERE}.task:prepare",
+    open=f"{HERE}.system:open_masked",
+    recipe="masked",
+    example='fill {} "A [MASK] is an object."',
+    verbs=(
+        Verb(
+            "fill",
+            "Say which words fit where a text has [MASK]; of an ELECTRA discriminator: which words were replaced.",
+            options=f"{HERE}.verbs:Fill",
+            run=f"{HERE}.verbs:fill",
+        ),
+        Verb(
+            "evaluate",
+            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
+            options=f"{HERE}.verbs:EvaluateMasked",
+            run=f"{HERE}.verbs:evaluate",
+        ),
+    ),
+    looks=EVERY,
+    scores={
+        "loss": "masked loss and next loss together (ELECTRA: weighted with the replaced loss)",
+        "masked_loss": "cross-entropy of a hidden word, nats",
+        "perplexity": "exp of the masked loss",
+        "masked_accuracy": "share of the hidden words whose likeliest word is right",
+        "next_loss": "cross-entropy of a pair of segments, nats",
+        "next_accuracy": "share of the pairs of segments that are judged rightly",
+        "replaced_loss": "cross-entropy of a token of the discriminator, nats",
+        "replaced_accuracy": "share of the tokens that the discriminator judges rightly",
+        "replaced_share": "share of the tokens that are replaced",
+        "recall": "share of the replaced tokens that are suspected",
+        "precision": "share of the suspected tokens that are replaced",
+    },
+    lessons=f"{HERE}.lessons:lessons",
+)

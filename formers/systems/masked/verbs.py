@@ -1,0 +1,152 @@
+"""The verbs of masked words: what they take, what they give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from formers.errors import DataError
+from formers.fields import Natural
+from formers.systems.system import NOWHERE, Event, Origin, Table, Texts
+
+if TYPE_CHECKING:
+    from formers.systems.masked.system import Candidate, MaskedModel, Suspect
+
+WIDTH = 100  # most characters of a text that a table shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """What to fill in."""
+
+    texts: Texts
+    """Texts with [MASK]; without them, or for -, standard input is read line by line."""
+    top: Natural = 5
+    """Words for each mask."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A text, and for each of its masks the likeliest words."""
+
+    text: str
+    masks: Sequence[Sequence[Candidate]]
+
+    def line(self) -> str:
+        return "\n".join(f"{word.probability:.4f}\t{word.word}\t{word.text}" for gap in self.masks for word in gap)
+
+    def table(self) -> Table:
+        rows = [
+            (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(word.text))
+            for number, gap in enumerate(self.masks, 1)
+            for word in gap
+        ]
+        several = len(self.masks) > 1  # which mask a word is for needs a column
+        columns = ("", "probability", "word", "text")[not several :]
+        return Table(shortened(self.text), columns, [row[not several :] for row in rows], ["probability"])
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A text, and of each of its tokens how probable it is that somebody has replaced it."""
+
+    text: str
+    tokens: Sequence[Suspect]
+
+    def line(self) -> str:
+        return "\n".join(f"{token.probability:.4f}\t{token.word}" for token in self.tokens)
+
+    def table(self) -> Table:
+        rows = [
+            (f"{token.probability:.4f}", token.word, "replaced" if token.probability > 0.5 else "")
+            for token in self.tokens
+        ]
+        return Table(shortened(self.text), ("probability", "token", ""), rows, ["probability"])
+
+
+def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
+    """The words for each mask of each text; of an ELECTRA discriminator, what it suspects of each token."""
+    from formers.models.heads import ReplacedTokens
+
+    number = filled = 0
+    for group in options.texts:
+        named = {options.texts.where(place): text for place, text in enumerate(group, number + 1) if text.strip()}
+        names, texts = list(named), list(named.values())
+        number, filled = number + len(group), filled + len(texts)
+        if isinstance(masked.model, ReplacedTokens):
+            yield from (Detected(text, masked.detect(text, name=name)) for name, text in named.items())
+        elif texts:
+            yield from map(Filled, texts, masked.fill(texts, top=options.top, names=names))
+    if not filled:
+        raise DataError("there is no text to fill: give texts, --file, or lines on standard input")
+
+
+def shortened(text: str) -> str:
+    return shorten(text, WIDTH, placeholder="…")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateMasked:
+    """What to measure a masked language model on."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    text: str = ""
+    """A text to read (default: a run's test data, else builtin:prose)."""
+    count: Natural | None = None
+    """Only about N rows, spread evenly over the text."""
+
+
+def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
+    """How well hidden words are said: hidden as the run's recipe says, else as BERT's were, the same every time.
+
+    Next sentences are judged where the model can and the text has documents.
+    """
+    from formers.data.source import Source
+    from formers.models.heads import Pretraining
+    from formers.systems.masked import SYSTEM
+    from formers.systems.masked.data import MaskedRows
+    from formers.systems.masked.task import batches_of, judge
+    from formers.systems.reading import reader_of, reading
+
+    words, origin = masked.words, options.origin
+    source = origin.section("data", "masked") or Source(**SYSTEM.data)
+    rows = origin.section("rows", "masked") or MaskedRows()
+    if options.text:
+        source = replace(source, test=options.text)
+    table = source.test_or_validation(**rows.reading(source))
+    reader = reader_of(masked.tokenizer, words.config.encoder, rows.length)
+    judged = isinstance(words, Pretraining)
+    try:
+        batches = batches_of(table, replace(rows, next_sentence=judged), reader, source.seed)
+    except DataError:  # one document, or none with two sentences: no pairs to judge
+        if not judged:
+            raise
+        judged = False
+        batches = batches_of(table, replace(rows, next_sentence=False), reader, source.seed)
+    begin = time.perf_counter()
+    with reading(words):
+        report = judge(words, batches, options.count or 0)
+    seconds = time.perf_counter() - begin
+    number, documents = len(batches.plan(0).places), len(batches.sentences)
+    number, unknown = min(options.count or number, number), batches.sentences.unknown
+    remarks = {score.name: SYSTEM.scores[score.name] for score in report.scores}
+    remarks["unknown"] = f"{unknown:.3%} of the tokens"
+    if isinstance(words, Pretraining) and not judged:
+        remarks["next accuracy"] = "not judged: the text is one document, or none has two sentences"
+    yield replace(
+        report,
+        title=f"{origin.name}: {number:,} rows of {table.name}, {documents:,} document(s)",
+        facts={
+            "model": origin.name,
+            "text": table.name,
+            "documents": documents,
+            "rows": number,
+            "unknown": unknown,
+            "seconds": seconds,
+        },
+        remarks=remarks,
+    )

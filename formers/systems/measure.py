@@ -1,0 +1,47 @@
+"""The verb `evaluate` as many systems have it: on which rows a model is measured, and what its report says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from formers.fields import Natural, check
+from formers.systems.system import NOWHERE, Origin, Report
+
+if TYPE_CHECKING:
+    from formers.data.sources import Table
+
+HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What to measure a model on."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    data: str = ""
+    """Rows to measure with (default for a run: its test data)."""
+    count: Natural | None = None
+    """Only the first N of them."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def measured(
+    report: Report, origin: Origin, table: Table, seconds: float, *, unit: str, remarks: Mapping[str, str], **more: Any
+) -> Report:
+    """The report with what it is of, and how fast it was.
+
+    seconds: what it took; unit: what the rows are; remarks: a word to a score, or a line; more: other parts of it.
+    """
+    speed = len(table) / seconds
+    return replace(
+        report,
+        title=f"{origin.name}: {len(table):,} {unit} of {table.name}",
+        facts={"model": origin.name, "data": table.name, **report.facts, f"{unit}_per_second": speed},
+        remarks={**remarks, "speed": f"{speed:.1f} {unit} per second"},
+        **more,
+    )
