@@ -78,26 +78,15 @@ class Batches(Protocol):
     A thread of its own asks for both while the model learns, is evaluated or saved.
     """
 
-<<<<<<< HEAD
-    def epoch(self, epoch: int) -> Sequence[Any]:
-        """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
-
-    def collate(self, rows: Any) -> Any:
-=======
     def epoch(self, epoch: int) -> Sequence[Rows]:
         """The row numbers of every batch of this epoch (0, 1, ...), the same whenever and wherever asked."""
 
     def collate(self, rows: Rows) -> Any:
->>>>>>> main
         """The batch of these rows: pure, the same whenever and wherever asked.
 
         What is random in it is drawn from a generator seeded by (seed, epoch, row), never from a global one; a row
         number that is used in several epochs carries its epoch.
         """
 
-<<<<<<< HEAD
-    def describe(self, rows: Any) -> str:
-=======
     def describe(self, rows: Rows) -> str:
->>>>>>> main
         """These rows in words, for error messages."""
