@@ -156,7 +156,7 @@ _OLD_UNION = type(typing.Optional[int])  # noqa: UP045 -- what `Annotated[int, .
 
 
 @cache
-def help_of(settings: type) -> dict[str, str]:
+def help_of(settings: Any) -> dict[str, str]:
     """field -> the docstring below it, from the source of a dataclass; each must have one."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
     assert isinstance(body, ast.ClassDef)
@@ -180,7 +180,7 @@ def check(settings: Any, label: str | Callable[[str], str] = "") -> None:
 
 
 def faults(settings: Any, label: str | Callable[[str], str] = "") -> Iterator[str]:
-    for name, field in fields_of(type(settings)).items():
+    for name, field in fields_of(settings.__class__).items():
         if field.part is not None:  # which has seen to itself
             continue
         shown = label(name) if callable(label) else f"{label}.{name}" if label else name

@@ -12,6 +12,7 @@ from formers.systems.system import Look, System, Verb, resolve
 
 if TYPE_CHECKING:
     from formers.systems.begin import Prepared
+    from formers.systems.embedding.system import SentenceEncoder
     from formers.systems.translation.system import Translator
 
 # One folder of systems/ each: its `SYSTEM`.
@@ -22,6 +23,7 @@ NAMES = (
     "tagging",
     "answering",
     "choice",
+    "embedding",
     "language",
     "chat",
     "preferences",
@@ -125,6 +127,16 @@ def load(
     allow_bin: bool = ...,
     offline: bool | None = ...,
 ) -> Translator: ...
+@overload
+def load(
+    source: str | Path,
+    *,
+    system: Literal["embedding"],
+    dtype: str | None = ...,
+    device: str | None = ...,
+    allow_bin: bool = ...,
+    offline: bool | None = ...,
+) -> SentenceEncoder: ...
 @overload
 def load(
     source: str | Path,

@@ -85,7 +85,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
     offline = True if own["offline"] else None
     # what is wrong with the options is said first, where it is clear whose they are
     options: Any = options_of(next(iter(able.values())), given) if len(able) == 1 else None
-    output = Output(own["out"], own["as_json"])
+    output = Output(own["out"], own["as_json"], declared[0][1].endings)
     system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
@@ -97,7 +97,7 @@ def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mappi
         model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
         offline=offline,
     )  # fmt: skip
-    if "origin" in fields_of(type(options)):
+    if "origin" in fields_of(resolve(verb.options)):
         options = dataclasses.replace(options, origin=origin_of(model))
     show(resolve(verb.run)(opened, options), output)
 

@@ -55,7 +55,7 @@ def column_of(file: str, column: str | None) -> Texts:
     from formers.data.sources import read_table
 
     column = only_column(file) if column is None else column
-    table = read_table(file, columns=[column], text=[])
+    table = read_table(file, columns=[column], text=[], drop_empty=None)
     texts = ["" if text is None else text for text in table.columns[column]]
     for row, text in enumerate(texts):
         if not isinstance(text, str):
@@ -63,7 +63,7 @@ def column_of(file: str, column: str | None) -> Texts:
                 f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
                 "choose another column with --column"
             )
-    return Texts([texts], lambda number: table.where(number - 1))
+    return Texts([texts], lambda number: table.where(number - 1), places=table.lines or table.rows)
 
 
 def only_column(file: str) -> str:
@@ -73,7 +73,7 @@ def only_column(file: str) -> str:
 
     if file.removesuffix(".gz").endswith(".txt"):
         return "text"
-    columns = read_table(file).columns
+    columns = read_table(file, drop_empty=None).columns
     names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
     if len(names) != 1 and "text" not in names:
         raise fault(file, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")

@@ -54,7 +54,7 @@ def show_fields(recipe: Recipe) -> None:
     note(recipe.comment or recipe.name)
     rows = []
     for section, values in recipe.sections.items():
-        texts = help_of(type(values))
+        texts = help_of(values.__class__)
         rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in texts.items()]
     show_table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows)
     note(f"Change a field: formers train {recipe.name} --set section.key=value")

@@ -40,8 +40,13 @@ class Output:
 
     path: Path | None = None
     given_json: bool = False
+    endings: tuple[str, ...] = ()
+    """What the name of the file must end in; none: anything."""
 
     def __post_init__(self) -> None:
+        if self.path is not None and self.endings and self.path.suffix not in self.endings:
+            wanted = " or ".join(filter(None, [", ".join(self.endings[:-1]), self.endings[-1]]))
+            raise ConfigError(f"--out {self.path}: expected a name that ends in {wanted}")
         self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
         out_file(self.path)
 

@@ -30,13 +30,11 @@ class Ragged:
 
 def pad(sequences: Sequence[Sequence[int] | NDArray[np.int32]], value: int) -> tuple[Tensor, Tensor | None]:
     """(rows, longest) filled up with `value` on the right, and which are real; None where no row is shorter."""
-    longest = max(len(s) for s in sequences)
-    tokens = torch.full((len(sequences), longest), value, dtype=torch.int64)
-    keep = torch.zeros(len(sequences), longest, dtype=torch.bool)
-    for i, sequence in enumerate(sequences):
-        tokens[i, : len(sequence)] = torch.as_tensor(np.asarray(sequence, dtype=np.int64))
-        keep[i, : len(sequence)] = True
-    return tokens, None if bool(keep.all()) else keep
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    real = np.arange(lengths.max()) < lengths[:, None]
+    tokens = np.full(real.shape, value, np.int64)
+    tokens[real] = np.concatenate([np.asarray(sequence, np.int64) for sequence in sequences])
+    return torch.from_numpy(tokens), None if real.all() else torch.from_numpy(real)
 
 
 def pack(sizes: NDArray[np.int64], length: int) -> list[list[int]]:

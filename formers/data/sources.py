@@ -129,7 +129,7 @@ def read_table(
     split: str = "train",
     seed: int = 0,
     count: int | None = None,
-    drop_empty: bool = False,
+    drop_empty: bool | None = False,
     text: Sequence[str] | None = None,
 ) -> Table:
     """Read `source` into memory.
@@ -148,7 +148,8 @@ def read_table(
 
     columns: the columns to keep, in this order; None keeps all.
     text: those of `columns` that must hold text (default: all); the others may hold anything but nothing.
-    count: at most the first `count` rows. drop_empty: leave out empty rows, else the first one is an error.
+    count: at most the first `count` rows. drop_empty: leave out empty rows (None: keep
+    them), else the first one is an error.
 
     Header rule of .tsv and .csv: the first line is the header if it has all of `columns`, or if `columns` is
     None. It is data if it has as many fields as `columns` and none of these names, whatever their case: the
@@ -169,7 +170,8 @@ def read_table(
         table = replace(table, columns={column: table.columns[column] for column in columns})
     if not len(table):
         raise fault(name, "there are no rows, expected at least one")
-    table = _without_empty(table, columns, drop_empty)
+    if drop_empty is not None:
+        table = _without_empty(table, columns, drop_empty)
     for column in text if text is not None else columns or ():
         _check_text(table, column)
     return table if count is None or count >= len(table) else table.select(range(count))

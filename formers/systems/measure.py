@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.fields import Natural, check
-from formers.systems.system import NOWHERE, Origin, Report
+from formers.fields import Natural, Part, check
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
+from formers.systems.system import NOWHERE, Origin, Report, Typed
 
 if TYPE_CHECKING:
     from formers.data.sources import Table
@@ -17,14 +18,16 @@ HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever it
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What to measure a model on."""
+    """What to measure an encoder on."""
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Rows to measure with (default for a run: its test data)."""
     count: Natural | None = None
     """Only the first N of them."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -74,7 +74,9 @@ def logits_of(
     return read_in_order(model, [len(encoding.ids) for encoding in encodings], compute, tokens=tokens)
 
 
-def reader_of(tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0) -> Reader:
+def reader_of(
+    tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0, *, lowercase: bool = False
+) -> Reader:
     """What reads texts for an encoder of this config, at most `length` tokens (0: all that it sees).
 
     Raises ConfigError for a model without tokenizer files.
@@ -83,4 +85,4 @@ def reader_of(tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 
         raise ConfigError(
             "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
         )
-    return Reader(tokenizer, length or config.length, segments=config.segments)
+    return Reader(tokenizer, length or config.length, segments=config.segments, lowercase=lowercase)

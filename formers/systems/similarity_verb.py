@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated
@@ -17,7 +17,7 @@ class Compare:
 
     texts: Annotated[tuple[str, ...], Typed(positional=True, metavar="TEXT")] = ()
     """Two texts, or more: then all are compared with all."""
-    file: Annotated[str, Typed(metavar="FILE")] = ""
+    file: Annotated[str, Typed(metavar="FILE", file=True)] = ""
     """Compare the pairs of .tsv .csv .jsonl .parquet."""
     first: Annotated[str, Typed(metavar="COLUMN")] = "sentence1"
     """First texts of --file."""
@@ -90,11 +90,10 @@ class AllWithAll:
         return Table("similarity", ["", *names, "text"], rows, right=names)
 
 
-def compared(options: Compare, score: Callable[[Sequence[tuple[str, str]]], Sequence[float]]) -> Iterator[Event]:
-    """The scores of all pairs, which `score` gives in order: one, a table, or a line for each pair of a file."""
-    pairs = options.pairs()
+def compared(options: Compare, pairs: Sequence[tuple[str, str]], scores: Sequence[float]) -> Iterator[Event]:
+    """The scores of all pairs of `options`: one, a table, or a line for each pair of a file."""
     two = len(options.texts) == 2
-    results = [Similarity(float(x), a, b, alone=two) for x, (a, b) in zip(score(pairs), pairs, strict=True)]
+    results = [Similarity(score, a, b, alone=two) for score, (a, b) in zip(scores, pairs, strict=True)]
     if len(options.texts) > 2:
         yield AllWithAll(options.texts, results)
     else:

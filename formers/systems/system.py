@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from formers.errors import ConfigError, DataError
 
@@ -36,6 +36,8 @@ class Verb:
     """(loaded system, options) -> an iterator of results."""
     example: str = ""
     """Arguments after the model, as one would type them."""
+    endings: tuple[str, ...] = ()
+    """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,19 @@ Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
 class Texts:
     """Texts in groups that are worked on together, as they come; numbers count from 1."""
 
-    def __init__(self, groups: Iterable[Sequence[str]], where: Callable[[int], str], *, typed: bool = False) -> None:
-        """where: what a number is called in a message; typed: whether they were arguments."""
-        self.groups, self.where, self.typed = groups, where, typed
+    def __init__(
+        self,
+        groups: Iterable[Sequence[str]],
+        where: Callable[[int], str],
+        *,
+        typed: bool = False,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        """where: what a number is called in a message; typed: whether they were arguments.
+
+        places: of each text its line or row in the file, where that is not its number.
+        """
+        self.groups, self.where, self.typed, self.places = groups, where, typed, places
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
@@ -119,6 +131,10 @@ class Texts:
 
     def __iter__(self) -> Iterator[Sequence[str]]:
         return iter(self.groups)
+
+    def place(self, number: int) -> int:
+        """The line or row of a text."""
+        return number if self.places is None else self.places[number - 1]
 
     def all(self) -> list[str]:
         return [text for group in self.groups for text in group]
@@ -242,6 +258,16 @@ class Remark:
 
 
 Event = Result | Piece | Progress | Remark
+T = TypeVar("T")
+
+
+def result_of(work: Generator[Any, None, T]) -> T:
+    """What long work returns in the end, whatever it yields on the way."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 def record(result: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
@@ -14,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from formers.training.task import Loss, Task
+from formers.training.task import Loss, Rows, Task
 
 PATIENCE = timedelta(hours=12)  # the others wait while rank 0 evaluates and saves
 
@@ -30,7 +29,7 @@ class World:
         """Whether this process writes, evaluates and speaks."""
         return self.rank == 0
 
-    def share(self, rows: Sequence[int]) -> tuple[Sequence[int], float]:
+    def share(self, rows: Rows) -> tuple[Rows, float]:
         """This process's rows and their weight.
 
         With fewer rows than processes some get a row at weight 0, to keep in step with the others.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from formers.training.order import Cursor
+from formers.training.task import Rows
 
 
 class MicroBatch(NamedTuple):
     """One batch of the plan as this process sees it."""
 
-    rows: Sequence[int]
+    rows: Rows
     """Of all processes."""
     inputs: Any
     weight: float
@@ -29,9 +30,7 @@ class Prefetch:
     its data (`position`) is where the batches that were taken end, so nothing that is made ahead is ever saved.
     """
 
-    def __init__(
-        self, cursor: Cursor, share: Callable[[Sequence[int]], tuple[Sequence[int], float]], *, depth: int, total: int
-    ) -> None:
+    def __init__(self, cursor: Cursor, share: Callable[[Rows], tuple[Rows, float]], *, depth: int, total: int) -> None:
         """share: a batch's rows -> those of this process and their weight; depth: batches ahead (0: no thread)."""
         self.cursor, self.share, self.depth, self.left = cursor, share, depth, total
         self.position = (cursor.epoch, cursor.index)

@@ -16,8 +16,9 @@ from formers.training.distributed import Replicas, World
 from formers.training.optimizer import Average, scale_gradients
 from formers.training.precision import Precision
 from formers.training.prefetch import MicroBatch
+from formers.training.task import Rows
 
-Losses = list[tuple[Sequence[int], Tensor]]
+Losses = list[tuple[Rows, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Updater:
 
     def __init__(
         self,
-        describe: Callable[[Sequence[int]], str],
+        describe: Callable[[Rows], str],
         config: TrainConfig,
         *,
         weights: list[nn.Parameter],

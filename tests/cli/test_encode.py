@@ -10,7 +10,7 @@ import formers
 from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings
-from formers.systems.encoding import SentenceEncoder
+from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 from tests.cli.conftest import call, fails, works

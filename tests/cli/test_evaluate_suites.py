@@ -13,10 +13,10 @@ from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings
 from formers.systems.classification.system import Classifier
-from formers.systems.encoding import SentenceEncoder
+from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
-from tests.cli.conftest import fails, works
+from tests.cli.conftest import call, fails, works
 
 GOOD, BAD, PLAIN = ["fine", "great"], ["awful", "dull"], ["film", "day", "story", "town"]
 
@@ -85,8 +85,9 @@ def test_sts(model, data):
 
 def test_senteval_and_an_encoder_with_another_head(model, words, data):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    shown = works("evaluate", model, "--suite", "senteval", "--data-folder", data)
-    assert "sst2, test: accuracy %" in shown and "not measured: mr: no mr or sentences/mr file" in shown
+    done = call("evaluate", model, "--suite", "senteval", "--data-folder", data)
+    assert "sst2, test: accuracy %" in done.stderr and "accuracy %" in done.stdout
+    assert "not measured: mr: no mr or sentences/mr file" in done.stdout
     found = json.loads(
         works(
             "evaluate", words, "--suite", "glue-like", "--data-folder", data, "--only", "cola", "--folds", "5", "--json"
@@ -105,7 +106,7 @@ def test_a_classifier_says_its_own_labels(parts, data, tmp_path):
     rows = [json.loads(line) for line in (data / "sst2" / "test.jsonl").read_text().splitlines()]
     said = formers.load(tmp_path / "m").classify([row["text"] for row in rows])
     right = np.mean([one.label == row["label"] for one, row in zip(said, rows, strict=True)])
-    assert found["vectors"] == "fine-tuned" and found["scores"][0]["scores"]["accuracy"] == pytest.approx(100 * right)
+    assert found["vectors"] == "fine-tuned" and found["scores"][0]["scores"]["accuracy"] == pytest.approx(right)
     assert "are not this model's (positive, negative); --only cola takes them in order" in found["missing"]["cola"]
     assert "fine-tuned classifier; give --suite glue-like" in fails(
         "evaluate", tmp_path / "m", "--suite", "sts", "--data-folder", data

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from formers.data.labels import Labels, file_names, learn_labels
-from formers.data.likeness import LikenessData, classes_of
 from formers.data.source import Source
 from formers.data.sources import read_table
 from formers.errors import DataError
+from formers.systems.embedding.data import LikenessRows, classes_of
 from formers.systems.tagging.data import TaggedRows
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
@@ -72,8 +72,8 @@ def test_tags_are_read_as_their_names(source: str) -> None:
 
 
 def test_classes_of_labelled_pairs_are_their_names(source: str) -> None:
-    data = LikenessData(train=source, rows="labelled", first="text", second="other")
-    table = data.read("train")
+    rows, named = LikenessRows(rows="labelled", first="text", second="other"), Source(train=source)
+    table = named.read("train", **rows.reading(named))
     assert table is not None and classes_of(table, "label") == ["business", "sports", "world"]
 
 

@@ -11,7 +11,6 @@ from formers.data.conversations import FORMS, ConversationData
 from formers.data.documents import read_documents
 from formers.data.forms import read_form
 from formers.data.language import TextData
-from formers.data.likeness import LikenessData
 from formers.data.parallel import ParallelData
 from formers.data.preferences import FORMS as PREFERENCES
 from formers.data.preferences import PreferenceData
@@ -20,7 +19,6 @@ from formers.data.source import Source
 TEXT = {"reader": read_documents, "column": "text"}
 CASES: list[tuple[Any, dict[str, Any]]] = [
     (ParallelData(), {"columns": ["en", "de"], "text": ["en", "de"]}),
-    (LikenessData(), {"columns": ["texts"], "text": []}),
     (TextData(), {**TEXT, "separator": "file"}),
     (ConversationData(), {"reader": read_form, "forms": FORMS}),
     (PreferenceData(), {"reader": read_form, "forms": PREFERENCES}),
@@ -33,12 +31,10 @@ def test_the_same_rows(old: Any, options: dict[str, Any], count: int) -> None:
     share = old.held_out < 1
     old = replace(old, count=count, seed=3, held_out=old.held_out if share else 20)
     new = Source(train=old.train, count=count, seed=3, held_out=old.held_out)
-    for part in ("train",) if isinstance(old, LikenessData) else ("train", "validation", "test"):
+    for part in ("train", "validation", "test"):
         assert new.read(part, **options) == old.read(part)
     train, validation = new.tables(**options)
-    if isinstance(old, LikenessData):
-        assert (train, validation) == old.tables()[:2]
-    elif not isinstance(old, ConversationData | PreferenceData):  # these convert what they read
+    if not isinstance(old, ConversationData | PreferenceData):  # these convert what they read
         assert (train, validation) == old.tables()
     else:
         assert [len(table) for table in (train, validation)] == [len(table) for table in old.tables()]

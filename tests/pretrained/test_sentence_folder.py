@@ -14,7 +14,7 @@ from formers.models.encoder import Encoder
 from formers.models.sentence import Dense, Normalise, SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.sentence_folder import SentenceSettings, read_sentence_folder
-from formers.systems.encoding import SentenceEncoder
+from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 

@@ -10,11 +10,11 @@ from starlette.testclient import TestClient
 from formers.data.source import Source
 from formers.decoding.settings import Settings
 from formers.models.transformer import Transformer
-from formers.registry import system, verbs_of
+from formers.registry import system, verbs, verbs_of
 from formers.server.app import make_app
-from formers.server.models import Models, Served
+from formers.server.models import Models, Served, open_fields
 from formers.systems.sizes import TransformerSizes
-from formers.systems.system import Origin
+from formers.systems.system import Origin, resolve
 from formers.systems.translation.system import Translator
 from formers.text.open import train_bpe
 
@@ -100,6 +100,18 @@ def test_a_request_names_no_file_of_the_server(client, tmp_path):
     answer = ask(client, "evaluate", data=str(tmp_path / "pairs.tsv"))
     assert answer.status_code == 400 and "data names a file of the server" in answer.json()["error"]
     assert "has no key" in ask(client, texts=["a"], file="x").json()["error"]
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for owners in verbs().values() for _, verb in owners], ids=lambda verb: verb.options
+)
+def test_no_verb_takes_the_name_of_a_file_from_a_request(verb):
+    files = {"data", "file", "folder", "data_folder", "load", "template", "out"}
+    open_ones = open_fields(resolve(verb.options))
+    assert not files & open_ones.keys()
+    assert not [
+        name for name, field in open_ones.items() if "FILE" in field.help or "file" in field.help.lower().split()
+    ]
 
 
 def test_what_there_is_describes_itself(client):

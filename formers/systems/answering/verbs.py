@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.fields import Count, Natural
+from formers.fields import Count, Natural, Part
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class EvaluateAnswerer:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Questions on passages (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the passage."""
@@ -124,8 +125,11 @@ class EvaluateAnswerer:
     """Column of the answers."""
     count: Natural | None = None
     """Only the first N questions."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
 
+@or_suite
 def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
     """Exact match and F1 as SQuAD defines them; --out: question, answer and true answers as JSON lines."""
     from formers.systems.answering.data import PassageRows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from formers.systems.choosing import Choose
 from formers.systems.measure import Measure, measured
+from formers.systems.suites.options import or_suite
 from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
         yield Remark(f"cut: {cut} choice(s) that are too long, with their question, for this model")
 
 
+@or_suite
 def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
     from formers.systems.begin import judged_on

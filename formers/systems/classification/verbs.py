@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
-from formers.fields import Between, Natural, check
+from formers.fields import Between, Natural, Part, check
 from formers.systems.measure import measured
 from formers.systems.similarity_verb import Compare, compared
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
 
 def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     """The score of two texts that are read together."""
-    return compared(options, lambda pairs: classifier.score(pairs).tolist())
+    pairs = options.pairs()
+    yield from compared(options, pairs, classifier.score(pairs).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ class EvaluateClassifier:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Labelled texts (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the text."""
@@ -149,8 +151,11 @@ class EvaluateClassifier:
     """Column of the label (labelled texts)."""
     count: Natural | None = None
     """Only the first N texts."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
 
+@or_suite
 def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
     """Accuracy, F1 ... on the labelled texts of --data, or on a run's own test data; --out: the confusions drawn."""
     from formers.data.labels import Labels

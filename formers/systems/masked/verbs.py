@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import DataError
-from formers.fields import Natural
-from formers.systems.system import NOWHERE, Event, Origin, Table, Texts
+from formers.fields import Natural, Part
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.system import NOWHERE, Event, Origin, Table, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
@@ -94,12 +95,15 @@ class EvaluateMasked:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    text: str = ""
+    text: Annotated[str, Typed("FILE", file=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
     count: Natural | None = None
     """Only about N rows, spread evenly over the text."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
 
+@or_suite
 def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     """How well hidden words are said: hidden as the run's recipe says, else as BERT's were, the same every time.
 

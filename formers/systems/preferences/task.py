@@ -28,6 +28,7 @@ from torch import Tensor
 from formers.blocks.mode import inference
 from formers.data.sources import Table
 from formers.decoding.log_probabilities import token_log_probabilities
+from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
 from formers.files import replace_file
 from formers.models.causal import CausalLM

@@ -18,17 +18,18 @@ from formers.metrics.correlation import pearson, spearman
 from formers.systems.suites.sets import (
     ENDINGS,
     Encode,
+    EncodedOnce,
     Examples,
-    Results,
-    Score,
-    Vectors,
+    Measuring,
+    SetScore,
+    SuiteResults,
     by_source,
     check_folder,
-    chosen,
     dropped,
     find,
-    found_any,
+    not_empty,
     read_scored,
+    selected,
 )
 
 Liken = Callable[[Examples], NDArray[np.float64]]
@@ -40,26 +41,26 @@ FEWEST = 10  # pairs of a source that a correlation of its own makes sense for
 COMPLETE = {"2012": 3108, "2013": 2250, "2014": 3750, "2015": 3000, "2016": 1186}
 
 
-def sts(encode: Encode, folder: Path, *, only: Sequence[str] = ()) -> Results:
+def sts(encode: Encode, folder: Path, *, only: Sequence[str] = ()) -> Measuring:
     """Measure an encoder on the STS sets of a folder; the average is over the years and sets, as papers give it.
 
     Looks for sts/YEAR-test.*, sts-benchmark/test.* (or stsb), sick/test.* (else its validation part).
     """
-    results = Results("sts")
-    vectors = Vectors(encode, results)
+    results = SuiteResults("sts")
+    vectors = EncodedOnce(encode, results)
     folder = check_folder(folder)
-    measure(results, lambda pairs: cosines(vectors, pairs), folder, chosen(SETS, only))
+    yield from measure(results, lambda pairs: cosines(vectors, pairs), folder, selected(SETS, only))
     whole = [score for score in results.scores if "/" not in score.set]
     if len(whole) > 1:
         results.averages = mean(whole)
     years = [score for score in whole if score.set.removeprefix("sts-") in YEARS]
     if 1 < len(years) < len(whole):
         results.averages |= {f"{key} of the years": value for key, value in mean(years).items()}
-    return found_any(results, folder)
+    return not_empty(results, folder)
 
 
-def measure(results: Results, liken: Liken, folder: Path, names: Sequence[str]) -> None:
-    """The scores of these sets go into the results, and what is missing."""
+def measure(results: SuiteResults, liken: Liken, folder: Path, names: Sequence[str]) -> Iterator[SetScore]:
+    """The scores of these sets, which go into the results as what is missing does."""
     for name in names:
         path, part = scored_file(folder, name)
         if path is None:
@@ -67,7 +68,9 @@ def measure(results: Results, liken: Liken, folder: Path, names: Sequence[str]) 
             continue
         examples = read_scored(path)
         dropped(results, name, [examples])
-        results.scores += list(correlations(name, part, examples, liken))
+        for score in correlations(name, part, examples, liken):
+            results.scores.append(score)
+            yield score
         whole = COMPLETE.get(name.removeprefix("sts-"), len(examples))
         if len(examples) != whole:
             results.notes.append(
@@ -92,39 +95,39 @@ def scored_file(folder: Path, name: str) -> tuple[Path | None, str]:
     return None, f"{' or '.join(spellings)}/test"
 
 
-def correlations(name: str, part: str, examples: Examples, liken: Liken) -> Iterator[Score]:
+def correlations(name: str, part: str, examples: Examples, liken: Liken) -> Iterator[SetScore]:
     """The score of a whole set, then of each of its sources, as "set/source"."""
     begin = time.perf_counter()
-    said = liken(examples)
+    likenesses = liken(examples)
     seconds = time.perf_counter() - begin
-    whole = Score(name, part, agreement(said, examples.answers), len(examples), seconds=seconds)
+    whole = SetScore(name, part, agreement(likenesses, examples.answers), len(examples), seconds=seconds)
     sources = list(by_source(examples))
     if len(sources) < 2:
         yield whole
         return
     each = [
-        Score(f"{name}/{source}", part, agreement(said[rows], examples.answers[rows]), len(rows))
+        SetScore(f"{name}/{source}", part, agreement(likenesses[rows], examples.answers[rows]), len(rows))
         for source, rows in sources
         if len(rows) >= FEWEST
     ]
-    yield replace(whole, how=f"all pairs together; mean of its {len(each)} sources: {mean(each)['spearman']:.2f}")
+    yield replace(whole, how=f"all pairs together; mean of its {len(each)} sources: {100 * mean(each)['spearman']:.2f}")
     yield from each
 
 
 def cosines(vectors: Encode, examples: Examples) -> NDArray[np.float64]:
     """(pairs,) of the two sides."""
     assert examples.seconds is not None
-    found = vectors(examples.sentences).astype(np.float64)
-    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
-    a, b = np.split(found, 2)
+    x = vectors(examples.sentences).astype(np.float64)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    a, b = np.split(x, 2)
     return np.einsum("nd,nd->n", a, b)
 
 
-def agreement(said: NDArray[np.float64], scores: NDArray[np.generic]) -> dict[str, float]:
-    return {"spearman": 100 * spearman(said, scores), "pearson": 100 * pearson(said, scores)}
+def agreement(likenesses: NDArray[np.float64], scores: NDArray[np.generic]) -> dict[str, float]:
+    return {"spearman": spearman(likenesses, scores), "pearson": pearson(likenesses, scores)}
 
 
-def mean(scores: Sequence[Score]) -> dict[str, float]:
+def mean(scores: Sequence[SetScore]) -> dict[str, float]:
     """Of every kind of number that all of them have."""
     return {
         key: float(np.mean([score.scores[key] for score in scores]))
@@ -133,12 +136,14 @@ def mean(scores: Sequence[Score]) -> dict[str, float]:
     }
 
 
-def scored_pairs(encode: Encode, path: Path) -> Results:
+def scored_pairs(encode: Encode, path: Path) -> Measuring:
     """Measure an encoder on any file of pairs with two text columns and a score."""
-    results = Results("sts")
-    vectors = Vectors(encode, results)
+    results = SuiteResults("sts")
+    vectors = EncodedOnce(encode, results)
     examples = read_scored(path)
     name = re.sub(r"\.(parquet|jsonl|json|csv|tsv)$", "", path.name)
     dropped(results, name, [examples])
-    results.scores = list(correlations(name, "", examples, lambda pairs: cosines(vectors, pairs)))
+    for score in correlations(name, "", examples, lambda pairs: cosines(vectors, pairs)):
+        results.scores.append(score)
+        yield score
     return results

@@ -29,29 +29,29 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """What was said of every judged example, the accuracies to be had from it, and how it came about."""
+    """What was predicted of every judged example, the accuracies to be had from it, and how it came about."""
 
-    said: Classes
+    predicted: Classes
     true: Classes
     accuracy: float
-    """Per cent; of folds, the mean."""
+    """The share; of folds, the mean."""
     strengths: tuple[float, ...]
     """The chosen ones, one for each final classifier."""
     chosen_at: float
-    """Per cent right on the data that they were chosen on (mean)."""
+    """The share right on the data that they were chosen on (mean)."""
 
 
 def nested(x: Vectors, y: Classes, *, folds: int = FOLDS, seed: int = SEED) -> Judged:
     """Every example is judged once, by a classifier that has not seen it."""
-    said = np.empty_like(y)
+    predicted = np.empty_like(y)
     accuracies, strengths, inner = [], [], []
     for train, test in stratified(y, folds, seed):
         strength, right = best_by_folds(x[train], y[train], folds, seed)
-        said[test] = fit(x[train], y[train], strength).predict(x[test])
-        accuracies.append(100 * float((said[test] == y[test]).mean()))
+        predicted[test] = fit(x[train], y[train], strength).predict(x[test])
+        accuracies.append(float((predicted[test] == y[test]).mean()))
         strengths.append(strength)
         inner.append(right)
-    return Judged(said, y, float(np.mean(accuracies)), tuple(strengths), float(np.mean(inner)))
+    return Judged(predicted, y, float(np.mean(accuracies)), tuple(strengths), float(np.mean(inner)))
 
 
 def with_folds(
@@ -67,18 +67,18 @@ def with_split(x: Vectors, y: Classes, watched: tuple[Vectors, Classes], test: t
     """One classifier of the training data alone, its strength chosen on `watched`."""
     found = rights(x, y, *watched)
     best = int(np.argmax(found))  # the first of equals: the strongest penalty
-    return judged(fit(x, y, STRENGTHS[best]).predict(test[0]), test[1], STRENGTHS[best], 100 * found[best])
+    return judged(fit(x, y, STRENGTHS[best]).predict(test[0]), test[1], STRENGTHS[best], found[best])
 
 
-def judged(said: Classes, true: Classes, strength: float, right: float) -> Judged:
-    return Judged(said, true, 100 * float((said == true).mean()), (strength,), right)
+def judged(predicted: Classes, true: Classes, strength: float, right: float) -> Judged:
+    return Judged(predicted, true, float((predicted == true).mean()), (strength,), right)
 
 
 def best_by_folds(x: Vectors, y: Classes, folds: int, seed: int) -> tuple[float, float]:
-    """The strength that is right most often over the folds, and how often (per cent)."""
+    """The strength that is right most often over the folds, and how often (the share)."""
     found = np.mean([rights(x[a], y[a], x[b], y[b]) for a, b in stratified(y, folds, seed)], axis=0)
     best = int(np.argmax(found))
-    return STRENGTHS[best], 100 * float(found[best])
+    return STRENGTHS[best], float(found[best])
 
 
 def rights(x: Vectors, y: Classes, x_watched: Vectors, y_watched: Classes) -> list[float]:

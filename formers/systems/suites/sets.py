@@ -6,7 +6,7 @@ FOLDER/sst2/train.parquet    FOLDER/sentences/mr.tsv    FOLDER/mr.jsonl    FOLDE
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,14 +56,14 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Score:
+class SetScore:
     """What a set said of a model."""
 
     set: str
     part: str
     """Which part of it: a year, a split, "10-fold"."""
     scores: dict[str, float]
-    """Per cent, or correlations times 100."""
+    """Shares from 0 to 1, correlations from -1 to 1."""
     examples: int
     how: str = ""
     """What the numbers came from."""
@@ -71,11 +71,11 @@ class Score:
 
 
 @dataclass
-class Results:
+class SuiteResults:
     """What a suite found; it grows while the suite goes on."""
 
     suite: str
-    scores: list[Score] = field(default_factory=list)
+    scores: list[SetScore] = field(default_factory=list)
     averages: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     """Sets that were not measured, and why."""
@@ -85,31 +85,35 @@ class Results:
     """Different sentences that were encoded."""
 
 
-class Vectors:
+Measuring = Generator[SetScore, None, SuiteResults]
+"""Yields the score of every set as it is known, returns them all."""
+
+
+class EncodedOnce:
     """The vectors of sentences, each of which is encoded once; counts sentences and seconds."""
 
-    def __init__(self, encode: Encode, results: Results) -> None:
+    def __init__(self, encode: Encode, results: SuiteResults) -> None:
         self.encode, self.results = encode, results
         self.places: dict[str, int] = {}
-        self.known = np.zeros((0, 0), np.float32)
+        self.vectors = np.zeros((0, 0), np.float32)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, dim). Raises DataError for vectors that are no finite numbers."""
         new = [text for text in dict.fromkeys(texts) if text not in self.places]
         if new:
             begin = time.perf_counter()
-            made = np.asarray(self.encode(new), np.float32)
+            vectors = np.asarray(self.encode(new), np.float32)
             self.results.encoding_seconds += time.perf_counter() - begin
             self.results.sentences += len(new)
-            if made.ndim != 2 or len(made) != len(new) or not np.isfinite(made).all():
-                wrong = "holds numbers that are not finite" if made.shape[:1] == (len(new),) else "has another shape"
+            if vectors.ndim != 2 or len(vectors) != len(new) or not np.isfinite(vectors).all():
+                wrong = "holds numbers that are not finite" if vectors.shape[:1] == (len(new),) else "has another shape"
                 raise DataError(
-                    f"the encoder gave {made.shape} for {len(new):,} sentences, which {wrong}; "
+                    f"the encoder gave {vectors.shape} for {len(new):,} sentences, which {wrong}; "
                     "its weights may be damaged"
                 )
             self.places |= {text: len(self.places) + i for i, text in enumerate(new)}
-            self.known = made if not len(self.known) else np.concatenate([self.known, made])
-        return self.known[[self.places[text] for text in texts]]
+            self.vectors = vectors if not len(self.vectors) else np.concatenate([self.vectors, vectors])
+        return self.vectors[[self.places[text] for text in texts]]
 
 
 # ---- finding -----------------------------------------------------------------------------------------------
@@ -127,15 +131,15 @@ def find(folder: Path, name: str, part: str = "") -> Path | None:
 
 def parts(folder: Path, name: str, wanted: Sequence[str]) -> tuple[dict[str, Path], str]:
     """The files of these parts of a set, and what is missing ("": nothing)."""
-    found = {part: path for part in wanted if (path := find(folder, name, part)) is not None}
-    gone = [part for part in wanted if part not in found]
+    paths = {part: path for part in wanted if (path := find(folder, name, part)) is not None}
+    gone = [part for part in wanted if part not in paths]
     if not gone:
-        return found, ""
+        return paths, ""
     what = f"no {name} folder" if not (folder / name).is_dir() else f"{name} has no {' or '.join(gone)} file"
-    return found, f"{what} in {folder} (one of {', '.join(ENDINGS)})"
+    return paths, f"{what} in {folder} (one of {', '.join(ENDINGS)})"
 
 
-def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
+def selected(names: Sequence[str], only: Sequence[str]) -> list[str]:
     """The sets to measure, in order. Raises ConfigError for one that the suite does not have."""
     for name in only:
         if name not in names:
@@ -153,7 +157,7 @@ def check_folder(folder: Path) -> Path:
     return folder.expanduser()
 
 
-def found_any(results: Results, folder: Path) -> Results:
+def not_empty(results: SuiteResults, folder: Path) -> SuiteResults:
     """The results. Raises ConfigError where no set could be measured."""
     if not results.scores:
         why = "; ".join(f"{name}: {reason}" for name, reason in results.missing.items())
@@ -188,30 +192,30 @@ def read_labelled(path: Path, *, pairs: bool) -> tuple[Table, str, str]:
 
 def read_set(paths: dict[str, Path], *, pairs: bool) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """The labelled parts of a set, the first of which says what labels there are; and the names of these."""
-    found: dict[str, Examples] = {}
+    examples: dict[str, Examples] = {}
     labels = None
     for part, path in paths.items():
         table, text, second = read_labelled(path, pairs=pairs)
         labels = learn_labels(table, "label", "one") if labels is None else labels
-        found[part] = Examples(
+        examples[part] = Examples(
             table.columns[text],
             table.columns[second] if second else None,
             labels.answers(table, "label"),
             dropped=table.dropped,
         )
     assert labels is not None  # there is at least one part
-    return found, labels.names
+    return examples, labels.names
 
 
 def column(table: Table, names: Sequence[str]) -> str:
     """The first of these columns that the table has. Raises DataError for none."""
-    found = next((name for name in names if name in table.columns), None)
-    if found is None:
+    present = next((name for name in names if name in table.columns), None)
+    if present is None:
         raise fault(table.name, f"has the columns {listed(table.columns)}, expected one called {' or '.join(names)}")
-    return found
+    return present
 
 
-def dropped(results: Results, name: str, examples: Sequence[Examples]) -> None:
+def dropped(results: SuiteResults, name: str, examples: Sequence[Examples]) -> None:
     """Say how many rows were left out, if any."""
     count = sum(each.dropped for each in examples)
     if count:

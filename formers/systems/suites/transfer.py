@@ -7,7 +7,7 @@ pairs -> (|u - v|, u * v)       -> logistic regression -> accuracy and F1
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +18,18 @@ from formers.systems.suites.logistic import FOLDS, Judged, nested, with_folds, w
 from formers.systems.suites.sets import (
     ENDINGS,
     Encode,
+    EncodedOnce,
     Examples,
-    Results,
-    Score,
-    Vectors,
+    Measuring,
+    SetScore,
+    SuiteResults,
     check_folder,
-    chosen,
     dropped,
     find,
-    found_any,
+    not_empty,
     parts,
     read_set,
+    selected,
 )
 
 # Sets whose every sentence is judged in turn, and those with parts of their own.
@@ -41,45 +42,36 @@ CLASSIFIER = (
 )
 
 
-def senteval(
-    encode: Encode,
-    folder: Path,
-    *,
-    only: Sequence[str] = (),
-    folds: int = FOLDS,
-    tell: Callable[[Score], None] | None = None,
-) -> Results:
+def senteval(encode: Encode, folder: Path, *, only: Sequence[str] = (), folds: int = FOLDS) -> Measuring:
     """Measure an encoder on the SentEval sets of a folder; the average is over the accuracies.
 
-    tell: is called with every score as it is known. Raises ConfigError where no set is there.
+    Raises ConfigError where no set is there.
     """
-    results = Results("senteval", notes=[CLASSIFIER])
-    vectors = Vectors(encode, results)
+    results = SuiteResults("senteval", notes=[CLASSIFIER])
+    vectors = EncodedOnce(encode, results)
     folder = check_folder(folder)
-    for name in chosen(SETS, only):
+    for name in selected(SETS, only):
         paths, gone = files(folder, name)
         if gone:
             results.missing[name] = gone
             continue
         examples, _ = read_set(paths, pairs=name == "mrpc")
         dropped(results, name, list(examples.values()))
-        found = score(name, examples, vectors, folds)
-        results.scores.append(found)
-        if tell is not None:
-            tell(found)
+        results.scores.append(score(name, examples, vectors, folds))
+        yield results.scores[-1]
     if len(results.scores) > 1:
         results.averages = {"accuracy": float(np.mean([each.scores["accuracy"] for each in results.scores]))}
-    return found_any(results, folder)
+    return not_empty(results, folder)
 
 
 def files(folder: Path, name: str) -> tuple[dict[str, Path], str]:
     """The files of a set, and what is missing ("": nothing)."""
     if name in SPLIT:
-        found, gone = parts(folder, name, SPLIT[name])
+        paths, gone = parts(folder, name, SPLIT[name])
         watched = find(folder, name, "validation")
         if name == "mrpc" and watched is not None:
-            found["validation"] = watched  # SentEval's training set holds both
-        return found, gone
+            paths["validation"] = watched  # SentEval's training set holds both
+        return paths, gone
     path = find(folder, name)
     return (
         ({}, f"no {name} or sentences/{name} file in {folder} (one of {', '.join(ENDINGS)})")
@@ -88,7 +80,7 @@ def files(folder: Path, name: str) -> tuple[dict[str, Path], str]:
     )
 
 
-def score(name: str, examples: dict[str, Examples], vectors: Encode, folds: int = FOLDS) -> Score:
+def score(name: str, examples: dict[str, Examples], vectors: Encode, folds: int = FOLDS) -> SetScore:
     """One set by its protocol."""
     features = {part: features_of(vectors, each) for part, each in examples.items()}
     answers = {part: each.answers.astype(np.int64) for part, each in examples.items()}
@@ -110,21 +102,21 @@ def score(name: str, examples: dict[str, Examples], vectors: Encode, folds: int 
         judged = with_folds(x, y, [(features["test"], answers["test"])], folds=folds)[0]
         part, how = "test", f"strength chosen by {folds} folds of {' and '.join(seen)}"
     scores = {"accuracy": judged.accuracy} | (
-        {"f1": 100 * f1(judged.said, judged.true, average="one")} if name == "mrpc" else {}
+        {"f1": f1(judged.predicted, judged.true, average="one")} if name == "mrpc" else {}
     )
-    return Score(name, part, scores, len(judged.true), f"{how}: {strengths(judged)}", time.perf_counter() - begin)
+    return SetScore(name, part, scores, len(judged.true), f"{how}: {strengths(judged)}", time.perf_counter() - begin)
 
 
 def features_of(vectors: Encode, examples: Examples) -> NDArray[np.float32]:
     """The vectors of texts; of pairs, what differs and what agrees in theirs."""
-    found = vectors(examples.sentences)
+    x = vectors(examples.sentences)
     if examples.seconds is None:
-        return found
-    u, v = np.split(found, 2)
+        return x
+    u, v = np.split(x, 2)
     return np.concatenate([np.abs(u - v), u * v], 1)
 
 
 def strengths(judged: Judged) -> str:
     """C = 4, or C = 2 to 8, and how many were right where it was chosen."""
     low, high = min(judged.strengths), max(judged.strengths)
-    return f"C {low:g}{f' to {high:g}' if high > low else ''}, {judged.chosen_at:.1f} there"
+    return f"C {low:g}{f' to {high:g}' if high > low else ''}, {100 * judged.chosen_at:.1f} there"

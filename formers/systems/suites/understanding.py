@@ -8,7 +8,7 @@ The published GLUE scores are of hidden test sets; these are of the sets at hand
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,17 @@ from formers.systems.suites import likeness
 from formers.systems.suites.logistic import FOLDS, with_folds, with_split
 from formers.systems.suites.sets import (
     Encode,
+    EncodedOnce,
     Examples,
-    Results,
-    Score,
-    Vectors,
+    Measuring,
+    SetScore,
+    SuiteResults,
     check_folder,
-    chosen,
     dropped,
-    found_any,
+    not_empty,
     parts,
     read_set,
+    selected,
 )
 from formers.systems.suites.transfer import features_of
 
@@ -40,56 +41,44 @@ OPTIONAL = ("out-of-domain",)
 
 Classify = Callable[[Sequence[str], Sequence[str] | None], NDArray[np.int64]]
 """Texts, and the second ones of pairs -> the place of each label among the model's."""
-Tell = Callable[[Score], None]
 
 
-def frozen(
-    encode: Encode, folder: Path, *, only: Sequence[str] = (), folds: int = FOLDS, tell: Tell | None = None
-) -> Results:
+def frozen(encode: Encode, folder: Path, *, only: Sequence[str] = (), folds: int = FOLDS) -> Measuring:
     """A frozen encoder: logistic regression on the vectors of a set's training part; of scored pairs, the cosine."""
-    results = Results(
+    results = SuiteResults(
         "glue-like",
         notes=[
             "frozen encoder: logistic regression on its vectors (scikit-learn), cosine "
             "for scored pairs; nothing of the model was trained"
         ],
     )
-    vectors = Vectors(encode, results)
-    folder, names = check_folder(folder), chosen(SETS, only)
+    vectors = EncodedOnce(encode, results)
+    folder, names = check_folder(folder), selected(SETS, only)
     for name in (name for name in names if name in LABELLED):
-        examples = labelled(results, folder, name, learn=True)
-        if examples is None:
+        read = labelled(results, folder, name, learn=True)
+        if read is None:
             continue
-        found, _ = examples
+        examples, _ = read
         begin = time.perf_counter()
-        x = {part: features_of(vectors, each) for part, each in found.items()}
-        y = {part: each.answers.astype(np.int64) for part, each in found.items()}
-        told = [part for part in LABELLED[name] if part in found]
-        if "validation" in found and "validation" not in told:
+        x = {part: features_of(vectors, each) for part, each in examples.items()}
+        y = {part: each.answers.astype(np.int64) for part, each in examples.items()}
+        judging = [part for part in LABELLED[name] if part in examples]
+        if "validation" in examples and "validation" not in judging:
             how = "strength chosen on validation"
             judged = [
                 with_split(x["train"], y["train"], (x["validation"], y["validation"]), (x[part], y[part]))
-                for part in told
+                for part in judging
             ]
         else:
             how = f"strength chosen by {folds} folds of train"
-            judged = with_folds(x["train"], y["train"], [(x[part], y[part]) for part in told], folds=folds)
+            judged = with_folds(x["train"], y["train"], [(x[part], y[part]) for part in judging], folds=folds)
         seconds = time.perf_counter() - begin
-        for part, each in zip(told, judged, strict=True):
-            keep(
-                results,
-                Score(
-                    name,
-                    part,
-                    scores_of(name, each.said, each.true),
-                    len(each.true),
-                    f"frozen; {how}: C {each.strengths[0]:g}",
-                    seconds / len(told),
-                ),
-                tell,
-            )
-    likened(results, folder, names, lambda pairs: likeness.cosines(vectors, pairs))
-    return found_any(results, folder)
+        for part, each in zip(judging, judged, strict=True):
+            scores, detail = scores_of(name, each.predicted, each.true), f"frozen; {how}: C {each.strengths[0]:g}"
+            results.scores.append(SetScore(name, part, scores, len(each.true), detail, seconds / len(judging)))
+            yield results.scores[-1]
+    yield from likened(results, folder, names, lambda pairs: likeness.cosines(vectors, pairs))
+    return not_empty(results, folder)
 
 
 def fine_tuned(
@@ -99,63 +88,55 @@ def fine_tuned(
     folder: Path,
     *,
     only: Sequence[str] = (),
-    tell: Tell | None = None,
-) -> Results:
+) -> Measuring:
     """A fine-tuned model: `classify` says labels, `liken` scores pairs; the one that it cannot do is None.
 
     A set whose labels are not the model's is left out, with a line. One that `only` names is measured if it has as many
     labels: they are then taken in order.
     """
-    results = Results("glue-like", notes=["fine-tuned model: its own labels or numbers"])
-    folder, names = check_folder(folder), chosen(SETS, only)
+    results = SuiteResults("glue-like", notes=["fine-tuned model: its own labels or numbers"])
+    folder, names = check_folder(folder), selected(SETS, only)
     for name in (name for name in names if name in LABELLED):
         if classify is None:
             results.missing[name] = "this model gives a number, not a label"
             continue
-        examples = labelled(results, folder, name, learn=False)
-        if examples is None:
+        read = labelled(results, folder, name, learn=False)
+        if read is None:
             continue
-        found, theirs = examples
+        examples, theirs = read
         places = meeting(labels, theirs, named=name in only)
         if places is None:
             results.missing[name] = f"its labels ({', '.join(theirs)}) are not this model's ({', '.join(labels)})" + (
                 "" if name in only or len(theirs) != len(labels) else f"; --only {name} takes them in order"
             )
             continue
-        for part, each in found.items():
+        for part, each in examples.items():
             begin = time.perf_counter()
-            said = places[classify(each.texts, each.seconds)]
-            keep(
-                results,
-                Score(
-                    name,
-                    part,
-                    scores_of(name, said, each.answers),
-                    len(each),
-                    "fine-tuned",
-                    time.perf_counter() - begin,
-                ),
-                tell,
-            )
+            scores = scores_of(name, places[classify(each.texts, each.seconds)], each.answers)
+            seconds = time.perf_counter() - begin
+            results.scores.append(SetScore(name, part, scores, len(each), "fine-tuned", seconds))
+            yield results.scores[-1]
     if liken is None:
         results.missing |= {name: "this model gives a label, not a number" for name in names if name in SCORED}
     else:
-        likened(results, folder, names, liken)
-    return found_any(results, folder)
+        yield from likened(results, folder, names, liken)
+    return not_empty(results, folder)
 
 
-def likened(results: Results, folder: Path, names: Sequence[str], liken: likeness.Liken) -> None:
+def likened(results: SuiteResults, folder: Path, names: Sequence[str], liken: likeness.Liken) -> Iterator[SetScore]:
     """The scored sets, whole; sets that are not there are named."""
     wanted = [name for name in names if name in SCORED]
-    inner = Results("sts")
-    likeness.measure(inner, liken, folder, wanted)
-    results.scores += [score for score in inner.scores if "/" not in score.set]
+    inner = SuiteResults("sts")
+    for score in likeness.measure(inner, liken, folder, wanted):
+        if "/" not in score.set:
+            results.scores.append(score)
+            yield score
     results.missing |= inner.missing
     results.notes += inner.notes
 
 
 def labelled(
-    results: Results, folder: Path, name: str, *, learn: bool
+    results: SuiteResults, folder: Path, name: str, *, learn: bool
 ) -> tuple[dict[str, Examples], tuple[str, ...]] | None:
     """The parts of a set and its labels; None, with a reason in the results, where a part is missing."""
     judged = [part for part in LABELLED[name] if part not in OPTIONAL]
@@ -166,11 +147,11 @@ def labelled(
     extra = [*LABELLED[name], *(["validation"] if learn else [])]
     paths |= parts(folder, name, extra)[0]
     paths = parts(folder, name, ["train"])[0] | paths  # first: it says what labels there are
-    found, labels = read_set(paths, pairs=name == "mrpc")
+    examples, labels = read_set(paths, pairs=name == "mrpc")
     if not learn:
-        found.pop("train", None)
-    dropped(results, name, list(found.values()))
-    return found, labels
+        examples.pop("train", None)
+    dropped(results, name, list(examples.values()))
+    return examples, labels
 
 
 def meeting(ours: Sequence[str], theirs: Sequence[str], *, named: bool) -> NDArray[np.int64] | None:
@@ -181,15 +162,9 @@ def meeting(ours: Sequence[str], theirs: Sequence[str], *, named: bool) -> NDArr
     return np.arange(len(ours)) if named and len(ours) == len(theirs) else None
 
 
-def scores_of(name: str, said: NDArray[np.int64], true: NDArray[np.generic]) -> dict[str, float]:
+def scores_of(name: str, predicted: NDArray[np.int64], true: NDArray[np.generic]) -> dict[str, float]:
     """What is usual for the set: CoLA Matthews, MRPC F1 and accuracy, else accuracy."""
-    right = {"accuracy": 100 * accuracy(said, true)}
+    right = {"accuracy": accuracy(predicted, true)}
     if name == "cola":
-        return {"matthews": 100 * matthews(said, true)} | right
-    return {"f1": 100 * f1(said, true, average="one")} | right if name == "mrpc" else right
-
-
-def keep(results: Results, score: Score, tell: Tell | None) -> None:
-    results.scores.append(score)
-    if tell is not None:
-        tell(score)
+        return {"matthews": matthews(predicted, true)} | right
+    return {"f1": f1(predicted, true, average="one")} | right if name == "mrpc" else right

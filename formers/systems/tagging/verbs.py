@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.fields import Count, Natural
+from formers.fields import Count, Natural, Part
+from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class EvaluateTagger:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    data: str = ""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Tagged sentences (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the words."""
@@ -117,8 +118,11 @@ class EvaluateTagger:
     """Column of the tags."""
     count: Natural | None = None
     """Only the first N sentences."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
 
 
+@or_suite
 def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     """Accuracy per word and F1 of entities, and how each tag was predicted; --out: word, true tag and predicted tag."""
     from formers.systems.begin import judged_on

@@ -7,11 +7,12 @@ import pytest
 
 from formers.errors import ConfigError, DataError
 from formers.metrics.correlation import spearman
-from formers.systems.suites.likeness import scored_pairs, sts
+from formers.systems.suites import likeness, transfer, understanding
 from formers.systems.suites.logistic import STRENGTHS, best_by_folds, nested, stratified, with_folds, with_split
 from formers.systems.suites.sets import find, read_scored
-from formers.systems.suites.transfer import features_of, senteval
-from formers.systems.suites.understanding import fine_tuned, frozen, meeting
+from formers.systems.suites.transfer import features_of
+from formers.systems.suites.understanding import meeting
+from formers.systems.system import result_of
 
 GOOD, BAD = ["fine", "lovely", "great", "kind"], ["awful", "dull", "poor", "mean"]
 PLAIN = ["film", "day", "story", "town", "meal", "song"]
@@ -25,6 +26,16 @@ def encode(texts):
         letters = [text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
         rows.append([*letters, sum(w in GOOD for w in words), sum(w in BAD for w in words)])
     return np.array(rows, np.float32)
+
+
+def run_to_its_end(measure):
+    return lambda *arguments, **options: result_of(measure(*arguments, **options))
+
+
+scored_pairs, sts, senteval, frozen, fine_tuned = map(
+    run_to_its_end,
+    (likeness.scored_pairs, likeness.sts, transfer.senteval, understanding.frozen, understanding.fine_tuned),
+)
 
 
 def opinions(count, seed):
@@ -84,8 +95,8 @@ def test_sts_of_years_sources_and_the_average(folder):
     pairs = read_scored(folder / "sts" / "2012-test.jsonl")
     a, b = encode(pairs.texts).astype(float), encode(pairs.seconds).astype(float)
     cosine = [float(u @ v / np.linalg.norm(u) / np.linalg.norm(v)) for u, v in zip(a, b, strict=True)]
-    assert scores["sts-2012"].scores["spearman"] == pytest.approx(100 * spearman(cosine, pairs.answers))
-    assert scores["sts-2012/b"].scores["spearman"] == pytest.approx(100 * spearman(cosine[1::2], pairs.answers[1::2]))
+    assert scores["sts-2012"].scores["spearman"] == pytest.approx(spearman(cosine, pairs.answers))
+    assert scores["sts-2012/b"].scores["spearman"] == pytest.approx(spearman(cosine[1::2], pairs.answers[1::2]))
     whole = [scores[name].scores["spearman"] for name in ("sts-2012", "sts-2016", "sick")]
     assert results.averages["spearman"] == pytest.approx(np.mean(whole))
     assert results.averages["spearman of the years"] == pytest.approx(np.mean(whole[:2]))
@@ -109,7 +120,7 @@ def test_any_file_of_scored_pairs(tmp_path):
     rows = [{"a": row["sentence1"], "b": row["sentence2"], "score": row["score"]} for row in likes(30, 1)]
     write(tmp_path / "own.jsonl", rows)
     (score,) = scored_pairs(encode, tmp_path / "own.jsonl").scores
-    assert score.set == "own" and score.examples == 30 and score.scores["pearson"] > 30
+    assert score.set == "own" and score.examples == 30 and score.scores["pearson"] > 0.30
     write(tmp_path / "wrong.jsonl", [{"a": "x", "b": "y", "score": "high"}])
     with pytest.raises(DataError, match=r"wrong.jsonl, line 1: .*high.*, expected a finite number"):
         scored_pairs(encode, tmp_path / "wrong.jsonl")
@@ -153,7 +164,7 @@ def test_the_strength_is_the_one_scikit_learn_finds(points):
         cv=StratifiedKFold(5, shuffle=True, random_state=3),
     ).fit(x, y)
     strength, right = best_by_folds(x, y, 5, 3)
-    assert strength == theirs.best_params_["C"] and right == pytest.approx(100 * theirs.best_score_)
+    assert strength == theirs.best_params_["C"] and right == pytest.approx(theirs.best_score_)
 
 
 def test_nested_folds_never_see_what_they_judge(points):
@@ -161,21 +172,21 @@ def test_nested_folds_never_see_what_they_judge(points):
     x, _ = points
     y = np.random.default_rng(1).permutation(np.arange(len(x)) % 2)
     found = nested(x, y, folds=5)
-    assert found.accuracy < 70 and found.accuracy == pytest.approx(100 * (found.said == y).mean())
+    assert found.accuracy < 0.70 and found.accuracy == pytest.approx((found.predicted == y).mean())
     assert len(found.strengths) == 5 and set(found.strengths) <= set(STRENGTHS)
     peeking = np.concatenate([x, 3 * y[:, None]], 1).astype(np.float32)
-    assert nested(peeking, y, folds=5).accuracy == 100
+    assert nested(peeking, y, folds=5).accuracy == 1
 
 
 def test_split_and_folds_learn_from_the_training_part_alone(points):
     x, y = points
     train, dev, test = slice(0, 60), slice(60, 90), slice(90, None)
     found = with_split(x[train], y[train], (x[dev], y[dev]), (x[test], y[test]))
-    assert found.accuracy > 50 and len(found.said) == 30 and found.strengths[0] in STRENGTHS
+    assert found.accuracy > 0.50 and len(found.predicted) == 30 and found.strengths[0] in STRENGTHS
     wrong = with_split(x[train], y[train], (x[dev], y[dev]), (x[test], 1 - y[test]))
-    assert np.array_equal(found.said, wrong.said)  # the answers of the test part change nothing
+    assert np.array_equal(found.predicted, wrong.predicted)  # the answers of the test part change nothing
     one, two = with_folds(x[train], y[train], [(x[dev], y[dev]), (x[test], y[test])], folds=5)
-    assert one.strengths == two.strengths and len(one.said) == len(two.said) == 30
+    assert one.strengths == two.strengths and len(one.predicted) == len(two.predicted) == 30
 
 
 # ---- senteval and glue-like --------------------------------------------------------------------------------
@@ -183,13 +194,15 @@ def test_split_and_folds_learn_from_the_training_part_alone(points):
 
 def test_senteval(folder):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    told = []
-    results = senteval(encode, folder, folds=3, tell=told.append)
+    told = list(transfer.senteval(encode, folder, folds=3))
+    results = senteval(encode, folder, folds=3)
     scores = {score.set: score for score in results.scores}
-    assert list(scores) == ["mr", "cr", "sst2", "mrpc"] and told == results.scores
-    assert all(scores[name].scores["accuracy"] == 100 for name in ("mr", "cr", "sst2"))  # the encoder counts them
+    assert list(scores) == ["mr", "cr", "sst2", "mrpc"] and [score.scores for score in told] == [
+        score.scores for score in results.scores
+    ]
+    assert all(scores[name].scores["accuracy"] == 1 for name in ("mr", "cr", "sst2"))  # the encoder counts them
     assert (scores["mr"].part, scores["mr"].examples, scores["sst2"].examples) == ("3-fold", 80, 60)
-    assert scores["mrpc"].scores.keys() == {"accuracy", "f1"} and scores["mrpc"].scores["accuracy"] > 70
+    assert scores["mrpc"].scores.keys() == {"accuracy", "f1"} and scores["mrpc"].scores["accuracy"] > 0.70
     assert "train and validation" in scores["mrpc"].how  # as SentEval's training set
     assert results.averages["accuracy"] == pytest.approx(np.mean([s.scores["accuracy"] for s in results.scores]))
     assert set(results.missing) == {"subj", "mpqa", "trec"} and "no trec folder" in results.missing["trec"]
@@ -207,7 +220,7 @@ def test_glue_like_of_a_frozen_encoder(folder):
     results = frozen(encode, folder, folds=5)
     scores = {score.set: score for score in results.scores}
     assert list(scores) == ["cola", "sst2", "mrpc", "sts-2012", "sts-2016", "sick"]
-    assert scores["cola"].scores == {"matthews": 100, "accuracy": 100} and scores["cola"].part == "validation"
+    assert scores["cola"].scores == {"matthews": 1, "accuracy": 1} and scores["cola"].part == "validation"
     assert "chosen on validation" in scores["sst2"].how and "5 folds" in scores["cola"].how
     assert list(scores["mrpc"].scores) == ["f1", "accuracy"]
     assert "trec" in results.missing and "sts-2013" in results.missing
@@ -220,10 +233,10 @@ def test_glue_like_of_a_fine_tuned_model(folder):
 
     results = fine_tuned(classify, ["1", "0"], None, folder)
     scores = {score.set: score.scores for score in results.scores}
-    assert scores["sst2"] == {"accuracy": 0} and scores["cola"]["matthews"] == -100  # its labels are turned round
+    assert scores["sst2"] == {"accuracy": 0} and scores["cola"]["matthews"] == -1  # its labels are turned round
     assert "label, not a number" in results.missing["sick"]
     results = fine_tuned(classify, ["bad", "good"], None, folder, only=["sst2"])
-    assert results.scores[0].scores == {"accuracy": 100}  # named: in order
+    assert results.scores[0].scores == {"accuracy": 1}  # named: in order
     with pytest.raises(ConfigError, match=r"sst2: its labels \(0, 1\) are not this model's \(bad, good\); --only sst2"):
         fine_tuned(classify, ["bad", "good"], None, folder)
     number = fine_tuned(None, [], lambda pairs: np.array([len(each) for each in pairs.texts], float), folder)

@@ -38,8 +38,8 @@ def plane(vectors: NDArray[np.floating], method: str = "pca", *, seed: int = 0) 
             places, (f"first component ({shares[0]:.1%} of the variance)", f"second component ({shares[1]:.1%})")
         )
     start = principal(x, min(FIRST, *x.shape))[0]
-    made = tsne(start, seed) if method == "tsne" else umap(x, seed)
-    return Plane(np.asarray(made, np.float64), ("", ""))
+    places = tsne(start, seed) if method == "tsne" else umap(x, seed)
+    return Plane(np.asarray(places, np.float64), ("", ""))
 
 
 def principal(x: Floats, count: int) -> tuple[Floats, Floats]:
@@ -48,9 +48,9 @@ def principal(x: Floats, count: int) -> tuple[Floats, Floats]:
     centred = x - x.mean(0)
     u, lengths, directions = np.linalg.svd(centred, full_matrices=False)
     signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(1)])
-    found, shares = u * lengths * signs, lengths**2 / max((lengths**2).sum(), 1e-30)
-    room = ((0, 0), (0, max(0, count - found.shape[1])))
-    return np.pad(found, room)[:, :count], np.pad(shares, room[1])[:count]
+    components, shares = u * lengths * signs, lengths**2 / max((lengths**2).sum(), 1e-30)
+    room = ((0, 0), (0, max(0, count - components.shape[1])))
+    return np.pad(components, room)[:, :count], np.pad(shares, room[1])[:count]
 
 
 def tsne(x: Floats, seed: int) -> Floats:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from formers.data.likeness import LikenessBatch
 from formers.errors import ConfigError
-from formers.systems.embedding import CONCATENATIONS, EmbeddingConfig, objective
+from formers.systems.embedding.data import LikenessBatch
+from formers.systems.embedding.objective import CONCATENATIONS, EmbeddingConfig, objective
 from formers.text.reader import Inputs
 from formers.training import contrastive
 from formers.training.contrastive import cosent, cosine, matryoshka, softmax, triplet
@@ -202,7 +202,7 @@ def test_the_losses_are_those_of_sentence_transformers():
         ({"scale": 0.0}, "task.scale (0.0) must be a positive number"),
         ({"dims": (4, 4)}, "task.dims [4, 4] must be different numbers"),
         ({"dims": (4, 2), "weights": (1.0,)}, "task.weights [1.0] must be as many positive numbers"),
-        ({"chunk": -1}, "task.chunk (-1) must be at least 0"),
+        ({"chunk": -1}, "task.chunk (-1) must be 0 or more"),
     ],
 )
 def test_faults(fields, message):

@@ -9,22 +9,26 @@ additions inside a matrix product, which kernels choose by its number of rows: a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from formers.data.batching import pad
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
-from formers.kernels.weight import packed
+from formers.files import Content
+from formers.metrics.correlation import pearson, spearman
 from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.sentence_folder import SIMILARITIES, SentenceSettings, read_sentence_folder, sentence_files
+from formers.systems.reading import reader_of, reading
+from formers.systems.system import Report, Score, result_of
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -35,7 +39,7 @@ TOKENS_ELSEWHERE = 32768
 
 
 @dataclass(frozen=True)
-class Progress:
+class EncodingProgress:
     """How far an encoding is."""
 
     done: int
@@ -45,9 +49,6 @@ class Progress:
     tokens: int
     """Read so far, padding not counted."""
     seconds: float
-
-
-Tell = Callable[[Progress], None]
 
 
 class SentenceEncoder:
@@ -93,16 +94,21 @@ class SentenceEncoder:
     def reader(self) -> Reader:
         """Raises ConfigError for a model without tokenizer files."""
         if self._reader is None:
-            if self.tokenizer is None:
-                raise ConfigError(
-                    "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
-                )
-            self._reader = Reader(self.tokenizer, self.length, segments=1, lowercase=self.settings.lowercase)
+            lowercase = self.settings.lowercase
+            self._reader = reader_of(self.tokenizer, self.model.config, self.length, lowercase=lowercase)
         return self._reader
 
-    def encode(
+    def encode(self, texts: str | Sequence[str], **options: Any) -> Vectors:
+        """The vector of a text (dim,), or of each of several (texts, dim); options and faults are those of `encoding`.
+
+        A script that gives `processes` needs `if __name__ == "__main__":`.
+        """
+        vectors = result_of(self.encoding([texts] if isinstance(texts, str) else list(texts), **options))
+        return vectors[0] if isinstance(texts, str) else vectors
+
+    def encoding(
         self,
-        texts: str | Sequence[str],
+        texts: Sequence[str],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
@@ -111,87 +117,70 @@ class SentenceEncoder:
         tokens_per_batch: int = 0,
         processes: int = 1,
         allow_empty: bool = False,
-        tell: Tell | None = None,
-    ) -> Vectors:
-        """The vector of a text (dim,), or of each of several (texts, dim), as float32 in the order given.
+    ) -> Generator[EncodingProgress, None, Vectors]:
+        """Yields after every batch how far it is; returns (texts, dim), float32 in the order given.
 
         prompt: put in front of every text, or the name of one that the model knows (default: its default prompt).
         normalise: to length one (default: as the model does); also after `dims`, the first so many numbers of a model
         trained for that (Matryoshka). tokens_per_batch: padding included (0: what suits the device).
-        processes: so many, each with its share of the threads, on a CPU; a script needs `if __name__ == "__main__":`.
-        tell: called after every batch. Raises DataError for an empty text without `allow_empty`.
+        processes: so many, each with its share of the threads, on a CPU.
+        Raises DataError for an empty text without `allow_empty`.
         """
-        listed = [texts] if isinstance(texts, str) else list(texts)
-        self.check(listed, allow_empty)
+        self.check(texts, allow_empty)
         width = self.dim if dims is None else dims
         if not 1 <= width <= self.dim:
             raise ConfigError(f"dims ({dims}) must be from 1 to the {self.dim} numbers of this model's vectors")
-        out = np.empty((len(listed), width), np.float32)
-        found = self.stream(listed, self.prompt(prompt, prompt_name), tokens_per_batch, processes)
+        out = np.empty((len(texts), width), np.float32)
         unit = self.head.normalised if normalise is None else normalise
-        for rows, vectors, progress in found:
+        for rows, vectors, progress in self.stream(
+            texts, self.prompt(prompt, prompt_name), tokens_per_batch, processes
+        ):
             y = vectors[:, :width]
             if unit and (not self.head.normalised or width < self.dim):
                 y = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
             out[rows] = y
-            if tell is not None:
-                tell(progress)
-        return out[0] if isinstance(texts, str) else out
+            yield progress
+        return out
 
     def stream(
         self, texts: Sequence[str], prompt: str = "", tokens_per_batch: int = 0, processes: int = 1
-    ) -> Iterator[tuple[NDArray[np.int64], Vectors, Progress]]:
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors, EncodingProgress]]:
         """(which rows, their vectors, progress) batch by batch, as the computation goes on."""
         if processes < 1:
             raise ConfigError(f"processes ({processes}) must be at least 1")
         if processes > 1 and self.device.type != "cpu":
             raise ConfigError(f"processes ({processes}) are for a CPU, but this model is on {self.device}")
         if processes > 1:
-            from formers.systems.encoding_processes import stream
+            from formers.systems.embedding.processes import stream
 
             yield from stream(self, texts, prompt, tokens_per_batch, processes)
             return
         begin, done, cut, tokens = time.perf_counter(), 0, 0, 0
         skip = 0 if self.settings.include_prompt or not prompt else self.prompt_tokens(prompt)
         budget = tokens_per_batch or (TOKENS if self.device.type == "cpu" else TOKENS_ELSEWHERE)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            for start in range(0, len(texts), POOL):
-                pool = texts[start : start + POOL]
-                read = self.reader.read([prompt + text for text in pool] if prompt else pool, offsets=False)
-                rows = [encoding.ids for encoding in read]
-                lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-                long = np.fromiter((bool(encoding.overflowing) for encoding in read), bool, len(read))
-                for chosen in batches(lengths, budget):
-                    vectors = self.vectors(rows, lengths, chosen, skip)
-                    done, cut = done + len(chosen), cut + int(long[chosen].sum())
-                    tokens += int(lengths[chosen].sum())
-                    progress = Progress(done, len(texts), cut, tokens, time.perf_counter() - begin)
-                    yield chosen + start, vectors, progress
-        finally:
-            self.model.train(was_training)
+        for start in range(0, len(texts), POOL):
+            pool = texts[start : start + POOL]
+            encodings = self.reader.read([prompt + text for text in pool] if prompt else pool, offsets=False)
+            ids = [encoding.ids for encoding in encodings]
+            lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+            is_cut = np.fromiter((bool(encoding.overflowing) for encoding in encodings), bool, len(ids))
+            for rows in batches(lengths, budget):
+                vectors = self.vectors([ids[row] for row in rows], skip)
+                done, cut = done + len(rows), cut + int(is_cut[rows].sum())
+                tokens += int(lengths[rows].sum())
+                seconds = time.perf_counter() - begin
+                yield rows + start, vectors, EncodingProgress(done, len(texts), cut, tokens, seconds)
 
-    def vectors(
-        self, rows: Sequence[Sequence[int]], lengths: NDArray[np.int64], chosen: NDArray[np.int64], skip: int
-    ) -> Vectors:
-        """The vectors of some rows of token ids; the first `skip` tokens are seen but not pooled."""
-        sizes = lengths[chosen]
-        width = int(sizes.max())
-        place = np.arange(width)
-        keep: Tensor | None = None
-        if sizes.min() == width:
-            tokens = np.array([rows[i] for i in chosen], np.int64)
-        else:
-            real = place < sizes[:, None]
-            tokens = np.full(real.shape, self.reader.pad, np.int64)
-            tokens[real] = np.concatenate([np.asarray(rows[i], np.int64) for i in chosen])
-            keep = torch.from_numpy(real).to(self.device)
+    def vectors(self, rows: Sequence[Sequence[int]], skip: int = 0) -> Vectors:
+        """(rows, dim) of rows of token ids; the first `skip` tokens are seen but not pooled."""
+        tokens, keep = pad(rows, self.reader.pad)
         counted = keep
         if skip:
-            counted = torch.from_numpy((place < sizes[:, None]) & (place >= skip)).to(self.device)
-        with torch.no_grad(), packed(self.model):
-            hidden = self.model(torch.from_numpy(tokens).to(self.device), keep=keep)
+            real = torch.ones_like(tokens, dtype=torch.bool) if keep is None else keep
+            counted = real & (torch.arange(tokens.shape[1]) >= skip)
+        keep, counted = (None if mask is None else mask.to(self.device) for mask in (keep, counted))
+        with reading(self.model):
+            hidden = self.model(tokens.to(self.device), keep=keep)
             return self.head(hidden.float(), counted).cpu().numpy()
 
     def check(self, texts: Sequence[str], allow_empty: bool) -> None:
@@ -230,6 +219,15 @@ class SentenceEncoder:
         a = self.as_vectors(first)
         return similarity(a, a if second is None else self.as_vectors(second), self.settings.similarity)
 
+    def evaluate(self, firsts: Sequence[str], seconds: Sequence[str], scores: Sequence[float]) -> Report:
+        """Spearman and Pearson of the cosines of pairs with the scores that people gave (SBERT reports the first)."""
+        places = {text: place for place, text in enumerate(dict.fromkeys([*firsts, *seconds]))}
+        x = self.encode(list(places), normalise=True).astype(np.float64)
+        u, v = (x[[places[text] for text in side]] for side in (firsts, seconds))
+        cosines = np.einsum("nd,nd->n", u, v)
+        agreement = [Score("spearman", spearman(cosines, scores)), Score("pearson", pearson(cosines, scores))]
+        return Report(agreement, facts={"pairs": len(cosines)})
+
     def as_vectors(self, given: str | Sequence[str] | Vectors) -> Vectors:
         if isinstance(given, np.ndarray):
             return np.atleast_2d(given).astype(np.float32, copy=False)
@@ -237,13 +235,12 @@ class SentenceEncoder:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder of sentence-transformers, whose encoder is in the Hugging Face layout."""
+        save_model(folder, self.model, tokenizer=self.tokenizer, extra=self.head_files(), system="embedding")
+
+    def head_files(self) -> dict[str, Content]:
+        """The files that say how a vector is made of the encoder's."""
         settings = replace(self.settings, length=self.length)
-        save_model(
-            folder,
-            self.model,
-            tokenizer=self.tokenizer,
-            extra=sentence_files(self.head, self.model.config.stack.dim, settings),
-        )
+        return sentence_files(self.head, self.model.config.stack.dim, settings)
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:

@@ -12,7 +12,8 @@ from formers.errors import ConfigError, DataError
 from formers.models.encoder import Encoder
 from formers.models.sentence import Normalise, SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings
-from formers.systems.encoding import SentenceEncoder, batches, similarity
+from formers.systems.embedding.processes import plan
+from formers.systems.embedding.system import SentenceEncoder, batches, similarity
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
 
@@ -89,6 +90,19 @@ def test_several_processes_give_the_same_in_order(small, texts):
     np.testing.assert_allclose(small.encode(texts, processes=2), small.encode(texts), atol=1e-6)
 
 
+@pytest.mark.parametrize("group", [0, 16])
+def test_int8_vectors_of_a_process_are_the_same_numbers(small, texts, group, tmp_path):
+    import copy
+
+    from formers.kernels.weight import quantise
+
+    eight = copy.copy(small)
+    eight.model = quantise(copy.deepcopy(small.model), group=group, integers=True)
+    worker = plan(eight, tmp_path / "weights.pt", 2).build()
+    assert np.abs(eight.encode(texts) - small.encode(texts)).max() > 1e-4
+    np.testing.assert_array_equal(worker.encode(texts), eight.encode(texts))
+
+
 def test_batches_hold_every_row_once_within_the_budget():
     lengths = np.random.default_rng(0).integers(1, 60, 500)
     found = list(batches(lengths, 200))
@@ -100,8 +114,7 @@ def test_batches_hold_every_row_once_within_the_budget():
 
 
 def test_progress_counts_texts_tokens_and_what_was_cut(small, texts):
-    seen: list = []
-    small.encode(texts, tokens_per_batch=200, tell=seen.append)
+    seen = list(small.encoding(texts, tokens_per_batch=200))
     sizes = [len(ids) for ids in small.tokenizer.encode(texts)]
     assert (seen[-1].done, seen[-1].total) == (60, 60) and len(seen) > 3
     assert seen[-1].cut == sum(size > 24 for size in sizes) > 0

@@ -6,37 +6,36 @@ labelled or scored pairs | anchor, positive (negatives) | groups -> Likeness: si
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import Ragged, bucket, pad
+from formers.data.batching import Ragged, bucket, first_and_more, pad
 from formers.data.files import fault, listed, quoted
 from formers.data.report import DataReport, LengthReport
+from formers.data.source import Source
 from formers.data.sources import Table, read_table
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError
+from formers.fields import Between, Count, Natural, check
 from formers.text.reader import Inputs
 
-ROWS = ("groups", "pairs", "triplets", "labelled", "scored")
 POOL = 16  # batches of a fixed number of rows that are sorted by length together
 
 
 @dataclass(frozen=True, kw_only=True)
-class LikenessData:
-    """Where texts that are alike come from, what a row of them is, and how they are batched."""
+class LikenessRows:
+    """What a row of texts that are alike is, the columns of them and of scored pairs, and how rows are batched.
 
-    train: str = "builtin:paraphrases"
-    """Rows to learn from: .jsonl .parquet .csv .tsv, a pattern or folder, hf:owner/name, builtin:paraphrases."""
-    rows: str = "groups"
+    [data]: `validation` and `test` are scored pairs; without them, a part of scored `train` rows, or pairs made of the
+    rows that are set aside of the others, whose loss is watched.
+    """
+
+    rows: Literal["groups", "pairs", "triplets", "labelled", "scored"] = "groups"
     """What a row is: groups (a list of paraphrases), pairs (anchor, positive), triplets, labelled or scored (pairs)."""
-    validation: str = ""
-    """Scored pairs to watch; empty: a part of scored `train` rows, else pairs made of its held-out rows."""
-    test: str = ""
-    """Scored pairs to judge with in the end (empty: as `validation`)."""
     first: str = "sentence1"
     """Column of the first text of labelled and scored pairs, those of `validation` and `test` too."""
     second: str = "sentence2"
@@ -57,45 +56,25 @@ class LikenessData:
     """Columns of the texts that are not, though they may seem so, of triplets."""
     group: str = "texts"
     """Column of the paraphrases of groups: a list of two texts or more."""
-    group_pairs: int = 1
+    group_pairs: Natural = 1
     """Pairs that are drawn from each group, anew in every epoch."""
-    count: int = 0
-    """How many training rows to take from the front, or to generate (0: all there are; builtin: 2000)."""
-    held_out: int = 200
-    """Most training rows that are set aside to watch the loss on (0: none)."""
     tokenizer: str = ""
     """Folder with a tokenizer for a new encoder; empty: word pieces are trained on the training texts."""
-    vocab: int = 8000
+    vocab: Natural = 8000
     """Word pieces that are trained for a new encoder."""
-    length: int = 0
+    length: Count = 0
     """Most tokens of a text, longer ones are cut (0: the model's length)."""
-    rows_per_batch: int = 64
+    rows_per_batch: Annotated[int, Between(2)] = 64
     """Rows of a batch, as near as the number of rows allows."""
-    tokens_per_batch: int = 0
+    tokens_per_batch: Count = 0
     """Instead: most tokens of the longest side of a batch, padding included (0: rows_per_batch; not for in_batch)."""
-    drop_empty: bool = False
-    """Leave out rows with an empty text instead of refusing them."""
-    seed: int = 1
-    """Seed of the order of the data, of the pairs drawn from groups, and of what is generated."""
 
     def __post_init__(self) -> None:
-        if self.rows not in ROWS:
-            raise ConfigError(f'data.rows "{self.rows}" is not known{nearest(self.rows, ROWS)}')
-        for name, least in (
-            ("count", 0),
-            ("held_out", 0),
-            ("length", 0),
-            ("rows_per_batch", 2),
-            ("group_pairs", 1),
-            ("tokens_per_batch", 0),
-            ("vocab", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"data.{name} ({getattr(self, name)}) must be at least {least}")
+        check(self, "rows")
         if not -float("inf") < self.lowest < self.highest < float("inf"):
-            raise ConfigError(f"data.lowest ({self.lowest}) must be less than data.highest ({self.highest})")
+            raise ConfigError(f"rows.lowest ({self.lowest}) must be less than rows.highest ({self.highest})")
         if self.rows == "triplets" and not self.negatives:
-            raise ConfigError("data.negatives is empty, but data.rows is triplets: name the column of the negatives")
+            raise ConfigError("rows.negatives is empty, but rows.rows is triplets: name the column of the negatives")
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -106,74 +85,91 @@ class LikenessData:
             "triplets": (self.anchor, self.positive, *self.negatives),
         }.get(self.rows, (self.first, self.second))
 
-    def read(self, part: str) -> Table | None:
-        """The rows of "train", or the scored pairs of "validation" or "test"; None where none were named."""
-        if part == "train":
-            return self.read_rows(self.train, "train", self.count)
-        name = self.validation if part == "validation" else self.test or self.validation
-        return read_scored(self, name, part, within=False) if name else None
+    def texts(self, table: Table) -> list[str]:
+        """All texts of rows of this kind, row by row."""
+        columns = [table.columns[name] for name in self.sides]
+        members = columns[0] if self.rows == "groups" else zip(*columns, strict=True)
+        return [text for row in members for text in row]
 
-    def read_rows(self, name: str, split: str, count: int) -> Table:
-        """Rows of the kind of the training rows, all their texts and values checked."""
-        if not name:
-            raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=pairs.jsonl")
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows to learn from, and scored pairs where it names some to watch or judge with."""
+        scored = {source.validation, source.test} - {source.train}
+
+        def read(name: str, *, count: int | None, drop_empty: bool, **options: Any) -> Table:
+            if name not in scored:
+                return self.read_rows(name, count=count, drop_empty=drop_empty, **options)
+            columns = [self.first, self.second, self.score]  # all of them, however many are generated elsewhere
+            table = read_table(name, columns=columns, text=columns[:2], drop_empty=drop_empty, **options)
+            return with_numbers(table, self.score)
+
+        return {"reader": read}
+
+    def read_rows(self, name: str, *, drop_empty: bool, **options: Any) -> Table:
+        """Rows to learn from, all their texts and values checked; options: of `read_table`."""
+        values = {"labelled": [self.label], "scored": [self.score]}.get(self.rows, [])
+        texts = [] if self.rows == "groups" else self.sides
+        table = read_table(name, columns=[*self.sides, *values], text=texts, drop_empty=drop_empty, **options)
         if self.rows == "scored":
-            return read_scored(self, name, split, within=True, count=count)
-        columns = [*self.sides, self.label] if self.rows == "labelled" else list(self.sides)
-        table = read_table(
-            name,
-            columns=columns,
-            text=[] if self.rows == "groups" else self.sides,
-            split=split,
-            seed=self.seed,
-            count=count or None,
-            drop_empty=self.drop_empty,
-        )
+            return with_numbers(table, self.score, (self.lowest, self.highest))
         if self.rows == "labelled":
-            table.columns[self.label] = table.named(self.label)
-        return check_groups(table, self.group, self.drop_empty) if self.rows == "groups" else table
+            return replace(table, columns={**table.columns, self.label: table.named(self.label)})
+        return check_groups(table, self.group, drop_empty) if self.rows == "groups" else table
 
-    def tables(self) -> tuple[Table, Table | None, Table | None]:
+    def tables(self, source: Source) -> tuple[Table, Table | None, Table | None]:
         """Training rows, rows of the same kind to watch the loss on, and scored pairs; None where there are none."""
-        train, scored, held = self.read("train"), self.read("validation"), None
-        assert train is not None
-        if self.train.startswith("builtin:") and self.held_out:
-            held = self.read_rows(self.train, "validation", self.held_out)
-        elif self.held_out:
-            train, held = train.set_aside(self.held_out)
-        if scored is None and held is not None:
-            scored = made_pairs(held, self)
-        return train, held, scored
+        unwatched = replace(source, validation="")
+        train, aside = unwatched.read("train", **self.reading(unwatched)), None
+        assert train is not None  # it is named, or refused
+        if source.train.startswith("builtin:") and source.held_out:
+            aside = unwatched.read("validation", **self.reading(unwatched))
+        elif source.held_out:
+            train, aside = train.set_aside(source.rows_aside)
+        if source.validation:
+            return train, aside, source.read("validation", **self.reading(source))
+        return train, aside, None if aside is None else self.pairs_of(aside)
+
+    def pairs_of(self, table: Table) -> Table | None:
+        """Scored pairs out of rows: 1 for texts of one row, 0 for texts of different ones or for negatives.
+
+        Scored rows are such pairs already; of labelled ones nobody knows which class is alike: None.
+        """
+        if self.rows == "scored":
+            return table
+        if self.rows == "labelled" or len(table) < 2:
+            return None
+        if self.rows == "groups":
+            firsts, seconds = ([texts[place] for texts in table.columns[self.group]] for place in (0, 1))
+        else:
+            firsts, seconds = table.columns[self.anchor], table.columns[self.positive]
+        unlike = table.columns[self.negatives[0]] if self.rows == "triplets" else [*seconds[1:], seconds[0]]
+        return Table(
+            f"pairs made of {len(table):,} rows of {table.name}",
+            {
+                self.first: [*firsts, *firsts],
+                self.second: [*seconds, *unlike],
+                self.score: [1.0] * len(table) + [0.0] * len(table),
+            },
+        )
 
 
 # ---- rows as they must be ----------------------------------------------------------------------------------
 
 
-def read_scored(data: LikenessData, name: str, split: str, *, within: bool, count: int = 0) -> Table:
-    """Pairs with a number each. within: it must lie in the range that `data` says. Raises DataError, one line."""
-    table = read_table(
-        name,
-        columns=[data.first, data.second, data.score],
-        text=[data.first, data.second],
-        split=split,
-        seed=data.seed,
-        count=count or None,
-        drop_empty=data.drop_empty,
-    )
-    values = []
-    for row, value in enumerate(table.columns[data.score]):
+def with_numbers(table: Table, column: str, within: tuple[float, float] | None = None) -> Table:
+    """The table with a number in every row of a column. Raises DataError, one line: none, or one outside `within`."""
+    numbers = []
+    for row, value in enumerate(table.columns[column]):
         number = as_number(value)
         if not np.isfinite(number):
-            raise fault(table.where(row), f"column {quoted(data.score)} holds {quoted(value)}, expected a number")
-        if within and not data.lowest <= number <= data.highest:
+            raise fault(table.where(row), f"column {quoted(column)} holds {quoted(value)}, expected a number")
+        if within is not None and not within[0] <= number <= within[1]:
             raise fault(
                 table.where(row),
-                f"the score {number:g} is outside {data.lowest:g} to {data.highest:g}; set "
-                "data.lowest and data.highest to the range of these scores",
+                f"the score {number:g} is outside {within[0]:g} to {within[1]:g}; set "
+                "rows.lowest and rows.highest to the range of these scores",
             )
-        values.append(number)
-    table.columns[data.score] = values
-    return table
+        numbers.append(number)
+    return replace(table, columns={**table.columns, column: numbers})
 
 
 def as_number(value: object) -> float:
@@ -205,34 +201,9 @@ def check_groups(table: Table, column: str, drop_empty: bool) -> Table:
         kept.append(row)
     if not kept:
         raise fault(table.name, f"none of the {len(table):,} groups has two texts")
-    chosen = table if len(kept) == len(table) else table.select(kept)
-    return Table(
-        table.name, chosen.columns, chosen.lines, table.dropped + len(table) - len(kept), chosen.rows, chosen.files
-    )
-
-
-def made_pairs(table: Table, data: LikenessData) -> Table | None:
-    """Scored pairs out of held-out rows: 1 for texts of one row, 0 for texts of different ones or for negatives.
-
-    Scored rows are such pairs already; of labelled ones nobody knows which class is alike: None.
-    """
-    if data.rows == "scored":
+    if len(kept) == len(table):
         return table
-    if data.rows == "labelled" or len(table) < 2:
-        return None
-    if data.rows == "groups":
-        firsts, seconds = ([texts[place] for texts in table.columns[data.group]] for place in (0, 1))
-    else:
-        firsts, seconds = table.columns[data.anchor], table.columns[data.positive]
-    unlike = table.columns[data.negatives[0]] if data.rows == "triplets" else [*seconds[1:], seconds[0]]
-    return Table(
-        f"pairs made of {len(table):,} rows of {table.name}",
-        {
-            data.first: [*firsts, *firsts],
-            data.second: [*seconds, *unlike],
-            data.score: [1.0] * len(table) + [0.0] * len(table),
-        },
-    )
+    return replace(table.select(kept), dropped=table.dropped + len(table) - len(kept))
 
 
 def classes_of(table: Table, column: str) -> list[Any]:
@@ -243,14 +214,14 @@ def classes_of(table: Table, column: str) -> list[Any]:
                 table.where(row),
                 f"column {quoted(column)} holds {quoted(value)}, expected a class: a word or a whole number",
             )
-    found = sorted(set(table.columns[column]), key=lambda value: (isinstance(value, str), value))
-    if len(found) < 2:
+    classes = sorted(set(table.columns[column]), key=lambda value: (isinstance(value, str), value))
+    if len(classes) < 2:
         raise fault(
             table.name,
-            f"all {len(table):,} rows have the class {quoted(found[0])} in column "
+            f"all {len(table):,} rows have the class {quoted(classes[0])} in column "
             f"{quoted(column)}, expected at least two classes",
         )
-    return found
+    return classes
 
 
 # ---- batches -----------------------------------------------------------------------------------------------
@@ -281,28 +252,28 @@ class LikenessBatch:
 class Likeness:
     """The batches of a table. A row number is a row, or for groups an ordered pair of texts of one group."""
 
-    def __init__(self, table: Table, data: LikenessData, reader: Reads, classes: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, table: Table, config: LikenessRows, reader: Reads, classes: Sequence[Any] = (), *, seed: int = 1
+    ) -> None:
         """classes: of labelled rows, as `classes_of` gives them."""
-        self.table, self.data, self.filler, self.classes = table, data, reader.pad, list(classes)
-        columns = [table.columns[name] for name in data.sides]
-        grouped = data.rows == "groups"
-        members = columns[0] if grouped else list(zip(*columns, strict=True))
-        self.sizes = np.fromiter((len(texts) for texts in members), np.int64, len(members))  # texts of each row
+        self.table, self.config, self.filler, self.classes, self.seed = table, config, reader.pad, list(classes), seed
+        grouped = config.rows == "groups"
+        counts = map(len, table.columns[config.group]) if grouped else [len(config.sides)] * len(table)
+        self.sizes = np.fromiter(counts, np.int64, len(table))  # texts of each row
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        pairs = self.sizes * (self.sizes - 1) if grouped else np.ones(len(members), np.int64)
+        pairs = self.sizes * (self.sizes - 1) if grouped else np.ones(len(table), np.int64)
         self.ends = np.cumsum(pairs)  # row numbers of each row or group end here
-        read = reader.read([text for texts in members for text in texts], length=data.length, offsets=False)
-        self.texts = Ragged([encoding.ids for encoding in read])
-        self.cut = sum(bool(encoding.overflowing) for encoding in read)
-        known: dict[tuple[int, ...], int] = {}
-        self.same = np.fromiter((known.setdefault(tuple(encoding.ids), len(known)) for encoding in read), np.int64)
+        encodings = reader.read(config.texts(table), length=config.length, offsets=False)
+        self.texts = Ragged([encoding.ids for encoding in encodings])
+        self.cut = sum(bool(encoding.overflowing) for encoding in encodings)
+        numbers: dict[tuple[int, ...], int] = {}
+        self.same = np.fromiter((numbers.setdefault(tuple(each.ids), len(numbers)) for each in encodings), np.int64)
         self.values: NDArray[Any] | None = None
-        if data.rows == "scored":
-            scores = np.asarray(table.columns[data.score])
-            self.values = ((scores - data.lowest) / (data.highest - data.lowest)).astype(np.float32)
-        if data.rows == "labelled":
-            numbers = {name: number for number, name in enumerate(self.classes)}
-            self.values = np.asarray([numbers[name] for name in table.columns[data.label]])
+        if config.rows == "scored":
+            scores = np.asarray(table.columns[config.score])
+            self.values = ((scores - config.lowest) / (config.highest - config.lowest)).astype(np.float32)
+        if config.rows == "labelled":
+            self.values = np.asarray([self.classes.index(name) for name in table.columns[config.label]])
 
     def row_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row of the table that each number belongs to."""
@@ -312,7 +283,7 @@ class Likeness:
         """(sides, rows): the place in `texts` of each text of these row numbers."""
         rows = self.row_of(numbers)
         start, size = self.starts[rows], self.sizes[rows]
-        if self.data.rows != "groups":
+        if self.config.rows != "groups":
             return start + np.arange(size[0] if len(size) else 0)[:, None]
         within = numbers - (self.ends[rows] - size * (size - 1))
         one, other = np.divmod(within, size - 1)
@@ -320,18 +291,18 @@ class Likeness:
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Row numbers of every batch: a pure function of (seed, epoch), as are the pairs drawn from groups."""
-        random = np.random.default_rng([self.data.seed, epoch])
+        random = np.random.default_rng([self.seed, epoch])
         numbers = np.arange(len(self.ends))
-        if self.data.rows == "groups":
-            chosen = np.tile(numbers, self.data.group_pairs)
-            size = self.sizes[chosen]
-            numbers = self.ends[chosen] - 1 - random.integers(size * (size - 1))
+        if self.config.rows == "groups":
+            rows = np.tile(np.arange(len(self.ends)), self.config.group_pairs)
+            size = self.sizes[rows]
+            numbers = self.ends[rows] - 1 - random.integers(size * (size - 1))
         lengths = self.texts.lengths[self.places(numbers)].T
-        if self.data.tokens_per_batch:
-            found = bucket(lengths, self.data.tokens_per_batch, seed=self.data.seed, epoch=epoch)
+        if self.config.tokens_per_batch:
+            batches = bucket(lengths, self.config.tokens_per_batch, seed=self.seed, epoch=epoch)
         else:
-            found = even(lengths, self.data.rows_per_batch, random)
-        return [numbers[batch] for batch in found]
+            batches = even(lengths, self.config.rows_per_batch, random)
+        return [numbers[batch] for batch in batches]
 
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> LikenessBatch:
         """The tensors of these row numbers."""
@@ -349,10 +320,13 @@ class Likeness:
 
     def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
         """The first of these rows with its text, and how many more."""
-        first = int(self.row_of(np.asarray(rows[:1]))[0])
-        text = self.table.columns[self.data.sides[0]][first]
-        text = text[0] if self.data.rows == "groups" else text
-        return f'{self.table.where(first)} ("{text[:60]}") and {len(rows) - 1} more'
+        return first_and_more(rows, self.where)
+
+    def where(self, number: int) -> str:
+        """Where a row number's row is, and its first text."""
+        row = int(self.row_of(np.asarray([number]))[0])
+        text = self.table.columns[self.config.sides[0]][row]
+        return self.table.where(row, text[0] if self.config.rows == "groups" else text)
 
     def report(self, unknown: int | None) -> DataReport:
         """Lengths, texts that are cut, classes or scores. unknown: the id of the unknown token, if there is one."""
@@ -361,17 +335,17 @@ class Likeness:
             f"texts: {len(self.texts):,}, {len(np.unique(self.same)):,} of them different; cut to "
             f"the longest length: {self.cut:,} ({self.cut / len(self.texts):.2%})"
         ]
-        if self.data.rows == "labelled" and self.values is not None:
+        if self.config.rows == "labelled" and self.values is not None:
             counts = np.bincount(self.values, minlength=len(self.classes))
             shown = (f"{name} {count:,}" for name, count in zip(self.classes, counts, strict=True))
             notes.append(f"classes: {listed(shown)}")
         elif self.values is not None:
-            scores = self.values * (self.data.highest - self.data.lowest) + self.data.lowest
+            scores = self.values * (self.config.highest - self.config.lowest) + self.config.lowest
             notes.append(f"scores: mean {scores.mean():.2f}, from {scores.min():g} to {scores.max():g}")
-        elif self.data.rows == "groups":
+        elif self.config.rows == "groups":
             notes.append(
                 f"groups: {len(self.sizes):,} of {self.sizes.min()} to {self.sizes.max()} texts, "
-                f"{self.ends[-1]:,} pairs, {self.data.group_pairs} of each group in an epoch"
+                f"{self.ends[-1]:,} pairs, {self.config.group_pairs} of each group in an epoch"
             )
         dropped = {"with an empty text or fewer than two (data.drop_empty)": self.table.dropped}
         return DataReport(len(self.sizes), [LengthReport("text", self.texts.lengths, share)], dropped, notes)
@@ -386,5 +360,5 @@ def even(lengths: NDArray[np.int64], rows: int, random: np.random.Generator) -> 
     count = -(-len(order) // rows)
     pools = np.array_split(order, -(-count // POOL))
     order = np.concatenate([pool[np.argsort(lengths[pool].max(1), kind="stable")] for pool in pools])
-    found = np.array_split(order, count)
-    return [found[place] for place in random.permutation(count)]
+    batches = np.array_split(order, count)
+    return [batches[place] for place in random.permutation(count)]

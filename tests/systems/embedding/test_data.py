@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from formers.data.builtin.paraphrases import groups, meanings, scored, split_of_meaning
 from formers.data.builtin.split import SPLITS
-from formers.data.likeness import Likeness, LikenessData, classes_of, even, made_pairs
+from formers.data.source import Source
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
+from formers.systems.embedding.data import Likeness, LikenessRows, classes_of, even
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
@@ -39,9 +41,13 @@ def lines(tmp_path, *rows):
 
 
 def likeness(reader, rows, columns, **fields):
-    data = LikenessData(rows=rows, **fields)
+    data = LikenessRows(rows=rows, **fields)
     classes = sorted(set(columns["label"])) if rows == "labelled" else ()
     return Likeness(Table("t", columns), data, reader, classes)
+
+
+def train_rows(rows, source):
+    return source.read("train", **rows.reading(source))
 
 
 # ---- built in ----------------------------------------------------------------------------------------------
@@ -153,16 +159,18 @@ def test_the_report_counts_what_is_cut_and_equal(reader):
 
 def test_validation_pairs_are_made_of_held_out_rows(tmp_path):
     rows = [{"texts": [f"one {i}", f"other {i}"]} for i in range(60)]
-    train, held, pairs = LikenessData(train=lines(tmp_path, *rows)).tables()
+    source = Source(train=lines(tmp_path, *rows), held_out=200)
+    train, held, pairs = LikenessRows().tables(source)
     assert len(train) == 57 and len(held) == 3 and len(pairs) == 6
     assert pairs.columns["score"] == [1.0] * 3 + [0.0] * 3
     for one, other, score in zip(*pairs.columns.values(), strict=True):
         assert (one.split()[1] == other.split()[1]) == (score == 1.0)
-    assert made_pairs(held, LikenessData(rows="labelled")) is None
+    assert LikenessRows(rows="labelled").pairs_of(held) is None
     rows = [{"sentence1": "a", "sentence2": "b", "score": i % 6} for i in range(40)]
-    train, held, pairs = LikenessData(train=lines(tmp_path, *rows), rows="scored").tables()
+    source = Source(train=lines(tmp_path, *rows), held_out=200)
+    train, held, pairs = LikenessRows(rows="scored").tables(source)
     assert pairs is held and len(train) == 38
-    train, held, pairs = LikenessData(train=lines(tmp_path, *rows), rows="scored", held_out=0).tables()
+    train, held, pairs = LikenessRows(rows="scored").tables(replace(source, held_out=0))
     assert len(train) == 40 and held is None and pairs is None
 
 
@@ -176,7 +184,7 @@ def test_validation_pairs_are_made_of_held_out_rows(tmp_path):
         (
             {"rows": "scored"},
             [{**TWO, "score": 1}, {**TWO, "score": 7}],
-            "line 2: the score 7 is outside 0 to 5; set data.lowest and data.highest",
+            "line 2: the score 7 is outside 0 to 5; set rows.lowest and rows.highest",
         ),
         ({"rows": "scored"}, [{**TWO, "score": "high"}], 'line 1: column "score" holds "high"'),
         ({"rows": "scored"}, [{**TWO, "score": True}], "holds True, expected a number"),
@@ -195,14 +203,14 @@ def test_validation_pairs_are_made_of_held_out_rows(tmp_path):
 )
 def test_faults_of_rows(tmp_path, fields, rows, message):
     with pytest.raises(DataError) as fault:
-        LikenessData(train=lines(tmp_path, *rows), **fields).read("train")
+        train_rows(LikenessRows(**fields), Source(train=lines(tmp_path, *rows)))
     assert message in str(fault.value) and "\n" not in str(fault.value)
 
 
 def test_left_out_rows_are_counted(tmp_path, reader):
     rows = [{"texts": texts} for texts in (["a", "b"], ["a"], ["a", ""])]
-    data = LikenessData(train=lines(tmp_path, *rows), drop_empty=True)
-    table = data.read("train")
+    data = LikenessRows()
+    table = train_rows(data, Source(train=lines(tmp_path, *rows), drop_empty=True))
     assert len(table) == 1 and table.dropped == 2
     assert any(line.startswith("left out: 2 ") for line in Likeness(table, data, reader).report(None).lines())
 
@@ -218,14 +226,14 @@ def test_classes():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rows": "pair"}, 'data.rows "pair" is not known'),
-        ({"rows_per_batch": 1}, r"data.rows_per_batch \(1\) must be at least 2"),
-        ({"lowest": 5.0}, r"data.lowest \(5.0\) must be less than data.highest"),
-        ({"rows": "triplets", "negatives": ()}, "data.negatives is empty"),
+        ({"rows": "pair"}, 'rows.rows "pair" is not known'),
+        ({"rows_per_batch": 1}, r"rows.rows_per_batch \(1\) must be at least 2"),
+        ({"lowest": 5.0}, r"rows.lowest \(5.0\) must be less than rows.highest"),
+        ({"rows": "triplets", "negatives": ()}, "rows.negatives is empty"),
     ],
 )
 def test_faults_of_the_section(fields, message):
     with pytest.raises(ConfigError, match=message):
-        LikenessData(**fields)
+        LikenessRows(**fields)
     with pytest.raises(ConfigError, match=r"data\.train is empty"):
-        LikenessData(train="").read("train")
+        train_rows(LikenessRows(), Source())

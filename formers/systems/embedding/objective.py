@@ -5,15 +5,16 @@ texts -> one encoder for all sides (siamese) -> pool -> vectors (sides, rows, di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
 from formers.blocks.pooling import Pooling
-from formers.data.likeness import LikenessBatch
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError
+from formers.fields import Between, Count, OneOf, check
+from formers.systems.embedding.data import LikenessBatch
 from formers.training.contrastive import (
     ALL,
     PARTS,
@@ -28,7 +29,7 @@ from formers.training.contrastive import (
 )
 
 CONCATENATIONS = ("u,v", "|u-v|", "u*v", "|u-v|,u*v", "u,v,u*v", "u,v,|u-v|", "u,v,|u-v|,u*v")  # SBERT, table 6
-# Objective -> the kinds of rows (data.rows) that it learns from.
+# Objective -> the kinds of rows (rows.rows) that it learns from.
 OBJECTIVES = {
     "softmax": ("labelled",),
     "cosine": ("scored",),
@@ -43,23 +44,23 @@ TOGETHER = ("cosent", "in_batch")  # those that compare a row with the other row
 class EmbeddingConfig:
     """What is learned from texts that are alike or not, and how a text becomes one vector."""
 
-    objective: str = "in_batch"
+    objective: Annotated[str, OneOf(tuple(OBJECTIVES))] = "in_batch"
     """softmax (classes of pairs), cosine or cosent (scores of pairs), triplet, in_batch (other rows are negatives)."""
-    pooling: str = "mean"
+    pooling: Pooling = "mean"
     """One vector of all tokens: their mean, their maximum (max), or that of the first."""
     normalise: bool = False
     """Give vectors of length 1."""
     concatenation: str = "u,v,|u-v|"
     """softmax: what of two vectors u and v is put side by side: some of u, v, |u-v|, u*v between commas."""
-    scale: float = 20.0
+    scale: Annotated[float, Between(above=0)] = 20.0
     """in_batch, cosent: what cosines are multiplied by."""
     symmetric: bool = False
     """in_batch: also find the anchor of each positive."""
-    chunk: int = 0
+    chunk: Count = 0
     """Texts whose activations are held at a time; their vectors' gradients are cached (0: all texts of a batch)."""
-    margin: float = 1.0
+    margin: Annotated[float, Between(0)] = 1.0
     """triplet: how much nearer the positive must be than the negative."""
-    distance: str = "euclidean"
+    distance: Literal["euclidean", "cosine"] = "euclidean"
     """triplet: euclidean or cosine."""
     dims: tuple[int, ...] = ()
     """Matryoshka: also learn on the first so many numbers of every vector, such as [256, 128, 64] (empty: no)."""
@@ -69,27 +70,13 @@ class EmbeddingConfig:
     """Sentences whose nearest among the validation sentences is shown now and then (empty: four of these)."""
 
     def __post_init__(self) -> None:
-        known: Sequence[tuple[str, Sequence[str]]] = (
-            ("objective", tuple(OBJECTIVES)),
-            ("pooling", get_args(Pooling)),
-            ("distance", ("euclidean", "cosine")),
-        )
-        for name, values in known:
-            if getattr(self, name) not in values:
-                raise ConfigError(
-                    f'task.{name} "{getattr(self, name)}" is not known{nearest(getattr(self, name), values)}'
-                )
+        check(self, "task")
         parts = self.concatenation.split(",")
         if len(set(parts)) < len(parts) or not set(parts) <= set(PARTS):
             raise ConfigError(
                 f'task.concatenation "{self.concatenation}" must be some of {", ".join(PARTS)} between '
                 "commas, each once"
             )
-        for name, least in (("chunk", 0), ("margin", 0)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"task.{name} ({getattr(self, name)}) must be at least {least}")
-        if not 0 < self.scale < float("inf"):
-            raise ConfigError(f"task.scale ({self.scale}) must be a positive number")
         if any(dim < 1 for dim in self.dims) or len(set(self.dims)) < len(self.dims):
             raise ConfigError(f"task.dims {list(self.dims)} must be different numbers of at least 1")
         if self.weights and (len(self.weights) != len(self.dims) or min(self.weights) <= 0):

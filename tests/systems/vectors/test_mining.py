@@ -1,12 +1,23 @@
 """Pairs, communities and groups of vectors: equal to what all against all gives, and to the reference."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from formers.errors import ConfigError
-from formers.systems import mining
-from formers.systems.mining import Pair, communities, k_means, mine
+from formers.errors import ConfigError, DataError
+from formers.systems.system import result_of
+from formers.systems.vectors import mining
+from formers.systems.vectors.mining import Pair, k_means
+
+
+def mine(*arguments, **options) -> list[Pair]:
+    return result_of(mining.mine(*arguments, **options))
+
+
+def communities(*arguments, **options) -> list[list[int]]:
+    return result_of(mining.communities(*arguments, **options))
 
 
 @pytest.fixture
@@ -83,6 +94,13 @@ def test_k_means_finds_the_points_and_is_as_good_as_the_reference(vectors, cells
     assert ours <= 1.02 * cluster.KMeans(12, n_init=4, random_state=0).fit(unit).inertia_
 
 
+def test_k_means_needs_scikit_learn(vectors, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "sklearn.cluster", raising=False)
+    with pytest.raises(DataError, match=r'k-means needs the package sklearn: pip install "formers.metrics."'):
+        k_means(vectors, 3)
+
+
 def test_k_means_with_fewer_different_rows_than_groups():
     groups = k_means(np.repeat(np.eye(3, dtype=np.float32), 4, 0), 5)
     assert sorted(row for group in groups for row in group) == list(range(12))
@@ -98,7 +116,6 @@ def test_few_rows_and_faults(vectors):
 
 
 def test_progress_ends_at_the_end(vectors, cells):
-    for run in (lambda tell: mine(vectors, tell=tell), lambda tell: communities(vectors, tell=tell)):
-        seen: list[tuple[int, int]] = []
-        run(lambda done, total, seen=seen: seen.append((done, total)))
+    for work in (mining.mine, mining.communities):
+        seen = [(progress.done, progress.total) for progress in work(vectors)]
         assert seen == sorted(seen) and seen[-1][0] == seen[-1][1]

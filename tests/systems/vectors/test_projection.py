@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from formers.errors import ConfigError, DataError
-from formers.systems.projection import plane
+from formers.systems.vectors.projection import plane
 
 
 def test_principal_components():

@@ -5,8 +5,8 @@ The matrix of all against all never exists: a block of it is at most `CELLS` num
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from formers.data.files import optional
 from formers.errors import ConfigError
+from formers.systems.system import Progress
 
 CELLS = 1 << 24  # similarities that exist at once: 64 MB
 Vectors = NDArray[np.float32]
-Tell = Callable[[int, int], None]  # (done, of how many) rows
-ROUNDS = 100  # of k-means at most
+TRIES = 4  # beginnings of k-means
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def unit(vectors: Vectors) -> Tensor:
 
 
 def mine(
-    vectors: Vectors, *, threshold: float = -1.0, top: int = 100, most: int = 500_000, tell: Tell | None = None
-) -> list[Pair]:
-    """The pairs of different rows with the highest cosine similarity, best first.
+    vectors: Vectors, *, threshold: float = -1.0, top: int = 100, most: int = 500_000
+) -> Generator[Progress, None, list[Pair]]:
+    """Returns the pairs of different rows with the highest cosine similarity, best first.
 
     threshold: the least similarity. top: a pair must be among so many best of one of its two (0: all count).
     most: how many pairs at most. The rule of sentence-transformers' paraphrase_mining.
@@ -66,16 +67,15 @@ def mine(
         if top and top < count - 1:
             values, columns = scores.topk(min(top, count), dim=1)
             rows, at = (values >= floor).nonzero(as_tuple=True)
-            found, others = values[rows, at], columns[rows, at]
+            likenesses, others = values[rows, at], columns[rows, at]
         else:
             rows, others = (scores >= floor).nonzero(as_tuple=True)
-            found = scores[rows, others]
+            likenesses = scores[rows, others]
         firsts, others = rows + block.start, others + begin
         low, high = torch.minimum(firsts, others), torch.maximum(firsts, others)
-        best, codes = merged(torch.cat([best, found]), torch.cat([codes, low * count + high]), most)
+        best, codes = merged(torch.cat([best, likenesses]), torch.cat([codes, low * count + high]), most)
         floor = max(floor, float(best[-1])) if len(best) == most else floor
-        if tell is not None:
-            tell(block.stop, count)
+        yield Progress(block.stop, count, "comparing")
     return [
         Pair(score, code // count, code % count)
         for score, code in zip(best.tolist(), codes.tolist(), strict=True)
@@ -95,9 +95,9 @@ def merged(scores: Tensor, codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 
 def communities(
-    vectors: Vectors, *, threshold: float = 0.75, smallest: int = 10, tell: Tell | None = None
-) -> list[list[int]]:
-    """Groups of rows that are at least `threshold` like the centre of their group, its first row; largest first.
+    vectors: Vectors, *, threshold: float = 0.75, smallest: int = 10
+) -> Generator[Progress, None, list[list[int]]]:
+    """Returns groups of rows at least `threshold` like the centre of their group, its first row; largest first.
 
     A row is in one group at most: rows with many neighbours become centres first, and take those that are still free,
     where these are at least `smallest`. The rule of sentence-transformers' community_detection.
@@ -109,8 +109,7 @@ def communities(
     neighbours = torch.zeros(count, dtype=torch.int64)
     for block in blocks(count, count):
         neighbours[block] = (x[block] @ x.T >= threshold).sum(1)
-        if tell is not None:
-            tell(block.stop, 2 * count)
+        yield Progress(block.stop, 2 * count, "grouping")
     order = neighbours.argsort(descending=True, stable=True)
     order = order[neighbours[order] >= smallest]
     free = torch.ones(count, dtype=torch.bool)
@@ -127,76 +126,26 @@ def communities(
             groups.append([centre, *(row for row in members.tolist() if row != centre)])
             free[members] = False
             free[centre] = False  # its likeness to itself may round to less than 1
-        if tell is not None:
-            tell(count + block.stop * count // max(1, len(order)), 2 * count)
+        yield Progress(count + block.stop * count // max(1, len(order)), 2 * count, "grouping")
     return sorted(groups, key=len, reverse=True)
 
 
-def k_means(vectors: Vectors, k: int, *, seed: int = 0, tries: int = 4, tell: Tell | None = None) -> list[list[int]]:
+def k_means(vectors: Vectors, k: int, *, seed: int = 0) -> list[list[int]]:
     """k groups of rows around their means, each row in one, nearest to its mean first; largest group first.
 
-    On unit vectors; the best of `tries` beginnings (greedy k-means++, Arthur and Vassilvitskii 2007).
-    The same seed gives the same groups.
+    scikit-learn's, on unit vectors; the same seed gives the same groups. Raises DataError where it is not installed.
     """
-    x = unit(vectors)
+    x = unit(vectors).numpy()
     if not 1 <= k <= len(x):
         raise ConfigError(f"k ({k}) must be from 1 to the {len(x)} texts")
-    generator = torch.Generator().manual_seed(seed)
-    best: tuple[float, Tensor, Tensor] | None = None
-    for _ in range(tries):
-        means = beginning(x, k, generator)
-        last = torch.full((len(x),), -1)
-        for number in range(ROUNDS):
-            distances, chosen = nearest_mean(x, means)
-            if torch.equal(chosen, last):
-                break
-            last = chosen
-            means = moved(x, means, chosen, distances)
-            if tell is not None:
-                tell(number + 1, ROUNDS)
-        total = float(distances.double().sum())
-        if best is None or total < best[0]:
-            best = total, chosen, distances
-    assert best is not None
-    _, chosen, distances = best
+    cluster = optional("sklearn.cluster", "metrics", "k-means")
+    with warnings.catch_warnings():  # fewer different rows than groups: some groups are empty, and left out
+        warnings.simplefilter("ignore", optional("sklearn.exceptions", "metrics", "k-means").ConvergenceWarning)
+        means = cluster.KMeans(k, n_init=TRIES, random_state=seed).fit(x)
+    distances = means.transform(x)[np.arange(len(x)), means.labels_]
     groups = [
-        rows[distances[rows].argsort(stable=True)].tolist()
+        rows[distances[rows].argsort(kind="stable")].tolist()
         for group in range(k)
-        if len(rows := (chosen == group).nonzero().squeeze(1))
+        if len(rows := np.flatnonzero(means.labels_ == group))
     ]
     return sorted(groups, key=len, reverse=True)
-
-
-def beginning(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """k rows far from each other: each the best of a few that are drawn by their squared distance from those before."""
-    rows = torch.randint(len(x), (1,), generator=generator)
-    distances = ((x - x[rows[0]]) ** 2).sum(1)
-    draws = 2 + int(math.log(k))
-    for _ in range(k - 1):
-        left = distances.double().cumsum(0)
-        drawn = torch.rand(draws, generator=generator, dtype=torch.float64) * left[-1]
-        candidates = torch.searchsorted(left, drawn).clamp(max=len(x) - 1)
-        nearer = torch.stack([torch.minimum(distances, ((x - x[each]) ** 2).sum(1)) for each in candidates])
-        best = nearer.double().sum(1).argmin()
-        rows, distances = torch.cat([rows, candidates[best, None]]), nearer[best]
-    return x[rows].clone()
-
-
-def nearest_mean(x: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance of every row to its nearest mean, and which that is."""
-    distances, chosen = torch.empty(len(x)), torch.empty(len(x), dtype=torch.int64)
-    for block in blocks(len(means), len(x)):
-        apart = (x[block] ** 2).sum(1, keepdim=True) - 2 * x[block] @ means.T + (means**2).sum(1)
-        distances[block], chosen[block] = apart.min(1)
-    return distances.clamp(min=0), chosen
-
-
-def moved(x: Tensor, means: Tensor, chosen: Tensor, distances: Tensor) -> Tensor:
-    """The mean of each group; an empty group begins anew at the row that is farthest from its own mean."""
-    counts = torch.bincount(chosen, minlength=len(means))
-    sums = torch.zeros_like(means).index_add_(0, chosen, x)
-    new = sums / counts.clamp(min=1)[:, None]
-    empty = (counts == 0).nonzero().squeeze(1)
-    if len(empty):
-        new[empty] = x[distances.topk(len(empty)).indices]
-    return new
