@@ -21,6 +21,11 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def pairs(text: str) -> dict[str, str]:
+    """A table of names, "theirs=ours theirs=ours"."""
+    return {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in text.split())}
+
+
 # Keys of any config.json that say nothing about what the network computes.
 GENERATION = words("""
     assistant_confidence_threshold assistant_early_exit assistant_lookbehind bad_words_ids

@@ -28,7 +28,7 @@ from formers.training.precision import Precision, decide, undisturbed
 from formers.training.prefetch import Prefetch
 from formers.training.run import Run
 from formers.training.seeding import preserved, seed_from
-from formers.training.state import State, fingerprint, improves, judged, restore, tensors_of
+from formers.training.state import State, fingerprint, improves, restore, tensors_of
 from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
@@ -270,7 +270,8 @@ class Training:
         start, scores = time.perf_counter(), {}
         if self.world.main:
             with self.aside():
-                scores = judged(self.task.evaluate())
+                report = self.task.evaluate()
+                scores = {one.name: (float(one.value), one.lower_is_better) for one in report.scores}
         scores = self.world.broadcast(scores)
         monitor, best = self.config.monitor, self.state.best
         if scores and monitor not in scores:

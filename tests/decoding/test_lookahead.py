@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from formers.decoding import Greedy, Sample, generate
 from formers.decoding.filters import no_repeat_ngram, repetition_penalty
-from formers.decoding.generate import generate
 from formers.decoding.lookahead import Lookahead
-from formers.decoding.strategies import Greedy, Sample
 from formers.models.causal import FORMS, CausalLM
 from formers.models.transformer import Transformer
 from formers.systems.sizes import TransformerSizes

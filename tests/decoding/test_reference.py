@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from formers.blocks.cache import Cache
+from formers.decoding import Beam, Greedy, complete
 from formers.decoding.filters import forbid, forced, minimum_length, no_repeat_ngram, repetition_penalty
-from formers.decoding.generate import complete
-from formers.decoding.strategies import Beam, Greedy
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from formers.blocks.position import Stretch
-from formers.decoding.generate import complete
-from formers.decoding.strategies import Greedy
+from formers.decoding import Greedy, complete
 from formers.errors import CheckpointError
 from formers.models.causal import CausalLM
 from formers.pretrained.families import family

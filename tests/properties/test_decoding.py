@@ -10,9 +10,8 @@ from torch import Tensor
 
 from formers.blocks.cache import Cache
 from formers.blocks.stack import StackConfig
+from formers.decoding import Beam, Greedy, Sample, complete, generate, score
 from formers.decoding.filters import no_repeat_ngram
-from formers.decoding.generate import complete, generate, score
-from formers.decoding.strategies import Beam, Greedy, Sample
 from formers.errors import ConfigError
 from formers.models.transformer import Transformer, TransformerConfig
 

@@ -6,7 +6,6 @@ its first layer. Word heads have two layouts ("legacy" and that of the authors),
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +14,9 @@ from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
 from formers.pretrained.config_map import ACTIVATIONS, Raw, words
 from formers.pretrained.families import bert
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule, dropped, tied
+from formers.pretrained.mapping import Rows, dropped, tied
 
 POOLERS = {"tanh": "tanh", **ACTIVATIONS}
 CONVOLUTIONS = ("tanh", "gelu", "relu")
@@ -27,7 +25,7 @@ LAYER = (
     "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm"
 )
 LEGACY, NEW = "cls.predictions", "lm_predictions.lm_head"
-WORDS: list[Row | Iterable[Rule]] = [
+WORDS: Rows = [
     *[tied(f"words.dense.{p}", f"{LEGACY}.transform.dense.{p}", f"{NEW}.dense.{p}") for p in ("weight", "bias")],
     *[tied(f"words.norm.{p}", f"{LEGACY}.transform.LayerNorm.{p}", f"{NEW}.LayerNorm.{p}") for p in ("weight", "bias")],
     tied("words.bias", f"{LEGACY}.bias", f"{LEGACY}.decoder.bias", f"{NEW}.bias"),
@@ -42,24 +40,17 @@ def activation(raw: Raw) -> str:
     return POOLERS[raw["pooler_hidden_act"]]
 
 
-LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="pooler.dense",
-    activation=activation,
-    rows=encoder.label_row("classifier"),
-)
+LABEL = Head(SequenceClassifier, encoder.label_row("classifier"), dense="pooler.dense", activation=activation)
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=(f"{LEGACY}.decoder.weight",)),
+    Head(MaskedWords, WORDS, tied=(f"{LEGACY}.decoder.weight",)),
     LABEL,
     *bert.OF_TOKENS,
-    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice"),
+    replace(LABEL, model=MultipleChoice),
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
-    places: list[Row | Iterable[Rule]] = [
+def rows(config: EncoderConfig) -> Rows:
+    places: Rows = [
         ("encoder.rel_embeddings.weight", "stack.places"),
         encoder.norm("encoder.LayerNorm", "stack.norm_places"),
         *[
@@ -172,7 +163,4 @@ LAYOUT = Layout(
     rows=rows,
     strays=("mask_predictions.{name*}",),  # the discriminator of v3
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

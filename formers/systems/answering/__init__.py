@@ -31,4 +31,13 @@ SYSTEM = System(
         ),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy of the answer's place, nats",
+        "exact_match": "share of answers that are a given one, as SQuAD compares them",
+        "f1": "mean share of words in common, as SQuAD counts them",
+        "exact_match_answered": "the same of questions that have an answer",
+        "f1_answered": "the same of questions that have an answer",
+        "exact_match_unanswerable": "share of the other questions that get no answer",
+        "f1_unanswerable": "the same number",
+    },
 )

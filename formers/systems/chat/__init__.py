@@ -20,4 +20,10 @@ SYSTEM = System(
         Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),
     ),
     lessons=f"{HERE}.lessons:lessons",
+    scores={
+        "loss": "cross-entropy per token of an answer, nats",
+        "row_perplexity": "exp of the loss",
+        "accuracy": "share of the tokens of answers that the model finds likeliest",
+        "exact_match": "share of whole answers that are given word for word",
+    },
 )

@@ -27,4 +27,9 @@ SYSTEM = System(
         Verb("evaluate", HELP, "systems.measure:Measure", f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy of the right choice, nats",
+        "accuracy": "share of questions that are answered rightly",
+        "chance": "what guessing would give",
+    },
 )

@@ -39,4 +39,15 @@ SYSTEM = System(
         Verb("evaluate", HELP, options=f"{HERE}.verbs:EvaluateClassifier", run=f"{HERE}.verbs:evaluate"),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy (several: binary; number: squared error)",
+        "accuracy": "share of texts with the right label (several: with all of them)",
+        "f1": "macro F1",
+        "f1_micro": "F1 over all labels of all texts",
+        "f1_macro": "mean F1 of the labels",
+        "matthews": "Matthews' correlation",
+        "pearson": "correlation of numbers",
+        "spearman": "correlation of their ranks",
+        "absolute_error": "mean absolute error of a number",
+    },
 )

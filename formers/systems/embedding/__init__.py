@@ -56,4 +56,10 @@ SYSTEM = System(
             run=f"{HERE}.looks:embedding_map",
         ),
     ),
+    scores={
+        "loss": "of the objective",
+        "accuracy": "share of rows whose own partner is the nearest",
+        "spearman": "rank correlation of cosines with the given scores",
+        "pearson": "their correlation",
+    },
 )

@@ -55,4 +55,14 @@ SYSTEM = System(
         *EVERY[1:],
     ),
     lessons=f"{HERE}.lessons:lessons",
+    scores={
+        "loss": "cross-entropy per token of packed rows, nats",
+        "row_perplexity": "exp of the loss: each row is read on its own",
+        "bits_per_character": "of the validation text, the ends of texts included",
+        "perplexity": "of a text read in overlapping windows (formers evaluate)",
+        "bits_per_byte": "of the same text; compares models with different tokenizers",
+        "accuracy": "share of questions whose right choice is the likeliest (--choices)",
+        "accuracy_normalised": "the same, likeliest per byte",
+        "chance": "what guessing would give",
+    },
 )

@@ -17,4 +17,11 @@ SYSTEM = System(
     example="chat {}",
     verbs=(Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),),
     lessons=f"{HERE}.lessons:lessons",
+    scores={
+        "loss": "preference loss, and the likelihood where it has a weight",
+        "preference": "loss of DPO alone, nats",
+        "right": "share of pairs whose better answer gained more (reward accuracy)",
+        "margin": "by how much, times beta",
+        "likelihood": "of the better answer, nats per token",
+    },
 )

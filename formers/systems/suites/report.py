@@ -47,7 +47,7 @@ def suite_report(opened: Any, options: SuiteOptions, model: str, data: str = "")
             results: SuiteResults = end.value
             break
         numbers = ", ".join(f"{NAMES[kind]} {100 * value:.2f}" for kind, value in score.scores.items())
-        yield Remark(f"{score.set}, {score.part}: {numbers} ({score.seconds:.0f} s)")
+        yield Remark(f"{', '.join(filter(None, (score.set, score.part)))}: {numbers} ({score.seconds:.0f} s)")
     seconds, source = time.perf_counter() - begin, str(options.data_folder or data)
     averages = results.averages or results.scores[0].scores
     yield Report(

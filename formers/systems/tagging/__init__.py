@@ -26,4 +26,11 @@ SYSTEM = System(
         ),
     ),
     looks=EVERY,
+    scores={
+        "loss": "cross-entropy per word, nats",
+        "accuracy": "share of words with the right tag",
+        "span_precision": "of entities, where tags are BIO",
+        "span_recall": "of entities",
+        "span_f1": "of entities",
+    },
 )
