@@ -12,7 +12,6 @@ from typing import Any, TextIO
 
 import typer
 
-from formers.cli.options import out_file
 from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
 from formers.systems.system import (
@@ -48,7 +47,10 @@ class Output:
             wanted = " or ".join(filter(None, [", ".join(self.endings[:-1]), self.endings[-1]]))
             raise ConfigError(f"--out {self.path}: expected a name that ends in {wanted}")
         self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
-        out_file(self.path)
+        if self.path is not None and self.path.is_dir():
+            raise ConfigError(f"--out {self.path}: is a folder, expected a file")
+        if self.path is not None and not self.path.parent.is_dir():
+            raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
 
 
 def show(events: Iterable[Event], output: Output) -> None:

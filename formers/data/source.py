@@ -43,9 +43,8 @@ class Source:
     def rows_aside(self) -> int:
         """`held_out` as a number of rows. Raises ConfigError where it is a share."""
         if 0 < self.held_out < 1:
-            raise ConfigError(
-                f"data.held_out ({self.held_out}) is a share of a text, but here it must be at least 1 row"
-            )
+            rule = "is a share of a text, but here it must be at least 1 row"
+            raise ConfigError(f"data.held_out ({self.held_out}) {rule}")
         return int(self.held_out)
 
     def name(self, part: str) -> str:
@@ -76,14 +75,8 @@ class Source:
             return None
         count = self.count if part == "train" else int(self.held_out)  # a share of a text is 0 here: all there is
         generated = name.startswith("builtin:")
-        table = reader(
-            name,
-            **options,
-            split=part,
-            seed=self.seed,
-            count=count or None if generated else None,
-            drop_empty=self.drop_empty,
-        )
+        most = count or None if generated else None
+        table = reader(name, **options, split=part, seed=self.seed, count=most, drop_empty=self.drop_empty)
         front = part == "train" and not generated and 0 < count < len(table)
         return table.select(range(count)) if front else table
 

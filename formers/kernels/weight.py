@@ -40,17 +40,13 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
         return [layer(x) for layer in layers]
     joint = forms[0].joint
     if joint is None or joint.forms != forms:  # forms are compared as objects: a changed weight gets a new one
-        sizes = [layer.out_features for layer in layers]
-        joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), sizes)  # type: ignore[arg-type]
-    biases = [layer.bias for layer in layers]
+        rows: list[Any] = [layer.out_features for layer in layers]
+        joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), rows)  # type: ignore[arg-type]
+    biases: list[Any] = [layer.bias for layer in layers]
     bias = None
     if any(part is not None for part in biases):
-        bias = torch.cat(
-            [
-                x.new_zeros(size) if part is None else part  # type: ignore[misc]
-                for part, size in zip(biases, joint.sizes, strict=True)
-            ]
-        )
+        sizes = zip(biases, joint.sizes, strict=True)
+        bias = torch.cat([x.new_zeros(size) if part is None else part for part, size in sizes])
     return joint.joined.linear(x, bias).split(joint.sizes, -1)
 
 

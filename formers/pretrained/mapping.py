@@ -52,7 +52,7 @@ class Rule:
     expected: Callable[[Tensor], Tensor] | None = None
     zeros: bool = False  # absent in some published files, where it means zeros
     every: bool = False  # write the tensor under every name of theirs, not under the first only
-    made: Callable[[], Tensor] | None = None  # nothing of ours, but readers of the file want it: what is written
+    computed: Callable[[], Tensor] | None = None  # nothing of ours, but readers of the file want it: what is written
 
     @cached_property
     def patterns(self) -> tuple[re.Pattern[str], ...]:

@@ -102,14 +102,12 @@ class Models:
     @classmethod
     def load(cls, sources: list[str], **how: Any) -> Models:
         """Open every source as `formers.load` does. Raises ConfigError for two models of one name."""
-        from formers.cli.recipes import run_recipe
+        from formers.recipe import origin_of
         from formers.registry import load, locate, system_of, verbs_of
 
         served: dict[str, Served] = {}
         for source in sources:
-            origin = Origin(source)
-            if (recipe := run_recipe(source)) is not None:
-                origin = Origin(source, recipe.sections, recipe.system)
+            origin = origin_of(source)
             name = Path(source).name.removesuffix(".gguf") or source
             if name in served:
                 raise ConfigError(f'two models are called "{name}" ({served[name].origin.name}, {source}); rename one')

@@ -33,11 +33,10 @@ WORDS: Rows = [
 
 
 def activation(raw: Raw) -> str:
-    if raw["pooler_hidden_act"] not in POOLERS:
-        raise ValueError(
-            f"pooler_hidden_act = {raw['pooler_hidden_act']!r} is not computed here; known: {', '.join(POOLERS)}"
-        )
-    return POOLERS[raw["pooler_hidden_act"]]
+    name = raw["pooler_hidden_act"]
+    if name not in POOLERS:
+        raise ValueError(f"pooler_hidden_act = {name!r} is not computed here; known: {', '.join(POOLERS)}")
+    return POOLERS[name]
 
 
 LABEL = Head(SequenceClassifier, encoder.label_row("classifier"), dense="pooler.dense", activation=activation)
@@ -53,13 +52,8 @@ def rows(config: EncoderConfig) -> Rows:
     places: Rows = [
         ("encoder.rel_embeddings.weight", "stack.places"),
         encoder.norm("encoder.LayerNorm", "stack.norm_places"),
-        *[
-            (
-                f"encoder.layer.{{i}}.attention.self.pos_{theirs}_proj.{{p}}",
-                f"stack.blocks.{{i}}.attention.place_{ours}.{{p}}",
-            )
-            for theirs, ours in (("key", "k"), ("query", "q"))
-        ],
+        ("encoder.layer.{i}.attention.self.pos_key_proj.{p}", "stack.blocks.{i}.attention.place_k.{p}"),
+        ("encoder.layer.{i}.attention.self.pos_query_proj.{p}", "stack.blocks.{i}.attention.place_q.{p}"),
         ("encoder.conv.conv.{p}", "stack.convolution.convolution.{p}"),
         encoder.norm("encoder.conv.LayerNorm", "stack.convolution.norm"),
     ]
@@ -69,7 +63,7 @@ def rows(config: EncoderConfig) -> Rows:
 
 def derived(raw: Raw) -> dict[str, Any]:
     terms = raw["pos_att_type"]
-    terms = [each.strip() for each in terms.lower().split("|") if each.strip()] if isinstance(terms, str) else terms
+    terms = [term.strip() for term in terms.lower().split("|") if term.strip()] if isinstance(terms, str) else terms
     if strange := sorted(set(terms) - {"c2p", "p2c"}):
         raise ValueError(f"pos_att_type {strange[0]!r} is not computed here; known: c2p, p2c")
     if (normed := raw["norm_rel_ebd"]) not in ("none", "layer_norm"):
@@ -99,7 +93,7 @@ def derived(raw: Raw) -> dict[str, Any]:
 
 def written(config: EncoderConfig) -> dict[str, Any]:
     d = config.disentangled
-    told: dict[str, Any] = {
+    keys: dict[str, Any] = {
         "type_vocab_size": config.segments,
         "position_biased_input": config.positions == "learned",
         "relative_attention": d is not None,
@@ -110,21 +104,22 @@ def written(config: EncoderConfig) -> dict[str, Any]:
         "pooler_hidden_act": next((theirs for theirs, ours in POOLERS.items() if ours == config.pooler), "gelu"),
     }
     if d is None:
-        return told
+        return keys
     terms = [("c2p", d.content_to_position), ("p2c", d.position_to_content)]
-    told |= {
+    keys |= {
         "max_relative_positions": d.distance,
         "position_buckets": d.buckets or -1,
         "share_att_key": d.shared,
         "pos_att_type": [name for name, there in terms if there],
         "norm_rel_ebd": "layer_norm" if d.norm else "none",
     }
-    convolution = {
-        "conv_kernel_size": d.kernel,
-        "conv_groups": d.convolution_groups,
-        "conv_act": d.convolution_activation,
-    }
-    return {**told, **convolution} if d.kernel else told
+    if d.kernel:
+        keys |= {
+            "conv_kernel_size": d.kernel,
+            "conv_groups": d.convolution_groups,
+            "conv_act": d.convolution_activation,
+        }
+    return keys
 
 
 LAYOUT = Layout(

@@ -45,7 +45,7 @@ def rows(config: EncoderConfig) -> Rows:
             ("encoder.embed_positions.weight",),
             None,
             expected=positions,
-            made=lambda: sinusoids(config.length, size, split=True),
+            computed=lambda: sinusoids(config.length, size, split=True),
         ),
     ]
 

@@ -184,12 +184,11 @@ def labels(raw: Raw) -> tuple[str, ...]:
     named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
     if not named:
         return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
-    by_number = {int(number): str(name) for number, name in named.items()}
-    if sorted(by_number) != list(range(len(by_number))):
-        raise ValueError(
-            f"id2label numbers its labels {', '.join(map(str, sorted(by_number)))}, expected 0 to {len(by_number) - 1}"
-        )
-    return tuple(by_number[i] for i in range(len(by_number)))
+    by_number = {int(number): str(name) for number, name in sorted(named.items(), key=lambda item: int(item[0]))}
+    if list(by_number) != list(range(len(by_number))):
+        numbers = ", ".join(map(str, by_number))
+        raise ValueError(f"id2label numbers its labels {numbers}, expected 0 to {len(by_number) - 1}")
+    return tuple(by_number.values())
 
 
 def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
@@ -225,11 +224,7 @@ def within(paths: str) -> str:
 def moved(rows: Rows, theirs: str, ours: str) -> list[Rule]:
     """The same rows with prefixes on both sides."""
     return [
-        replace(
-            rule,
-            theirs=tuple(theirs + name for name in rule.theirs),
-            ours=None if rule.ours is None else ours + rule.ours,
-        )
+        replace(rule, theirs=tuple(theirs + name for name in rule.theirs), ours=rule.ours and ours + rule.ours)
         for rule in as_rules(rows)
     ]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from formers.adapters.lora import HEAD, LowRank, linears, plain
+from formers.adapters.lora import HEAD, LowRank, ends_in, linears, plain
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
 from formers.models.heads import SequenceClassifier, SpanFinder, TokenClassifier
@@ -95,7 +95,7 @@ def is_target(targets: str | Sequence[str], module: str) -> bool:
     """Whether target_modules means a module: a regular expression of the whole name, or ends of names."""
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is not None
-    return any(module == target or module.endswith("." + target) for target in targets)
+    return ends_in(module, targets)
 
 
 def read_lora(
@@ -173,7 +173,7 @@ def is_whole(raw: Mapping[str, Any], name: str, rules: list[Rule]) -> bool:
     if name.endswith(".base_layer.weight") or ours_for(name, rules) in (["embedding"], [HEAD]):
         return True
     saved = raw.get("modules_to_save") or ()
-    if any(module == part or module.endswith("." + part) or f"{part}." in f"{module}." for part in saved):
+    if any(f"{part}." in f"{module}." for part in saved):  # at any place in it
         return True
     return raw.get("bias", "none") != "none" and name.endswith(".bias")
 
