@@ -70,6 +70,7 @@ def show(events: Iterable[Event], output: Output) -> None:
                         streamed += text
                     continue
             if streamed:  # the text is there already: only what its result says beside it is to come
+                assert not isinstance(event, Progress)
                 note(event.line().removeprefix(streamed))
                 streamed = ""
                 continue

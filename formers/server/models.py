@@ -146,7 +146,8 @@ def schema_of(settings: type) -> dict[str, Any]:
         kind = getattr(known.kind, "__origin__", known.kind)
         shape: dict[str, Any] = {"type": names.get(kind, "string")}
         if known.kind is Texts or kind is tuple:
-            shape = {"type": "array", "items": {"type": "string"}}
+            inner = next(iter(getattr(known.kind, "__args__", ())), str)
+            shape = {"type": "array", "items": {"type": names[inner]} if inner in names else {}}
         if known.words:
             shape["enum"] = list(known.words)
         if known.default is dataclasses.MISSING:
