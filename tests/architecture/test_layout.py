@@ -79,7 +79,7 @@ RICH = {
     "masked": (1420, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1620, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
-WHOLE = 27_500  # lines of the package
+WHOLE = 34_500  # lines of the package; 27,500 is aimed at, see ARCHITECTURE.md
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 

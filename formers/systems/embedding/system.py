@@ -28,7 +28,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.sentence_folder import SIMILARITIES, SentenceSettings, read_sentence_folder, sentence_files
 from formers.systems.reading import reader_of, reading
-from formers.systems.system import Report, Score, result_of
+from formers.systems.system import Report, Score, resolve, result_of
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -151,9 +151,8 @@ class SentenceEncoder:
         if processes > 1 and self.device.type != "cpu":
             raise ConfigError(f"processes ({processes}) are for a CPU, but this model is on {self.device}")
         if processes > 1:
-            from formers.systems.embedding.processes import stream
-
-            yield from stream(self, texts, prompt, tokens_per_batch, processes)
+            in_processes = resolve("systems.embedding.processes:stream")  # which builds such encoders itself
+            yield from in_processes(self, texts, prompt, tokens_per_batch, processes)
             return
         begin, done, cut, tokens = time.perf_counter(), 0, 0, 0
         skip = 0 if self.settings.include_prompt or not prompt else self.prompt_tokens(prompt)

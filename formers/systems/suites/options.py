@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from formers.errors import ConfigError
 from formers.fields import Between, check
-from formers.systems.system import Event, Typed
+from formers.systems.system import Event, Typed, resolve
 
 Suite = Literal["sts", "senteval", "glue-like"]
 
@@ -58,8 +58,7 @@ def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, 
             return
         data = vars(options).get("data", "")
         suites.check_data(data)
-        from formers.systems.suites.report import suite_report
-
+        suite_report = resolve("systems.suites.report:suite_report")
         yield from suite_report(opened, suites, options.origin.name, data)
 
     return run
