@@ -101,7 +101,7 @@ def one_seed(options: argparse.Namespace, sets: Sets, place: Path, seed: int) ->
             f"train.warmup={max(1, options.steps // 10)}",
         ]
         if words.is_dir():
-            changes.append(f"data.tokenizer={words}")
+            changes.append(f"rows.tokenizer={words}")
         results += learned(
             f"captions, {pooling}", "captions", changes, sets, own / pooling, options, seed, before=seed == 1
         )
@@ -112,9 +112,9 @@ def one_seed(options: argparse.Namespace, sets: Sets, place: Path, seed: int) ->
         f"model.start={start}",
         f"train.steps={options.more}",
         f"train.warmup={max(1, options.more // 10)}",
-        "data.rows_per_batch=64",
+        "rows.rows_per_batch=64",
     ]
-    results += learned("then SICK scores, cosine", "sts", [*sick, "data.lowest=1"], sets, own / "scores", options, seed)
+    results += learned("then SICK scores, cosine", "sts", [*sick, "rows.lowest=1"], sets, own / "scores", options, seed)
     for number, concatenation in enumerate(CONCATENATIONS):
         results += learned(
             f"then SICK labels, {concatenation}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from formers.cli.recipes import chosen, run_folder
 from formers.errors import ConfigError
 from formers.recipe import Recipe
 from formers.registry import system
+from formers.systems.system import System
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
@@ -127,6 +129,15 @@ def summary(
         note(f"learning curve:  {drawn}")
     if finished is not None:
         declared, name = system(recipe.system), shlex.quote(str(folder))
-        note(f"next:            formers {declared.example.format(name)}")
+        note(f"next:            formers {example_of(recipe, declared).format(name)}")
         if any(verb.name == "evaluate" for verb in declared.verbs):
             note(f"                 formers evaluate {name}")
+
+
+def example_of(recipe: Recipe, declared: System) -> str:
+    """What to try first with {} for the model: on a sample of the recipe, where the verb takes a text alone."""
+    sample = next((text.strip() for text in getattr(recipe.sections["task"], "samples", ()) if text.strip()), "")
+    alone = re.fullmatch(r'(\w+ \{\}) "[^"]*"', declared.example)
+    if not sample or alone is None:
+        return declared.example
+    return f"{alone[1]} {shlex.quote(sample).replace('{', '{{').replace('}', '}}')}"

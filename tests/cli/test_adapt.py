@@ -105,7 +105,7 @@ def test_faults_of_folders(trained, tmp_path):
 
 
 def test_a_language_model_learns_conversations_unless_told(tmp_path):
-    small = ["model.dim=32", "model.layers=1", "model.hidden=48", "model.heads=2", "data.vocab=300", "train.steps=2"]
+    small = ["model.dim=32", "model.layers=1", "model.hidden=48", "model.heads=2", "rows.vocab=300", "train.steps=2"]
     sets = [part for change in [*small, "train.evaluate_every=0", "train.sample_every=0"] for part in ("--set", change)]
     works("train", "language", "--run", "base", "--plain", *sets)
     few = ["data.count=40", "data.held_out=8", "task.answered=0", *small[-1:], *sets[-3::2]]

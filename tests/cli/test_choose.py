@@ -41,7 +41,7 @@ def test_a_file_with_or_without_answers(folder, file, tmp_path):
     assert works("choose", folder, "--file", file).splitlines() == expected
     (tmp_path / "open.jsonl").write_text(json.dumps({"question": "Say it " * 30, "choices": ["yes", "no"]}) + "\n")
     done = call("choose", folder, "--file", tmp_path / "open.jsonl", "--out", tmp_path / "out.jsonl")
-    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] in ("yes", "no")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["choice"] in ("yes", "no")
     assert done.stderr.startswith("cut: 2 choice(s)")
 
 

@@ -7,7 +7,7 @@ import pytest
 from formers.cli.compare import slug, spread, values_of
 from tests.cli.conftest import call, fails, works
 
-SMALL = ["data.count=40", "data.held_out=10", "data.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",
+SMALL = ["data.count=40", "data.held_out=10", "rows.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",
          "train.steps=2", "train.evaluate_every=1", "train.precision=fp32"]  # fmt: skip
 SETS = [part for change in SMALL for part in ("--set", change)]
 

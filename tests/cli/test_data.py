@@ -15,7 +15,7 @@ def talks(tmp_path):
 
 
 def small(path, *changes):
-    given = ["model.start=", f"data.train={path}", f"data.validation={path}", "data.count=0", "data.vocab=300"]
+    given = ["model.start=", f"data.train={path}", f"data.validation={path}", "data.count=0", "rows.vocab=300"]
     return [part for change in (*given, *changes) for part in ("--set", change)]
 
 
@@ -54,19 +54,19 @@ def test_of_preferences_and_text(tmp_path):
         "--set",
         f"data.validation={text}",
         "--set",
-        "data.separator=line",
+        "rows.separator=line",
         "--set",
-        "data.vocab=260",
+        "rows.vocab=260",
     )
     assert "│⟦o⟧⟦n⟧⟦e⟧" in shown
 
 
 def test_faults_are_one_line(talks, tmp_path):
     assert "needs a recipe or a run" in fails("data", "quiz", "--show-loss")
-    assert "is for language, instruct, preferences" in fails("data", "translation", "--show-loss")
+    assert "it is for masked, language, chat, preferences" in fails("data", "translation", "--show-loss")
     assert "--count does not go with --show-loss" in fails("data", "language/instruct", "--show-loss", "--count", 3)
     assert "changes a field of a recipe" in fails("data", "quiz", "--set", "data.count=3")
-    assert "no token carries loss" in fails("data", "language/instruct", "--show-loss", *small(talks, "data.length=2"))
+    assert "no token carries loss" in fails("data", "language/instruct", "--show-loss", *small(talks, "rows.length=2"))
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
     assert "bad.jsonl, line 1: no assistant turn" in fails("data", "language/instruct", "--show-loss", *small(bad))
@@ -93,5 +93,5 @@ def test_training_refuses_bad_conversations(tmp_path, row, message):
 def test_training_refuses_a_template_that_reaches_out(talks, tmp_path):
     file = tmp_path / "bad.jinja"
     file.write_text("{{ ''.__class__.__mro__ }}")
-    line = fails("train", "language/instruct", "--run", tmp_path / "run", *small(talks, f"data.template={file}"))
+    line = fails("train", "language/instruct", "--run", tmp_path / "run", *small(talks, f"rows.template={file}"))
     assert "bad.jinja fails: it reaches for __class__" in line

@@ -79,7 +79,7 @@ def test_the_end_of_the_context_is_told(folder, model):
 
 
 def test_faults(folder, trained):
-    assert "temperature: got -1.0" in fails("generate", folder, "a", "--temperature", -1)
+    assert "temperature (-1.0) must be 0 or more" in fails("generate", folder, "a", "--temperature", -1)
     assert "top_p: got 3.0" in fails("generate", "nothing", "a", "--top-p", 3)  # said before the model is looked for
     assert "samples: got 2 with temperature 0" in fails("generate", folder, "a", "--samples", 2, "--temperature", 0)
     assert "stop string is empty" in fails("generate", "nothing", "a", "--stop", "")

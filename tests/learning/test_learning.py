@@ -36,7 +36,7 @@ def test_translation_learns_eight_pairs_by_heart(tmp_path):
                 f"data.train={examples}",
                 f"data.validation={examples}",
                 "data.count=0",
-                "data.vocab=200",
+                "rows.vocab=200",
                 "task.decoded=0",
                 "task.label_smoothing=0.0",
                 "train.steps=150",

@@ -24,8 +24,8 @@ from formers.training import Evaluated, Finished, Started, Stepped
 DATA = [
     "data.count=300",
     "data.held_out=20",
-    "data.vocab=300",
-    "data.tokens_per_batch=256",
+    "rows.vocab=300",
+    "rows.tokens_per_batch=256",
     "task.decoded=0",
     "model.dim=32",
     "model.hidden=64",
@@ -257,8 +257,8 @@ def test_conversations_are_written_and_ended_as_they_were_learned(tmp_path):
         "train.sample_every=0",
         "train.save_every=0",
     ]
-    small = ["data.count=40", "data.held_out=8", "data.tokens_per_batch=512", "task.answered=0", "train.steps=3"]
-    list(formers.train("language", [*sizes, "data.vocab=300", "train.steps=3"], run=tmp_path / "base"))
+    small = ["data.count=40", "data.held_out=8", "rows.tokens_per_batch=512", "task.answered=0", "train.steps=3"]
+    list(formers.train("language", [*sizes, "rows.vocab=300", "train.steps=3"], run=tmp_path / "base"))
     list(
         formers.train(
             "language/instruct", [*sizes, *small, f"model.start={tmp_path / 'base'}", *LORA], run=tmp_path / "run"

@@ -15,17 +15,17 @@ from formers.training.seeding import seed_from
 
 SMALL = ["model.dim=16", "model.heads=2", "model.hidden=16"]
 RECIPES = {
-    "translation": ["data.count=200", "data.held_out=20", "data.vocab=300"],
-    "language": ["data.count=60", "data.vocab=300"],
-    "language stream": ["data.count=60", "data.vocab=300", "data.packing=stream"],
-    "language/instruct": ["data.count=100", "data.held_out=10", "data.vocab=300"],
-    "language/preferences": ["data.count=60", "data.held_out=10", "data.vocab=300", "model.start=", "task.beta=0.1"],
-    "masked": ["data.count=40", "data.vocab=300"],
-    "masked words": ["data.count=40", "data.vocab=300", "data.whole_word=true", "data.next_sentence=false"],
-    "classification": ["data.count=100", "data.held_out=20", "data.vocab=100"],
+    "translation": ["data.count=200", "data.held_out=20", "rows.vocab=300"],
+    "language": ["data.count=60", "rows.vocab=300"],
+    "language stream": ["data.count=60", "rows.vocab=300", "rows.packing=stream"],
+    "language/instruct": ["data.count=100", "data.held_out=10", "rows.vocab=300"],
+    "language/preferences": ["data.count=60", "data.held_out=10", "rows.vocab=300", "model.start=", "task.beta=0.1"],
+    "masked": ["data.count=40", "rows.vocab=300"],
+    "masked words": ["data.count=40", "rows.vocab=300", "rows.whole_word=true", "rows.next_sentence=false"],
+    "classification": ["data.count=100", "data.held_out=20", "rows.vocab=100"],
     "tagging": ["data.count=100", "data.held_out=20", "rows.vocab=200"],
     "answering": ["data.count=60", "data.held_out=20", "rows.vocab=200"],
-    "embedding": ["data.count=100", "data.held_out=20", "data.vocab=200"],
+    "embedding": ["data.count=100", "data.held_out=20", "rows.vocab=200"],
 }
 
 

@@ -25,8 +25,8 @@ SMALL = [
     "model.hidden=48",
     "model.length=32",
     "model.dropout=0.0",
-    "data.vocab=200",
-    "data.rows_per_batch=16",
+    "rows.vocab=200",
+    "rows.rows_per_batch=16",
     "data.count=160",
     "data.held_out=20",
     "train.precision=fp32",
@@ -55,12 +55,12 @@ def sources(folder: Path) -> dict[str, list[str]]:
     of_pairs, of_three = f"data.train={folder}/pairs.jsonl", f"data.train={folder}/triplets.jsonl"
     return {
         "in_batch": [],
-        "hard": [of_three, "data.rows=triplets", "task.symmetric=true"],
-        "pairs": [of_three, "data.rows=pairs", "task.dims=[16, 8]"],
-        "softmax": [of_pairs, "data.rows=labelled", "task.objective=softmax"],
-        "cosine": [of_pairs, "data.rows=scored", "task.objective=cosine", "data.tokens_per_batch=256"],
-        "cosent": [of_pairs, "data.rows=scored", "task.objective=cosent"],
-        "triplet": [of_three, "data.rows=triplets", "task.objective=triplet", "task.normalise=true"],
+        "hard": [of_three, "rows.rows=triplets", "task.symmetric=true"],
+        "pairs": [of_three, "rows.rows=pairs", "task.dims=[16, 8]"],
+        "softmax": [of_pairs, "rows.rows=labelled", "task.objective=softmax"],
+        "cosine": [of_pairs, "rows.rows=scored", "task.objective=cosine", "rows.tokens_per_batch=256"],
+        "cosent": [of_pairs, "rows.rows=scored", "task.objective=cosent"],
+        "triplet": [of_three, "rows.rows=triplets", "task.objective=triplet", "task.normalise=true"],
     }
 
 
@@ -230,10 +230,10 @@ def test_the_report_and_its_warnings(tmp_path):
     ("changes", "message"),
     [
         (["task.objective=cosine"], 'task.objective "cosine" learns from rows of scored, but data.rows is "groups"'),
-        (["data.tokens_per_batch=100"], "data.tokens_per_batch is 100, but must be 0 for task.objective in_batch"),
+        (["rows.tokens_per_batch=100"], "data.tokens_per_batch is 100, but must be 0 for task.objective in_batch"),
         (["task.dims=[32]"], "task.dims [32] must be less than the width of the vectors, 32"),
-        (["data.length=33"], "data.length (33) must be from 1 to the model's length (32)"),
-        (["data.rows=triplets", 'data.negatives=["a", "b"]', "task.objective=triplet"], "data.negatives has 2 columns"),
+        (["rows.length=33"], "data.length (33) must be from 1 to the model's length (32)"),
+        (["rows.rows=triplets", 'rows.negatives=["a", "b"]', "task.objective=triplet"], "data.negatives has 2 columns"),
     ],
 )
 def test_faults(tmp_path, changes, message):
@@ -245,7 +245,7 @@ def test_faults(tmp_path, changes, message):
 def test_one_class_and_a_class_of_one_row_are_refused(tmp_path):
     rows = [{"sentence1": f"a {i}", "sentence2": "b", "label": "one"} for i in range(40)]
     path = tmp_path / "rows.jsonl"
-    changes = [f"data.train={path}", "data.rows=labelled", "task.objective=softmax", "data.count=0"]
+    changes = [f"data.train={path}", "rows.rows=labelled", "task.objective=softmax", "data.count=0"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(FormersError, match='have the class "one" in column'):
         prepared(tmp_path, *changes)

@@ -74,7 +74,7 @@ def test_two_processes_see_the_negatives_of_both(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["in_batch", "cosent"])
 def test_sentence_vectors_do_not_depend_on_the_number_of_processes(tmp_path, objective):
-    rows = {"in_batch": ["data.rows=groups"], "cosent": ["data.rows=scored", "data.train=builtin:paraphrase-scores"]}
+    rows = {"in_batch": ["rows.rows=groups"], "cosent": ["rows.rows=scored", "data.train=builtin:paraphrase-scores"]}
     sizes = [
         "model.dim=16",
         "model.dropout=0.0",
@@ -82,9 +82,9 @@ def test_sentence_vectors_do_not_depend_on_the_number_of_processes(tmp_path, obj
         "model.layers=1",
         "model.hidden=16",
         "model.length=16",
-        "data.vocab=100",
+        "rows.vocab=100",
     ]
-    changes = [*sizes, "data.count=60", "data.held_out=10", "data.rows_per_batch=13", f"task.objective={objective}"]
+    changes = [*sizes, "data.count=60", "data.held_out=10", "rows.rows_per_batch=13", f"task.objective={objective}"]
     changes += [*rows[objective], "train.precision=fp32", "train.steps=4", "train.warmup=1", "train.sample_every=0"]
     command = ["train", "embedding", *[word for change in changes for word in ("--set", change)]]
     two_processes("-m", "--", "formers", *command, "--run", str(tmp_path / "two"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from formers.systems.begin import Beginning
 from formers.systems.chat.task import ChatTask, prepare
+from formers.systems.lessons import Lessons
 from formers.systems.row_lessons import lessons_of_rows
-from formers.systems.system import Lessons
 
 
 def lessons(beginning: Beginning, split: str, count: int) -> Lessons:

@@ -51,7 +51,7 @@ class ChoiceTask:
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the choice."""
         results = self.chooser.choose_all(self.validation.questions[:SAMPLES])
-        return [(f"{row.question} [{' | '.join(row.choices)}]", row.text) for row in results]
+        return [(f"{row.question} [{' | '.join(row.choices)}]", row.choice) for row in results]
 
     def save(self, folder: Path) -> None:
         self.chooser.save(folder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from formers.systems.begin import Beginning
+from formers.systems.lessons import Lesson, Lessons, evenly
 from formers.systems.preferences.data import SIDES
 from formers.systems.preferences.task import beginnings
-from formers.systems.system import Lesson, Lessons, evenly
 
 
 def lessons(beginning: Beginning, split: str, count: int) -> Lessons:
