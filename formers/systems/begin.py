@@ -88,22 +88,25 @@ class Beginning:
         task: Task,
         batches: Batches,
         lines: list[str],
+        tokenizer: Tokenizer,
         *,
-        vocabulary: str,
-        tokens: int,
+        besides: str = "",
+        tokens: int = 0,
         beside: Callable[[], Mapping[str, Content]] = dict,
     ) -> Prepared:
-        """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included."""
-        train = self.sections["train"]
+        """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included.
+
+        besides: what the line of sizes says after the vocabulary; tokens: where it is not rows.tokens_per_batch.
+        """
+        train, tokens = self.sections["train"], tokens or self.rows.tokens_per_batch
         size = parameters_of(task.model)
         copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
         memory = (
             f"memory: {copies * 4 * size / 2**20:,.0f} MB for weights and optimizer, and the activations of {tokens:,} "
             f"tokens; one epoch: {len(batches.epoch(0)) / train.accumulate:,.0f} steps of {train.accumulate} batch(es)"
         )
-        return Prepared(
-            task, batches, [*lines, f"vocabulary: {vocabulary}; model: {size:,} parameters", memory], beside
-        )
+        sizes = f"vocabulary: {tokenizer.vocab:,} tokens{besides}; model: {size:,} parameters"
+        return Prepared(task, batches, [*lines, sizes, memory], beside)
 
 
 def parameters_of(model: nn.Module) -> int:

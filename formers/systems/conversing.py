@@ -151,5 +151,5 @@ def prepared(
         f"template: {template.where}; an answer ends with {end}",
         *[f"the template writes {name}, which is no token of this tokenizer, so anybody can write it" for name in lost],
     ]
-    tokens, vocabulary = sides * beginning.rows.tokens_per_batch, f"{tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=tokens, beside=language.beside)
+    tokens = sides * beginning.rows.tokens_per_batch
+    return beginning.prepared(task, batches, lines, tokenizer, tokens=tokens, beside=language.beside)

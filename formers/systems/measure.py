@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.fields import Natural, Part, check
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Origin, Report, Typed
+from formers.systems.system import NOWHERE, Event, Origin, Report, Typed
 
 if TYPE_CHECKING:
     from formers.data.sources import Table
@@ -31,6 +32,24 @@ class Measure:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
+    """The verb `evaluate` of an encoder, whose options have `suites`: as it is, or the report of the suite."""
+
+    @wraps(evaluate)
+    def run(opened: Any, options: Any) -> Iterator[Event]:
+        suites: SuiteOptions = options.suites
+        if suites.suite is None:
+            yield from evaluate(opened, options)
+            return
+        data = vars(options).get("data", "")
+        suites.check_data(data)
+        from formers.systems.suites.report import suite_report
+
+        yield from suite_report(opened, suites, options.origin.name, data)
+
+    return run
 
 
 def measured(

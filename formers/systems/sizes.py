@@ -30,6 +30,11 @@ def check_sizes(sizes: Any, forms: Mapping[str, Any], counts: Sequence[str]) -> 
         raise ConfigError(f"model.dropout ({sizes.dropout}) must be in [0, 1)")
 
 
+def stack_sizes(sizes: Any) -> dict[str, Any]:
+    """What the section says of a model with one stack of blocks."""
+    return {name: getattr(sizes, name) for name in ("dim", "layers", "heads", "hidden", "dropout")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransformerSizes:
     """The sizes of a new encoder-decoder; its form says the rest."""
@@ -115,14 +120,7 @@ class CausalSizes:
     def config(self, vocab: int) -> CausalConfig:
         """The whole config for a vocabulary."""
         form = causal.FORMS[self.form]
-        sizes: dict[str, Any] = {
-            "dim": self.dim,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "kv_heads": self.kv_heads or None,
-            "dropout": self.dropout,
-        }
+        sizes = stack_sizes(self) | {"kv_heads": self.kv_heads or None}
         if not self.bias:
             sizes |= {"bias": "", "feed_forward_bias": False}
         return replace(form, stack=replace(form.stack, **sizes), vocab=vocab, length=self.length, tied=self.tied)
@@ -162,16 +160,9 @@ class EncoderSizes:
     def config(self, vocab: int) -> EncoderConfig:
         """The whole config for a vocabulary."""
         form = encoder.FORMS[self.form]
-        sizes: dict[str, Any] = {
-            "dim": self.dim,
-            "layers": self.layers,
-            "heads": self.heads,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-        }
         return replace(
             form,
-            stack=replace(form.stack, **sizes),
+            stack=replace(form.stack, **stack_sizes(self)),
             vocab=vocab,
             length=self.length,
             embedding_dim=self.embedding_dim or form.embedding_dim,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.measure import or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
 
 if TYPE_CHECKING:

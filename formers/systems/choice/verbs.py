@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from formers.systems.choosing import Choose
-from formers.systems.measure import Measure, measured
-from formers.systems.suites.options import or_suite
+from formers.systems.measure import Measure, measured, or_suite
 from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import measured
+from formers.systems.measure import measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
 if TYPE_CHECKING:

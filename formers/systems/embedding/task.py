@@ -61,7 +61,7 @@ class EmbeddingTask:
         classes: int = 0,
     ) -> None:
         """aside: rows to watch the loss on; scored: pairs to correlate with; classes: of the softmax."""
-        self.sentences, self.encoder = sentences, sentences.model
+        self.sentences, self.encoder, self.save = sentences, sentences.model, sentences.save
         self.config, self.rows, self.aside, self.scored = config, rows, aside, scored
         self.model: nn.Module = self.encoder
         self.matrix: nn.Linear | None = None
@@ -148,10 +148,6 @@ class EmbeddingTask:
             texts = self.rows.texts(self.aside.table)
         return list(dict.fromkeys(texts))[:most]
 
-    def save(self, folder: Path) -> None:
-        """A folder of sentence-transformers: the encoder, its pooling, its length."""
-        self.sentences.save(folder)
-
     def set_recompute(self) -> None:
         self.encoder.stack.recompute = True
 
@@ -194,7 +190,8 @@ def prepare(beginning: Beginning) -> Prepared:
         task,
         batches,
         lines,
-        vocabulary=f"{begun.tokenizer.vocab:,} tokens, {config.pooling} pooling",
+        begun.tokenizer,
+        besides=f", {config.pooling} pooling",
         tokens=batches.collate(plan[0]).texts.tokens.numel(),
         beside=sentences.head_files,
     )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, Part, check
-from formers.systems.measure import measured
+from formers.systems.measure import measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -48,6 +47,7 @@ class LanguageTask:
     ) -> None:
         self.language, self.validation, self.config = language, validation, config
         self.model: CausalLM = language.model
+        self.save = language.save
 
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the real labels; the logits never exist whole, those of padding not at all."""
@@ -83,9 +83,6 @@ class LanguageTask:
         table = self.validation.corpus.table
         text: str = next(iter(table.columns.values()))[0]
         return " ".join(text[:200].split()[:6])
-
-    def save(self, folder: Path) -> None:
-        self.language.save(folder)
 
     def set_recompute(self) -> None:
         self.model.stack.recompute = True
@@ -131,6 +128,5 @@ def prepare(beginning: Beginning) -> Prepared:
         *report_on(corpus, batches, rows.column, tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(held_out):,} documents, {watched.labels:,} tokens, unknown {missed:.3%}",
     ]
-    vocabulary = f"{tokenizer.vocab:,} tokens, {used:,} of them in the training text"
-    tokens = rows.tokens_per_batch
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=tokens, beside=language.beside)
+    besides = f", {used:,} of them in the training text"
+    return beginning.prepared(task, batches, lines, tokenizer, besides=besides, beside=language.beside)

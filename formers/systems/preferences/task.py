@@ -74,6 +74,7 @@ class PreferenceTask:
         """validation: with its reference."""
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
+        self.save = language.save
 
     def loss(self, batch: PreferenceBatch) -> Loss:
         """Summed over pairs. Its parts: `preference` (the DPO loss alone), `right` (whether the chosen answer gained
@@ -121,9 +122,6 @@ class PreferenceTask:
         table, rows = self.validation.table, self.validation.rows[:2]
         usual = [table.columns["messages"][row] for row in rows]
         return sample_answers(self.language, self.encoder, self.config, lambda: usual)
-
-    def save(self, folder: Path) -> None:
-        self.language.save(folder)
 
     def set_recompute(self) -> None:
         self.model.stack.recompute = True

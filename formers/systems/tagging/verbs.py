@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.fields import Count, Natural, Part
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.measure import or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:

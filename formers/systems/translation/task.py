@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -47,7 +46,7 @@ class TranslationTask:
 
     def __init__(self, translator: Translator, validation: PairBatches, config: TranslationConfig) -> None:
         self.translator, self.validation, self.config = translator, validation, config
-        self.model = translator.model
+        self.model, self.save = translator.model, translator.save
 
     def loss(self, batch: PairBatch, smoothing: float | None = None) -> Loss:
         """Summed cross-entropy over the real target tokens; the logits of padding are never computed."""
@@ -89,9 +88,6 @@ class TranslationTask:
         """Translations to look at."""
         texts = list(self.config.samples) or self.pairs(2)[0]
         return list(zip(texts, self.translator.translate(texts, beams=1), strict=True))
-
-    def save(self, folder: Path) -> None:
-        self.translator.save(folder)
 
     def set_recompute(self) -> None:
         self.model.encoder.recompute = self.model.decoder.recompute = True
@@ -136,8 +132,7 @@ def prepare(beginning: Beginning) -> Prepared:
         f"validation: {held_out.name}, {len(validation.rows):,} examples",
     ]
     task = TranslationTask(translator, validation, config)
-    vocabulary = f"{tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, tokenizer)
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
