@@ -118,6 +118,16 @@ def on_device(model: Network) -> Network:
     return model.cuda() if torch.cuda.is_available() else model
 
 
+def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: str) -> tuple[Any, Table]:
+    """The section [rows] of the model's run, else the usual one, and the rows that options of `evaluate` ask for.
+
+    columns: field of the section -> the column that an option names instead ("": none).
+    """
+    rows = options.origin.section("rows", system) or usual()
+    rows = replace(rows, **{name: column for name, column in columns.items() if column})
+    return rows, judged_on(options.origin, system, rows, options.data, options.count)
+
+
 def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:
     """The rows to judge a model with: of `data`, else the test data of its run, else its validation data.
 

@@ -53,17 +53,27 @@ def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, 
 
 
 def measured(
-    report: Report, origin: Origin, table: Table, seconds: float, *, unit: str, remarks: Mapping[str, str], **more: Any
+    report: Report,
+    origin: Origin,
+    table: Table,
+    seconds: float,
+    *,
+    unit: str,
+    remarks: Mapping[str, str],
+    rows: str = "",
+    speed_as: str = ".1f",
+    **more: Any,
 ) -> Report:
     """The report with what it is of, and how fast it was.
 
-    seconds: what it took; unit: what the rows are; remarks: a word to a score, or a line; more: other parts of it.
+    seconds: what it took; unit: what is counted, by the facts or else the rows; remarks: a word to a score, or a line;
+    rows: what was read, in words; speed_as: its format; more: other parts of the report.
     """
-    speed = len(table) / seconds
+    speed = report.facts.get(unit, len(table)) / seconds
     return replace(
         report,
-        title=f"{origin.name}: {len(table):,} {unit} of {table.name}",
+        title=f"{origin.name}: {rows or f'{len(table):,} {unit}'} of {table.name}",
         facts={"model": origin.name, "data": table.name, **report.facts, f"{unit}_per_second": speed},
-        remarks={**remarks, "speed": f"{speed:.1f} {unit} per second"},
+        remarks={**remarks, "speed": f"{speed:{speed_as}} {unit} per second"},
         **more,
     )

@@ -16,7 +16,8 @@ from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
 
 if TYPE_CHECKING:
-    from formers.systems.embedding.system import SentenceEncoder, Vectors
+    from formers.systems.embedding.processes import Vectors
+    from formers.systems.embedding.system import SentenceEncoder
 
 SEEN = 6  # numbers of a vector that are shown
 FileTexts = Annotated[Texts, Typed(source=True)]
