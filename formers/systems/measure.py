@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from formers.systems.system import NOWHERE, Event, Origin, Report, Typed
 
 if TYPE_CHECKING:
     from formers.data.sources import Table
+    from formers.training.task import Loss
 
 HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by."
 
@@ -77,3 +79,13 @@ def measured(
         remarks={**remarks, "speed": f"{speed:{speed_as}} {unit} per second"},
         **more,
     )
+
+
+def means(losses: Iterable[Loss]) -> dict[str, float]:
+    """The mean over all targets of the loss and of its parts, but for `tokens`, by name."""
+    sums, count = defaultdict[str, float](float), 0.0
+    for loss in losses:
+        for name, total in {"loss": loss.total, **loss.parts}.items():
+            sums[name] += float(total)
+        count += float(loss.count)
+    return {name: total / count for name, total in sums.items() if name != "tokens"}

@@ -28,6 +28,7 @@ from formers.systems.embedding.data import Likeness, LikenessBatch, LikenessRows
 from formers.systems.embedding.objective import OBJECTIVES, TOGETHER, EmbeddingConfig, objective
 from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.encoders import begin
+from formers.systems.measure import means
 from formers.systems.system import Report, Score, cost, share
 from formers.text.reader import Inputs
 from formers.training.contrastive import ALL, chunked
@@ -104,18 +105,8 @@ class EmbeddingTask:
         """
         scores: list[Score] = []
         if self.aside is not None:
-            sums: dict[str, float] = {}
-            count = 0.0
-            for rows in self.aside.epoch(0):
-                loss = self.loss(self.aside.collate(rows))
-                for name, total in {"loss": loss.total, **loss.parts}.items():
-                    sums[name] = sums.get(name, 0.0) + float(total)
-                count += float(loss.count)
-            scores = [
-                share(name, total / count) if name == "accuracy" else cost(name, total / count, "")
-                for name, total in sums.items()
-                if name != "tokens"
-            ]
+            parts = means(self.loss(self.aside.collate(rows)) for rows in self.aside.epoch(0))
+            scores = [share(name, mean) if name == "accuracy" else cost(name, mean, "") for name, mean in parts.items()]
         if self.scored is not None:
             columns = self.scored.columns
             scores += self.sentences.evaluate(

@@ -17,6 +17,7 @@ from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language.data import Corpus, Stream, TextRows, report_on, rows_of
 from formers.systems.language_model import LanguageModel, open_language
+from formers.systems.measure import means
 from formers.systems.next_token import features_and_labels, new_language, obtain_tokenizer, row_length, special_ids
 from formers.systems.system import Report, cost, perplexity
 from formers.training.task import Loss
@@ -62,11 +63,8 @@ class LanguageTask:
         token too, which has no characters. Of some rows only, the characters of a token are those of the average token
         of the whole validation text.
         """
-        total, count, corpus = 0.0, 0, self.validation.corpus
-        for rows in self.validation.spread(self.config.evaluated):
-            loss = self.loss(self.validation.collate(rows))
-            total, count = total + loss.total.item(), count + int(loss.count)
-        mean = total / count
+        corpus, spread = self.validation.corpus, self.validation.spread(self.config.evaluated)
+        mean = means(self.loss(self.validation.collate(rows)) for rows in spread)["loss"]
         bits = mean / math.log(2) * corpus.labels / max(1, corpus.characters)
         return Report([cost("loss", mean), perplexity(mean, "row_perplexity"), cost("bits_per_character", bits, "")])
 

@@ -35,6 +35,7 @@ from formers.models.causal import CausalLM
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.conversing import encoder_of, obtain_model, prepared, sample_answers, texts_of
 from formers.systems.language_model import LanguageModel
+from formers.systems.measure import means
 from formers.systems.next_token import row_length
 from formers.systems.preferences.data import SIDES, PreferenceBatch, Preferences
 from formers.systems.system import Report, Score, cost, share
@@ -99,21 +100,15 @@ class PreferenceTask:
     @torch.no_grad()
     def evaluate(self) -> Report:
         """The loss, its parts as means over pairs; `right` is the reward accuracy of the paper."""
-        sums: dict[str, float] = {}
-        count = 0
-        for rows in some_rows(self.validation, self.config.evaluated):
-            loss = self.loss(self.validation.collate(rows))
-            for name, value in {"loss": loss.total, **loss.parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            count += int(loss.count)
-        means = {name: value / count for name, value in sums.items() if name != "tokens"}
+        rows_read = some_rows(self.validation, self.config.evaluated)
+        parts = means(self.loss(self.validation.collate(rows)) for rows in rows_read)
         return Report(
             [
-                cost("loss", means["loss"]),
-                cost("preference", means["preference"]),
-                share("right", means["right"]),
-                Score("margin", means["margin"]),
-                Score("likelihood", means["likelihood"], "nats"),
+                cost("loss", parts["loss"]),
+                cost("preference", parts["preference"]),
+                share("right", parts["right"]),
+                Score("margin", parts["margin"]),
+                Score("likelihood", parts["likelihood"], "nats"),
             ]
         )
 

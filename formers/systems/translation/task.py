@@ -14,6 +14,7 @@ from formers.fields import Between, Count, Natural, check
 from formers.models.transformer import Transformer
 from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
+from formers.systems.measure import means
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
@@ -68,11 +69,9 @@ class TranslationTask:
     @torch.no_grad()
     def evaluate(self) -> Report:
         """Cross-entropy per token (no smoothing), perplexity; BLEU and exact match of the first `decoded` pairs."""
-        total, count = 0.0, 0
-        for rows in self.validation.epoch(0):
-            loss = self.loss(self.validation.collate(rows), smoothing=0.0)
-            total, count = total + loss.total.item(), count + int(loss.count)
-        scores: list[Score] = [cost("loss", total / count), perplexity(total / count)]
+        losses = (self.loss(self.validation.collate(rows), smoothing=0.0) for rows in self.validation.epoch(0))
+        mean = means(losses)["loss"]
+        scores: list[Score] = [cost("loss", mean), perplexity(mean)]
         if self.config.decoded:
             sources, targets = self.pairs(self.config.decoded)
             best = self.translator.candidates(sources, beams=1)
