@@ -92,7 +92,7 @@ class ClassificationTask:
             texts, seconds = texts[:SAMPLES], None if seconds is None else seconds[:SAMPLES]
         shown = texts if seconds is None else [f"{a} | {b}" for a, b in zip(texts, seconds, strict=True)]
         classified = self.classifier.classify(texts, seconds)
-        return [(text, spoken(each.label, each.probabilities)) for text, each in zip(shown, classified, strict=True)]
+        return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True

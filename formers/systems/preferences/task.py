@@ -218,7 +218,7 @@ def digest_of(model: CausalLM, parts: dict[str, Preferences]) -> str:
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     for name, choices in parts.items():
         digest.update(name.encode())
-        for side in (*choices.ids, *choices.said):
+        for side in (*choices.ids, *choices.spoken):
             digest.update(side.lengths.tobytes())
             digest.update(side.flat.tobytes())
     return digest.hexdigest()
