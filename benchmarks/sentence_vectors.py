@@ -29,8 +29,8 @@ import torch
 from formers import registry
 from formers.data.sources import read_table
 from formers.recipe import load_recipe
-from formers.systems.embedding import CONCATENATIONS
-from formers.systems.embedding_tasks import EmbeddingTask, correlations
+from formers.systems.embedding.objective import CONCATENATIONS
+from formers.systems.embedding.task import EmbeddingTask
 from formers.training.run import Run
 from formers.training.trainer import train
 
@@ -151,10 +151,11 @@ def learned(
         f"data.seed={seed}",
     ]
     chosen = load_recipe(f"embedding/{recipe}", changes)
-    task, batches, _ = registry.prepare(chosen.system, chosen.sections, folder)
+    prepared = registry.prepare(chosen.system, chosen.sections, folder)
+    task: Any = prepared.task
     found = [row(f"{name}, before", task, sets, seed, 0.0, options.precision)] if before else []
     began = time.perf_counter()
-    for _ in train(task, batches, chosen.sections["train"], Run(folder)):
+    for _ in train(task, prepared.batches, chosen.sections["train"], Run(folder)):
         pass
     found.append(row(name, task, sets, seed, time.perf_counter() - began, options.precision))
     task.save(folder / "model")
@@ -164,8 +165,8 @@ def learned(
 def row(name: str, task: EmbeddingTask, sets: Sets, seed: int, seconds: float, precision: str) -> dict[str, Any]:
     """Spearman x 100 on every set."""
     task.model.eval()
-    with torch.autocast(task.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        scores = {year: correlations(task, *pairs)["spearman"] for year, pairs in sets.items()}
+    with torch.autocast(task.sentences.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        scores = {year: 100 * task.sentences.evaluate(*pairs).value("spearman") for year, pairs in sets.items()}
     scores["STS mean"] = mean(scores[year] for year in YEARS)
     task.model.train()
     found = {"name": name, "seed": seed, "seconds": round(seconds, 1), **{k: round(v, 2) for k, v in scores.items()}}

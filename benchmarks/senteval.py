@@ -64,7 +64,7 @@ def minilm() -> Path:
     return Path(found.origin).parent / "model"
 
 
-def side_scores(side: str, folder: Path, data: Path, out: Path, names: Sequence[str]) -> sets.Results:
+def side_scores(side: str, folder: Path, data: Path, out: Path, names: Sequence[str]) -> sets.SuiteResults:
     """The suite with the vectors of one side, which are made once and kept."""
     texts = sentences(data, names)
     places = {text: i for i, text in enumerate(texts)}
@@ -74,15 +74,21 @@ def side_scores(side: str, folder: Path, data: Path, out: Path, names: Sequence[
         return vectors[[places[text] for text in some]]
 
     begin = time.perf_counter()
-    results = transfer.senteval(encode, data, only=names, tell=lambda score: tell(side, score))
+    measuring = transfer.senteval(encode, data, only=names)
+    while True:
+        try:
+            tell(side, next(measuring))
+        except StopIteration as end:
+            results: sets.SuiteResults = end.value
+            break
     print(f"{side}: classified in {time.perf_counter() - begin:.0f} s", flush=True)
     for name, why in results.missing.items():
         print(f"{side}: without {name}: {why}")
     return results
 
 
-def tell(side: str, score: sets.Score) -> None:
-    numbers = ", ".join(f"{name} {value:.2f}" for name, value in score.scores.items())
+def tell(side: str, score: sets.SetScore) -> None:
+    numbers = ", ".join(f"{name} {100 * value:.2f}" for name, value in score.scores.items())
     print(f"{side:>6} {score.set:>5} {score.part:>7}: {numbers}  ({score.how}; {score.seconds:.0f} s)", flush=True)
 
 
@@ -119,15 +125,15 @@ def kept(side: str, folder: Path, texts: list[str], out: Path) -> NDArray[np.flo
     return vectors
 
 
-def compare(ours: sets.Results, theirs: sets.Results) -> None:
+def compare(ours: sets.SuiteResults, theirs: sets.SuiteResults) -> None:
     """Both, side by side, and whether they are within what is allowed."""
     print(f"\n{'set':>8} {'score':>9} {'ours':>7} {'theirs':>7} {'apart':>6}")
     rows = [
-        (a.set, name, a.scores[name], b.scores[name])
+        (a.set, name, 100 * a.scores[name], 100 * b.scores[name])
         for a, b in zip(ours.scores, theirs.scores, strict=True)
         for name in a.scores
     ]
-    rows += [("average", name, value, theirs.averages[name]) for name, value in ours.averages.items()]
+    rows += [("average", name, 100 * value, 100 * theirs.averages[name]) for name, value in ours.averages.items()]
     for where, name, a, b in rows:
         print(f"{where:>8} {name:>9} {a:7.2f} {b:7.2f} {a - b:+6.2f}")
     most = max(abs(a - b) for *_, a, b in rows)

@@ -19,12 +19,14 @@ from _turns import compare, show
 from transformers import MarianMTModel
 
 import formers
-from formers.data.parallel import PairBatch, PairBatches, ParallelData
+from formers.data.source import Source
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.models.transformer import Transformer
 from formers.systems.sizes import TransformerSizes
-from formers.systems.translation import TranslationConfig, TranslationTask, Translator
+from formers.systems.translation.data import PairBatch, PairBatches, PairRows
+from formers.systems.translation.system import Translator
+from formers.systems.translation.task import TranslationConfig, TranslationTask
 from formers.text.open import train_bpe
 from formers.training.optimizer import adamw
 
@@ -56,8 +58,8 @@ def main() -> None:
 
 def prepare(options: argparse.Namespace) -> tuple[Translator, PairBatches]:
     """The translator, and batches of at most 4,096 tokens."""
-    data = ParallelData(train=options.data, count=4000, tokens_per_batch=4096)
-    table = data.read("train")
+    source, rows = Source(train=options.data, count=4000), PairRows(tokens_per_batch=4096)
+    table = source.read("train", **rows.reading(source))
     assert table is not None
     if options.model:
         ours = formers.load(options.model)
@@ -77,7 +79,7 @@ def prepare(options: argparse.Namespace) -> tuple[Translator, PairBatches]:
         )
     assert ours.tokenizer is not None
     start, filler = ours.settings.start, ours.settings.pad
-    return ours, PairBatches(table, ours.tokenizer, data, length=256, start=start, filler=filler)
+    return ours, PairBatches(table, ours.tokenizer, rows, length=256, start=start, filler=filler, seed=1)
 
 
 def training(ours: Translator, theirs: MarianMTModel, batches: PairBatches, repeats: int) -> dict:

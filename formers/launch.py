@@ -69,3 +69,16 @@ def forget(run: Run) -> None:
     if any(run.folder.iterdir()) and not run.recipe.is_file():
         raise ConfigError(f"{run.folder} is not a run folder (it has no recipe.toml); --fresh deletes runs only")
     shutil.rmtree(run.folder)
+
+
+def save_curve(folder: Path) -> Path | None:
+    """samples/curve.png of the run; None where nothing was recorded yet."""
+    from formers.pictures.curve import draw_curve
+    from formers.pictures.figure import save
+    from formers.training.run import Run
+
+    place = Run(folder)
+    events = list(place.read_events())
+    if not any(event["event"] in ("stepped", "evaluated") for event in events):
+        return None
+    return save(draw_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from formers import fields
 from formers.errors import ConfigError, nearest
 from formers.fields import convert, fields_of
 from formers.registry import NAMES, sections, system
+from formers.systems.system import Origin
 
 FOLDER = Path(__file__).parent / "systems"  # each system has its recipes/ below it
 # A resumed run may change these: they do not change what the steps already taken were.
@@ -54,6 +57,16 @@ class Recipe:
             for section, values in self.sections.items()
             for field in dataclasses.fields(values)
         }
+
+    def example(self) -> str:
+        """What to try first with {} for the model: on a sample of the recipe, where the verb takes a text alone."""
+        example = system(self.system).example
+        samples = getattr(self.sections["task"], "samples", ())
+        sample = next((text.strip() for text in samples if text.strip()), "")
+        alone = re.fullmatch(r'(\w+ \{\}) "[^"]*"', example)
+        if not sample or alone is None:
+            return example
+        return f"{alone[1]} {shlex.quote(sample).replace('{', '{{').replace('}', '}}')}"
 
     def changes(self, other: Recipe) -> list[str]:
         """Dotted names whose values differ, those that a resumed run may change left out."""
@@ -104,6 +117,39 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
     first = text.split("\n", 1)[0]
     return build(raw, overrides, name=str(name), where=str(path), comment=first if first.startswith("#") else "")
+
+
+def run_file(name: str) -> Path | None:
+    """The recipe that a run folder was begun with; None where the name is no run."""
+    path = Path(name).expanduser() / "recipe.toml"
+    return path if path.is_file() else None
+
+
+def recipe_of(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe to train; a run folder means the recipe that it was begun with."""
+    return load_recipe(run_file(name) or name, overrides)
+
+
+def names_recipe(name: str) -> bool:
+    """Whether it is a shipped recipe, a TOML file or a run folder, and not a source of data."""
+    known = name in names() or name.removesuffix("/tiny") in names() or Path(name).suffix == ".toml"
+    return known or run_file(name) is not None
+
+
+def run_folder(name: str) -> Path:
+    """Where a recipe is trained unless --run says: runs/<name>; a run that is there: itself."""
+    path = Path(name).expanduser()
+    if run_file(name) is not None:
+        return path
+    return path.parent if path.name == "recipe.toml" else default_folder(name)
+
+
+def origin_of(model: str) -> Origin:
+    """What a model is called, and the recipe that it was trained with, where it is a run."""
+    if (path := run_file(model)) is None:
+        return Origin(model)
+    recipe = load_recipe(path)
+    return Origin(model, recipe.sections, recipe.system)
 
 
 def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where: str, comment: str = "") -> Recipe:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
 from formers.systems.system import Look, System, Verb, resolve
 
 if TYPE_CHECKING:
+    from formers.systems.answering.system import Answerer
     from formers.systems.begin import Prepared
+    from formers.systems.choice.system import Chooser
+    from formers.systems.classification.system import Classifier
     from formers.systems.embedding.system import SentenceEncoder
+    from formers.systems.language_model import LanguageModel
+    from formers.systems.masked.system import MaskedModel
+    from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
 
 # One folder of systems/ each: its `SYSTEM`.
@@ -117,36 +123,35 @@ def _system_of(named: str | None, kind: str, source: str | Path) -> System:
     return system(named) if system(named).open == owner.open else owner
 
 
+class LoadSettings(TypedDict, total=False):
+    """How a model is opened, see `load`."""
+
+    dtype: str | None
+    device: str | None
+    allow_bin: bool
+    offline: bool | None
+
+
+@overload
+def load(source: str | Path, *, system: Literal["translation"], **how: Unpack[LoadSettings]) -> Translator: ...
 @overload
 def load(
-    source: str | Path,
-    *,
-    system: Literal["translation"],
-    dtype: str | None = ...,
-    device: str | None = ...,
-    allow_bin: bool = ...,
-    offline: bool | None = ...,
-) -> Translator: ...
+    source: str | Path, *, system: Literal["language", "chat", "preferences"], **how: Unpack[LoadSettings]
+) -> LanguageModel: ...
 @overload
-def load(
-    source: str | Path,
-    *,
-    system: Literal["embedding"],
-    dtype: str | None = ...,
-    device: str | None = ...,
-    allow_bin: bool = ...,
-    offline: bool | None = ...,
-) -> SentenceEncoder: ...
+def load(source: str | Path, *, system: Literal["masked"], **how: Unpack[LoadSettings]) -> MaskedModel: ...
 @overload
-def load(
-    source: str | Path,
-    *,
-    system: str | None = ...,
-    dtype: str | None = ...,
-    device: str | None = ...,
-    allow_bin: bool = ...,
-    offline: bool | None = ...,
-) -> Any: ...
+def load(source: str | Path, *, system: Literal["classification"], **how: Unpack[LoadSettings]) -> Classifier: ...
+@overload
+def load(source: str | Path, *, system: Literal["tagging"], **how: Unpack[LoadSettings]) -> Tagger: ...
+@overload
+def load(source: str | Path, *, system: Literal["answering"], **how: Unpack[LoadSettings]) -> Answerer: ...
+@overload
+def load(source: str | Path, *, system: Literal["choice"], **how: Unpack[LoadSettings]) -> Chooser: ...
+@overload
+def load(source: str | Path, *, system: Literal["embedding"], **how: Unpack[LoadSettings]) -> SentenceEncoder: ...
+@overload
+def load(source: str | Path, *, system: str | None = ..., **how: Unpack[LoadSettings]) -> Any: ...
 def load(
     source: str | Path,
     *,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from formers.adapters.lora import HEAD
+from formers.adapters.lora import HEAD, ends_in
 from formers.errors import ConfigError
 
 NORMS = nn.LayerNorm | nn.RMSNorm | nn.GroupNorm | nn.modules.batchnorm._BatchNorm
@@ -17,20 +17,18 @@ def learn_biases(model: nn.Module, *, targets: Sequence[str] = (), norms: bool =
 
     norms: the gains of the norms learn too. Raises ConfigError where there are none, as in the Llama form.
     """
-    found = []
+    biases = []
     for place, module in model.named_modules():
-        if targets and not any(place == target or place.endswith("." + target) for target in targets):
+        if targets and not ends_in(place, targets):
             continue
         for name, _ in module.named_parameters(place, recurse=False):
             if name.rpartition(".")[2] == "bias" or (norms and isinstance(module, NORMS)):
-                found.append(name)
-    if not found:
+                biases.append(name)
+    if not biases:
         where = f" in {', '.join(targets)}" if targets else ""
-        raise ConfigError(
-            f"this model has no biases{where}, so BitFit has nothing to learn; "
-            + ("adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn")
-        )
-    return learn(model, found)
+        fix = "adapt it with LoRA" if norms else "adapt it with LoRA, or let the norms learn"
+        raise ConfigError(f"this model has no biases{where}, so BitFit has nothing to learn; {fix}")
+    return learn(model, biases)
 
 
 def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
@@ -39,17 +37,11 @@ def learn_last(model: nn.Module, targets: Sequence[str] = ()) -> list[str]:
     That is the output head where it is a matrix of its own, or stands on an encoder; else (it is the embedding) the
     last block and the norm after it; or the modules of these names.
     """
-    modules = dict(model.named_modules())
-    places = [
-        place
-        for target in targets or last_parts(model)
-        for place in modules
-        if place == target or place.endswith("." + target)
-    ]
-    found = [name for name, _ in model.named_parameters() if any(name.startswith(place + ".") for place in places)]
-    if not found:
+    wanted = [f".{target}." for target in targets or last_parts(model)]
+    names = [name for name, _ in model.named_parameters() if any(part in f".{name}" for part in wanted)]
+    if not names:
         raise ConfigError(f"adapter targets {', '.join(targets)} mean no part of this model that can learn")
-    return learn(model, found)
+    return learn(model, names)
 
 
 def last_parts(model: nn.Module) -> list[str]:
@@ -67,10 +59,8 @@ def last_parts(model: nn.Module) -> list[str]:
         raise ConfigError("this model has neither a head of its own nor blocks: say in adapter.targets what learns")
     owner = stacks[-1].rpartition(".")[0]
     last = f"{stacks[-1]}.{len(list(model.get_submodule(stacks[-1]).children())) - 1}"
-    norms = [
-        name for name, module in model.named_modules() if isinstance(module, NORMS) and name.rpartition(".")[0] == owner
-    ]
-    return [last, *norms]
+    norms = [name for name, module in model.named_modules() if isinstance(module, NORMS)]
+    return [last, *(name for name in norms if name.rpartition(".")[0] == owner)]
 
 
 def learn(model: nn.Module, names: Sequence[str]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from torch import nn
 
 from formers.adapters.bitfit import learn_biases, learn_last, share
 from formers.adapters.lora import add_lora
-from formers.errors import ConfigError, nearest
+from formers.fields import Between, Natural, check
 
-KINDS = ("none", "lora", "bitfit", "head")
 PAPER = ("q", "v")  # what Hu et al. 2021 adapt
 
 
@@ -19,13 +19,13 @@ PAPER = ("q", "v")  # what Hu et al. 2021 adapt
 class AdapterConfig:
     """Which few weights of the model in model.start learn."""
 
-    kind: str = "none"
+    kind: Literal["none", "lora", "bitfit", "head"] = "none"
     """none (all weights learn), lora, bitfit (biases) or head (the output head; the last block if it has none)."""
-    rank: int = 8
+    rank: Natural = 8
     """Rank of LoRA's update of a matrix."""
-    alpha: float = 16.0
+    alpha: Annotated[float, Between(above=0)] = 16.0
     """LoRA's update is scaled by alpha / rank."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Between(0, below=1)] = 0.0
     """Share of the inputs of LoRA's update set to zero while training."""
     targets: tuple[str, ...] = ()
     """Parts that are adapted: ends of names, all-linear, regular expressions (empty: q and v; all biases; the head)."""
@@ -35,14 +35,7 @@ class AdapterConfig:
     """BitFit: the gains of the norms learn too."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f'adapter.kind "{self.kind}" is not known{nearest(self.kind, KINDS)}')
-        if self.rank < 1:
-            raise ConfigError(f"adapter.rank ({self.rank}) must be at least 1")
-        if not self.alpha > 0:
-            raise ConfigError(f"adapter.alpha ({self.alpha}) must be a positive number")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"adapter.dropout ({self.dropout}) must be in [0, 1)")
+        check(self, "adapter")
 
 
 def adapt(model: nn.Module, config: AdapterConfig, seed: int = 0, *, whole: Sequence[str] = ()) -> str:

@@ -9,7 +9,7 @@ What is particular:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -108,13 +108,13 @@ class LoRALinear(nn.Module):
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
     """name -> Linear, adapted ones under the name that they had before."""
-    found = {}
+    parts = {}
     for name, module in model.named_modules():
         if isinstance(module, LoRALinear):
-            found[name] = module.base
+            parts[name] = module.base
         elif isinstance(module, nn.Linear) and not name.endswith(".base"):
-            found[name] = module
-    return found
+            parts[name] = module
+    return parts
 
 
 def adapted(model: nn.Module) -> dict[str, LoRALinear]:
@@ -124,12 +124,12 @@ def adapted(model: nn.Module) -> dict[str, LoRALinear]:
 
 def adapters(model: nn.Module) -> dict[str, dict[str, LowRank]]:
     """adapter -> the name of each Linear that it changes -> how."""
-    found: dict[str, dict[str, LowRank]] = {}
+    parts: dict[str, dict[str, LowRank]] = {}
     for place, module in adapted(model).items():
         for name, adapter in module.adapters.items():
             assert isinstance(adapter, LowRank)
-            found.setdefault(name, {})[place] = adapter
-    return found
+            parts.setdefault(name, {})[place] = adapter
+    return parts
 
 
 def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = ()) -> list[str]:
@@ -139,24 +139,27 @@ def chosen(model: nn.Module, targets: Sequence[str], without: Collection[str] = 
     name (anything that no name could be: "decoder.*[qv]"). Raises ConfigError for one that means nothing.
     """
     names = [name for name in linears(model) if name not in without]
-    found: set[str] = set()
+    meant: set[str] = set()
     for target in targets:
         hits = {name for name in names if _meant(target)(name)}
         if not hits:
             kinds = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
-            raise ConfigError(
-                f'adapter target "{target}" means no linear part of this model; '
-                f"it has: {kinds} (or {ALL}, or a regular expression)"
-            )
-        found |= hits
-    return [name for name in names if name in found]
+            expected = f"it has: {kinds} (or {ALL}, or a regular expression)"
+            raise ConfigError(f'adapter target "{target}" means no linear part of this model; {expected}')
+        meant |= hits
+    return [name for name in names if name in meant]
+
+
+def ends_in(name: str, targets: Iterable[str]) -> bool:
+    """Whether one of these names is the end of a module's name, or all of it."""
+    return any(name == target or name.endswith("." + target) for target in targets)
 
 
 def _meant(target: str) -> Callable[[str], bool]:
     if target == ALL:
         return lambda name: name != HEAD
     if PLAIN.fullmatch(target):
-        return lambda name: name == target or name.endswith("." + target)
+        return lambda name: ends_in(name, (target,))
     try:
         pattern = re.compile(target)
     except re.error as fault:
@@ -186,10 +189,8 @@ def add_lora(
     for place in chosen(model, targets, without):
         base = every[place]
         if rank > min(base.in_features, base.out_features):
-            raise ConfigError(
-                f"adapter rank {rank} is more than {place} has, which is "
-                f"{base.out_features} x {base.in_features}: use a smaller rank or other targets"
-            )
+            size = f"{base.out_features} x {base.in_features}: use a smaller rank or other targets"
+            raise ConfigError(f"adapter rank {rank} is more than {place} has, which is {size}")
         a = torch.empty(rank, base.in_features).uniform_(-1, 1, generator=generator) * base.in_features**-0.5
         b = torch.zeros(base.out_features, rank)
         parts[place] = LowRank(a, b, alpha=alpha, rank_stabilised=rank_stabilised, dropout=dropout)
@@ -219,10 +220,7 @@ def attach(model: nn.Module, parts: Mapping[str, LowRank], name: str = "default"
 def activate(model: nn.Module, shares: str | Mapping[str, float] | None) -> None:
     """Switch: one adapter by name, several as a weighted sum (name -> share), or none of them (None)."""
     wanted = {} if shares is None else {shares: 1.0} if isinstance(shares, str) else dict(shares)
-    known = adapters(model)
-    for name in wanted:
-        if name not in known:
-            raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
+    _refuse_missing(model, *wanted)
     _refuse_merged(model, "switching adapters")
     for module in adapted(model).values():
         module.active = {name: share for name, share in wanted.items() if name in module.adapters}
@@ -264,8 +262,7 @@ def merge_into_base(model: nn.Module) -> None:
 
 def remove(model: nn.Module, name: str) -> None:
     """Take an adapter away; a Linear that has no other is again the plain one. What was frozen stays so."""
-    if name not in (known := adapters(model)):
-        raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
+    _refuse_missing(model, name)
     _refuse_merged(model, "removing an adapter")
     for place, module in adapted(model).items():
         if name in module.adapters:
@@ -286,6 +283,13 @@ def plain(model: nn.Module) -> Iterator[None]:
     finally:
         for place, module in modules.items():
             model.set_submodule(place, module)
+
+
+def _refuse_missing(model: nn.Module, *names: str) -> None:
+    there = adapters(model)
+    for name in names:
+        if name not in there:
+            raise ConfigError(f'this model has no adapter "{name}"; it has: {", ".join(there) or "none"}')
 
 
 def _refuse_merged(model: nn.Module, what: str) -> None:

@@ -70,12 +70,12 @@ class LayerCache:
             return spare
         free = self.keys, self.values
         self.keys, self.values = (
-            chosen(part, rows, self.length, into) for part, into in zip(free, spare or (None, None), strict=True)
+            picked(part, rows, self.length, into) for part, into in zip(free, spare or (None, None), strict=True)
         )
         return free
 
 
-def chosen(part: Tensor, rows: Tensor, length: int, into: Tensor | None) -> Tensor:
+def picked(part: Tensor, rows: Tensor, length: int, into: Tensor | None) -> Tensor:
     """These rows of a storage, in one pass into memory that is not new: ten times as fast as an index (measured)."""
     if into is None or into.shape[1:] != part.shape[1:] or len(into) < len(rows):
         into = part.new_empty(len(rows), *part.shape[1:])

@@ -134,9 +134,9 @@ class Convolution(nn.Module):
         self.dropout = c.dropout
 
     def forward(self, embedded: Tensor, x: Tensor, keep: Tensor | None) -> Tensor:
-        found = self.convolution(embedded.mT).mT
-        found = found if keep is None else found * keep[..., None]
-        x = self.norm(x + self.activation(dropout(found, self.dropout, self.training)))
+        mixed = self.convolution(embedded.mT).mT
+        mixed = mixed if keep is None else mixed * keep[..., None]
+        x = self.norm(x + self.activation(dropout(mixed, self.dropout, self.training)))
         return x if keep is None else x * keep[..., None]
 
 

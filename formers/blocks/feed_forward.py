@@ -45,4 +45,4 @@ class FeedForward(nn.Module):
 
     def activation_name(self) -> str | None:
         """The name of the activation, if it is one of ours."""
-        return next((name for name, each in ACTIVATIONS.items() if each is self.activation), None)
+        return next((name for name, activation in ACTIVATIONS.items() if activation is self.activation), None)

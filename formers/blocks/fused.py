@@ -71,35 +71,19 @@ class CompiledSteps:
             raise NotImplementedError
         up = self.matrix(forward.up)
         gate = up if forward.gate is None else self.matrix(forward.gate)
-        return self.loops.Layer(
-            self.heads(block.attention, window),
-            self.norm_of(block.norm_attention),
-            self.norm_of(block.norm_feed_forward),
-            block.norm_first,
-            gate,
-            up,
-            self.matrix(forward.down),
-            forward.gate is not None,
-            self.loops.ACTIVATIONS.index(forward.activation_name()),
-        )
+        heads, down = self.heads(block.attention, window), self.matrix(forward.down)
+        norms = [self.norm_of(norm) for norm in (block.norm_attention, block.norm_feed_forward)]
+        activation = self.loops.ACTIVATIONS.index(forward.activation_name())
+        return self.loops.Layer(heads, *norms, block.norm_first, gate, up, down, forward.gate is not None, activation)
 
     def heads(self, attention: nn.Module, window: int) -> Any:
         if type(attention) is not Attention:
             raise NotImplementedError
         a, size = attention, attention.head_dim
         norms = [self.norm_of(norm or nn.RMSNorm(0, eps=0.0)) for norm in (a.q_norm, a.k_norm)]
-        return self.loops.Heads(
-            self.matrix(a.q),
-            self.matrix(a.k),
-            self.matrix(a.v),
-            self.matrix(a.o),
-            *norms,
-            a.q_norm is not None,
-            a.scale,
-            a.k.out_features // size,
-            size,
-            window,
-        )
+        matrices = [self.matrix(linear) for linear in (a.q, a.k, a.v, a.o)]
+        count = a.k.out_features // size
+        return self.loops.Heads(*matrices, *norms, a.q_norm is not None, a.scale, count, size, window)
 
     def matrix(self, linear: nn.Module) -> Any:
         if type(linear) is not nn.Linear:

@@ -23,7 +23,6 @@ class Steps(Protocol):
 
     def take(self, x: Tensor) -> bool:
         """Whether a step of these vectors (rows, new, dim) can go this way."""
-        ...
 
     def __call__(self, x: Tensor, cache: Cache) -> Tensor: ...
 

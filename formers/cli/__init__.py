@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 import formers
 from formers.cli.command import command
+from formers.cli.output import INTERRUPTED
 from formers.errors import FormersError, nearest
 from formers.registry import verbs
 
@@ -40,7 +41,6 @@ OWN = {
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
-INTERRUPTED = 130  # what a shell reports for SIGINT
 
 
 def helps() -> dict[str, str]:

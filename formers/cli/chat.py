@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -11,13 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from formers.cli.command import EVERYWHERE, MODEL_HELP, declared_options, flag, parameter, parameters_of, unescaped
+from formers.cli.command import checked, taken, takes, unescaped, written
 from formers.cli.inputs import decoded
+from formers.cli.options import MODEL, Opening
 from formers.cli.output import note
 from formers.errors import ConfigError, FormersError, nearest
-from formers.fields import build, check, fields_of
+from formers.fields import Field, fields_of
 from formers.systems.chat.verbs import ChatOptions
 
 if TYPE_CHECKING:
@@ -32,25 +30,20 @@ COMMANDS = {
 COMMAND = re.compile(r"(/[a-z]+)(?:\s+(.*))?", re.DOTALL)
 
 
-def run(**values: Any) -> None:
+def run(model: str, load: Path | None = None, **values: Any) -> None:
     """Talk with a language model.
 
     One line is one message. Ctrl-C stops an answer and keeps the chat. On a pipe every line of standard input is
     answered, until it ends. /help lists what can be done besides talking.
     """
-    from formers.registry import load
+    from formers import registry
     from formers.systems.chat.session import read_messages
 
-    model, kept = values.pop("model"), values.pop("load")
-    own = {name: values.pop(name) for name in OPENING}
-    given = {name: value for name, value in values.items() if value not in (None, [])}
-    options = build(ChatOptions, unescaped(given, fields_of(ChatOptions)), "formers chat")
-    check(options, flag)  # what is wrong with them is said before the model is read
-    messages = [] if kept is None else read_messages(kept)
-    language = load(
-        model, system="language", dtype="int8" if own["int8"] else own["dtype"], device=own["device"],
-        allow_bin=own["allow_bin"], offline=True if own["offline"] else None,
-    )  # fmt: skip
+    given = unescaped(written(values), fields_of(ChatOptions))
+    opening = taken(Opening, given)
+    options = checked(ChatOptions, given, "chat")  # what is wrong with them is said before the model is read
+    messages = [] if load is None else read_messages(load)
+    language = registry.load(model, system="language", **opening.arguments())
     chat = options.open(language, messages)
     if sys.stdin.isatty():
         with suppress(ImportError):  # line editing and history, where there is such a library
@@ -59,25 +52,10 @@ def run(**values: Any) -> None:
     talk(chat, typed if sys.stdin.isatty() else Piped(), forgiving=sys.stdin.isatty())
 
 
-OPENING = [name for name in EVERYWHERE if name not in ("out", "as_json")]
-SEVERAL = ("samples", "beams", "nbest", "length_penalty")  # of texts, of which a chat has one
-
-
-def signature() -> list[inspect.Parameter]:
-    """MODEL, --load, the options of the server's `chat`, and how the model is opened."""
-    load_help = "Go on with a conversation that /save wrote."
-    parameters = [
-        parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)),
-        parameter("load", Path | None, typer.Option("--load", metavar="FILE", help=load_help), None),
-    ]
-    for name, field in fields_of(ChatOptions).items():
-        if name not in ("messages", *SEVERAL):
-            parameters += parameters_of(name, field)
-    return parameters + [option for option in declared_options() if option.name in OPENING]
-
-
-run.__signature__ = inspect.Signature(signature())  # type: ignore[attr-defined]
-run.__annotations__ = {each.name: each.annotation for each in run.__signature__.parameters.values()}  # type: ignore[attr-defined]
+LOAD = Field("load", Path, None, "Go on with a conversation that /save wrote.", True, ())
+NOT_TYPED = ("messages", "samples", "beams", "nbest", "length_penalty")  # of texts, of which a chat has one
+OWN = {name: field for name, field in fields_of(ChatOptions).items() if name not in NOT_TYPED}
+takes(run, {"model": MODEL, "load": LOAD, **OWN, **fields_of(Opening)}, run.__doc__)
 
 
 def typed() -> str | None:

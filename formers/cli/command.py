@@ -6,61 +6,72 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
+from formers.cli.options import MODEL, Destination, Opening
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, check, fields_of
 from formers.systems.system import Origin, System, Texts, Verb, resolve
 
-MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
-# parameter -> (its type, how it is written, its help): what every verb takes beside its own options
-EVERYWHERE: dict[str, tuple[Any, Any]] = {
-    "out": (Path, typer.Option("--out", metavar="FILE", help="Write here instead of standard output.")),
-    "as_json": (bool, typer.Option("--json", help="Print one JSON object for each result.")),
-    "dtype": (str, typer.Option("--dtype", metavar="fp32|bf16|fp16|int8", help="Number format of the weights.")),
-    "int8": (bool, typer.Option("--int8", help="Weights of eight bits: the same as --dtype int8.")),
-    "device": (str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cpu).")),
-    "allow_bin": (bool, typer.Option("--allow-bin", help="Also read pytorch_model.bin (weights only, no code).")),
-    "offline": (bool, typer.Option("--offline", help="Take hub models from the cache only.")),
-}
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]
 
 
-def command(declared: Declared) -> Any:
+def command(declared: Declared) -> Callable[..., None]:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
     passages = {name for name, field in fields.items() if typed_of(field).passage}
     dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
-    def run(**values: Any) -> None:
-        model, own = values.pop("model"), {name: values.pop(name) for name in EVERYWHERE}
-        given = unescaped({name: value for name, value in values.items() if value not in (None, [], ())}, fields)
-        if own["int8"] and own["dtype"] not in (None, "int8"):
-            raise ConfigError(f"--int8 and --dtype {own['dtype']}: give one of them")
+    def run(model: str, **values: Any) -> None:
+        given = unescaped(written(values), fields)
+        opening, destination = taken(Opening, given), taken(Destination, given)
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
         for name in given.keys() & dashes:
             given[name] = standard_input() if given[name] == "-" else given[name]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
-        perform(declared, model, given, own)
+        perform(declared, model, given, opening, destination)
 
-    parameters = [parameter("model", str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False))]
-    for name, field in fields.items():
-        parameters += parameters_of(name, field)
-    parameters += declared_options()
+    shared = {**fields_of(Destination), **fields_of(Opening)}
+    return takes(run, {"model": MODEL, **fields, **shared}, declared[0][1].help)
+
+
+def own_command(run: Callable[[Any], None]) -> Callable[..., None]:
+    """The same of a function that takes a dataclass of options."""
+    settings, verb = typing.get_type_hints(run)["options"], run.__module__.rpartition(".")[2]
+
+    def call(**values: Any) -> None:
+        run(checked(settings, written(values), verb))
+
+    return takes(call, fields_of(settings), run.__doc__)
+
+
+def takes(run: Callable[..., None], fields: Mapping[str, Field], text: str | None) -> Callable[..., None]:
+    """A function of keywords with the signature that typer reads: the fields as arguments and options, and a help."""
+    parameters = [each for name, field in fields.items() for each in parameters_of(name, field)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
-    run.__doc__ = declared[0][1].help
+    run.__doc__ = text
     return run
+
+
+def written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that were given on the command line."""
+    return {name: value for name, value in values.items() if value not in (None, [], ())}
+
+
+def taken(settings: Any, given: dict[str, Any]) -> Any:
+    """A dataclass of those values that are its fields; takes them out."""
+    return settings(**{name: given.pop(name) for name in fields_of(settings) if name in given})
 
 
 def unescaped(given: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
@@ -69,34 +80,25 @@ def unescaped(given: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str
     return {name: list(map(Escaped.read, value)) if name in marked else value for name, value in given.items()}
 
 
-def declared_options() -> list[inspect.Parameter]:
-    """What every verb takes beside its own options."""
-    return [
-        parameter(name, kind if kind is bool else kind | None, option, False if kind is bool else None)
-        for name, (kind, option) in EVERYWHERE.items()
-    ]
-
-
-def perform(declared: Declared, model: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def perform(
+    declared: Declared, model: str, given: Mapping[str, Any], opening: Opening, destination: Destination
+) -> None:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
-    from formers.registry import load, locate, system_of, verbs_of
+    from formers.recipe import origin_of
+    from formers.registry import load, verbs_of
 
     able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
-    offline = True if own["offline"] else None
     # what is wrong with the options is said first, where it is clear whose they are
     options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
-    output = Output(own["out"], own["as_json"], declared[0][1].endings)
-    system = system_of(locate(model, allow_bin=own["allow_bin"], offline=offline), model)
+    output = Output(destination.out, destination.json, declared[0][1].endings)
+    system = opening.system(model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
         raise wrong_system(model, system, declared)
     if type(options) is not resolve(verb.options):
         options = options_of(verb, given, system)
     assert options is not None  # one way or the other
-    opened = load(
-        model, dtype="int8" if own["int8"] else own["dtype"], device=own["device"], allow_bin=own["allow_bin"],
-        offline=offline,
-    )  # fmt: skip
+    opened = load(model, **opening.arguments())
     if "origin" in fields_of(resolve(verb.options)):
         options = dataclasses.replace(options, origin=origin_of(model))
     show(resolve(verb.run)(opened, options), output)
@@ -110,16 +112,14 @@ def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = Non
         if name not in known:
             assert system is not None
             raise ConfigError(f"{flag(name)} does not go with a {system.name} model; leave it out")
-    options = build(settings, given, f"formers {verb.name}")
+    return checked(settings, given, verb.name)
+
+
+def checked(settings: type, given: Mapping[str, Any], verb: str) -> Any:
+    """The options that these values are. Raises ConfigError for one that its field does not allow."""
+    options = build(settings, given, f"formers {verb}")
     check(options, flag)
     return options
-
-
-def origin_of(model: str) -> Origin:
-    from formers.cli.recipes import run_recipe
-
-    recipe = run_recipe(model)
-    return Origin(model) if recipe is None else Origin(model, recipe.sections, recipe.system)
 
 
 def wrong_system(model: str, system: System, declared: Declared) -> ConfigError:
@@ -133,9 +133,14 @@ def wrong_system(model: str, system: System, declared: Declared) -> ConfigError:
 def union(declared: Declared) -> dict[str, Field]:
     """The fields of all options by name; what only some systems have says so."""
     fields: dict[str, Field] = {}
-    for _, verb in declared:
+    owners: dict[str, list[str]] = {}
+    for owner, verb in declared:
         for name, field in fields_of(resolve(verb.options)).items():
             fields.setdefault(name, field)
+            owners.setdefault(name, []).append(owner.name)
+    for name, field in fields.items():
+        if len(owners[name]) < len(declared) and len(owners[name]) <= 3:
+            fields[name] = dataclasses.replace(field, help=_with(field.help, f" ({', '.join(owners[name])})"))
     return {name: field for name, field in fields.items() if field.kind is not Origin}
 
 
@@ -143,7 +148,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def written(name: str, field: Field) -> str:
+def spelled(name: str, field: Field) -> str:
     """A field as one types it: `--beams`, or what stands for an argument."""
     typed = typed_of(field)
     if field.kind is Texts:
@@ -177,7 +182,7 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     required = field.default is dataclasses.MISSING
     wanted = list[kind] if several else kind  # type: ignore[valid-type]
     if typed.positional:
-        metavar = (metavar if required else f"[{metavar}]") + ("..." if several else "")
+        metavar = (metavar if required else f"[{metavar}]") + ("..." if several and "..." not in metavar else "")
         argument = typer.Argument(metavar=metavar, help=field.help, show_default=False)
         return [parameter(name, wanted, argument) if required else parameter(name, wanted | None, argument, None)]
     if kind is bool:

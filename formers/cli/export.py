@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from formers.cli.options import AllowBin, Dtype, Model, Offline, open_model
+from formers.cli.command import own_command
+from formers.cli.options import Opening
 from formers.cli.output import note, size
+from formers.fields import Part
+from formers.systems.system import Typed
 
 
-def run(
-    model: Model,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.", show_default=False)],
-    allow_bin: AllowBin = False,
-    dtype: Dtype = None,
-    offline: Offline = False,
-) -> None:
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write, and where."""
+
+    model: Annotated[str, Typed("MODEL", positional=True)]
+    """A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."""
+    folder: Annotated[Path, Typed("FOLDER", positional=True)]
+    """Where to write."""
+    opening: Annotated[Opening, Part()] = field(default_factory=Opening)
+    """How the model is opened."""
+
+
+@own_command
+def run(options: ExportOptions) -> None:
     """Write a model as a Hugging Face folder with safetensors."""
-    system = open_model(model, allow_bin=allow_bin, dtype=dtype, offline=offline)
-    system.save(folder)
-    note(f"{folder}:")
-    for path in sorted(folder.iterdir()):
+    from formers.registry import load
+
+    load(options.model, **options.opening.arguments()).save(options.folder)
+    note(f"{options.folder}:")
+    for path in sorted(options.folder.iterdir()):
         note(f"  {path.name}  ({size(path.stat().st_size)})")

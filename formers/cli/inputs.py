@@ -44,40 +44,13 @@ def texts_of(given: dict[str, Any], field: Field) -> Texts:
         return Texts(typed_lines(), lambda number: f"line {number}")
     named = file.startswith(("hf:", "builtin:")) or "*" in file
     if column or typed.source or (typed.table and (named or file.removesuffix(".gz").endswith(TABLES))):
-        return column_of(file, column)
+        from formers.data.sources import read_column
+
+        table, texts = read_column(file, column)
+        return Texts([texts], lambda number: table.where(number - 1), places=table.lines or table.rows)
     from formers.data.files import text_lines
 
     return Texts([text_lines(file)], lambda number: f"line {number}")
-
-
-def column_of(file: str, column: str | None) -> Texts:
-    """A column of a table, empty cells as empty texts."""
-    from formers.data.sources import read_table
-
-    column = only_column(file) if column is None else column
-    table = read_table(file, columns=[column], text=[], drop_empty=None)
-    texts = ["" if text is None else text for text in table.columns[column]]
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
-                "choose another column with --column"
-            )
-    return Texts([texts], lambda number: table.where(number - 1), places=table.lines or table.rows)
-
-
-def only_column(file: str) -> str:
-    """The one column of a file that holds text."""
-    from formers.data.files import fault, listed
-    from formers.data.sources import read_table
-
-    if file.removesuffix(".gz").endswith(".txt"):
-        return "text"
-    columns = read_table(file, drop_empty=None).columns
-    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
-    if len(names) != 1 and "text" not in names:
-        raise fault(file, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
-    return "text" if "text" in names else names[0]
 
 
 def typed_lines() -> Iterator[list[str]]:

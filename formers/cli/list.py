@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
-
-from formers.cli.command import written
+from formers.cli.command import own_command, spelled
 from formers.cli.options import Change
 from formers.cli.output import note, show_table
-from formers.cli.recipes import named
 from formers.fields import fields_of, help_of
-from formers.recipe import Recipe, load_recipe, names
+from formers.recipe import Recipe, load_recipe, names, names_recipe
 from formers.registry import NAMES, looks, system, systems, verbs_of
-from formers.systems.system import Origin, System, resolve
+from formers.systems.system import Origin, System, Typed, resolve
 
 
-def run(
-    name: Annotated[
-        str | None, typer.Argument(help="A system or a recipe, to see all of it.", metavar="[NAME]")
-    ] = None,
-    change: Change = None,
-) -> None:
+@dataclass(frozen=True)
+class ListOptions:
+    """What to list."""
+
+    name: Annotated[str | None, Typed("NAME", positional=True)] = None
+    """A system or a recipe, to see all of it."""
+    set: Change = ()
+    """Change a field of the recipe."""
+
+
+@own_command
+def run(options: ListOptions) -> None:
     """List what there is: recipes, systems, families, data; or a system's verbs and a recipe's fields."""
+    name = options.name
     if name is None:
         show_everything()
         return
     if name in NAMES:
         show_system(system(name))
-    if name not in NAMES or named(name) is not None:
-        show_fields(load_recipe(name, change or ()))
+    if name not in NAMES or names_recipe(name):
+        show_fields(load_recipe(name, options.set))
 
 
 def show_system(declared: System) -> None:
@@ -39,7 +44,7 @@ def show_system(declared: System) -> None:
     for verb in verbs_of(declared).values():
         rows.append((verb.name, "", verb.help))
         known = fields_of(resolve(verb.options)).items()
-        rows += [("", written(name, field), field.help) for name, field in known if field.kind is not Origin]
+        rows += [("", spelled(name, field), field.help) for name, field in known if field.kind is not Origin]
     example = declared.example.format("MODEL")
     show_table(f"verbs (formers VERB MODEL; example: formers {example})", ["verb", "option", "what it does"], rows)
     show_table("looks (formers inspect MODEL LOOK)", ["look", "what it shows"],

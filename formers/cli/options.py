@@ -1,52 +1,60 @@
-"""Options that several verbs share, and the model that they open."""
+"""Options that several verbs share: the model and how it is opened, the fields of a recipe, the file to write."""
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from formers.errors import ConfigError
+from formers.fields import Field
+from formers.systems.system import System, Typed
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A run, a model folder, a .gguf file, or a hub id (owner/name[@revision]).",
-        show_default=False,
-    ),
-]
-AllowBin = Annotated[bool, typer.Option("--allow-bin", help="Also read pytorch_model.bin (weights only, no code).")]
-Offline = Annotated[bool, typer.Option("--offline", help="Take hub models from the cache only.")]
-Dtype = Annotated[
-    str | None, typer.Option("--dtype", metavar="fp32|bf16|fp16|int8", help="Number format of the weights.")
-]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cpu).")]
-Change = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a field of the recipe; may be given many times."),
-]
+MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
+MODEL = Field("model", str, dataclasses.MISSING, MODEL_HELP, False, (Typed("MODEL", positional=True),))
+Change = Annotated[tuple[str, ...], Typed(metavar="SECTION.KEY=VALUE")]
 
 
-def open_model(
-    source: str, *, allow_bin: bool = False, offline: bool = False, dtype: str | None = None, device: str | None = None
-) -> Any:
-    """What `formers.load` gives; `offline` False leaves the choice to the environment (HF_HUB_OFFLINE)."""
-    from formers.registry import load
+@dataclass(frozen=True)
+class Destination:
+    """Where results go, and in which form."""
 
-    return load(source, dtype=dtype, device=device, allow_bin=allow_bin, offline=True if offline else None)
-
-
-def is_run(source: str) -> bool:
-    """Whether MODEL names a run folder."""
-    return (Path(source).expanduser() / "recipe.toml").is_file()
+    out: Path | None = None
+    """Write here instead of standard output."""
+    json: bool = False
+    """Print one JSON object for each result."""
 
 
-def out_file(path: Path | None) -> Path | None:
-    """--out, checked before the long work that ends in writing it."""
-    if path is not None and path.is_dir():
-        raise ConfigError(f"--out {path}: is a folder, expected a file")
-    if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: the folder {path.parent} does not exist")
-    return path
+@dataclass(frozen=True)
+class Opening:
+    """How a model is opened. `offline` False leaves the choice to the environment (HF_HUB_OFFLINE)."""
+
+    dtype: Annotated[str | None, Typed(metavar="fp32|bf16|fp16|int8")] = None
+    """Number format of the weights."""
+    int8: bool = False
+    """Weights of eight bits: the same as --dtype int8."""
+    device: Annotated[str | None, Typed(metavar="NAME")] = None
+    """cpu, cuda, cuda:1 ... (default: cpu)."""
+    allow_bin: bool = False
+    """Also read pytorch_model.bin (weights only, no code)."""
+    offline: bool = False
+    """Take hub models from the cache only."""
+
+    def __post_init__(self) -> None:
+        if self.int8 and self.dtype not in (None, "int8"):
+            raise ConfigError(f"--int8 and --dtype {self.dtype}: give one of them")
+
+    def place(self) -> dict[str, Any]:
+        """What `registry.locate` takes."""
+        return {"allow_bin": self.allow_bin, "offline": True if self.offline else None}
+
+    def arguments(self) -> dict[str, Any]:
+        """What `formers.load` takes."""
+        return {"dtype": "int8" if self.int8 else self.dtype, "device": self.device, **self.place()}
+
+    def system(self, model: str) -> System:
+        """The system of a model, which is not opened yet."""
+        from formers.registry import locate, system_of
+
+        return system_of(locate(model, **self.place()), model)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EVERY = 5.0  # seconds between lines of progress where stderr is no terminal
+INTERRUPTED = 130  # what a shell reports for SIGINT
 PIPE_WIDTH = 160  # a file has no width of its own
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
-import typer
-
-from formers.cli.options import AllowBin, Device, Dtype, Offline
+from formers.cli.command import own_command
+from formers.cli.options import Opening
 from formers.cli.output import note
 from formers.errors import ConfigError
+from formers.fields import Between, Part
+from formers.systems.system import Typed
 
 
-def run(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Runs, model folders, .gguf files or hub ids.")
-    ],
-    host: Annotated[
-        str, typer.Option("--host", metavar="NAME", help="Where to listen (default: this machine).")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0: any that is free.")] = 8000,
-    allow_bin: AllowBin = False,
-    offline: Offline = False,
-    dtype: Dtype = None,
-    device: Device = None,
-) -> None:
+@dataclass(frozen=True)
+class ServeOptions:
+    """What to serve, and where."""
+
+    models: Annotated[tuple[str, ...], Typed("MODEL", positional=True)]
+    """Runs, model folders, .gguf files or hub ids."""
+    host: Annotated[str, Typed("NAME")] = "127.0.0.1"
+    """Where to listen."""
+    port: Annotated[int, Between(0, 65535)] = 8000
+    """0: any that is free."""
+    opening: Annotated[Opening, Part()] = field(default_factory=Opening)
+    """How the models are opened."""
+
+
+@own_command
+def run(options: ServeOptions) -> None:
     """Serve models over HTTP: every verb is a route.
 
     POST /translate with {"texts": ["I ate an apple"]}; GET /models, /health, /openapi.json, /docs. A model answers one
@@ -37,13 +42,8 @@ def run(
         raise ConfigError('serving needs the packages fastapi and uvicorn: pip install "formers[server]"') from error
     from formers.server.models import Models
 
-    how: dict[str, Any] = {
-        "dtype": dtype,
-        "device": device,
-        "allow_bin": allow_bin,
-        "offline": True if offline else None,
-    }
-    loaded = Models.load(models, **how)
+    host, port = options.host, options.port
+    loaded = Models.load(list(options.models), **options.opening.arguments())
     local = host in LOOPBACK
     for name, model in loaded.served.items():
         note(f"{name}: {model.system.name} ({', '.join(model.verbs)})")

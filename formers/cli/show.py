@@ -12,7 +12,6 @@ from typing import Any, TextIO
 
 import typer
 
-from formers.cli.options import out_file
 from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
 from formers.systems.system import (
@@ -24,7 +23,7 @@ from formers.systems.system import (
     Remark,
     Report,
     Result,
-    Table,
+    ResultTable,
     Tabled,
     Written,
     record,
@@ -48,7 +47,10 @@ class Output:
             wanted = " or ".join(filter(None, [", ".join(self.endings[:-1]), self.endings[-1]]))
             raise ConfigError(f"--out {self.path}: expected a name that ends in {wanted}")
         self.as_json = self.given_json or (self.path is not None and self.path.suffix in (".jsonl", ".json"))
-        out_file(self.path)
+        if self.path is not None and self.path.is_dir():
+            raise ConfigError(f"--out {self.path}: is a folder, expected a file")
+        if self.path is not None and not self.path.parent.is_dir():
+            raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
 
 
 def show(events: Iterable[Event], output: Output) -> None:
@@ -68,6 +70,7 @@ def show(events: Iterable[Event], output: Output) -> None:
                         streamed += text
                     continue
             if streamed:  # the text is there already: only what its result says beside it is to come
+                assert not isinstance(event, Progress)
                 note(event.line().removeprefix(streamed))
                 streamed = ""
                 continue
@@ -161,7 +164,7 @@ def show_report(report: Report) -> None:
         note(text)
 
 
-def draw_table(table: Table) -> None:
+def draw_table(table: ResultTable) -> None:
     show_table(table.title, table.columns, table.rows, right=table.right)
 
 

@@ -135,10 +135,8 @@ def cut(table: Table, column: str, share: float) -> tuple[Table, Table]:
     front = table.select(range(row + bool(first.strip())))
     back = table.select(range(row + (not last.strip()), len(texts)))
     if not len(front) or not len(back):
-        raise DataError(
-            f"{table.name}: {sum(map(len, texts)):,} characters are too few to set a share of {share} of "
-            "them aside for validation; give data.validation"
-        )
+        got = f"{sum(map(len, texts)):,} characters are too few to set a share of {share} of them aside"
+        raise DataError(f"{table.name}: {got} for validation; give data.validation")
     if first.strip():
         front.columns[column][-1] = first
     if last.strip():

@@ -43,9 +43,8 @@ def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
     suffix = ending(name)
     if suffix not in READERS:
         got = f"unknown ending {quoted(suffix)}" if suffix else "the name has no ending"
-        raise fault(
-            name, f"{got}, expected one of {', '.join(sorted(READERS))} (or of a text form, .gz); convert or rename it"
-        )
+        expected = f"one of {', '.join(sorted(READERS))} (or of a text form, .gz)"
+        raise fault(name, f"{got}, expected {expected}; convert or rename it")
     return READERS[suffix](name, list(wanted) if wanted is not None else None)
 
 

@@ -13,11 +13,11 @@ def read_form(
     name: str, *, forms: Sequence[Sequence[str]], split: str, seed: int, count: int | None, drop_empty: bool
 ) -> Table:
     """The table with the columns of the first of `forms` that the source has; a reader for `Source.read`."""
-    known = first_columns(name, split)
-    form = next((columns for columns in forms if set(columns) <= set(known)), None)
+    own = first_columns(name, split)
+    form = next((columns for columns in forms if set(columns) <= set(own)), None)
     if form is None:
         expected = "; ".join(" and ".join(columns) for columns in forms)
-        raise fault(name, f"it has {listed(known) or 'nothing'}, but a row needs one of: {expected}")
+        raise fault(name, f"it has {listed(own) or 'nothing'}, but a row needs one of: {expected}")
     return read_table(name, columns=list(form), text=[], split=split, seed=seed, count=count, drop_empty=drop_empty)
 
 

@@ -36,7 +36,7 @@ class Labels:
         places = {name: place for place, name in enumerate(self.names)}
         numbered = not any(name.isdecimal() for name in self.names)  # else "2" is a name, not a place
         wrong: list[tuple[int, Any]] = []
-        found: list[tuple[int, int]] = []
+        labelled: list[tuple[int, int]] = []
         for row, value in flat(table, column, self.kind, separator):
             place = places.get(spelled(value))
             if place is None and numbered and (whole := integer(value)) is not None and 0 <= whole < len(self.names):
@@ -44,13 +44,13 @@ class Labels:
             if place is None:
                 wrong.append((row, value))
             else:
-                found.append((row, place))
+                labelled.append((row, place))
         if wrong:
             raise self.unknown(table, *wrong[0], len({row for row, _ in wrong}), numbered)
         if self.kind == "one":
-            return np.array([place for _, place in found], np.int64)
+            return np.array([place for _, place in labelled], np.int64)
         several = np.zeros((len(table), len(self.names)), np.int64)
-        for row, place in found:
+        for row, place in labelled:
             several[row, place] = 1
         return several
 
@@ -59,11 +59,8 @@ class Labels:
         if numbered and integer(value) is not None:
             what = f"the label {value} is out of range{many}: there are {len(self.names)}, 0 to {len(self.names) - 1}"
             return fault(table.where(row), f"{what} ({listed(self.names)})")
-        return fault(
-            table.where(row),
-            f"the label {quoted(spelled(value))} is not among those learned{many}: "
-            f"{listed(self.names)}; correct it, leave the row out, or train with it",
-        )
+        got = f"the label {quoted(spelled(value))} is not among those learned{many}: {listed(self.names)}"
+        return fault(table.where(row), f"{got}; correct it, leave the row out, or train with it")
 
 
 def learn_labels(
@@ -75,40 +72,32 @@ def learn_labels(
     named by the file (`file_names`), else by `known`, else by themselves.
     Raises DataError: one class only, mixed values.
     """
-    chosen = guess(table, column) if kind == "auto" else kind
-    if chosen == "number":
+    kind = guess(table, column) if kind == "auto" else kind
+    if kind == "number":
         answers = Labels("number", (column,)).answers(table, column)
         if (answers == answers[0]).all():
             raise fault(table.name, f"all {len(table):,} rows have the {column} {answers[0]:g}: nothing can be learned")
         return Labels("number", tuple(known) if len(known) == 1 else (column,))
-    several: LabelKind = "several" if chosen == "several" else "one"
+    several: LabelKind = "several" if kind == "several" else "one"
     values = [value for _, value in flat(table, column, several, separator)]
     whole = [integer(value) for value in values] if all(type(value) is int for value in values) else []
     named = file_names(table, column) if whole else ()
     names = list(named) or names_of(values)
     if set(names) == set(known) or (whole and not named and fits(values, known)):
         names = list(known)
-    found = Labels(several, tuple(names))
-    seen = {name for value in values for name in [spelled(value)]}
+    seen = set(map(spelled, values))
     if several == "one" and len(seen) < 2:
-        raise fault(
-            table.name,
-            f"all {len(table):,} rows have the label {quoted(seen.pop())}: a classifier needs at "
-            f"least two; look at data.label ({column})",
-        )
+        fix = f"a classifier needs at least two; look at data.label ({column})"
+        raise fault(table.name, f"all {len(table):,} rows have the label {quoted(seen.pop())}: {fix}")
     if not seen:
         raise fault(table.name, f"no row has any label in the column {quoted(column)}")
-    return found
+    return Labels(several, tuple(names))
 
 
 def fits(values: Sequence[int], known: Sequence[str]) -> bool:
     """Whether whole numbers are places among the labels of a model: it has as many as they reach to."""
-    return (
-        bool(known)
-        and min(values) >= 0
-        and max(values) == len(known) - 1
-        and not any(name.isdecimal() for name in known)
-    )
+    reach = bool(known) and min(values) >= 0 and max(values) == len(known) - 1
+    return reach and not any(name.isdecimal() for name in known)
 
 
 def guess(table: Table, column: str) -> LabelKind:
@@ -136,18 +125,13 @@ def flat(table: Table, column: str, kind: LabelKind, separator: str) -> Iterator
         if (kind == "several") != isinstance(value, list | tuple):
             wanted = 'a list of labels (task.kind is "several")' if kind == "several" else "one label"
             raise fault(table.where(row), f"column {quoted(column)} holds {quoted(value)}, expected {wanted}")
-        for each in value if kind == "several" else [value]:
-            if not isinstance(each, str | int) or (kind == "one" and type(each) is not first):
-                wanted = (
-                    "a name or a whole number"
-                    if first is None or isinstance(each, float)
-                    else (f"{first.__name__} as in the first row")
-                )
-                raise fault(
-                    table.where(row),
-                    f"column {quoted(column)} holds {quoted(each)} ({type(each).__name__}), expected {wanted}",
-                )
-            yield row, each
+        for label in value if kind == "several" else [value]:
+            if not isinstance(label, str | int) or (kind == "one" and type(label) is not first):
+                plain = "a name or a whole number"
+                wanted = plain if first is None or isinstance(label, float) else f"{first.__name__} as in the first row"
+                got = f"column {quoted(column)} holds {quoted(label)} ({type(label).__name__})"
+                raise fault(table.where(row), f"{got}, expected {wanted}")
+            yield row, label
 
 
 def spelled(value: Any) -> str:
@@ -204,8 +188,6 @@ def file_names(table: Table, column: str) -> tuple[str, ...]:
     except ValueError:
         names = None
     if not isinstance(names, list) or len(set(map(str, names))) < len(names):
-        raise fault(
-            name,
-            f'the key "labels" of its schema is {quoted(stored[b"labels"])}, expected a JSON list of different names',
-        )
+        got = f'the key "labels" of its schema is {quoted(stored[b"labels"])}'
+        raise fault(name, f"{got}, expected a JSON list of different names")
     return tuple(map(str, names))

@@ -58,8 +58,6 @@ def question_of(where: str, question: Any, choices: Any, answer: Any) -> ChoiceQ
     if isinstance(answer, str) and answer in choices:
         answer = choices.index(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise fault(
-            where,
-            f"its answer is {quoted(answer)}, expected one of its choices, or its place from 0 to {len(choices) - 1}",
-        )
+        expected = f"one of its choices, or its place from 0 to {len(choices) - 1}"
+        raise fault(where, f"its answer is {quoted(answer)}, expected {expected}")
     return ChoiceQuestion(question, tuple(choices), answer)

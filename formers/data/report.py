@@ -46,9 +46,5 @@ class DataReport:
     def lines(self) -> list[str]:
         total = self.examples + sum(self.dropped.values())
         left_out = [f"left out: {n:,} ({n / max(total, 1):.2%}) {why}" for why, n in self.dropped.items() if n]
-        return [
-            f"examples: {self.examples:,}",
-            *(s.line() for s in self.sides),
-            *(left_out or ["left out: none"]),
-            *self.notes,
-        ]
+        sides = [side.line() for side in self.sides]
+        return [f"examples: {self.examples:,}", *sides, *(left_out or ["left out: none"]), *self.notes]

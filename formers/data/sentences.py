@@ -23,28 +23,28 @@ _ORDINAL = re.compile(r"\d{1,2}|[IVXL]{2,}")  # "am 3. Mai", "Karl II. Otto"; a 
 _CLAUSE = re.compile(r"[,;:–—，、；：]\s+")
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # never the end of a sentence: something always follows
-TITLES = _words("""
+TITLES = frozenset(
+    """
     mr mrs ms mx dr prof st mt ft gen col lt sgt capt maj cmdr adm gov sen rep rev hon messrs mme mlle vs
     cf viz approx e.g i.e eg ie hr fr frl dipl ing med jur phil nat bzw bspw sog d.h z.b z.t u.a u.ä o.ä
     i.d.r i.a s.o s.u v.a d.i m.e m.a.w z.hd z.zt zzt ggf evtl vgl inkl exkl zzgl abzgl ca geb gest verh
     hrsg bes insb allg jan feb mär apr jun jul aug sep sept okt oct nov dez dec
-""")
+""".split()
+)
 # the same only before a number: "No. 5", but "No. He did not."
-NUMBERED = _words("no nos nr nrn art abs fig abb bd vol ch kap p pp s sec tab tel ziff zi")
+NUMBERED = frozenset("no nos nr nrn art abs fig abb bd vol ch kap p pp s sec tab tel ziff zi".split())
 # words that begin a sentence and follow neither an ordinal nor an initial
-OPENERS = _words("""
+OPENERS = frozenset(
+    """
     the this that these those there he she it we they you i my his her our their its and but or so if when
     while what who why how where then in on at for after before yes no not all some most many one as is
     are was were do does did der die das dies diese dieser dieses den dem des ein eine einer einem einen
     er sie es wir ihr ich du man und aber oder doch denn wenn als wie was wer wo warum dann da hier dort
     im am auf für nach vor bei mit ja nein nicht alle mein meine sein seine ihre unser unsere heute
     gestern morgen
-""")
+""".split()
+)
 
 
 def split_spans(text: str, longest: int = 0) -> list[tuple[str, str]]:
@@ -108,10 +108,8 @@ def _full_stop(before: str, following: str, opens: bool, whole: bool) -> bool:
     if last is None:
         return True
     alone = whole and last.start() == 0  # "1. Introduction": the number of an item, not a sentence
-    known = re.sub(r"\s", "", last[0]).casefold()
-    if known in TITLES:
-        return False
-    if known in NUMBERED and following[:1].isdigit():
+    word = re.sub(r"\s", "", last[0]).casefold()
+    if word in TITLES or (word in NUMBERED and following[:1].isdigit()):
         return False
     free = before[: last.start()][-1:] in ("", " ", "(")  # the 14 of 3.14 and the 5 of $5 are no ordinals
     if last["dotted"] or (free and _ORDINAL.fullmatch(last[0])):

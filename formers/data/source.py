@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from formers.data.documents import cut
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError
+from formers.fields import Between, Count, check
 
 SetAside = Callable[[Table], tuple[Table, Table]]
 
@@ -24,9 +25,9 @@ class Source:
     """Rows to watch while training; empty: the source's own validation split, or else a part of the training data."""
     test: str = ""
     """Rows to judge with in the end (formers evaluate); empty: the source's own test split, or else `validation`."""
-    count: int = 0
+    count: Count = 0
     """How many training rows to generate (builtin) or to take from the front (0: all there are)."""
-    held_out: float = 1000
+    held_out: Annotated[float, Between(0)] = 1000
     """Rows of each generated validation and test set, and most that are set aside; below 1: that share of the text."""
     drop_empty: bool = False
     """Leave out rows in which something is empty instead of refusing the file."""
@@ -34,9 +35,7 @@ class Source:
     """Seed of the order of the data and of what is generated."""
 
     def __post_init__(self) -> None:
-        for name in ("count", "held_out"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"data.{name} ({getattr(self, name)}) must be at least 0")
+        check(self, "data")
         if self.held_out > 1 and self.held_out % 1:
             raise ConfigError(f"data.held_out ({self.held_out}) must be a whole number of rows, or a share below 1")
 
@@ -44,9 +43,8 @@ class Source:
     def rows_aside(self) -> int:
         """`held_out` as a number of rows. Raises ConfigError where it is a share."""
         if 0 < self.held_out < 1:
-            raise ConfigError(
-                f"data.held_out ({self.held_out}) is a share of a text, but here it must be at least 1 row"
-            )
+            rule = "is a share of a text, but here it must be at least 1 row"
+            raise ConfigError(f"data.held_out ({self.held_out}) {rule}")
         return int(self.held_out)
 
     def name(self, part: str) -> str:
@@ -77,14 +75,8 @@ class Source:
             return None
         count = self.count if part == "train" else int(self.held_out)  # a share of a text is 0 here: all there is
         generated = name.startswith("builtin:")
-        table = reader(
-            name,
-            **options,
-            split=part,
-            seed=self.seed,
-            count=count or None if generated else None,
-            drop_empty=self.drop_empty,
-        )
+        most = count or None if generated else None
+        table = reader(name, **options, split=part, seed=self.seed, count=most, drop_empty=self.drop_empty)
         front = part == "train" and not generated and 0 < count < len(table)
         return table.select(range(count)) if front else table
 

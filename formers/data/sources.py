@@ -113,10 +113,8 @@ class Table:
     def set_aside(self, most: int, what: str = "row") -> tuple[Table, Table]:
         """The other rows, and every k-th: a twentieth of all, at most `most`. what: the word for a row in a fault."""
         if len(self) < 2:
-            raise DataError(
-                f"{self.name}: got {len(self)} {what}, expected at least 2 to set one aside for "
-                "validation; give data.validation"
-            )
+            expected = "at least 2 to set one aside for validation"
+            raise DataError(f"{self.name}: got {len(self)} {what}, expected {expected}; give data.validation")
         aside = max(1, min(most, len(self) // 20))
         rows = np.unique(np.linspace(0, len(self) - 1, aside).astype(int))
         return self.select(np.delete(np.arange(len(self)), rows).tolist()), self.select(rows.tolist())
@@ -175,6 +173,31 @@ def read_table(
     for column in text if text is not None else columns or ():
         _check_text(table, column)
     return table if count is None or count >= len(table) else table.select(range(count))
+
+
+def read_column(name: str, column: str | None) -> tuple[Table, list[str]]:
+    """A table and the texts of one of its columns, by default the only one of texts; empty cells are empty texts."""
+    column = column_of_texts(name) if column is None else column
+    table = read_table(name, columns=[column], text=[], drop_empty=None)
+    texts = ["" if text is None else text for text in table.columns[column]]
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
+                "choose another column with --column"
+            )
+    return table, texts
+
+
+def column_of_texts(name: str) -> str:
+    """The one column of a file that holds text."""
+    if name.removesuffix(".gz").endswith(".txt"):
+        return "text"
+    columns = read_table(name, drop_empty=None).columns
+    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
+    if len(names) != 1 and "text" not in names:
+        raise fault(name, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
+    return "text" if "text" in names else names[0]
 
 
 def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None, count: int | None) -> None:
@@ -308,8 +331,7 @@ def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, co
 def _without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> Table:
     """Refuse or drop the rows in which something wanted is missing."""
     blank = {
-        column: {row for row, value in enumerate(values) if value is None or (value == "" or _white(value))}
-        for column, values in table.columns.items()
+        column: {row for row, value in enumerate(values) if _blank(value)} for column, values in table.columns.items()
     }
     empty = set.union(*blank.values()) if columns is not None else set.intersection(*blank.values())
     if not empty:
@@ -325,8 +347,8 @@ def _without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> T
     raise fault(table.where(row), f"column {quoted(column)} is empty{many}; remove them or set data.drop_empty = true")
 
 
-def _white(value: object) -> bool:
-    return isinstance(value, str) and value.isspace()
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and (not value or value.isspace()))
 
 
 def _check_text(table: Table, column: str) -> None:

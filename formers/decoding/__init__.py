@@ -1,4 +1,4 @@
-"""Tokens out of a model: the loop (generate), which token (strategies), what is allowed (filters), the writer."""
+"""Tokens out of a model: the loop (search), which token (strategies), what is allowed (filters), the writer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from formers.decoding.decodable import Decodable
     from formers.decoding.filters import Filter
-    from formers.decoding.generate import Hypothesis, Step, complete, generate, score
+    from formers.decoding.search import Hypothesis, Step, complete, generate, score
     from formers.decoding.strategies import Beam, Greedy, Sample, Strategy
 
 __all__ = [
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("decodable", "filters", "generate", "strategies"):
+        for module in ("decodable", "filters", "search", "strategies"):
             if name in vars(place := import_module(f"formers.decoding.{module}")):
                 return vars(place)[name]
     raise AttributeError(f"module 'formers.decoding' has no attribute {name!r}")

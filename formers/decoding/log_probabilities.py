@@ -30,11 +30,9 @@ class Scored:
     @staticmethod
     def joined(parts: Sequence[Scored]) -> Scored:
         """Several texts as one."""
-        return Scored(
-            [token for part in parts for token in part.tokens],
-            [score for part in parts for score in part.scores],
-            sum(part.bytes for part in parts),
-        )
+        tokens = [token for part in parts for token in part.tokens]
+        scores = [score for part in parts for score in part.scores]
+        return Scored(tokens, scores, sum(part.bytes for part in parts))
 
     @property
     def total(self) -> float:
@@ -73,10 +71,8 @@ def score_text(
     if not len(opening) + 2 <= window <= longest:
         raise ConfigError(f"window: got {window}, expected {len(opening) + 2} to {longest}, what this model reads")
     if not 1 <= stride < window - len(opening):
-        raise ConfigError(
-            f"stride: got {stride}, expected 1 to {window - len(opening) - 1}, so that windows of "
-            f"{window} tokens overlap"
-        )
+        expected = f"1 to {window - len(opening) - 1}, so that windows of {window} tokens overlap"
+        raise ConfigError(f"stride: got {stride}, expected {expected}")
     body = list(tokens) if opening or start is None else [start, *tokens]
     first = 0 if opening else 1  # of the body, the first that can be counted
     if len(body) <= first:

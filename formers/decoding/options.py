@@ -68,9 +68,8 @@ class DecodingOptions:
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
         check(self)
         if self.temperature == 0 and (self.samples or 1) > 1:
-            raise ConfigError(
-                f"samples: got {self.samples} with temperature 0, which are all the same; give a temperature above 0"
-            )
+            fix = "which are all the same; give a temperature above 0"
+            raise ConfigError(f"samples: got {self.samples} with temperature 0, {fix}")
         if self.beams is not None and self.beams < self.nbest:
             raise ConfigError(f"nbest ({self.nbest}) must not be larger than beams ({self.beams})")
         from formers.decoding.settings import Settings

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from formers.decoding.filters import Filter, forbid, forced, minimum_length, no_repeat_ngram, repetition_penalty
+
+KEYS = {
+    "beams": "num_beams", "length_penalty": "length_penalty", "early_stopping": "early_stopping",
+    "minimum": "min_length", "no_repeat": "no_repeat_ngram_size", "repetition": "repetition_penalty",
+    "bos": "bos_token_id", "forced_first": "forced_bos_token_id", "forced_last": "forced_eos_token_id",
+    "sample": "do_sample", "temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p",
+}  # fmt: skip
+"""Field -> its key in generation_config.json, of those that are written there as they are."""
+ALWAYS = {"beams", "length_penalty", "early_stopping"}  # are written, the others where they change something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,60 +47,27 @@ class Settings:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Settings:
         """Read a Hugging Face configuration (config.json overlaid with generation_config.json)."""
-
-        def get(name: str, default: Any) -> Any:
-            value = raw.get(name)
-            return default if value is None else value
-
-        stop = get("eos_token_id", ())
+        raw = {key: value for key, value in raw.items() if value is not None}
+        stop = raw.get("eos_token_id", ())
         stop = tuple(stop) if isinstance(stop, list | tuple) else (stop,)
-        pad = get("pad_token_id", -1)
+        pad = raw.get("pad_token_id", -1)
         pad = pad if pad >= 0 else next(iter(stop), 0)  # Llama 1 writes -1 for none
-        return cls(
-            start=get("decoder_start_token_id", get("bos_token_id", pad)),
-            stop=stop,
-            pad=pad,
-            bos=get("bos_token_id", None),
-            beams=get("num_beams", 1),
-            length_penalty=get("length_penalty", 1.0),
-            early_stopping=get("early_stopping", False),
-            forbidden=tuple(ids[0] for ids in get("bad_words_ids", ()) if len(ids) == 1),
-            forced_first=get("forced_bos_token_id", None),
-            forced_last=get("forced_eos_token_id", None),
-            minimum=get("min_length", 0),
-            no_repeat=get("no_repeat_ngram_size", 0),
-            repetition=get("repetition_penalty", 1.0),
-            sample=get("do_sample", None),
-            temperature=get("temperature", None),
-            top_k=get("top_k", None),
-            top_p=get("top_p", None),
-            min_p=get("min_p", None),
-        )
+        start = raw.get("decoder_start_token_id", raw.get("bos_token_id", pad))
+        forbidden = tuple(ids[0] for ids in raw.get("bad_words_ids", ()) if len(ids) == 1)
+        plain = {name: raw[key] for name, key in KEYS.items() if key in raw}
+        return cls(start=start, stop=stop, pad=pad, forbidden=forbidden, **plain)
 
     def raw(self) -> dict[str, Any]:
         """The same as generation_config.json."""
-        open_ones = {
-            "bos_token_id": self.bos,
-            "forced_bos_token_id": self.forced_first,
-            "forced_eos_token_id": self.forced_last,
-            "do_sample": self.sample,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "min_p": self.min_p,
-        }
+        stop = {"eos_token_id": self.stop[0] if len(self.stop) == 1 else list(self.stop)} if self.stop else {}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {field.name for field in fields(self) if own[field.name] != field.default}
         return {
             "decoder_start_token_id": self.start,
-            **({"eos_token_id": self.stop[0] if len(self.stop) == 1 else list(self.stop)} if self.stop else {}),
+            **stop,
             "pad_token_id": self.pad,
-            "num_beams": self.beams,
-            "length_penalty": self.length_penalty,
-            "early_stopping": self.early_stopping,
             **({"bad_words_ids": [[i] for i in self.forbidden]} if self.forbidden else {}),
-            **({"min_length": self.minimum} if self.minimum else {}),
-            **({"no_repeat_ngram_size": self.no_repeat} if self.no_repeat else {}),
-            **({"repetition_penalty": self.repetition} if self.repetition != 1.0 else {}),
-            **{key: value for key, value in open_ones.items() if value is not None},
+            **{key: own[name] for name, key in KEYS.items() if name in changed | ALWAYS},
         }
 
     def filters(self, *, more_forbidden: Collection[int] = ()) -> list[Filter]:

@@ -19,8 +19,8 @@ from formers.blocks.cache import Cache
 from formers.blocks.fused import fused
 from formers.blocks.mode import inference
 from formers.decoding.decodable import Decodable, Decoder, Decodes
-from formers.decoding.generate import Hypothesis, complete, generate
 from formers.decoding.options import MAX_TOKENS, DecodingOptions
+from formers.decoding.search import Hypothesis, complete, generate
 from formers.decoding.settings import Settings
 from formers.decoding.strategies import Sample, Strategy
 from formers.decoding.stream import TextStream
@@ -119,10 +119,8 @@ class Writer:
         if len(prompt) <= longest:
             return prompt
         if not options.truncate:
-            raise DataError(
-                f"{what} has {len(prompt):,} tokens, but this model reads at most {longest:,}; shorten it, "
-                "or say truncate, which keeps its end"
-            )
+            got = f"{what} has {len(prompt):,} tokens, but this model reads at most {longest:,}"
+            raise DataError(f"{got}; shorten it, or say truncate, which keeps its end")
         kept = longest + 1 - min(options.max_tokens or MAX_TOKENS, (longest + 1) // 2)
         opening = min(opening, kept - 1)
         return prompt[:opening] + prompt[len(prompt) - (kept - opening) :]

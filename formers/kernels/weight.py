@@ -40,17 +40,13 @@ def together(x: Tensor, *layers: nn.Module) -> Sequence[Tensor]:
         return [layer(x) for layer in layers]
     joint = forms[0].joint
     if joint is None or joint.forms != forms:  # forms are compared as objects: a changed weight gets a new one
-        sizes = [layer.out_features for layer in layers]
-        joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), sizes)  # type: ignore[arg-type]
-    biases = [layer.bias for layer in layers]
+        rows: list[Any] = [layer.out_features for layer in layers]
+        joint = forms[0].joint = Joint(forms, type(forms[0]).join(forms), rows)  # type: ignore[arg-type]
+    biases: list[Any] = [layer.bias for layer in layers]
     bias = None
     if any(part is not None for part in biases):
-        bias = torch.cat(
-            [
-                x.new_zeros(size) if part is None else part  # type: ignore[misc]
-                for part, size in zip(biases, joint.sizes, strict=True)
-            ]
-        )
+        sizes = zip(biases, joint.sizes, strict=True)
+        bias = torch.cat([x.new_zeros(size) if part is None else part for part, size in sizes])
     return joint.joined.linear(x, bias).split(joint.sizes, -1)
 
 
@@ -113,10 +109,11 @@ def put(module: nn.Module, weight: Tensor) -> None:
 def packed(model: nn.Module) -> Iterator[None]:
     """Inside, the matrices of an fp32 model on the CPU are multiplied from packs, which are kept for the next time.
 
-    For inference only. Anything else is left as it is: other devices and types, very large models.
+    For inference only. Anything else is left as it is: other devices and types, autocast, very large models.
     """
     plain = {id(weight): weight for _, weight in matrices(model) if type(weight) is not Weight}
     ready = torch.backends.mkldnn.is_available() and not torch.is_grad_enabled()
+    ready = ready and not torch.is_autocast_enabled("cpu")  # whose products are of other types
     fits = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in plain.values())
     if not (ready and fits) or sum(weight.nbytes for weight in plain.values()) > PACKED_MOST:
         yield

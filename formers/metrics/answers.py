@@ -35,19 +35,16 @@ def answer_scores(answers: Sequence[str], truths: Sequence[Sequence[str]]) -> di
     No true answer: the question has none, and "" is the right one. Where questions of both kinds are there, the scores
     of each kind are given too (`..._answered`, `..._unanswerable`). Shares between 0 and 1.
     """
-    pairs = [
-        (each, [truth for truth in known if normalised(truth)] or [""])
-        for each, known in zip(answers, truths, strict=True)
-    ]
-    rows = [
-        (known != [""], max(exact(each, truth) for truth in known), max(overlap(each, truth) for truth in known))
-        for each, known in pairs
-    ]
+    rows = []
+    for answer, right in zip(answers, truths, strict=True):
+        right = [truth for truth in right if normalised(truth)] or [""]
+        scores = max(exact(answer, truth) for truth in right), max(overlap(answer, truth) for truth in right)
+        rows.append((right != [""], *scores))
     kinds = {"": rows}
     if len({has for has, _, _ in rows}) == 2:
         kinds |= {"_answered": [row for row in rows if row[0]], "_unanswerable": [row for row in rows if not row[0]]}
     return {
-        f"{name}{kind}": sum(row[at] for row in chosen) / max(1, len(chosen))
-        for kind, chosen in kinds.items()
+        f"{name}{kind}": sum(row[at] for row in part) / max(1, len(part))
+        for kind, part in kinds.items()
         for at, name in ((1, "exact_match"), (2, "f1"))
     }

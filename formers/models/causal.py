@@ -131,12 +131,12 @@ class CausalLM(nn.Module):
         past, new = 0 if cache is None else cache.length, x.shape[1]
         if cache is not None:
             keep = cache.extend_keep(keep, len(x), new, x.device)
-        at = None
-        if self.positions is not None and documents is not None:
-            at = _within(documents)
-        elif self.positions is not None and keep is not None:
-            at = places_of(keep, new)
         if self.positions is not None:
+            at = None
+            if documents is not None:
+                at = _within(documents)
+            elif keep is not None:
+                at = places_of(keep, new)
             x = x + self.positions(past, new, x, at)
         x = dropout(x, self.config.stack.dropout, self.training)
         return self.stack(x, keep=keep, documents=documents, cache=cache, seen=seen, until=until, last=last)
@@ -172,17 +172,7 @@ def _within(documents: Tensor) -> Tensor:
 
 
 _GPT = StackConfig(dim=768, layers=12, heads=12, hidden=3072, activation="gelu_tanh")
-_LLAMA = StackConfig(
-    dim=768,
-    layers=12,
-    heads=12,
-    hidden=2048,
-    norm="rms",
-    activation="silu",
-    gated=True,
-    bias="",
-    feed_forward_bias=False,
-)
+_LLAMA = replace(_GPT, hidden=2048, norm="rms", activation="silu", gated=True, bias="", feed_forward_bias=False)
 FORMS: dict[str, CausalConfig] = {
     "gpt": CausalConfig(
         stack=replace(_GPT, norm_first=False), vocab=40478, length=512, positions="learned", final_norm=False

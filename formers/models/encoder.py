@@ -164,6 +164,6 @@ def preset(name: str) -> EncoderConfig:
     if name not in PRESETS:
         raise ConfigError(f'there is no size "{name}"{nearest(name, PRESETS)}')
     form, (layers, dim, heads, hidden), vocab, width = PRESETS[name]
-    chosen = FORMS[form]
-    stack = replace(chosen.stack, layers=layers, dim=dim, heads=heads, hidden=hidden)
-    return replace(chosen, stack=stack, vocab=vocab, embedding_dim=width, repeat=layers if chosen.repeat > 1 else 1)
+    config = FORMS[form]
+    stack = replace(config.stack, layers=layers, dim=dim, heads=heads, hidden=hidden)
+    return replace(config, stack=stack, vocab=vocab, embedding_dim=width, repeat=layers if config.repeat > 1 else 1)

@@ -23,7 +23,8 @@ from formers.blocks.pooling import Pooling
 from formers.models.encoder import Encoder, EncoderConfig, initialise
 
 Tokens = Int[Tensor, "batch length"]
-Keep = Bool[Tensor, "batch length"]
+Segments = Int[Tensor, "batch length"] | None
+Keep = Bool[Tensor, "batch length"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,13 @@ class HeadConfig:
     @property
     def length(self) -> int:
         return self.encoder.length
+
+
+def output_map(config: HeadConfig, size: int) -> nn.Linear:
+    """A new map from hidden states to so many numbers."""
+    linear = nn.Linear(config.encoder.stack.dim, size)
+    initialise(linear)
+    return linear
 
 
 class WordHead(nn.Module):
@@ -73,7 +81,7 @@ class MaskedWords(nn.Module):
         self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
 
     def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
+        self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
     ) -> Float[Tensor, "batch length vocab"]:
         return self.logits(self.words(self.encoder(tokens, segments=segments, keep=keep)))
 
@@ -91,11 +99,10 @@ class Pretraining(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
-        self.next = nn.Linear(config.encoder.stack.dim, 2)
-        initialise(self.next)
+        self.next = output_map(config, 2)
 
     def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
+        self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
     ) -> tuple[Float[Tensor, "batch length vocab"], Float[Tensor, "batch 2"]]:
         """Logits of the word at each place, and of (it follows, it does not)."""
         x = self.encoder(tokens, segments=segments, keep=keep)
@@ -115,12 +122,9 @@ class NextSentence(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder = config, Encoder(config.encoder)
-        self.next = nn.Linear(config.encoder.stack.dim, 2)
-        initialise(self.next)
+        self.next = output_map(config, 2)
 
-    def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
-    ) -> Float[Tensor, "batch 2"]:
+    def forward(self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None) -> Float[Tensor, "batch 2"]:
         """Logits of (it follows, it does not)."""
         return self.next(self.encoder.pool(self.encoder(tokens, segments=segments, keep=keep), keep))
 
@@ -131,12 +135,9 @@ class SequenceClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder = config, Encoder(config.encoder)
-        self.out = nn.Linear(config.encoder.stack.dim, len(config.labels))
-        initialise(self.out)
+        self.out = output_map(config, len(config.labels))
 
-    def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
-    ) -> Float[Tensor, "batch labels"]:
+    def forward(self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None) -> Float[Tensor, "batch labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         x = self.encoder.pool(x, keep, how=self.config.pooling)
         return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
@@ -148,11 +149,10 @@ class TokenClassifier(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder = config, Encoder(config.encoder)
-        self.out = nn.Linear(config.encoder.stack.dim, len(config.labels))
-        initialise(self.out)
+        self.out = output_map(config, len(config.labels))
 
     def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
+        self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
     ) -> Float[Tensor, "batch length labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
@@ -164,11 +164,10 @@ class SpanFinder(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder = config, Encoder(config.encoder)
-        self.out = nn.Linear(config.encoder.stack.dim, 2)
-        initialise(self.out)
+        self.out = output_map(config, 2)
 
     def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
+        self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
     ) -> Float[Tensor, "batch length 2"]:
         """Logits of each token to be the first, and to be the last of the answer."""
         return self.out(self.encoder(tokens, segments=segments, keep=keep))
@@ -180,8 +179,7 @@ class MultipleChoice(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config, self.encoder = config, Encoder(config.encoder)
-        self.out = nn.Linear(config.encoder.stack.dim, 1)
-        initialise(self.out)
+        self.out = output_map(config, 1)
 
     def forward(
         self,
@@ -208,9 +206,7 @@ class ReplacedTokens(nn.Module):
         self.dense.apply(initialise)
         self.out.apply(initialise)
 
-    def forward(
-        self, tokens: Tokens, *, segments: Tokens | None = None, keep: Keep | None = None
-    ) -> Float[Tensor, "batch length"]:
+    def forward(self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None) -> Float[Tensor, "batch length"]:
         """Logits of each token to be a replaced one."""
         x = self.encoder(tokens, segments=segments, keep=keep)
         return self.out(self.activation(self.dense(x))).squeeze(-1)

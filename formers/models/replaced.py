@@ -35,7 +35,7 @@ class ReplacedPretraining(nn.Module):
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
         ours, theirs = discriminator.encoder, generator.encoder
-        sizes = [tuple(each.embedding.weight.shape) for each in (ours, theirs)]
+        sizes = [tuple(encoder.embedding.weight.shape) for encoder in (ours, theirs)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"the generator's embeddings {sizes[1]} must be of the discriminator's size {sizes[0]}")
         theirs.embedding, theirs.positions, theirs.segments = ours.embedding, ours.positions, ours.segments
@@ -44,5 +44,5 @@ class ReplacedPretraining(nn.Module):
 def with_generator(discriminator: ReplacedTokens, share: float) -> ReplacedPretraining:
     """A discriminator with a new generator."""
     config = generator_config(discriminator.config.encoder, share)
-    made = MaskedWords(HeadConfig(encoder=config)).to(discriminator.out.weight.device)
-    return ReplacedPretraining(made, discriminator)
+    generator = MaskedWords(HeadConfig(encoder=config)).to(discriminator.out.weight.device)
+    return ReplacedPretraining(generator, discriminator)

@@ -87,13 +87,11 @@ class Transformer(nn.Module):
         return None
 
     def make_stack(self, stack: StackConfig, *, causal: bool, memory_dim: int | None = None) -> Stack:
-        c, relative, rotary = self.config, None, None
+        c, relative = self.config, None
         if c.positions == "relative":
-            relative = RelativeBias(
-                stack.heads, buckets=c.relative_buckets, distance=c.relative_distance, causal=causal
-            )
-        if c.positions == "rotary":
-            rotary = Rotary(stack.head_dim or stack.dim // stack.heads)
+            buckets, distance = c.relative_buckets, c.relative_distance
+            relative = RelativeBias(stack.heads, buckets=buckets, distance=distance, causal=causal)
+        rotary = Rotary(stack.head_dim or stack.dim // stack.heads) if c.positions == "rotary" else None
         return Stack(
             stack, causal=causal, memory_dim=memory_dim, rotary=rotary, relative=relative, final_norm=c.final_norm
         )
@@ -179,11 +177,11 @@ class Transformer(nn.Module):
         lengths = keep.shape[1] - keep.flip(1).int().argmax(1)  # up to the last real token
         order = lengths.argsort(descending=True)
         longest = [int(lengths[rows[0]]) for rows in order.split(ROWS)]
-        found = [
+        memory = [
             F.pad(self.encode(source[rows, :most], keep[rows, :most]), (0, 0, 0, keep.shape[1] - most))
             for rows, most in zip(order.split(ROWS), longest, strict=True)
         ]
-        return torch.cat(found)[order.argsort()]
+        return torch.cat(memory)[order.argsort()]
 
     def extend(
         self, tokens: Int[Tensor, "rows new"], cache: Cache, *, keep: Bool[Tensor, "rows new"] | None = None

@@ -60,17 +60,10 @@ def draw_star(panels: Sequence[Axes], names: Sequence[str], evaluations: Sequenc
     """Marks the best value of the monitored score on its curve (of perplexity: on that of the loss)."""
     for event in [event for event in evaluations if event["best"] and event.get("monitor")][-1:]:
         monitor, scores = event["monitor"], event["metrics"]
-        panels[1 if monitor in names else 0].plot(
-            event["step"],
-            scores[monitor if monitor in names else "loss"],
-            marker="*",
-            markersize=14,
-            color=ORANGE,
-            markeredgecolor="black",
-            markeredgewidth=0.6,
-            linestyle="none",
-            label=f"best {monitor.replace('_', ' ')}: {scores[monitor]:.3g} at step {event['step']:,}",
-        )
+        panel, value = (panels[1], scores[monitor]) if monitor in names else (panels[0], scores["loss"])
+        name = f"best {monitor.replace('_', ' ')}: {scores[monitor]:.3g} at step {event['step']:,}"
+        star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "markeredgewidth": 0.6}
+        panel.plot(event["step"], value, color=ORANGE, linestyle="none", label=name, **star)
 
 
 def columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +20,11 @@ Raw = Mapping[str, Any]
 
 def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
+
+
+def pairs(text: str) -> dict[str, str]:
+    """A table of names, "theirs=ours theirs=ours"."""
+    return {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in text.split())}
 
 
 # Keys of any config.json that say nothing about what the network computes.
@@ -132,12 +138,12 @@ class ConfigMap:
         config, raw = self.canonical(config), {}
         for key, target in self.names.items():
             paths, values = (target, None) if isinstance(target, str) else target
-            found = [look(config, path) for path in paths.split()]
-            if any(value != found[0] for value in found):
+            ours, *others = (attrgetter(path)(config) for path in paths.split())
+            if any(value != ours for value in others):
                 return None
             if values is None:
-                raw[key] = found[0]
-            elif back := [theirs for theirs, ours in values.items() if ours == found[0]]:
+                raw[key] = ours
+            elif back := [theirs for theirs, value in values.items() if value == ours]:
                 raw[key] = back[0]
             else:
                 return None
@@ -171,12 +177,6 @@ def near(key: str, known: set[str]) -> str:
     return hint if "did you mean" in hint else "; it may change what the model computes, so it is not skipped"
 
 
-def look(config: Any, path: str) -> Any:
-    for name in path.split("."):
-        config = getattr(config, name)
-    return config
-
-
 def nest(kind: type, values: Mapping[str, Any]) -> Any:
     """A dataclass from dotted names: {"encoder.dim": 8, "vocab": 9} -> C(encoder=S(dim=8), vocab=9)."""
     tree: dict[str, Any] = {}
@@ -198,14 +198,8 @@ def revive(kind: type, tree: Mapping[str, Any]) -> Any:
     return kind(**{key: _as_hinted(hints[key], value, key) for key, value in tree.items()})
 
 
-JSON_NAMES = {
-    tuple: "a list",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    type(None): "null",
-}
+JSON_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+JSON_NAMES[type(None)] = "null"
 
 
 def _as_hinted(hint: Any, value: Any, key: str) -> Any:
@@ -220,7 +214,7 @@ def _as_hinted(hint: Any, value: Any, key: str) -> Any:
             return float(value)
         if typing.get_origin(kind) is typing.Literal and value not in typing.get_args(kind):
             raise ValueError(f"{key} is {value!r}, expected {' or '.join(map(repr, typing.get_args(kind)))}")
-    plain = tuple(kind for kind in (typing.get_origin(each) or each for each in kinds) if isinstance(kind, type))
+    plain = tuple(kind for kind in (typing.get_origin(option) or option for option in kinds) if isinstance(kind, type))
     if len(plain) == len(kinds) and not isinstance(value, plain):
         names = " or ".join(JSON_NAMES.get(kind, "an object") for kind in plain)
         raise ValueError(f"{key} is {value!r}, expected {names}")

@@ -14,14 +14,9 @@ from formers.pretrained.family import Family
 from formers.text.tokenizer import Tokenizer
 
 # Token ids that old readers look for in config.json and new ones in generation_config.json
-IDS = (
-    "pad_token_id",
-    "eos_token_id",
-    "bos_token_id",
-    "decoder_start_token_id",
-    "forced_eos_token_id",
-    "forced_bos_token_id",
-)
+IDS = """
+    pad_token_id eos_token_id bos_token_id decoder_start_token_id forced_eos_token_id forced_bos_token_id
+""".split()
 
 
 def express(
@@ -32,10 +27,10 @@ def express(
 ) -> tuple[Family, dict[str, Any], dict[str, Tensor]]:
     """The family that a model is written as, with config and tensors. Raises CheckpointError if none fits."""
     types = FAMILIES if model_type is None else (model_type,)
-    for kind in (each for name in types for each in families(name)):  # built one after the other, none without need
+    for kind in (kind for name in types for kind in families(name)):  # read one after the other, none without need
         ids = {**generation_ids(kind, tokenizer), **(generation or {})}
-        if (found := kind.express(model, {key: ids[key] for key in IDS if key in ids})) is not None:
-            return kind, *found
+        if (files := kind.express(model, {key: ids[key] for key in IDS if key in ids})) is not None:
+            return kind, *files
     name = "any known layout" if model_type is None else model_type
     what = f"this {type(model).__name__} cannot be written as {name}"
     raise CheckpointError(f"{what}, which has no word for some of its parts")
@@ -46,11 +41,11 @@ def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:
     ids = dict(kind.generation)
     if tokenizer is not None:
         start = tokenizer.pad if tokenizer.start is None else tokenizer.start
-        known = {
+        given = {
             "pad_token_id": tokenizer.pad,
             "eos_token_id": tokenizer.eos,
             "bos_token_id": tokenizer.bos,
             "decoder_start_token_id": start if kind.model is Transformer else None,
         }
-        ids.update({key: value for key, value in known.items() if value is not None})
+        ids.update({key: value for key, value in given.items() if value is not None})
     return ids

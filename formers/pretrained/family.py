@@ -14,14 +14,8 @@ from formers.errors import CheckpointError
 from formers.pretrained.config_map import ConfigMap, Native
 from formers.pretrained.mapping import as_rules, to_ours, to_theirs
 
-RANDOM = {
-    torch.Tensor.uniform_,
-    torch.Tensor.normal_,
-    torch.nn.init.trunc_normal_,
-    torch.nn.init.normal_,
-    torch.nn.init.uniform_,
-    torch.nn.init.kaiming_uniform_,
-}
+RANDOM: set[Any] = {torch.Tensor.uniform_, torch.Tensor.normal_}
+RANDOM |= {nn.init.trunc_normal_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
 
 
 class WithoutDice(TorchFunctionMode):
@@ -92,8 +86,8 @@ class Family:
         raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw, **(ids or {})}
         try:
             rules = as_rules(self.table(model.config))
-            made = {rule.theirs[0]: rule.made() for rule in rules if rule.made is not None}
-            tensors = {**to_theirs(model.state_dict(), rules), **made}
+            computed = {rule.theirs[0]: rule.computed() for rule in rules if rule.computed is not None}
+            tensors = {**to_theirs(model.state_dict(), rules), **computed}
             same = self.config.to_ours(raw, tensors) == self.config.canonical(model.config)
         except CheckpointError:  # a part that this layout has no name for
             return None

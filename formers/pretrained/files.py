@@ -22,24 +22,11 @@ CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.sa
 INDEX = WEIGHTS + ".index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
-OWNED = (
-    CONFIG,
-    GENERATION,
-    WEIGHTS,
-    INDEX,
-    "model-*-of-*.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "target_vocab.json",
-    "merges.txt",
-    "source.spm",
-    "target.spm",
-    "spiece.model",
-    "formers.json",
-)
+OWNED = """
+    config.json generation_config.json model.safetensors model.safetensors.index.json model-*-of-*.safetensors
+    tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json target_vocab.json
+    merges.txt source.spm target.spm spiece.model formers.json
+""".split()
 
 # what an unpickler stumbles into, depending on the byte where a file is broken
 BROKEN_PICKLE = (
@@ -78,10 +65,8 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     if not (folder / pickled).exists():
         raise CheckpointError(f"{folder} has no {WEIGHTS}")
     if not allow_bin:
-        raise CheckpointError(
-            f"{folder} has {pickled} only, a pickle, which can run code; "
-            f"convert it with: formers export {folder} OUT --allow-bin"
-        )
+        what = f"{folder} has {pickled} only, a pickle, which can run code"
+        raise CheckpointError(f"{what}; convert it with: formers export {folder} OUT --allow-bin")
     return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / BIN)
 
 
@@ -110,8 +95,7 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     if strange := [name for name in shards if Path(name).name != name]:
         raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
     if missing := [name for name in shards if not (folder / name).exists()]:
-        names = ", ".join(missing[:4])
-        count = f"{len(missing)} of {len(shards)}"
+        count, names = f"{len(missing)} of {len(shards)}", ", ".join(missing[:4])
         raise CheckpointError(f"{folder} lacks {count} shards ({names}); get them again")
     tensors: dict[str, Tensor] = {}
     for name in shards:
@@ -142,9 +126,8 @@ def safetensors_faults(path: Path) -> Iterator[None]:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path} is a Git LFS pointer, no weights; run git lfs pull") from fault
-        raise CheckpointError(
-            f"{path} ({size:,} bytes) is truncated or corrupted ({fault}); delete it and get it again"
-        ) from fault
+        what = f"{path} ({size:,} bytes) is truncated or corrupted ({fault})"
+        raise CheckpointError(f"{what}; delete it and get it again") from fault
     except OSError as fault:
         raise CheckpointError(f"cannot read {path}: {fault.strerror or fault}") from fault
 
@@ -180,13 +163,13 @@ def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, C
     A tensor that is larger is alone in its shard. The names and the index are those that other libraries look for.
     """
     shards: list[dict[str, Tensor]] = [{}]
-    sizes = [0]
+    size = 0  # of the last one
     for name, tensor in tensors.items():
-        if shards[-1] and sizes[-1] + tensor.nbytes > shard_bytes:
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
             shards.append({})
-            sizes.append(0)
+            size = 0
         shards[-1][name] = tensor
-        sizes[-1] += tensor.nbytes
+        size += tensor.nbytes
     if len(shards) == 1:
         return {WEIGHTS: as_safetensors(tensors)}
     files: dict[str, Content] = {}
@@ -195,7 +178,8 @@ def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, C
         file = f"model-{i:05}-of-{len(shards):05}.safetensors"
         files[file] = as_safetensors(shard)
         places.update(dict.fromkeys(shard, file))
-    return {**files, INDEX: as_json({"metadata": {"total_size": sum(sizes)}, "weight_map": places})}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    return {**files, INDEX: as_json({"metadata": {"total_size": total}, "weight_map": places})}
 
 
 def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:

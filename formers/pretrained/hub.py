@@ -22,18 +22,19 @@ def is_id(source: str) -> bool:
 
 def is_gguf(source: str) -> bool:
     """Whether `source` is spelled like one .gguf file of a hub id: `owner/name/file.gguf`, perhaps with `@revision`."""
-    found = GGUF_FILE.fullmatch(source)
-    return found is not None and is_id(found[1])
+    parts = GGUF_FILE.fullmatch(source)
+    return parts is not None and is_id(parts[1])
 
 
 def fetch_gguf(source: str, *, offline: bool | None = None) -> Path:
     """The local file of `owner/name/file.gguf[@revision]`. Raises what `fetch` raises, and for a missing file."""
-    found = GGUF_FILE.fullmatch(source)
-    if found is None:
+    parts = GGUF_FILE.fullmatch(source)
+    if parts is None:
         raise CheckpointError(f"{source!r} must look like owner/name/file.gguf or owner/name/file.gguf@revision")
-    path = fetch(found[1] + (found[3] or ""), offline=offline, only=found[2]) / found[2]
+    id, file = parts[1] + (parts[3] or ""), parts[2]
+    path = fetch(id, offline=offline, only=file) / file
     if not path.is_file():
-        raise CheckpointError(f"{found[1]}{found[3] or ''} has no file {found[2]}")
+        raise CheckpointError(f"{id} has no file {file}")
     return path
 
 
@@ -78,9 +79,8 @@ def fetch(
             )
         )
     except errors.GatedRepoError as fault:
-        raise CheckpointError(
-            f"{shown} needs a permission: accept its terms at {endpoint}/{name}, and set HF_TOKEN"
-        ) from fault
+        advice = f"accept its terms at {endpoint}/{name}, and set HF_TOKEN"
+        raise CheckpointError(f"{shown} needs a permission: {advice}") from fault
     except errors.RepositoryNotFoundError as fault:
         raise CheckpointError(f"{endpoint} has no model {name}, or it is private (HF_TOKEN)") from fault
     except errors.RevisionNotFoundError as fault:
@@ -89,9 +89,8 @@ def fetch(
         raise CheckpointError(f"{id!r} is not a hub id: {fault}") from fault
     except errors.LocalEntryNotFoundError as fault:
         if offline:
-            raise CheckpointError(
-                f"{shown} is not complete in the cache {cache_folder()}, and offline is set"
-            ) from fault
+            missing = f"{shown} is not complete in the cache {cache_folder()}"
+            raise CheckpointError(f"{missing}, and offline is set") from fault
         raise CheckpointError(f"{shown} is not in the cache, and {endpoint} cannot be reached") from fault
     except broken as fault:
         raise CheckpointError(f"downloading {shown} from {endpoint} broke off: {str(fault).splitlines()[0]}") from fault

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from formers.errors import CheckpointError, nearest
+from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
 from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
 from formers.text.chat import ChatTemplate
@@ -71,11 +70,3 @@ def read_system(folder: Path) -> str | None:
     if set(raw) != {"system"} or not isinstance(raw["system"], str):
         raise CheckpointError(f'{path} holds {raw!r:.80}, expected {{"system": NAME}}')
     return str(raw["system"])
-
-
-def check_system(loaded: Loaded, systems: Collection[str]) -> str | None:
-    """The system of a checkpoint, None where it names none. Raises CheckpointError for one that is not of `systems`."""
-    if loaded.system is not None and loaded.system not in systems:
-        name = f'there is no system "{loaded.system}"'
-        raise CheckpointError(f"{loaded.folder / SYSTEM}: {name}{nearest(loaded.system, systems)}")
-    return loaded.system

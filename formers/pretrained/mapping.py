@@ -37,17 +37,8 @@ def _transpose(x: Tensor) -> Tensor:
     return x.mT.contiguous() if x.ndim == 2 else x
 
 
-def _flatten(x: Tensor) -> Tensor:
-    return x.flatten(1) if x.ndim == 4 else x
-
-
-def _as_convolution(x: Tensor) -> Tensor:
-    return x[..., None, None] if x.ndim == 2 else x
-
-
 SAME = Op("same", lambda x: x, lambda x: x)
 TRANSPOSED = Op("transposed", _transpose, _transpose)  # GPT-2 keeps (in, out); biases stay as they are
-POINTWISE = Op("pointwise", _flatten, _as_convolution)  # a 1x1 convolution <-> a Linear
 ROW = Op("row", lambda x: x.reshape(-1), lambda x: x.reshape(1, -1))  # (1, n) <-> (n,)
 
 
@@ -61,7 +52,7 @@ class Rule:
     expected: Callable[[Tensor], Tensor] | None = None
     zeros: bool = False  # absent in some published files, where it means zeros
     every: bool = False  # write the tensor under every name of theirs, not under the first only
-    made: Callable[[], Tensor] | None = None  # nothing of ours, but readers of the file want it: what is written
+    computed: Callable[[], Tensor] | None = None  # nothing of ours, but readers of the file want it: what is written
 
     @cached_property
     def patterns(self) -> tuple[re.Pattern[str], ...]:
@@ -83,6 +74,7 @@ class Rule:
 
 
 Row = Rule | tuple[str, str] | tuple[str, str, Op]
+Rows = Sequence[Row | Iterable[Rule]]
 
 
 def tied(ours: str, *theirs: str, every: bool = False) -> Rule:
@@ -124,7 +116,7 @@ def fill(name: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\*?\}", lambda match: values[match[1]], name)
 
 
-def as_rules(rows: Sequence[Row | Iterable[Rule]]) -> list[Rule]:
+def as_rules(rows: Rows) -> list[Rule]:
     """Rows of a table, spelled as tuples or rules, as rules."""
     rules: list[Rule] = []
     for row in rows:
@@ -151,12 +143,12 @@ class Faults:
         """Raise one CheckpointError when anything was added."""
         if not self.kinds:
             return
-        told = []
+        lines = []
         for kind, names in self.kinds.items():
             names.sort()
             more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            told.append(f"{kind} ({len(names)}): {', '.join(names[:SHOWN])}{more}")
-        raise CheckpointError(f"{what} does not fit: " + "; ".join(told))
+            lines.append(f"{kind} ({len(names)}): {', '.join(names[:SHOWN])}{more}")
+        raise CheckpointError(f"{what} does not fit: " + "; ".join(lines))
 
 
 MISSING, EXTRA, BROKEN = "missing", "not known to this model", "NaN or infinity inside, get the file again"
@@ -173,7 +165,7 @@ class MappedState:
 
 def to_ours(
     tensors: Mapping[str, Tensor],
-    rows: Sequence[Row | Iterable[Rule]],
+    rows: Rows,
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     prefixes: Sequence[str] = (),
@@ -225,8 +217,8 @@ def compare(
     """Note parameters that are missing, have another shape or do not exist; fill in those that mean zeros."""
     for ours, shape in shapes.items():
         if ours not in found:
-            rule = next((r for r in rules for p in r.target_patterns if p.fullmatch(ours)), None)
-            if rule is not None and rule.zeros:
+            hits = rules_of(ours, rules)
+            if hits and hits[0][0].zeros:
                 state[ours] = torch.zeros(tuple(shape))
             else:
                 faults.add(MISSING, f"- {theirs_for(ours, rules)}")
@@ -236,21 +228,14 @@ def compare(
         faults.add(EXTRA, f"+ {found[ours]}")
 
 
-def to_theirs(
-    state: Mapping[str, Tensor], rows: Sequence[Row | Iterable[Rule]], *, what: str = "the model"
-) -> dict[str, Tensor]:
+def to_theirs(state: Mapping[str, Tensor], rows: Rows, *, what: str = "the model") -> dict[str, Tensor]:
     """Our tensors under their names: the same table read from right to left.
 
     Raises CheckpointError when a tensor of ours has no row, or when a part of `[q,k,v]` is missing.
     """
     rules, faults, tensors = as_rules(rows), Faults(), {}
     for name in state:
-        hits = [
-            (rule, part, match)
-            for rule in rules
-            for part, pattern in enumerate(rule.target_patterns)
-            if (match := pattern.fullmatch(name))
-        ]
+        hits = rules_of(name, rules)
         if len(hits) != 1:
             faults.add("matched by two rules" if hits else "has no rule", f"+ {name}")
             continue
@@ -258,10 +243,10 @@ def to_theirs(
         if part:  # written with the first part
             continue
         names = [fill(target, match.groupdict()) for target in rule.targets]
-        if absent := [each for each in names if each not in state]:
+        if absent := [part for part in names if part not in state]:
             faults.add(MISSING, f"- {', '.join(absent)}")
             continue
-        whole = state[name] if len(names) == 1 else torch.cat([state[each] for each in names])
+        whole = state[name] if len(names) == 1 else torch.cat([state[part] for part in names])
         for theirs in rule.theirs if rule.every else rule.theirs[:1]:
             tensor = rule.op.backward(whole)
             tensors[fill(theirs, match.groupdict())] = tensor.clone() if rule.every else tensor
@@ -281,26 +266,32 @@ def rename(
     def is_known(name: str) -> bool:
         return any(pattern.fullmatch(name) for pattern in patterns)
 
-    best, best_known, best_prefix = tensors, -1, ""
+    best, most, best_prefix = tensors, -1, ""
     at_home = {name for name in tensors if is_known(name)}
     for prefix in ("", *prefixes):
-        if prefix.startswith("+"):
-            names = {name: name if name in at_home else prefix[1:] + name for name in tensors}
-        else:
-            names = {name: name if name in at_home else name.removeprefix(prefix[1:]) for name in tensors}
-        known = sum(map(is_known, names.values()))
-        if known > best_known and len(set(names.values())) == len(names):
-            best = {new: tensors[old] for old, new in names.items()}
-            best_known, best_prefix = known, prefix
+        change, text = prefix[:1], prefix[1:]
+        names = {name: text + name if change == "+" else name.removeprefix(text) for name in tensors}
+        names |= {name: name for name in at_home}
+        count = sum(map(is_known, names.values()))
+        if count > most and len(set(names.values())) == len(names):
+            best, most, best_prefix = {new: tensors[old] for old, new in names.items()}, count, prefix
     return best, best_prefix
+
+
+def rules_of(ours: str, rules: Iterable[Rule]) -> list[tuple[Rule, int, re.Match[str]]]:
+    """The rows that name a tensor of ours, which of their targets it is, and its placeholders."""
+    return [
+        (rule, part, match)
+        for rule in rules
+        for part, pattern in enumerate(rule.target_patterns)
+        if (match := pattern.fullmatch(ours))
+    ]
 
 
 def theirs_for(ours: str, rules: list[Rule]) -> str:
     """What they call a tensor of ours, for the reader of a message."""
-    for rule in rules:
-        for pattern in rule.target_patterns:
-            if match := pattern.fullmatch(ours):
-                return fill(rule.theirs[0], match.groupdict())
+    for rule, _, match in rules_of(ours, rules):
+        return fill(rule.theirs[0], match.groupdict())
     return ours
 
 

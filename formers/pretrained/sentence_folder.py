@@ -19,36 +19,20 @@ from torch import Tensor
 from formers.errors import CheckpointError, nearest
 from formers.files import Content, as_json, read_json
 from formers.models.sentence import Dense, Normalise, SentenceHead
+from formers.pretrained.config_map import pairs
 from formers.pretrained.files import CONFIG, as_safetensors, read_weights
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Where the encoder's length is: the last of these names are of 2019 and 2020.
-LENGTHS = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-)
+LENGTHS = [f"sentence_{kind}_config.json" for kind in "bert roberta distilbert camembert albert xlm-roberta".split()]
 # Their pooling mode -> ours, in the order in which several are put one behind the other.
 MODES = {"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}
-OLD_MODES = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-ACTIVATIONS = {
-    "Tanh": "tanh",
-    "Identity": "identity",
-    "ReLU": "relu",
-    "GELU": "gelu",
-    "SiLU": "silu",
-    "Sigmoid": "sigmoid",
-}
+OLD_MODES = pairs("""
+    pooling_mode_cls_token=cls pooling_mode_max_tokens=max pooling_mode_mean_tokens=mean
+    pooling_mode_mean_sqrt_len_tokens=mean_sqrt_len_tokens pooling_mode_weightedmean_tokens=weightedmean
+    pooling_mode_lasttoken=lasttoken
+""")
+ACTIVATIONS = {name: name.lower() for name in ("Tanh", "Identity", "ReLU", "GELU", "SiLU", "Sigmoid")}
 PLACES = {"Identity": "linear"}  # torch.nn.modules.linear.Identity; all others are in .activation
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 KNOWN = "Transformer, Pooling, Dense, Normalize, Dropout"
@@ -78,35 +62,28 @@ def sentence_files(head: SentenceHead, dim: int, settings: SentenceSettings) -> 
     dim: the width of the hidden states.
     """
     entries = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    about = {
+        "__version__": {},
+        "prompts": dict(settings.prompts),
+        "default_prompt_name": settings.default_prompt,
+        "similarity_fn_name": settings.similarity,
+        "model_type": "SentenceTransformer",
+    }
     files: dict[str, Content] = {
         LENGTHS[0]: as_json({"max_seq_length": settings.length, "do_lower_case": settings.lowercase}),
         "1_Pooling/config.json": as_json(pooling_config(head, dim, settings)),
-        SETTINGS: as_json(
-            {
-                "__version__": {},
-                "prompts": dict(settings.prompts),
-                "default_prompt_name": settings.default_prompt,
-                "similarity_fn_name": settings.similarity,
-                "model_type": "SentenceTransformer",
-            }
-        ),
+        SETTINGS: as_json(about),
     }
     for number, step in enumerate(head.steps, 2):
         kind = "Dense" if isinstance(step, Dense) else "Normalize"
         entries.append((f"{number}_{kind}", kind))
         if isinstance(step, Dense):
             files.update(dense_files(step, f"{number}_{kind}"))
-    files[MODULES] = (
-        json.dumps(
-            [
-                {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-                for number, (path, kind) in enumerate(entries)
-            ],
-            indent=2,
-        )
-        + "\n"
-    ).encode()
-    return files
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(entries)
+    ]
+    return {**files, MODULES: (json.dumps(modules, indent=2) + "\n").encode()}
 
 
 def pooling_config(head: SentenceHead, dim: int, settings: SentenceSettings) -> dict[str, Any]:
@@ -118,7 +95,7 @@ def pooling_config(head: SentenceHead, dim: int, settings: SentenceSettings) -> 
         config.update({key: mode in theirs for key, mode in OLD_MODES.items() if mode in MODES})
     else:  # an order of its own: only version 5.4 and later have a word for it
         names = {ours: mode for mode, ours in MODES.items()}
-        config["pooling_mode"] = [names[each] for each in head.poolings]
+        config["pooling_mode"] = [names[pooling] for pooling in head.poolings]
     return config if settings.include_prompt else {**config, "include_prompt": False}
 
 
@@ -159,15 +136,11 @@ def read_modules(folder: Path) -> Modules | None:
     if not path.is_file():
         return None
     try:
-        listed = json.loads(path.read_text("utf-8"))
-        entries = [
-            (str(each["type"]).rpartition(".")[2], str(each["path"]))
-            for each in sorted(listed, key=lambda each: each["idx"])
-        ]
+        modules = sorted(json.loads(path.read_text("utf-8")), key=lambda module: module["idx"])
+        entries = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise CheckpointError(
-            f"{path} is not a list of modules with idx, path and type ({fault!r}); get the file again"
-        ) from fault
+        what = f"{path} is not a list of modules with idx, path and type ({fault!r})"
+        raise CheckpointError(f"{what}; get the file again") from fault
     for kind, place in entries:
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise CheckpointError(f"{path} names a folder outside its own: {place!r} of {kind}")
@@ -233,8 +206,8 @@ def read_pooling(place: Path, dim: int) -> tuple[tuple[str, ...], bool]:
 
 def read_dense(place: Path, width: int) -> Dense:
     """The dense layer of a folder, which reads vectors of `width`."""
-    config = read_json(place / CONFIG)
     where = place / CONFIG
+    config = read_json(where)
     if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
         raise CheckpointError(f"{where}: a dense layer with use_residual, or of tokens, is not supported")
     given = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
@@ -261,18 +234,14 @@ def read_settings(folder: Path, body: Path, include_prompt: bool) -> SentenceSet
     reading = {} if place is None else read_json(place)
     whole = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     prompts = {str(name): str(text or "") for name, text in (whole.get("prompts") or {}).items()}
-    default = whole.get("default_prompt_name")
+    default, where = whole.get("default_prompt_name"), folder / SETTINGS
     if default is not None and default not in prompts:
-        raise CheckpointError(
-            f"{folder / SETTINGS}: default_prompt_name {default!r} is none of its prompts"
-            f"{nearest(str(default), prompts)}"
-        )
+        hint = nearest(str(default), prompts)
+        raise CheckpointError(f"{where}: default_prompt_name {default!r} is none of its prompts{hint}")
     similarity = whole.get("similarity_fn_name") or "cosine"
     if similarity not in SIMILARITIES:
-        raise CheckpointError(
-            f"{folder / SETTINGS}: similarity_fn_name {similarity!r} is not known"
-            f"{nearest(str(similarity), SIMILARITIES)}"
-        )
+        hint = nearest(str(similarity), SIMILARITIES)
+        raise CheckpointError(f"{where}: similarity_fn_name {similarity!r} is not known{hint}")
     length = reading.get("max_seq_length")
     if length is not None and (not isinstance(length, int) or length < 1):
         raise CheckpointError(f"{place}: max_seq_length {length!r}, expected a number of tokens from 1")

@@ -102,14 +102,12 @@ class Models:
     @classmethod
     def load(cls, sources: list[str], **how: Any) -> Models:
         """Open every source as `formers.load` does. Raises ConfigError for two models of one name."""
-        from formers.cli.recipes import run_recipe
+        from formers.recipe import origin_of
         from formers.registry import load, locate, system_of, verbs_of
 
         served: dict[str, Served] = {}
         for source in sources:
-            origin = Origin(source)
-            if (recipe := run_recipe(source)) is not None:
-                origin = Origin(source, recipe.sections, recipe.system)
+            origin = origin_of(source)
             name = Path(source).name.removesuffix(".gguf") or source
             if name in served:
                 raise ConfigError(f'two models are called "{name}" ({served[name].origin.name}, {source}); rename one')
@@ -148,7 +146,8 @@ def schema_of(settings: type) -> dict[str, Any]:
         kind = getattr(known.kind, "__origin__", known.kind)
         shape: dict[str, Any] = {"type": names.get(kind, "string")}
         if known.kind is Texts or kind is tuple:
-            shape = {"type": "array", "items": {"type": "string"}}
+            inner = next(iter(getattr(known.kind, "__args__", ())), str)
+            shape = {"type": "array", "items": {"type": names[inner]} if inner in names else {}}
         if known.words:
             shape["enum"] = list(known.words)
         if known.default is dataclasses.MISSING:

@@ -32,7 +32,7 @@ class AdaptedTask:
     def loss(self, batch: Any) -> Loss:
         return self.task.loss(batch)
 
-    def evaluate(self) -> Evaluation | Mapping[str, float]:
+    def evaluate(self) -> Evaluation:
         return self.task.evaluate()
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Natural
-from formers.systems.system import NOWHERE, Event, Line, Look, Origin, Table, Typed
+from formers.systems.system import NOWHERE, Event, Line, Look, Origin, ResultTable, Typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -206,11 +206,11 @@ def parameter_tables(network: nn.Module) -> Iterator[Event]:
         layers, numbers = len(counts) if "*" in name else "", f"{sum(counts):,}" if any(counts) else "-"
         cells.append((name, " x ".join(map(str, shape)), layers, numbers, remark))
     columns = ["name", "shape", "layers", "numbers", ""]
-    yield Table("parameters", columns, cells, right=["shape", "layers", "numbers"])
+    yield ResultTable("parameters", columns, cells, right=["shape", "layers", "numbers"])
     everything = sum(totals.values())
     cells = [(part, f"{count:,}", f"{count / everything:.1%}") for part, count in totals.items() if count]
     cells.append(("all", f"{everything:,}", "100%"))
-    yield Table("totals", ["part", "numbers", "share"], cells, right=["numbers", "share"])
+    yield ResultTable("totals", ["part", "numbers", "share"], cells, right=["numbers", "share"])
     number_of_bytes, form = storage(network)
     yield Line(f"{number_of_bytes / 2**20:,.1f} MB as {form}")
 

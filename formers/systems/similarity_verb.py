@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Annotated
 
 from formers.errors import ConfigError, DataError
-from formers.systems.system import Event, Table, Typed
+from formers.systems.system import Event, ResultTable, Typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class AllWithAll:
     def line(self) -> str:
         return "\n".join(pair.line() for pair in self.pairs)
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         """Row and column i: text i."""
         count, names = len(self.texts), [str(i) for i in range(1, len(self.texts) + 1)]
         cells = [[""] * count for _ in names]
@@ -87,7 +87,7 @@ class AllWithAll:
         lines = [" ".join(text.split()) for text in self.texts]
         shown = [line if len(line) <= 60 else f"{line[:59]}…" for line in lines]
         rows = [(name, *row, text) for name, row, text in zip(names, cells, shown, strict=True)]
-        return Table("similarity", ["", *names, "text"], rows, right=names)
+        return ResultTable("similarity", ["", *names, "text"], rows, right=names)
 
 
 def compared(options: Compare, pairs: Sequence[tuple[str, str]], scores: Sequence[float]) -> Iterator[Event]:

@@ -203,7 +203,7 @@ class Coloured(Protocol):
 class Tabled(Protocol):
     """A result that is a table on a terminal and in a pipe."""
 
-    def table(self) -> Table: ...
+    def table(self) -> ResultTable: ...
 
 
 @runtime_checkable
@@ -327,7 +327,7 @@ def perplexity(loss: float, name: str = "perplexity") -> Score:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """Columns and rows; `right` names the columns of numbers."""
 
     title: str
@@ -338,7 +338,7 @@ class Table:
     def line(self) -> str:
         return "\n".join("\t".join(map(str, row)) for row in self.rows)
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         return self
 
 
@@ -352,7 +352,7 @@ class Report:
     """What else its JSON says: model, data, how many, signatures."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """A word to a score, or a line of its own: what was counted, how fast."""
-    tables: Sequence[Table] = ()
+    tables: Sequence[ResultTable] = ()
     examples: Sequence[Mapping[str, str]] = ()
     notes: Sequence[str] = ()
     files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)

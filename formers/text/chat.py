@@ -87,24 +87,29 @@ def load_template(folder: str | Path, settings: Mapping[str, Any] | None = None)
     """
     folder = Path(folder)
     settings = read_settings(folder) if settings is None else settings
-    specials = {key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str)}
+    specials = special_texts(settings)
     path, where = folder / FILE, str(folder / "tokenizer_config.json")
     if path.is_file():
         try:
             return ChatTemplate(path.read_text("utf-8"), specials, where=str(path))
         except (OSError, UnicodeDecodeError) as fault:
             raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
-    found = settings.get("chat_template")
-    if isinstance(found, list):
-        named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        named = {str(entry.get("name")): entry.get("template") for entry in template if isinstance(entry, dict)}
         if "default" not in named:
             raise CheckpointError(f'{where}: of the chat templates ({", ".join(named) or "none"}) none is "default"')
-        found = named["default"]
-    if found is None:
+        template = named["default"]
+    if template is None:
         return None
-    if not isinstance(found, str):
-        raise CheckpointError(f"{where}: chat_template is a {type(found).__name__}, expected text")
-    return ChatTemplate(found, specials, where=f"the chat_template of {where}")
+    if not isinstance(template, str):
+        raise CheckpointError(f"{where}: chat_template is a {type(template).__name__}, expected text")
+    return ChatTemplate(template, specials, where=f"the chat_template of {where}")
+
+
+def special_texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens that tokenizer_config.json names: "bos_token" -> "<s>" ..."""
+    return {key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str)}
 
 
 def special_names(tokenizer: Tokenizer) -> dict[str, str]:
@@ -180,14 +185,11 @@ class ChatEncoder:
         self.rules = tokenizers.Tokenizer.from_str(json.dumps({**table, "post_processor": None}))
         # text itself may be unknown, but not to bytes: there "unknown" is another name of a control token
         unknown = None if tokenizer.byte_level else tokenizer.unk
-        controls = {
-            each["content"]
-            for each in table["added_tokens"]
-            if (each["special"] and each["id"] != unknown) or each["id"] == tokenizer.eos
-        }
-        written = {each["content"] for each in table["added_tokens"] if each["content"] in template.source}
+        added = [(token["content"], token["id"], token["special"]) for token in table["added_tokens"]]
+        controls = {name for name, id, special in added if (special and id != unknown) or id == tokenizer.eos}
+        written = {name for name, _, _ in added if name in template.source}
         self.controls, self.guarded = Names(controls), Names(controls | written)
-        self.numbers = {each["id"] for each in table["added_tokens"] if each["content"] in controls}
+        self.numbers = {id for name, id, _ in added if name in controls}
 
     def encode(self, messages: Sequence[Message], *, last_only: bool = False, **variables: Any) -> EncodedChat:
         """The tokens of a whole conversation and who said them; last_only: as if only the last answer was spoken.
@@ -220,11 +222,11 @@ class ChatEncoder:
         """The special token that ends an answer; empty where the template writes none, or refuses to be asked."""
         example = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         try:
-            found = self.encode(example)
+            chat = self.encode(example)
         except DataError:
             return []
-        said = [number for number, spoken in zip(found.ids, found.spoken, strict=True) if spoken]
-        return [number for number in said[-1:] if number in self.numbers]
+        answer = [number for number, spoken in zip(chat.ids, chat.spoken, strict=True) if spoken]
+        return [number for number in answer[-1:] if number in self.numbers]
 
     def guard(self, message: Message) -> Message:
         """The message with the names of special tokens in it cut in two."""
@@ -307,9 +309,9 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: mapped(each, change) for key, each in value.items()}
+        return {key: mapped(part, change) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [mapped(each, change) for each in value]
+        return [mapped(part, change) for part in value]
     return value
 
 

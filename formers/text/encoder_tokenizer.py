@@ -14,23 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError
 from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, read_piece_file
-from formers.text.rule_tokenizer import RuleTokenizer, ids_of, refuse_chinese_words
+from formers.text.rule_tokenizer import RuleTokenizer, ids_of, refuse_chinese_words, token_names
 
 if TYPE_CHECKING:
     import tokenizers
 
-BERT = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
-MPNET = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "unk_token": "[UNK]",
-    "sep_token": "</s>",
-    "pad_token": "<pad>",
-    "cls_token": "<s>",
-    "mask_token": "<mask>",
-}
-ALBERT = BERT | {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "<unk>", "pad_token": "<pad>"}
-DEBERTA = BERT | {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+BERT = token_names("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK]")
+MPNET = token_names("bos=<s> eos=</s> unk=[UNK] sep=</s> pad=<pad> cls=<s> mask=<mask>")
+ALBERT = token_names("unk=<unk> sep=[SEP] pad=<pad> cls=[CLS] mask=[MASK] bos=[CLS] eos=[SEP]")
+DEBERTA = token_names("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK] bos=[CLS] eos=[SEP]")
 
 
 def load_word_pieces(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
@@ -116,9 +108,8 @@ def read_unigrams(path: Path) -> PieceFile:
     pieces = read_piece_file(path)
     if not pieces.unigram or pieces.byte_fallback:
         kind = "bytes for unknown characters" if pieces.unigram else "another kind than unigrams"
-        raise CheckpointError(
-            f"{path} has {kind}, which no published ALBERT or DeBERTa has; put the model's tokenizer.json beside it"
-        )
+        what = f"{path} has {kind}, which no published ALBERT or DeBERTa has"
+        raise CheckpointError(f"{what}; put the model's tokenizer.json beside it")
     return pieces
 
 
@@ -147,10 +138,8 @@ def special_names(usual: Mapping[str, str], settings: Mapping[str, Any]) -> dict
 
 def check_names(vocab: Mapping[str, int], names: Mapping[str, str], path: Path) -> None:
     if missing := sorted({name for name in names.values() if name not in vocab}):
-        raise CheckpointError(
-            f"{path} lacks the special pieces {', '.join(missing)}; name those that it has in "
-            "tokenizer_config.json, or get the file again"
-        )
+        advice = "name those that it has in tokenizer_config.json, or get the file again"
+        raise CheckpointError(f"{path} lacks the special pieces {', '.join(missing)}; {advice}")
 
 
 def finish(

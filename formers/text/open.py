@@ -58,13 +58,8 @@ def train_bpe(
         raise ConfigError(f"vocab ({vocab}) must be more than the {len(specials)} special tokens")
     rules = tokenizers.Tokenizer(models.BPE(unk_token=UNK))
     rules.normalizer = normalizers.NFC()
-    rules.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Metaspace(),
-            pre_tokenizers.Punctuation("isolated"),
-            pre_tokenizers.Digits(individual_digits=True),
-        ]
-    )
+    marks, digits = pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(individual_digits=True)
+    rules.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), marks, digits])
     rules.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False

@@ -48,12 +48,12 @@ class PieceFile:
 def read_piece_file(path: Path) -> PieceFile:
     """Raises CheckpointError for a file that is no SentencePiece model."""
     try:
-        found = _parse(path.read_bytes())
+        file = _parse(path.read_bytes())
     except (OSError, ValueError, IndexError, TypeError, struct.error) as fault:  # cut off, or something else entirely
         raise CheckpointError(f"{path} is not a SentencePiece model ({fault}); get the file again") from fault
-    if not any(piece.kind == UNKNOWN for piece in found.pieces):
+    if not any(piece.kind == UNKNOWN for piece in file.pieces):
         raise CheckpointError(f"{path} is not a SentencePiece model (no unknown piece); get the file again")
-    return found
+    return file
 
 
 def _parse(data: bytes) -> PieceFile:

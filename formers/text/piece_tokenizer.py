@@ -69,7 +69,7 @@ class PieceTokenizer:
         return [[*self.target.encode(text), self.target.ids[EOS]] for text in texts]
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        pieces = [self.names.get(int(each), UNK) for each in ids]
+        pieces = [self.names.get(int(id), UNK) for id in ids]
         if not skip_special:
             return "".join(pieces).replace("▁", " ").strip()
         plain = [piece for piece in pieces if piece not in (PAD, EOS, UNK) and not SENTINEL.fullmatch(piece)]
@@ -77,7 +77,7 @@ class PieceTokenizer:
 
     def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
         names = self.source_names if source else self.names
-        return [names.get(int(each), f"<{int(each)}>") for each in ids]
+        return [names.get(int(id), f"<{int(id)}>") for id in ids]
 
     def unknown_share(self, texts: Iterable[str]) -> float:
         return share(self.encode_plain(list(texts)), self.source.unknown)
@@ -135,9 +135,8 @@ def read_pieces(path: Path) -> SentencePieceProcessor:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as fault:
-        raise FormersError(
-            f'{path.name} needs the sentencepiece package: pip install "formers[sentencepiece]"'
-        ) from fault
+        advice = 'pip install "formers[sentencepiece]"'
+        raise FormersError(f"{path.name} needs the sentencepiece package: {advice}") from fault
     try:
         model = SentencePieceProcessor()
         model.LoadFromSerializedProto(path.read_bytes())

@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
         return self.tokens.numel() if self.keep is None else int(self.keep.sum())
 
     def to(self, device: torch.device | str) -> Inputs:
-        return Inputs(*(None if each is None else each.to(device) for each in self))  # type: ignore[arg-type]
+        return Inputs(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
 
 
 class Reader:
@@ -122,13 +122,12 @@ class Reader:
         self.rules.no_truncation()
         for number, encoding in enumerate(self.rules.encode_batch(list(questions), add_special_tokens=False)):
             if len(encoding) + stride >= room:
-                raise ConfigError(
-                    f"question {number + 1} has {len(encoding)} tokens: with windows of {length} that "
-                    f"overlap by {stride} there is no room for its passage; shorten it or the overlap"
-                )
+                windows = f"with windows of {length} that overlap by {stride}"
+                fault = f"question {number + 1} has {len(encoding)} tokens: {windows} there is no room for its passage"
+                raise ConfigError(f"{fault}; shorten it or the overlap")
         self.rules.enable_truncation(length, stride=stride, strategy="only_second")
-        found = self.rules.encode_batch(list(zip(questions, passages, strict=True)))
-        return [[encoding, *encoding.overflowing] for encoding in found]
+        encodings = self.rules.encode_batch(list(zip(questions, passages, strict=True)))
+        return [[encoding, *encoding.overflowing] for encoding in encodings]
 
     def text_windows(self, texts: Sequence[str], *, stride: int, length: int = 0) -> list[list[Encoding]]:
         """For each text its windows of `length` tokens (0: the model's), `stride` of them said twice."""
@@ -165,7 +164,7 @@ def spaced(rules: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Rules for words without the spaces between them: byte-level ones put a space before each, as texts have it."""
     table = json.loads(rules.to_str())
     outer = [part for part in (table["pre_tokenizer"], table["post_processor"]) if part]
-    inner = [each for part in outer for each in part.get("pretokenizers", ())]
+    inner = [step for part in outer for step in part.get("pretokenizers", ())]
     for part in [*outer, *inner]:
         if part.get("add_prefix_space") is False:
             part["add_prefix_space"] = True

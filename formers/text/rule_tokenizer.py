@@ -21,6 +21,11 @@ MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "<
 CHINESE = re.compile("[\u4e00-\u9fff]{2,}")  # a vocabulary of single characters has no such piece
 
 
+def token_names(text: str) -> dict[str, str]:
+    """Special tokens as tokenizer_config.json names them: "bos=<s> eos=</s>"."""
+    return {f"{kind}_token": name for kind, _, name in (pair.partition("=") for pair in text.split())}
+
+
 class RuleTokenizer:
     """The `Tokenizer` contract over `tokenizers.Tokenizer`; one vocabulary for both sides."""
 
@@ -69,11 +74,8 @@ class RuleTokenizer:
         return share(self.encode_plain(list(texts)), self.unk)
 
     def files(self) -> dict[str, bytes]:
-        specials = {
-            f"{kind}_token": self.rules.id_to_token(number)
-            for kind in KINDS
-            if (number := getattr(self, kind)) is not None
-        }
+        ids = {kind: getattr(self, kind) for kind in KINDS}
+        specials = {f"{kind}_token": self.rules.id_to_token(id) for kind, id in ids.items() if id is not None}
         dropped = ("added_tokens_decoder", "auto_map")
         settings = {key: value for key, value in self.settings.items() if key not in dropped and value is not None}
         settings = encoder_specials(self.rules) | settings | specials
@@ -101,12 +103,10 @@ def encoder_specials(rules: tokenizers.Tokenizer) -> dict[str, str]:
 
 def refuse_chinese_words(vocab: Iterable[str], path: Path) -> None:
     """RoFormer's Chinese checkpoints were trained on words that the segmenter jieba finds: no use without it."""
-    word = next((each for each in vocab if CHINESE.fullmatch(each)), None)
+    word = next((piece for piece in vocab if CHINESE.fullmatch(piece)), None)
     if word:
-        raise CheckpointError(
-            f"{path} is a vocabulary of Chinese words (such as {word}), which jieba finds in a text; "
-            "that is not done here: use a RoFormer with a vocabulary of word pieces"
-        )
+        what = f"{path} is a vocabulary of Chinese words (such as {word}), which jieba finds in a text"
+        raise CheckpointError(f"{what}; that is not done here: use a RoFormer with a vocabulary of word pieces")
 
 
 def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
@@ -133,34 +133,19 @@ def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[s
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     rules.decoder = decoders.ByteLevel()
     if "<s>" in vocab and "</s>" in vocab:
-        rules.post_processor = processors.RobertaProcessing(
-            ("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), add_prefix_space=space
-        )
-        defaults = {
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "unk_token": "<unk>",
-            "pad_token": "<pad>",
-            "cls_token": "<s>",
-            "sep_token": "</s>",
-        }
+        first, last = ("<s>", vocab["<s>"]), ("</s>", vocab["</s>"])
+        rules.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=space)
+        defaults = token_names("bos=<s> eos=</s> unk=<unk> pad=<pad> cls=<s> sep=</s>")
     elif "[CLS]" in vocab and "[SEP]" in vocab:
         rules.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
             special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
         )
-        defaults = {
-            "bos_token": "[CLS]",
-            "eos_token": "[SEP]",
-            "unk_token": "[UNK]",
-            "pad_token": "[PAD]",
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-        }
+        defaults = token_names("bos=[CLS] eos=[SEP] unk=[UNK] pad=[PAD] cls=[CLS] sep=[SEP]")
     else:
         rules.post_processor = processors.ByteLevel(trim_offsets=False)
-        defaults = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+        defaults = token_names("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
     names = {**defaults, **{key: value for key, value in settings.items() if key in defaults}}
     rules.add_special_tokens([name for name in dict.fromkeys(names.values()) if name in vocab])
     for mask in ("<mask>", "[MASK]"):
@@ -186,6 +171,6 @@ def read_merges(path: Path, vocab: Mapping[str, int]) -> list[tuple[str, str]]:
 
 def ids_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Special ids that a model's config gives; the first one where it lists several."""
-    found = {kind: config.get(f"{kind}_token_id") for kind in KINDS}
-    firsts = {kind: each[0] if isinstance(each, list) and each else each for kind, each in found.items()}
-    return {kind: each for kind, each in firsts.items() if isinstance(each, int)}
+    given = {kind: config.get(f"{kind}_token_id") for kind in KINDS}
+    ids = {kind: id[0] if isinstance(id, list) and id else id for kind, id in given.items()}
+    return {kind: id for kind, id in ids.items() if isinstance(id, int)}

@@ -32,24 +32,9 @@ OPEN, CLOSE = "\U000f0002", "\U000f0003"  # around what {% generation %} blocks 
 EACH, WEIGHED = "formers each", "formers weighed"  # names that no template can write
 # They draw at random, search by backtracking, or add up lists in quadratic time
 LEFT_OUT = {"random", "urlize", "striptags", "wordwrap", "xmlattr", "sum", "pprint"}
-CHEAP_TESTS = {
-    "defined",
-    "undefined",
-    "none",
-    "string",
-    "mapping",
-    "iterable",
-    "sequence",
-    "number",
-    "boolean",
-    "true",
-    "false",
-    "integer",
-    "float",
-    "callable",
-    "odd",
-    "even",
-}
+CHEAP_TESTS = """
+    defined undefined none string mapping iterable sequence number boolean true false integer float callable odd even
+""".split()
 
 _spent: ContextVar[list[int]] = ContextVar("spent")
 
@@ -168,13 +153,11 @@ class _Paying(NodeTransformer):
             node.node = _filter(node.node, WEIGHED)
         return node
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:
+    def visit_List(self, node: nodes.List | nodes.Dict) -> nodes.Node:
         self.generic_visit(node)
         return _filter(node, WEIGHED)
 
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        self.generic_visit(node)
-        return _filter(node, WEIGHED)
+    visit_Dict = visit_List
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         self.generic_visit(node)

@@ -56,5 +56,5 @@ def share(ids: Iterable[Sequence[int]], unknown: int | None) -> float:
     total = missed = 0
     for row in ids:
         total += len(row)
-        missed += sum(each == unknown for each in row)
+        missed += sum(id == unknown for id in row)
     return missed / total if total else 0.0

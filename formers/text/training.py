@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 END = "<|endoftext|>"
 BYTES = 256
-WORD_PIECE_SPECIALS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
+WORD_PIECE_SPECIALS = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
 
 
 def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, min_count: int = 2) -> Tokenizer:
@@ -63,12 +57,10 @@ def characters(texts: Iterable[str], *, opening: bool = False) -> Tokenizer:
 
     from formers.text.rule_tokenizer import RuleTokenizer
 
-    found: set[str] = set()
-    for text in texts:
-        found.update(text)
-    if not found:
+    alphabet = sorted({character for text in texts for character in text})
+    if not alphabet:
         raise ConfigError("there is not a single character to make a vocabulary of")
-    ids = {name: number for number, name in enumerate((END, UNK, *sorted(found)))}
+    ids = {name: number for number, name in enumerate((END, UNK, *alphabet))}
     rules = tokenizers.Tokenizer(models.BPE(ids, [], unk_token=UNK))  # pair encoding without a pair
     rules.decoder = decoders.Fuse()
     rules.add_special_tokens([END, UNK])
@@ -97,12 +89,10 @@ def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = Tru
         rules = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
         rules.normalizer = normalizer
         rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        rules.train_from_iterator(
-            texts,
-            trainers.WordPieceTrainer(
-                vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first
-            ),
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size, min_frequency=min_count, show_progress=False, special_tokens=first
         )
+        rules.train_from_iterator(texts, trainer)
         return rules.get_vocab()
 
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)

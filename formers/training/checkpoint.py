@@ -32,9 +32,8 @@ def write(
             save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, fresh / TENSORS)
             (fresh / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot save the checkpoint {final}: {error}; the earlier checkpoints are intact"
-        ) from error
+        intact = "the earlier checkpoints are intact"
+        raise CheckpointError(f"cannot save the checkpoint {final}: {error}; {intact}") from error
     return final
 
 
@@ -43,9 +42,8 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return load_file(folder / TENSORS), json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot go on from the checkpoint {folder}: {error}; remove it to go on from the one before"
-        ) from error
+        fix = "remove it to go on from the one before"
+        raise CheckpointError(f"cannot go on from the checkpoint {folder}: {error}; {fix}") from error
 
 
 def steps(root: Path) -> list[int]:

@@ -16,10 +16,10 @@ UNDECAYED = ("norm", "embed", "position", "bias")
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """name -> parameter, of those that learn; a shared one once."""
-    found = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if not found:
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if not weights:
         raise TrainingError("no weight of this model learns (requires_grad is False everywhere): nothing to train")
-    return found
+    return weights
 
 
 def decayed(model: nn.Module) -> set[str]:
@@ -41,14 +41,12 @@ def depths(model: nn.Module) -> dict[str, int]:
     without layers, or with layers in two places.
     """
     names = [name for name, _ in model.named_parameters()]
-    inside = {name: found for name in names if (found := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
-    places = {found[1] for found in inside.values()}
-    if len(places) != 1:
-        raise TrainingError(
-            f"train.layer_decay is for models with one stack of layers, this {type(model).__name__} "
-            f"has {len(places)}; set it to 1"
-        )
-    last = max(int(found[2]) for found in inside.values()) + 1
+    inside = {name: place for name in names if (place := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
+    stacks = {place[1] for place in inside.values()}
+    if len(stacks) != 1:
+        got = f"this {type(model).__name__} has {len(stacks)}"
+        raise TrainingError(f"train.layer_decay is for models with one stack of layers, {got}; set it to 1")
+    last = max(int(place[2]) for place in inside.values()) + 1
     first = min(names.index(name) for name in inside)
     return {
         name: int(inside[name][2]) + 1 if name in inside else 0 if names.index(name) < first else last + 1
@@ -76,16 +74,11 @@ def adamw(
         for name, weight in weights.items():
             if (name in decaying) == decays:
                 groups.setdefault((top - depth[name], decays), []).append(weight)
-    return torch.optim.AdamW(
-        [
-            {"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
-            for (above, decays), group in groups.items()
-        ],
-        lr=0.0,
-        betas=betas,
-        eps=epsilon,
-        fused=True,
-    )
+    parts = [
+        {"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
+        for (above, decays), group in groups.items()
+    ]
+    return torch.optim.AdamW(parts, lr=0.0, betas=betas, eps=epsilon, fused=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -105,9 +98,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensor
             continue
         name, _, what = key.removeprefix("optimizer.").rpartition("|")
         if name not in weights:
-            raise CheckpointError(
-                f"the checkpoint has optimizer state of a weight {name} that does not learn in this model"
-            )
+            what = f"optimizer state of a weight {name} that does not learn in this model"
+            raise CheckpointError(f"the checkpoint has {what}")
         optimizer.state[weights[name]][what] = value.clone().to(weights[name].device)
 
 
@@ -134,9 +126,8 @@ class Average:
     def update(self, step: int) -> None:
         """Take in the weights as they are after update number `step`."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(
-            list(self.means.values()), [weight.detach() for weight in self.weights.values()], 1 - decay
-        )
+        weights = [weight.detach() for weight in self.weights.values()]
+        torch._foreach_lerp_(list(self.means.values()), weights, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

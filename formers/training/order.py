@@ -24,8 +24,7 @@ class Cursor:
         plan = self._load()
         if self.index < len(plan):
             return plan[self.index]
-        following = Cursor(self.batches, self.epoch + 1)
-        return following._load()[0]
+        return Cursor(self.batches, self.epoch + 1).peek()
 
     def _next(self) -> Rows:
         if self.index >= len(self._load()):
@@ -37,7 +36,6 @@ class Cursor:
         if self._plan is None:
             self._plan = self.batches.epoch(self.epoch)
             if not len(self._plan):
-                raise TrainingError(
-                    f"the data gives no batch in epoch {self.epoch}: is it empty, or is every row too long?"
-                )
+                why = "is it empty, or is every row too long?"
+                raise TrainingError(f"the data gives no batch in epoch {self.epoch}: {why}")
         return self._plan

@@ -121,8 +121,8 @@ class Run:
         try:
             yield
         except OSError as error:
-            told = error.strerror or error
-            raise TrainingError(f"cannot write into the run folder {self.folder}: {told}") from error
+            reason = error.strerror or error
+            raise TrainingError(f"cannot write into the run folder {self.folder}: {reason}") from error
 
 
 def environment(seed: int) -> dict[str, Any]:

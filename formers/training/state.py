@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,23 +14,6 @@ from torch import Tensor, nn
 from formers.errors import CheckpointError
 from formers.training import checkpoint
 from formers.training.optimizer import Average, optimizer_tensors, restore_optimizer, trainable
-from formers.training.task import Evaluation
-
-# Scores of which less is more, by a word of their name. To be removed with `judged`'s mapping.
-LOWER_IS_BETTER = {
-    "loss",
-    "perplexity",
-    "error",
-    "errors",
-    "wer",
-    "cer",
-    "ter",
-    "mse",
-    "mae",
-    "fid",
-    "bits",
-    "distance",
-}
 
 
 @dataclass
@@ -81,17 +63,6 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, av
         mean.copy_(tensors.get(f"average.{name}", tensors[f"weight.{name}"]))
     restore_optimizer(optimizer, model, tensors)
     return state
-
-
-def judged(evaluation: Evaluation | Mapping[str, float]) -> dict[str, tuple[float, bool]]:
-    """name -> value, and whether lower is better, of every score.
-
-    A mapping of names to values is what tasks gave before there were reports: to be removed once all give one.
-    """
-    if isinstance(evaluation, Mapping):
-        words = {name: set(re.split(r"[/._]", name.lower())) for name in evaluation}
-        return {name: (float(value), bool(LOWER_IS_BETTER & words[name])) for name, value in evaluation.items()}
-    return {score.name: (float(score.value), score.lower_is_better) for score in evaluation.scores}
 
 
 def improves(value: float, best: float | None, *, lower_is_better: bool) -> bool:

@@ -56,7 +56,7 @@ class Task(Protocol):
     def loss(self, batch: Any) -> Loss:
         """The summed loss of one batch, with gradients; moves the batch to the model's device itself."""
 
-    def evaluate(self) -> Evaluation | Mapping[str, float]:
+    def evaluate(self) -> Evaluation:
         """Scores on the task's validation data.
 
         Called without gradients, with `model` in eval mode and its averaged weights, if there are any.

@@ -28,7 +28,7 @@ from formers.training.precision import Precision, decide, undisturbed
 from formers.training.prefetch import Prefetch
 from formers.training.run import Run
 from formers.training.seeding import preserved, seed_from
-from formers.training.state import State, fingerprint, improves, judged, restore, tensors_of
+from formers.training.state import State, fingerprint, improves, restore, tensors_of
 from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
@@ -175,14 +175,14 @@ class Training:
     def decide_precision(self) -> Precision:
         """The recipe's precision; for "auto" what an earlier start measured, or else a probe now."""
         wanted = self.config.precision
-        found: dict[str, Any] = {}
+        decision: dict[str, Any] = {}
         if self.world.main:
-            found = self.run.decisions().get("precision") or self.state.precision
-            mine = bool(found) and found["device"] == self.device.type
-            if not (mine and (found["decided"] == "probe" if wanted == "auto" else found["name"] == wanted)):
-                found = asdict(decide(wanted, self.task, self.first_batch, self.device))
-                self.run.decide("precision", found)
-        return Precision(**self.world.broadcast(found))
+            decision = self.run.decisions().get("precision") or self.state.precision
+            mine = bool(decision) and decision["device"] == self.device.type
+            if not (mine and (decision["decided"] == "probe" if wanted == "auto" else decision["name"] == wanted)):
+                decision = asdict(decide(wanted, self.task, self.first_batch, self.device))
+                self.run.decide("precision", decision)
+        return Precision(**self.world.broadcast(decision))
 
     def first_batch(self) -> object:
         seed_from(self.config.seed, self.state.step + 1, self.world.rank)
@@ -270,13 +270,13 @@ class Training:
         start, scores = time.perf_counter(), {}
         if self.world.main:
             with self.aside():
-                scores = judged(self.task.evaluate())
+                report = self.task.evaluate()
+                scores = {one.name: (float(one.value), one.lower_is_better) for one in report.scores}
         scores = self.world.broadcast(scores)
         monitor, best = self.config.monitor, self.state.best
         if scores and monitor not in scores:
-            raise ConfigError(
-                f'train.monitor "{monitor}" is not among the scores of this task{nearest(monitor, scores)}'
-            )
+            which = f"the scores of this task{nearest(monitor, scores)}"
+            raise ConfigError(f'train.monitor "{monitor}" is not among {which}')
         value, lower = scores.get(monitor, (math.nan, True))
         better = improves(value, best["value"] if best else None, lower_is_better=lower)
         if better:
@@ -327,8 +327,8 @@ class Training:
         state, folder = self.state, self.run.best() or self.run.latest()
         message = ""
         if already:
-            raise_steps = f"this run is finished at step {state.step}: raise train.steps to go on"
-            message = self.advice() if self.worn_out() else raise_steps
+            complete = f"this run is finished at step {state.step}: raise train.steps to go on"
+            message = self.advice() if self.worn_out() else complete
         return Finished(
             step=state.step,
             seconds=state.seconds,

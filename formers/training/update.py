@@ -63,7 +63,7 @@ class Updater:
             raise TrainingError(f"step {number}: the loss depends on no weight that learns")
         mean = (self.world.size / sums[1].clamp(min=1e-12)).float()
         norm = scale_gradients(gradients, mean, config.clip)
-        total, count, told, *parts, norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
+        total, count, stops, *parts, norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
         rate = schedule.rate(
             config.schedule, number, peak=config.rate, warmup=config.warmup, steps=config.steps, final=config.final_rate
         )
@@ -77,7 +77,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(number)
-        return Update(total, count, dict(zip(names, parts, strict=True)), norm, rate, told > 0)
+        return Update(total, count, dict(zip(names, parts, strict=True)), norm, rate, stops > 0)
 
     def gradients(self, batches: Iterable[MicroBatch], stop: bool) -> tuple[Tensor, list[str], Losses]:
         """Backward through every micro-batch, `accumulate` of them.
@@ -105,11 +105,9 @@ class Updater:
         bad = [rows for rows, loss in losses if not math.isfinite(loss.item())]
         where = "; ".join(self.describe(rows) for rows in bad or [rows for rows, _ in losses])
         what = f"the norm of the gradient is {norm}" if math.isfinite(total) else f"the loss is {total}"
-        return (
-            f"step {number}: {what} at learning rate {rate:.3g}, in the batch {where}; "
-            "the last checkpoint is intact. Look at this data, "
-            "or try a lower train.rate, a longer train.warmup, a lower train.clip or train.precision=fp32"
-        )
+        fix = "a lower train.rate, a longer train.warmup, a lower train.clip or train.precision=fp32"
+        batch = f"{what} at learning rate {rate:.3g}, in the batch {where}"
+        return f"step {number}: {batch}; the last checkpoint is intact. Look at this data, or try {fix}"
 
     def _sum(self, values: Sequence[float | Tensor]) -> Tensor:
         """The exact sum, on the device."""

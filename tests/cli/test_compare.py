@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from formers.cli.compare import slug, spread, values_of
+from formers.comparison import slug, spread, values_of
 from tests.cli.conftest import call, fails, works
 
 SMALL = ["data.count=40", "data.held_out=10", "rows.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",

@@ -132,3 +132,16 @@ def test_groups_of_a_file(model, file):
     assert {row["group"] for row in rows if row["text"] == "a dog runs"} == {1} and len(rows) == 6
     file.write_text("a dog\nmusic\n")
     assert "expected at most as many" in fails("cluster", model, file, "--k", "7")
+
+
+def test_evaluation_on_scored_pairs(model, tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    rows = [(TEXTS[0], TEXTS[1], 1), (TEXTS[0], TEXTS[2], 5), (TEXTS[1], TEXTS[3], 2)]
+    pairs.write_text("a\tb\tscore\n" + "".join(f"{a}\t{b}\t{score}\n" for a, b, score in rows))
+    columns = ("--first", "a", "--second", "b")
+    report = json.loads(works("evaluate", model, "--data", pairs, *columns, "--json"))
+    firsts, seconds, scores = zip(*rows, strict=True)
+    assert report["pairs"] == 3 and report["data"] == str(pairs)
+    assert report["spearman"] == formers.load(model).evaluate(firsts, seconds, scores).value("spearman")
+    assert "spearman" in works("evaluate", model, "--data", pairs, *columns)
+    assert "give --data SOURCE" in fails("evaluate", model)

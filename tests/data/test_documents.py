@@ -88,7 +88,7 @@ def test_faults_say_where(put):
     assert "some/blank.txt: there is no text in it; remove it or set data.drop_empty" in fault("some/*.txt")
     table = read_documents("some/*.txt", drop_empty=True)
     assert (table.columns["text"], table.dropped) == (["text"], 1)
-    assert 'the mark data.separator = "lines" is nowhere in it; known words: file, blank, line' in fault(
+    assert 'the mark rows.separator = "lines" is nowhere in it; known words: file, blank, line' in fault(
         put("book.txt", BOOK), separator="lines"
     )
     assert "no file matches" in fault("none/*.txt")

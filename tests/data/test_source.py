@@ -91,7 +91,7 @@ def test_what_is_set_aside_is_a_number_of_rows_or_a_share_of_a_text(pairs: str) 
         Source(train=pairs).end_of_text("text")
     with pytest.raises(ConfigError, match=r"^data.held_out \(1.5\) must be a whole number"):
         Source(held_out=1.5)
-    with pytest.raises(ConfigError, match=r"^data.count \(-1\) must be at least 0$"):
+    with pytest.raises(ConfigError, match=r"^data.count \(-1\) must be 0 or more$"):
         Source(count=-1)
     with pytest.raises(DataError, match=r"got 1 pair, expected at least 2"):
         Source(train=pairs, count=1).tables(**PAIR, what="pair")

@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 
 from formers.decoding import Beam, Greedy, Sample, complete
 from formers.decoding.filters import minimum_length, no_repeat_ngram, repetition_penalty
-from formers.decoding.generate import generate, pad_left
+from formers.decoding.search import generate, pad_left
 from formers.errors import ConfigError
 from tests.systems.language.toy import FORMS, network
 

@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formers.errors import CheckpointError
-from formers.pretrained.mapping import POINTWISE, ROW, TRANSPOSED, Rule, constant, dropped, tied, to_ours, to_theirs
+from formers.pretrained.mapping import ROW, TRANSPOSED, Op, Rule, constant, dropped, tied, to_ours, to_theirs
 
+# a 1x1 convolution <-> a Linear
+POINTWISE = Op(
+    "pointwise", lambda x: x.flatten(1) if x.ndim == 4 else x, lambda x: x[..., None, None] if x.ndim == 2 else x
+)
 TABLE = [
     ("wte.weight", "embedding.weight"),
     ("h.{i}.ln.{p}", "blocks.{i}.norm.{p}"),

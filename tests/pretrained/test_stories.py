@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from formers.blocks.stack import StackConfig
-from formers.decoding.generate import complete
+from formers.decoding.search import complete
 from formers.decoding.strategies import Greedy
 from formers.models.causal import CausalConfig, CausalLM
 

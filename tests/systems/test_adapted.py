@@ -120,7 +120,7 @@ def test_a_run_saves_what_learned_and_opens_as_a_whole(base, tmp_path, more, fil
     assert torch.equal(scores(formers.load(tmp_path / "whole")), after)
     # and holds exactly what the trainer had
     recipe = load_recipe(tmp_path / "run" / "recipe.toml")
-    task, _, _ = prepare("translation", recipe.sections, tmp_path / "run")
+    task = prepare("translation", recipe.sections, tmp_path / "run").task
     parameters = dict(task.model.named_parameters())
     learned = load_file(saved / "training.safetensors")
     learned = {name: value for name, value in learned.items() if name.startswith("weight.")}
@@ -267,7 +267,7 @@ def test_conversations_are_written_and_ended_as_they_were_learned(tmp_path):
     base, opened = formers.load(tmp_path / "base"), formers.load(tmp_path / "run")
     assert base.template is None and "Assistant:" in opened.template.source
     recipe = load_recipe(tmp_path / "run" / "recipe.toml")
-    task, _, _ = prepare("instruct", recipe.sections, tmp_path / "again")
+    task = prepare("chat", recipe.sections, tmp_path / "again").task
     assert opened.settings == task.task.language.settings
     assert opened.tokenizer.files() == base.tokenizer.files()
     tokens = torch.randint(0, 300, (2, 9))

@@ -298,7 +298,7 @@ def test_without_words_that_ask_the_answer_begins_with_its_text():
 
 def test_a_template_that_rewrites_earlier_turns_is_refused_but_for_the_last_answer():
     encoder = ChatEncoder(ChatTemplate(THINKING, NAMES), TOKENIZER)
-    with pytest.raises(DataError, match=r'up to message 2 differently.*data.answers = "last"'):
+    with pytest.raises(DataError, match=r'up to message 2 differently.*rows.answers = "last"'):
         encoder.encode(TALK)
     assert [text for said, text in runs(encoder.encode(TALK, last_only=True)) if said] == [
         "<think>\n\n</think>\n\nLess of both… 湖 is the word.<|im_end|>"

@@ -206,7 +206,7 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path):
 def test_a_report_says_which_way_is_better(tmp_path):
     class Reporting(ToyTask):
         def evaluate(self):
-            surprise = super().evaluate()["loss"]
+            surprise = super().evaluate().scores[0].value
             score = SimpleNamespace(name="surprise", value=surprise, unit="nats", lower_is_better=True)
             other = SimpleNamespace(name="hits", value=-surprise, unit="", lower_is_better=False)
             return SimpleNamespace(title="toy", scores=[score, other])

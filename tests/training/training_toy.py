@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -32,6 +33,11 @@ class Model(nn.Module):
         return self.output(self.dropout(F.gelu(self.batch_norm(hidden.flatten(0, 1)).view_as(hidden))))
 
 
+def report(loss: float) -> SimpleNamespace:
+    """An evaluation of one score."""
+    return SimpleNamespace(scores=[SimpleNamespace(name="loss", value=loss, unit="nats", lower_is_better=True)])
+
+
 class ToyTask:
     def __init__(self, dropout=0.0, batch_norm=False, metrics=None, slow=0.0) -> None:
         torch.manual_seed(0)
@@ -50,13 +56,13 @@ class ToyTask:
             total = total * float("nan")
         return Loss(total, keep.sum(), {"tokens": keep.sum(), "twice": 2 * total.detach()})
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> SimpleNamespace:
         torch.rand(7)
         assert not self.model.training and not torch.is_grad_enabled()
         self.seen.append({name: weight.clone() for name, weight in self.model.state_dict().items()})
         if self.metrics is not None:
-            return {"loss": self.metrics[min(len(self.seen), len(self.metrics)) - 1]}
-        return {"loss": float(self.model.output.weight.sum())}
+            return report(self.metrics[min(len(self.seen), len(self.metrics)) - 1])
+        return report(float(self.model.output.weight.sum()))
 
     def sample(self):
         torch.rand(3)

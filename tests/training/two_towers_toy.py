@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from training_toy import ToyBatches, ToyTask, config
+from training_toy import ToyBatches, ToyTask, config, report
 
 from formers.training import Run, train
 from formers.training.contrastive import allowed_negatives, chunked, in_batch, learnt_scale
@@ -46,7 +46,7 @@ class TwoTowersTask(ToyTask):
         return losses.sum(1.0 + (rows[own] % 3), tokens=len(rows[own]))
 
     def evaluate(self):
-        return {"loss": float(self.loss(torch.arange(6)).total)}
+        return report(float(self.loss(torch.arange(6)).total))
 
 
 class Numbers(ToyBatches):

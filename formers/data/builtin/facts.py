@@ -20,40 +20,36 @@ NAMES = "Anna Ben Clara David Emma Felix Grace Hugo Irene Jonas Karin Leo Maria 
 
 
 class FactKind(NamedTuple):
-    """A kind of fact: what can be said, and how it is said and asked; {x} is the person, {v} the answer."""
+    """A kind of fact: its values, and how it is said and asked; {x} is the person, {v} the value."""
 
-    values: tuple[str, ...]
-    said: tuple[str, ...]
-    asked: tuple[str, ...]
-
-
-def _values(text: str) -> tuple[str, ...]:
-    return tuple(text.split(", "))
+    values: list[str]
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
 
 
 KINDS = (
     FactKind(
-        _values("Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon"),
+        "Berlin, Rome, Paris, New York, London, Madrid, Oslo, San Francisco, Vienna, Lisbon".split(", "),
         ("{x} lives in {v}.", "The home of {x} is in {v}."),
         ("Where does {x} live?", "In which city is the home of {x}?"),
     ),
     FactKind(
-        _values("a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver"),
+        "a baker, a teacher, a farmer, a nurse, a pilot, a painter, a truck driver, a doctor, a bus driver".split(", "),
         ("{x} works as {v}.", "By profession {x} is {v}."),
         ("What does {x} work as?", "What is {x} by profession?"),
     ),
     FactKind(
-        _values("apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish"),
+        "apples, green tea, bread, dark chocolate, cheese, soup, red grapes, rice, honey, fish".split(", "),
         ("{x} likes to eat {v}.", "The favourite food of {x} is {v}."),
         ("What does {x} like to eat?", "What is the favourite food of {x}?"),
     ),
     FactKind(
-        _values("a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey"),
+        "a cat, a black dog, a horse, two birds, a rabbit, three goats, a white mouse, an old donkey".split(", "),
         ("{x} owns {v}.", "The pet of {x} is {v}."),
         ("What does {x} own?", "Which pet has {x}?"),
     ),
     FactKind(
-        tuple(str(year) for year in range(1950, 1962)),
+        [str(year) for year in range(1950, 1962)],
         ("{x} was born in {v}.", "The year of birth of {x} is {v}."),
         ("When was {x} born?", "In what year was {x} born?"),
     ),
@@ -83,7 +79,7 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
     random.shuffle(facts)
     name, kind, value = facts[0]
     if split != "train":  # the asked fact is news; another person may not have its value already
-        taken = {each for _, at, each in facts[1:] if at == kind}
+        taken = {other for _, at, other in facts[1:] if at == kind}
         news = [
             (who, other)
             for who in people
@@ -102,11 +98,10 @@ def _row(random: Random, split: str) -> tuple[str, str, list[str], list[int]]:
             return _row(random, split)
     random.shuffle(facts)
     text, start = "", -1
-    for who, at, told in facts:
-        sentence = random.choice(KINDS[at].said)
+    for who, at, stated in facts:
+        statement = random.choice(KINDS[at].statements)
         if (who, at) == (name, kind):
-            before = sentence.split("{v}")[0].format(x=who)
-            start = len(text) + len(before)
-        text += sentence.format(x=who, v=told) + " "
-    question = random.choice(KINDS[kind].asked).format(x=name)
+            start = len(text) + len(statement.split("{v}")[0].format(x=who))
+        text += statement.format(x=who, v=stated) + " "
+    question = random.choice(KINDS[kind].questions).format(x=name)
     return text.rstrip(), question, [value] if value else [], [start] if value else []

@@ -60,7 +60,7 @@ class Pronoun:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Verb:
+class LexicalVerb:
     """What happens: the forms that no rule gives, and the nouns that it takes."""
 
     english: str
@@ -132,7 +132,7 @@ class Phrase(NamedTuple):
 class Clause(NamedTuple):
     """Who does what to whom, when and where; `asked` is "" or whether, who, what, where, when, why."""
 
-    verb: Verb
+    verb: LexicalVerb
     subject: Pronoun | Phrase
     tense: str  # present, progressive, past, perfect or modal: the English forms (German has three)
     modal: Modal | None = None
@@ -180,7 +180,7 @@ class Lexicon:
         self.opinions = tuple(Modal(**entry) for entry in entries["opinions"])
         self.times = tuple(Adverb(**entry) for entry in entries["times"])
         self.frequencies = tuple(Adverb(**entry) for entry in entries["frequencies"])
-        self.verbs = tuple(Verb(**self._with_nouns(entry)) for entry in entries["verbs"])
+        self.verbs = tuple(LexicalVerb(**self._with_nouns(entry)) for entry in entries["verbs"])
 
     def _fitting(self, noun: str, kind: str) -> tuple[Adjective, ...]:
         return tuple(a for a in self.adjectives if noun in a.kinds or kind in a.kinds)

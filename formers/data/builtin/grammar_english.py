@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from formers.data.builtin.grammar import Clause, Landmark, Modal, Noun, Phrase, Pronoun, Sentence, Verb
+from formers.data.builtin.grammar import Clause, Landmark, LexicalVerb, Modal, Noun, Phrase, Pronoun, Sentence
 
 BE = {"present": ("am", "are", "is", "are", "are", "are"), "past": ("was", "were", "was", "were", "were", "were")}
 
@@ -20,7 +20,7 @@ def with_s(word: str) -> str:
     return word + ("es" if word.endswith(("s", "sh", "ch", "x", "z", "o")) else "s")
 
 
-def past(verb: Verb) -> str:
+def past(verb: LexicalVerb) -> str:
     """The simple past, "ate"."""
     if verb.past:
         return verb.past
@@ -29,17 +29,17 @@ def past(verb: Verb) -> str:
     return verb.english + ("d" if verb.english.endswith("e") else "ed")
 
 
-def participle(verb: Verb) -> str:
+def participle(verb: LexicalVerb) -> str:
     """The past participle, "eaten"."""
     return verb.participle or past(verb)
 
 
-def progressive(verb: Verb) -> str:
+def progressive(verb: LexicalVerb) -> str:
     """The present participle, "eating"."""
     return verb.ing or verb.english.removesuffix("e") + "ing"
 
 
-def third(verb: Verb | Modal) -> str:
+def third(verb: LexicalVerb | Modal) -> str:
     """The third person of the present, "eats"."""
     return verb.third or with_s(verb.english)
 
@@ -62,20 +62,8 @@ def noun_phrase(phrase: Phrase) -> str:
     return " ".join([determiner, *words] if determiner else words)
 
 
-def _subject(who: Pronoun | Phrase) -> str:
-    return noun_phrase(who) if isinstance(who, Phrase) else who.english[0]
-
-
-def _oblique(who: Pronoun | Phrase) -> str:
-    return noun_phrase(who) if isinstance(who, Phrase) else who.english[1]
-
-
-def _at(place: Phrase | Landmark) -> str:
-    return place.at[0] if isinstance(place, Landmark) else f"{place.noun.english_at} {noun_phrase(place)}"
-
-
-def _to(place: Phrase | Landmark) -> str:
-    return place.to[0] if isinstance(place, Landmark) else f"to {noun_phrase(place)}"
+def _words(who: Pronoun | Phrase, *, oblique: bool = False) -> str:
+    return noun_phrase(who) if isinstance(who, Phrase) else who.english[oblique]
 
 
 def _predicate(clause: Clause) -> tuple[str, str]:
@@ -98,19 +86,12 @@ def _predicate(clause: Clause) -> tuple[str, str]:
     return "", third(verb) if person == 3 else verb.english
 
 
-def _do_support(clause: Clause) -> tuple[str, str]:
-    """(do, does or did, the bare verb): what questions and "not" need where there is no auxiliary."""
-    bare = f"{clause.modal.english} to {clause.verb.english}" if clause.modal else clause.verb.english
-    if clause.tense == "past":
-        return "did", bare
-    return "does" if clause.subject.person == 3 else "do", bare
-
-
 def _clause(clause: Clause) -> list[str]:
     inverted = clause.asked not in ("", "who")
     auxiliary, rest = _predicate(clause)
-    if not auxiliary and (inverted or clause.negative):
-        auxiliary, rest = _do_support(clause)
+    if not auxiliary and (inverted or clause.negative):  # questions and "not" need one
+        auxiliary = "did" if clause.tense == "past" else "does" if clause.subject.person == 3 else "do"
+        rest = f"{clause.modal.english} to {clause.verb.english}" if clause.modal else clause.verb.english
     not_ = "not" if clause.negative else ""
     if auxiliary == "can" and not_ and not inverted:
         auxiliary, not_ = "cannot", ""
@@ -120,10 +101,10 @@ def _clause(clause: Clause) -> list[str]:
         words.append(clause.time.english)
     if clause.asked == "what":
         assert clause.object is not None
-        words.append(_subject(clause.object))
+        words.append(_words(clause.object))
     elif inverted:
         words.append("" if clause.asked == "whether" else clause.asked)
-    subject = _subject(clause.subject)
+    subject = _words(clause.subject)
     words += [auxiliary, subject] if inverted else [subject, auxiliary]
     words += [not_, clause.frequency.english if clause.frequency else "", rest, clause.verb.particle]
     words += _complements(clause)
@@ -134,17 +115,17 @@ def _clause(clause: Clause) -> list[str]:
 
 def _complements(clause: Clause) -> list[str]:
     """What follows the verb: "the child a book", but "it to the child"."""
-    thing = _oblique(clause.object) if clause.object and clause.asked != "what" else ""
+    thing = _words(clause.object, oblique=True) if clause.object and clause.asked != "what" else ""
     words = [thing]
     if clause.recipient:
-        person = _oblique(clause.recipient)
+        person = _words(clause.recipient, oblique=True)
         words = [thing, "to", person] if thing and isinstance(clause.object, Pronoun) else [person, thing]
     if clause.quality:
         words.append(clause.quality.english)
-    if clause.goal:
-        words.append(_to(clause.goal))
-    if clause.place:
-        words.append(_at(clause.place))
+    if goal := clause.goal:
+        words.append(goal.to[0] if isinstance(goal, Landmark) else f"to {noun_phrase(goal)}")
+    if place := clause.place:
+        words.append(place.at[0] if isinstance(place, Landmark) else f"{place.noun.english_at} {noun_phrase(place)}")
     return words
 
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from formers.data.builtin.grammar import Clause, Landmark, Modal, Phrase, Pronoun, Sentence, Verb
+from formers.data.builtin.grammar import Clause, Landmark, LexicalVerb, Phrase, Pronoun, Sentence
 
 CASES = {"nominative": 0, "accusative": 1, "dative": 2}
-AUXILIARIES = {
-    "haben": ("habe", "hast", "hat", "haben", "habt", "haben"),
-    "sein": ("bin", "bist", "ist", "sind", "seid", "sind"),
-}
-EIN_WORDS = {
-    "a": "ein",
-    "no": "kein",
-    "my": "mein",
-    "your": "dein",
-    "his": "sein",
-    "her": "ihr",
-    "our": "unser",
-    "their": "ihr",
-}
+AUXILIARIES = {"haben": "habe hast hat haben habt haben".split(), "sein": "bin bist ist sind seid sind".split()}
+EIN_WORDS = dict(
+    pair.split("/") for pair in "a/ein no/kein my/mein your/dein his/sein her/ihr our/unser their/ihr".split()
+)
 
 # Rows: nominative, accusative, dative. Columns: masculine, feminine, neuter, plural.
 THE = (("der", "die", "das", "die"), ("den", "die", "das", "die"), ("dem", "der", "dem", "den"))
@@ -32,14 +22,7 @@ WEAK = (("e", "e", "e", "en"), ("en", "e", "e", "en"), ("en", "en", "en", "en"))
 MIXED = (("er", "e", "es", "en"), ("en", "e", "es", "en"), ("en", "en", "en", "en"))
 STRONG = THIS
 
-CONTRACTIONS = {
-    ("in", "dem"): "im",
-    ("in", "das"): "ins",
-    ("an", "dem"): "am",
-    ("an", "das"): "ans",
-    ("zu", "dem"): "zum",
-    ("zu", "der"): "zur",
-}
+CONTRACTIONS = {"in dem": "im", "in das": "ins", "an dem": "am", "an das": "ans", "zu dem": "zum", "zu der": "zur"}
 QUESTION_WORDS = {"where": "wo", "when": "wann", "why": "warum"}
 
 
@@ -73,8 +56,8 @@ def noun_phrase(phrase: Phrase, case: str, negative: bool = False) -> str:
 @cache
 def _prepositional(preposition: str, phrase: Phrase, case: str) -> str:
     first, *rest = noun_phrase(phrase, case).split()
-    joined = CONTRACTIONS.get((preposition, first))
-    return " ".join([joined, *rest] if joined else [preposition, first, *rest])
+    joined = f"{preposition} {first}"
+    return " ".join([CONTRACTIONS.get(joined, joined), *rest])
 
 
 def at(place: Phrase | Landmark) -> str:
@@ -95,7 +78,7 @@ def _words(who: Pronoun | Phrase, case: str, negative: bool = False) -> str:
 
 
 @cache
-def present(verb: Verb) -> tuple[str, ...]:
+def present(verb: LexicalVerb) -> tuple[str, ...]:
     """The six forms of the present, without a separable prefix."""
     if verb.present:
         return verb.present
@@ -183,16 +166,13 @@ def _subordinate(clause: Clause) -> list[str]:
     return [subject, *_middle(clause), *end, finite]
 
 
-def _opinion(holder: Pronoun, opinion: Modal) -> list[str]:
-    return [holder.german[0], opinion.present[holder.person - 1] + ",", "dass"]
-
-
 def german(sentence: Sentence) -> str:
     """The German sentence."""
     clause = sentence.clause
     if sentence.opinion:
-        assert sentence.holder is not None
-        words = [*_opinion(sentence.holder, sentence.opinion), *_subordinate(clause)]
+        holder = sentence.holder
+        assert holder is not None
+        words = [holder.german[0], sentence.opinion.present[holder.person - 1] + ",", "dass", *_subordinate(clause)]
     else:
         words = _main(clause)
     text = " ".join(word for word in words if word)

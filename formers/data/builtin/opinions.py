@@ -28,25 +28,17 @@ WORDS = {
     -2: "awful terrible dreadful horrible miserable".split(),
 }
 PLAIN = (
-    "The {thing} was {word}.",
-    "What a {word} {thing} it was.",
-    "I found the {thing} {word}.",
-    "Honestly, a {word} {thing}.",
-    "Everyone said that the {thing} was {word}.",
-)
+    "The {thing} was {word}.", "What a {word} {thing} it was.", "I found the {thing} {word}.",
+    "Honestly, a {word} {thing}.", "Everyone said that the {thing} was {word}.",
+)  # fmt: skip
 NEGATED = (
-    "The {thing} was not {word}.",
-    "The {thing} was far from {word}.",
-    "Nobody found the {thing} {word}.",
-    "I would never call the {thing} {word}.",
-    "The {thing} was anything but {word}.",
-)
+    "The {thing} was not {word}.", "The {thing} was far from {word}.", "Nobody found the {thing} {word}.",
+    "I would never call the {thing} {word}.", "The {thing} was anything but {word}.",
+)  # fmt: skip
 CONTRAST = (
-    "I expected a {other} {thing}, but it was {word}.",
-    "The {thing} was {word}, not {other} at all.",
-    "Some called the {thing} {other}, yet it was {word}.",
-    "It began {other}, but the {thing} became {word}.",
-)
+    "I expected a {other} {thing}, but it was {word}.", "The {thing} was {word}, not {other} at all.",
+    "Some called the {thing} {other}, yet it was {word}.", "It began {other}, but the {thing} became {word}.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,8 +52,8 @@ class Opinion:
 def opinions(split: str, count: int, seed: int = 0) -> list[tuple[str, str]]:
     """`count` rows (text, "negative" or "positive") of "train", "validation" or "test"; some occur several times."""
     random = begin(split, count, seed)
-    made = [opinion(random, split) for _ in range(count)]
-    return [(each.text, "positive" if each.strength > 0 else "negative") for each in made]
+    drawn = [opinion(random, split) for _ in range(count)]
+    return [(one.text, "positive" if one.strength > 0 else "negative") for one in drawn]
 
 
 def pairs(split: str, count: int, seed: int = 0) -> list[tuple[str, str, float]]:

@@ -18,17 +18,9 @@ from random import Random
 from formers.data.builtin.split import check_split, split_of
 
 WHO = (
-    "a man|a guy|a gentleman",
-    "a woman|a lady",
-    "a boy|a lad",
-    "a girl|a young lady",
-    "a doctor|a physician",
-    "a teacher|an instructor",
-    "a policeman|a cop",
-    "a student|a pupil",
-    "a farmer|a grower",
-    "a thief|a robber",
-)
+    "a man|a guy|a gentleman, a woman|a lady, a boy|a lad, a girl|a young lady, a doctor|a physician, "
+    "a teacher|an instructor, a policeman|a cop, a student|a pupil, a farmer|a grower, a thief|a robber"
+).split(", ")
 # the ways to say the verb, "ing form/participle", and those to say what it is done to
 DOES = (
     ("repairing/repaired|fixing/fixed|mending/mended", "a bicycle|a bike", "a car|an automobile"),
@@ -41,22 +33,13 @@ DOES = (
     ("painting/painted|drawing/drawn", "a ship|a vessel", "a cat|a kitten"),
 )
 WHERE = (
-    "in the garden|in the yard",
-    "on the street|on the road",
-    "at the beach|by the sea",
-    "in the store|in the shop",
-    "in the woods|in the forest",
-    "at home|in the house",
-    "at the airport|at the terminal",
-    "on the hill|on the slope",
-)
+    "in the garden|in the yard, on the street|on the road, at the beach|by the sea, in the store|in the shop, "
+    "in the woods|in the forest, at home|in the house, at the airport|at the terminal, on the hill|on the slope"
+).split(", ")
 WHEN = (
-    "at night|after dark",
-    "at dawn|at sunrise",
-    "in autumn|in the fall",
-    "at noon|in the middle of the day",
-    "during the holidays|on vacation",
-)
+    "at night|after dark, at dawn|at sunrise, in autumn|in the fall, at noon|in the middle of the day, "
+    "during the holidays|on vacation"
+).split(", ")
 ORDERS = ("{does} {where} {when}", "{when}, {does} {where}", "{where}, {does} {when}", "{does} {when} {where}")
 Meaning = tuple[str, str, str, str, str]  # who, verb, object, where, when: all ways to say each
 
@@ -64,23 +47,22 @@ Meaning = tuple[str, str, str, str, str]  # who, verb, object, where, when: all 
 def groups(split: str, count: int, seed: int = 0) -> list[tuple[list[str]]]:
     """`count` groups of five different sentences of one meaning, one column; meanings differ."""
     random = Random(f"groups {split} {seed}")
-    known = meanings(split)
-    check_split(split, count, len(known))
-    return [(ways(random, meaning, 5),) for meaning in random.sample(known, count)]
+    of_split = meanings(split)
+    check_split(split, count, len(of_split))
+    return [(ways(random, meaning, 5),) for meaning in random.sample(of_split, count)]
 
 
 def scored(split: str, count: int, seed: int = 0) -> list[tuple[str, str, float]]:
     """`count` pairs of sentences with a score, every score equally often; both meanings are of the split."""
     random = Random(f"scored {split} {seed}")
-    known = meanings(split)
     rows: list[tuple[str, str, float]] = []
     while len(rows) < count:
-        first = random.choice(known)
+        first = random.choice(meanings(split))
         goal = len(rows) % 6
         second = first if goal == 5 else near(random, first, goal)
         if (second == first and goal < 5) or split_of_meaning(second) != split:
             continue
-        one, other = ways(random, first, 2) if goal == 5 else (ways(random, each, 1)[0] for each in (first, second))
+        one, other = ways(random, first, 2) if goal == 5 else (say(random, meaning) for meaning in (first, second))
         rows.append((one, other, float(goal)))
     return rows
 
@@ -90,8 +72,8 @@ def meanings(split: str) -> tuple[Meaning, ...]:
     """All meanings of a split, in one order on every machine."""
     check_split(split)
     deeds = [(verb, thing) for verb, *things in DOES for thing in things]
-    found = ((who, verb, thing, where, when) for who, (verb, thing), where, when in product(WHO, deeds, WHERE, WHEN))
-    return tuple(meaning for meaning in found if split_of_meaning(meaning) == split)
+    every = ((who, verb, thing, where, when) for who, (verb, thing), where, when in product(WHO, deeds, WHERE, WHEN))
+    return tuple(meaning for meaning in every if split_of_meaning(meaning) == split)
 
 
 @cache
@@ -118,16 +100,16 @@ def near(random: Random, meaning: Meaning, shared: int) -> Meaning:
     )
 
 
-def other(random: Random, known: Sequence[str], not_this: str) -> str:
-    return random.choice([each for each in known if each != not_this])
+def other(random: Random, choices: Sequence[str], not_this: str) -> str:
+    return random.choice([choice for choice in choices if choice != not_this])
 
 
 def ways(random: Random, meaning: Meaning, count: int) -> list[str]:
     """`count` different sentences that say it."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[say(random, meaning)] = None
-    return list(found)
+    sentences: dict[str, None] = {}
+    while len(sentences) < count:
+        sentences[say(random, meaning)] = None
+    return list(sentences)
 
 
 def say(random: Random, meaning: Meaning) -> str:

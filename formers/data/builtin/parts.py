@@ -24,16 +24,16 @@ NOUNS = (
 NAMES = "Anna Ben Clara David Emma Mark Rose Will Grace Berlin Paris London".split()
 # base, third person, past: many of them are nouns, too
 VERBS = [
-    tuple(form.split("/"))
-    for form in (
+    tuple(forms.split("/"))
+    for forms in (
         "watch/watches/watched play/plays/played plant/plants/planted walk/walks/walked answer/answers/answered "
         "see/sees/saw find/finds/found like/likes/liked guide/guides/guided cook/cooks/cooked park/parks/parked "
         "ship/ships/shipped match/matches/matched hear/hears/heard help/helps/helped light/lights/lit"
     ).split()
 ]
 SINGLE = [
-    tuple(form.split("/"))
-    for form in (  # without an object
+    tuple(forms.split("/"))
+    for forms in (  # without an object
         "sleep/sleeps/slept work/works/worked hope/hopes/hoped race/races/raced look/looks/looked fall/falls/fell "
         "laugh/laughs/laughed fish/fishes/fished"
     ).split()
@@ -53,11 +53,11 @@ def rows(split: str, count: int, seed: int = 0) -> list[tuple[list[str], list[st
     """`count` different sentences of "train", "validation" or "test" as (words, tags), the same every time."""
     check_split(split, count)
     random = Random(f"{split}/{seed}")
-    found: dict[tuple[str, ...], list[str]] = {}
-    while len(found) < count:
+    sentences: dict[tuple[str, ...], list[str]] = {}
+    while len(sentences) < count:
         sentence = _sentence(random, split)
-        found.setdefault(tuple(word for word, _ in sentence), [tag for _, tag in sentence])
-    return [(list(words), tags) for words, tags in found.items()]
+        sentences.setdefault(tuple(word for word, _ in sentence), [tag for _, tag in sentence])
+    return [(list(words), tags) for words, tags in sentences.items()]
 
 
 def _sentence(random: Random, split: str) -> Words:
@@ -126,13 +126,10 @@ def _phrase(random: Random, *, plural: bool) -> Words:
         words = [(random.choice(DETERMINERS), "DET")]
     words += [(adjective, "ADJ") for adjective in random.sample(ADJECTIVES, random.choice((0, 0, 1, 1, 2)))]
     noun = random.choice(NOUNS)
-    words.append((_plural(noun) if plural else noun, "NOUN"))
+    ending = "" if not plural else "es" if noun.endswith(("ch", "sh")) else "s"
+    words.append((noun + ending, "NOUN"))
     vowel = words[1][0][0] in "aeiou"
     return [("an", "DET"), *words[1:]] if words[0] == ("a", "DET") and vowel else words
-
-
-def _plural(noun: str) -> str:
-    return noun + ("es" if noun.endswith(("ch", "sh")) else "s")
 
 
 def _verb(random: Random, verb: tuple[str, ...], plural: bool) -> Words:

@@ -20,14 +20,13 @@ from formers.data.builtin.grammar import (
     IT,
     WHAT,
     WHO,
-    Adverb,
     Clause,
     Landmark,
+    LexicalVerb,
     Noun,
     Phrase,
     Pronoun,
     Sentence,
-    Verb,
     lexicon,
 )
 from formers.data.builtin.grammar_english import english, past
@@ -50,14 +49,14 @@ PERSONAL = next(noun.adjectives for noun in lexicon.nouns if noun.english == "ma
 def pairs(split: str, count: int, seed: int = 0) -> list[tuple[str, str]]:
     """`count` distinct (English, German) pairs of "train", "validation" or "test", the same every time."""
     check_split(split, count, size(split))
-    found: dict[str, str] = {}
-    stream = sentences(split, seed)
-    while len(found) < count:
-        sentence = next(stream)
+    translations: dict[str, str] = {}
+    for sentence in sentences(split, seed):
+        if len(translations) == count:
+            break
         source = english(sentence)
-        if source not in found:
-            found[source] = german(sentence)
-    return list(found.items())
+        if source not in translations:
+            translations[source] = german(sentence)
+    return list(translations.items())
 
 
 def sentences(split: str, seed: int = 0) -> Iterator[Sentence]:
@@ -129,12 +128,8 @@ def _phrase(random: Random, noun: Noun, *, known: bool = False, plural: float = 
     """The noun with determiner and perhaps an adjective; `plural` and `adjective` say how likely."""
     many = bool(noun.plural) and random.random() < plural
     described = bool(noun.adjectives) and random.random() < adjective
-    return Phrase(
-        noun,
-        random.choice(_determiners(noun, many, known)),
-        random.choice(noun.adjectives) if described else None,
-        many,
-    )
+    determiner = random.choice(_determiners(noun, many, known))
+    return Phrase(noun, determiner, random.choice(noun.adjectives) if described else None, many)
 
 
 def _subject(random: Random, nouns: tuple[Noun, ...], *, known: bool) -> Pronoun | Phrase:
@@ -180,7 +175,8 @@ def _event(random: Random, split: str) -> Clause | None:
     negative = _denied(random, asked)
     subject = WHO if asked == "who" else _subject(random, verb.subjects, known=negative or bool(asked))
     if asked == "what":
-        thing = _question_word(random, verb)
+        persons, things = _object_kinds(verb)
+        thing = random.choice((WHO,) * persons + (WHAT,) * things)
     clause = Clause(
         verb,
         subject,
@@ -196,7 +192,7 @@ def _event(random: Random, split: str) -> Clause | None:
     return clause if verb.timeless or asked == "when" else _with_time(random, clause)
 
 
-def _asked(random: Random, verb: Verb) -> str:
+def _asked(random: Random, verb: LexicalVerb) -> str:
     chance = random.random()
     if chance < 0.7:
         return ""
@@ -213,30 +209,25 @@ def _asked(random: Random, verb: Verb) -> str:
 
 
 @cache
-def _object_kinds(verb: Verb) -> tuple[bool, bool]:
+def _object_kinds(verb: LexicalVerb) -> tuple[bool, bool]:
     """(whether it takes persons, whether it takes other things)."""
     persons = [noun.kind == "person" for noun in verb.objects]
     return any(persons), not all(persons)
 
 
-def _question_word(random: Random, verb: Verb) -> Pronoun:
-    persons, things = _object_kinds(verb)
-    return random.choice((WHO,) * persons + (WHAT,) * things)
-
-
-def _object(random: Random, verb: Verb) -> Pronoun | Noun:
+def _object(random: Random, verb: LexicalVerb) -> Pronoun | Noun:
     persons, _ = _object_kinds(verb)
     if random.random() < 0.85:
         return random.choice(verb.objects)
     return random.choice(lexicon.pronouns if persons else (IT, THEM))
 
 
-def _recipient(random: Random, verb: Verb) -> Pronoun | Noun:
+def _recipient(random: Random, verb: LexicalVerb) -> Pronoun | Noun:
     possible: tuple[Pronoun | Noun, ...] = verb.recipients if random.random() < 0.6 else lexicon.pronouns
     return random.choice(possible)
 
 
-def _tense(random: Random, verb: Verb, asked: str) -> str:
+def _tense(random: Random, verb: LexicalVerb, asked: str) -> str:
     chance = random.random()
     if verb.modal and chance < 0.25:
         return "modal"
@@ -253,19 +244,17 @@ def _with_time(random: Random, clause: Clause) -> Clause:
     """Perhaps a time, first or last, or a frequency: only one that goes with the tense and the negation."""
     chance = random.random()
     if chance < 0.35:
-        time = random.choice(_times(clause.tense, clause.verb.stative, clause.negative))
+        # a stative verb has its present where others have the progressive
+        stative = clause.verb.stative and clause.tense == "present"
+        tenses = {"present", "progressive"} if stative else {clause.tense}
+        time = random.choice(
+            [t for t in lexicon.times if (t.negative or not clause.negative) and tenses & set(t.tenses)]
+        )
         return clause._replace(time=time, fronted=not clause.asked and random.random() < 0.4)
     repeatable = clause.tense in ("present", "past") and not clause.negative
     if chance < 0.45 and repeatable and clause.asked in ("", "whether"):
         return clause._replace(frequency=random.choice(OFTEN if clause.asked else lexicon.frequencies))
     return clause
-
-
-@cache
-def _times(tense: str, stative: bool, negative: bool) -> tuple[Adverb, ...]:
-    """The times that go with a tense; a stative verb has its present where others have the progressive."""
-    tenses = ("present", "progressive") if stative and tense == "present" else (tense,)
-    return tuple(t for t in lexicon.times if (t.negative or not negative) and set(tenses) & set(t.tenses))
 
 
 def _unambiguous(clause: Clause) -> Clause:

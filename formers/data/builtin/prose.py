@@ -33,10 +33,10 @@ FOOTNOTE = re.compile(r" \[\d+\]")
 def rows(split: str, count: int | None = None, seed: int = 0) -> list[tuple[str]]:
     """The first `count` documents of "train", "validation" or "test" (all by default), one column each."""
     check_split(split)
-    found = [text for name, text in documents().items() if split_of(name) == split]
-    if count is not None and count > len(found):
-        raise DataError(f'count: got {count}, expected at most {len(found)} for the split "{split}"')
-    return [(text,) for text in found[:count]]
+    texts = [text for name, text in documents().items() if split_of(name) == split]
+    if count is not None and count > len(texts):
+        raise DataError(f'count: got {count}, expected at most {len(texts)} for the split "{split}"')
+    return [(text,) for text in texts[:count]]
 
 
 @cache
@@ -50,11 +50,11 @@ def documents() -> dict[str, str]:
             "install the documentation of pydoc, or name a text file"
         ) from error
     seen: set[str] = set()
-    found = {}
+    texts = {}
     for name in sorted(topics, key=lambda name: (len(topics[name]), name)):
         if text := "\n\n".join(_fresh(topics[name], seen)):
-            found[name] = text
-    return {name: found[name] for name in sorted(found)}
+            texts[name] = text
+    return dict(sorted(texts.items()))
 
 
 def _fresh(text: str, seen: set[str]) -> Iterator[str]:

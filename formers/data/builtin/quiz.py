@@ -28,11 +28,8 @@ SERIES = {
 WORDS = "apple bird boat bread cat dog fish horse house key moon river star table tree wind".split()
 AFTER = ("What comes after {x}?", "Which {kind} follows {x}?", "Name the {kind} after {x}.", "{x}: what is next?")
 BEFORE = (
-    "What comes before {x}?",
-    "Which {kind} precedes {x}?",
-    "Name the {kind} before {x}.",
-    "{x}: what was just before?",
-)
+    "What comes before {x}?", "Which {kind} precedes {x}?", "Name the {kind} before {x}.", "{x}: what was just before?",
+)  # fmt: skip
 BACKWARDS = ("Say these words backwards: {x}.", "Turn the order around: {x}.", "Read from the end: {x}.")
 PLACES = {"first": 0, "last": -1, "second": 1}
 LARGER = ("Which is larger, {a} or {b}?", "Name the larger number: {a} or {b}.")
@@ -51,30 +48,32 @@ class QuizQuestion:
 
 def conversations(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[str, str]]]]:
     """`count` conversations of "train", "validation" or "test", one column each; some occur several times."""
-    return [([*messages, _answer(right)],) for messages, right, _ in _made(split, count, seed, (0, 0, 1, 2))]
+    return [([*messages, _answer(right)],) for messages, right, _ in _questions(split, count, seed, (0, 0, 1, 2))]
 
 
 def preferences(split: str, count: int, seed: int = 0) -> list[tuple[list[dict[str, str]], str, str]]:
     """`count` first questions, each with its right answer and a wrong one; some occur several times."""
-    return _made(split, count, seed, (0,))
+    return _questions(split, count, seed, (0,))
 
 
 def choices(split: str, count: int, seed: int = 0) -> list[tuple[str, list[str], int]]:
     """`count` first questions, each with two answers in any order and the place of the right one, from 0."""
     random = Random(f"choices/{split}/{seed}")
     rows = []
-    for messages, right, wrong in _made(split, count, seed, (0,)):
+    for messages, right, wrong in _questions(split, count, seed, (0,)):
         place = random.randrange(2)
         rows.append((messages[0]["content"], [wrong, right] if place else [right, wrong], place))
     return rows
 
 
-def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[tuple[list[dict[str, str]], str, str]]:
+def _questions(
+    split: str, count: int, seed: int, follow_ups: Sequence[int]
+) -> list[tuple[list[dict[str, str]], str, str]]:
     """(messages up to a question, right answer, wrong answer): every kind of question equally often."""
     check_split(split, count)
     random = Random(f"{split}/{seed}")
-    made: list[tuple[list[dict[str, str]], str, str]] = []
-    while len(made) < count:
+    asked: list[tuple[list[dict[str, str]], str, str]] = []
+    while len(asked) < count:
         question = _first(random)
         if split_of(question.text) != split:
             continue
@@ -83,8 +82,8 @@ def _made(split: str, count: int, seed: int, follow_ups: Sequence[int]) -> list[
             messages.append(_answer(question.right))
             question = question.more(random)
             messages.append({"role": "user", "content": question.text})
-        made.append((messages, question.right, question.wrong))
-    return made
+        asked.append((messages, question.right, question.wrong))
+    return asked
 
 
 def _answer(text: str) -> dict[str, str]:
@@ -113,11 +112,9 @@ def _series(random: Random, kind: str, at: int, follow: bool = False) -> QuizQue
     if follow:
         text = "And after that?" if step > 0 else "And before that?"
     wrong = random.choice([other for i, other in enumerate(series) if i not in (at, at + step)])
+    right = series[at + step]
     return QuizQuestion(
-        text,
-        f"{_capital(series[at + step])}.",
-        f"{_capital(wrong)}.",
-        lambda random: _series(random, kind, at + step, follow=True),
+        text, _sentence(right), _sentence(wrong), lambda random: _series(random, kind, at + step, follow=True)
     )
 
 
@@ -137,21 +134,17 @@ def _words(random: Random, words: list[str], follow: bool = False) -> QuizQuesti
         text = "How many words was that?" if follow else f"How many words are these: {listed}?"
         right = NUMBERS[len(words) - 1]
         wrong = random.choice([other for other in NUMBERS[:6] if other != right])
-    return QuizQuestion(
-        text, f"{_capital(right)}.", f"{_capital(wrong)}.", lambda random: _words(random, words, follow=True)
-    )
+    return QuizQuestion(text, _sentence(right), _sentence(wrong), lambda random: _words(random, words, follow=True))
 
 
 def _numbers(random: Random, a: int, b: int, follow: str = "") -> QuizQuestion:
     """The larger or smaller of two numbers; a follow-up asks for the other."""
     larger = follow == "larger" if follow else random.random() < 0.5
-    word = "larger" if larger else "smaller"
+    word, opposite = ("larger", "smaller") if larger else ("smaller", "larger")
     text = f"And which is {word}?" if follow else random.choice(LARGER if larger else SMALLER).format(a=a, b=b)
     right, wrong = (max(a, b), min(a, b)) if larger else (min(a, b), max(a, b))
-    return QuizQuestion(
-        text, f"{right}.", f"{wrong}.", lambda random: _numbers(random, a, b, follow="smaller" if larger else "larger")
-    )
+    return QuizQuestion(text, f"{right}.", f"{wrong}.", lambda random: _numbers(random, a, b, follow=opposite))
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -10,8 +10,8 @@ from torch import nn
 from formers.errors import CheckpointError, nearest
 from formers.pretrained.family import Family
 
-# model_type -> module of this folder and name in it: a family, or a function giving one for each head that a model of
-# this type may have. Saving tries them in this order, and the native layouts last.
+# model_type -> module of this folder and name in it: a family, or a list with one for each head that a model of this
+# type may have. Saving tries them in this order, and the native layouts last.
 FAMILIES = {
     "marian": "marian:FAMILY",
     "bart": "bart:FAMILY",
@@ -24,19 +24,19 @@ FAMILIES = {
     "qwen2": "llama:QWEN2",
     "qwen3": "llama:QWEN3",
     "gemma3_text": "gemma:FAMILY",
-    "bert": "bert:families",
+    "bert": "bert:FAMILIES",
     "roberta": "roberta:ROBERTA",
     "xlm-roberta": "roberta:XLM_ROBERTA",
     "camembert": "roberta:CAMEMBERT",
-    "distilbert": "distilbert:families",
-    "albert": "albert:families",
-    "electra": "electra:families",
-    "mpnet": "mpnet:families",
-    "roformer": "roformer:families",
-    "deberta-v2": "deberta:families",
+    "distilbert": "distilbert:FAMILIES",
+    "albert": "albert:FAMILIES",
+    "electra": "electra:FAMILIES",
+    "mpnet": "mpnet:FAMILIES",
+    "roformer": "roformer:FAMILIES",
+    "deberta-v2": "deberta:FAMILIES",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
-    "formers-encoder": "native:encoders",
+    "formers-encoder": "native:ENCODERS",
 }
 
 
@@ -46,12 +46,12 @@ def families(model_type: str | None = None) -> list[Family]:
     Raises CheckpointError for a model_type that is not known here.
     """
     if model_type is None:
-        return [each for name in FAMILIES for each in families(name)]
+        return [kind for name in FAMILIES for kind in families(name)]
     if model_type not in FAMILIES:
         raise CheckpointError(f"model_type {model_type!r} is not supported{nearest(model_type, FAMILIES)}")
     module, _, name = FAMILIES[model_type].partition(":")
-    found = getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
-    return [found] if isinstance(found, Family) else list(found())
+    declared = getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
+    return [declared] if isinstance(declared, Family) else declared
 
 
 def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable[str] | None = None) -> Family:
@@ -59,14 +59,14 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
     first: the body alone, which is also what a file without any of the head's `weights` (names) holds.
     Raises CheckpointError for a type or a head that is not known here.
     """
-    found = families(model_type)
-    if len(found) == 1 or not architectures:
-        return found[0]
-    for each in found:
-        if set(each.architectures) & set(architectures):
-            bare = weights is not None and each.head and not any(name.startswith(each.head) for name in weights)
-            return found[0] if bare else each
-    known = ", ".join(name for each in found for name in each.architectures)
+    body, *heads = families(model_type)
+    if not heads or not architectures:
+        return body
+    for kind in (body, *heads):
+        if set(kind.architectures) & set(architectures):
+            bare = weights is not None and kind.head and not any(name.startswith(kind.head) for name in weights)
+            return body if bare else kind
+    known = ", ".join(name for kind in (body, *heads) for name in kind.architectures)
     raise CheckpointError(
         f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; known: {known}"
     )
@@ -74,7 +74,7 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
 
 def family_of_class(model_type: str, model: type[nn.Module]) -> Family:
     """The family of a model_type for a class of ours. Raises CheckpointError where it has none."""
-    for each in families(model_type):
-        if each.model is model:
-            return each
+    for kind in families(model_type):
+        if kind.model is model:
+            return kind
     raise CheckpointError(f"model_type {model_type!r} has no {model.__name__}")

@@ -5,17 +5,15 @@ What is particular: narrow embeddings, and blocks that run many times ("groups":
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, Pretraining, SequenceClassifier
 from formers.pretrained.config_map import Raw
 from formers.pretrained.families import bert
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule
+from formers.pretrained.mapping import Row, Rows
 
 LAYER = (
     "attention.query attention.key attention.value attention.dense attention.LayerNorm ffn ffn_output "
@@ -25,20 +23,15 @@ WORDS = encoder.word_rows("predictions.dense", "predictions.LayerNorm", "predict
 DECODER = ("predictions.decoder.weight",)
 ORDER: list[Row] = [("sop_classifier.classifier.{p}", "next.{p}")]
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=DECODER),
-    Head(model=Pretraining, architecture="ForPreTraining", rows=[*WORDS, *ORDER], tied=DECODER, pooled=True),
-    Head(
-        model=SequenceClassifier,
-        architecture="ForSequenceClassification",
-        rows=encoder.label_row("classifier"),
-        pooled=True,
-    ),
+    Head(MaskedWords, WORDS, tied=DECODER),
+    Head(Pretraining, [*WORDS, *ORDER], tied=DECODER),
+    Head(SequenceClassifier, encoder.label_row("classifier")),
     *bert.OF_TOKENS,
     bert.CHOICE,
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     return [
         *encoder.embeddings(config),
         ("encoder.embedding_hidden_mapping_in.{p}", "project.{p}"),
@@ -90,7 +83,4 @@ LAYOUT = Layout(
     rows=rows,
     pooler="pooler",
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

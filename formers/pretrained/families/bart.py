@@ -6,14 +6,16 @@ What is particular: positions are learned and counted from 2, and the embeddings
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained import config_map
-from formers.pretrained.config_map import ConfigMap, words
+from formers.pretrained.config_map import ConfigMap, pairs, words
 from formers.pretrained.family import Family
+from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
 
 ACTIVATIONS = {"gelu": "gelu", "swish": "silu", **config_map.ACTIVATIONS}  # the first name of each is written
@@ -32,10 +34,13 @@ SIZES: dict[str, Any] = {
     "scale_embedding": "scale_embedding",
 }
 DEFAULTS = {"dropout": 0.1, "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True}
-ALIASES = {
-    "num_hidden_layers": "encoder_layers",
-    "hidden_size": "d_model",
-    "num_attention_heads": "encoder_attention_heads",
+ALIASES = pairs("num_hidden_layers=encoder_layers hidden_size=d_model num_attention_heads=encoder_attention_heads")
+CHECKED = {
+    "is_encoder_decoder": True,
+    "add_bias_logits": False,
+    "add_final_layer_norm": False,
+    "do_blenderbot_90_layernorm": False,
+    "normalize_before": False,
 }
 POST_NORM = {"encoder.norm_first": False, "decoder.norm_first": False, "logit_bias": True}
 # training only, or left over from fairseq
@@ -61,6 +66,7 @@ LAYERS: list[Row] = [
     ("model.{side}.layers.{i}.final_layer_norm.{p}", "{side}.blocks.{i}.norm_feed_forward.{p}"),
     Rule(("final_logits_bias",), "logit_bias", ROW, zeros=True),
 ]
+is_tied = partial(causal.is_tied, same=close)
 SHARED = ("model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 
 
@@ -70,17 +76,6 @@ def heads(config: TransformerConfig, embedding: str, names: Sequence[str]) -> li
         return [tied(embedding, *names, "lm_head.weight")]
     # transformers 5 ties nothing at all when the config says that the head is untied
     return [tied(embedding, *names, every=True), ("lm_head.weight", "head.weight")]
-
-
-def is_tied(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], *names: str) -> bool:
-    """Whether the head is the embedding: as the config says, unless the file holds a head of its own.
-
-    Source: transformers 5 keeps both tensors when both are stored and differ, whatever the config says.
-    """
-    head = tensors.get("lm_head.weight")
-    other = next((tensors[name] for name in names if name in tensors), None)
-    stored_apart = head is not None and other is not None and not close(head, other)
-    return raw["tie_word_embeddings"] and not stored_apart
 
 
 def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -117,15 +112,7 @@ FAMILY = Family(
         fixed={**POST_NORM, "positions": "learned", "position_offset": 2, "embedding_norm": True},
         defaults=DEFAULTS,
         aliases=ALIASES,
-        checked={
-            "is_encoder_decoder": True,
-            "add_bias_logits": False,
-            "add_final_layer_norm": False,
-            "do_blenderbot_90_layernorm": False,
-            "normalize_before": False,
-            "normalize_embedding": True,
-            "static_position_embeddings": False,
-        },
+        checked={**CHECKED, "normalize_embedding": True, "static_position_embeddings": False},
         derived=derived,
         written=written,
         ignored=IGNORED,

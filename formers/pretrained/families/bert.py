@@ -5,7 +5,6 @@ What is particular: nothing; the other encoders are told apart from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
@@ -19,10 +18,9 @@ from formers.models.heads import (
     TokenClassifier,
 )
 from formers.pretrained.config_map import Raw
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule
+from formers.pretrained.mapping import Row, Rows
 
 WORDS = encoder.word_rows(
     "cls.predictions.transform.dense",
@@ -33,27 +31,19 @@ WORDS = encoder.word_rows(
 DECODER = ("cls.predictions.decoder.weight",)
 NEXT: list[Row] = [("cls.seq_relationship.{p}", "next.{p}")]
 # of a token and of a span: the same in all families
-OF_TOKENS = (
-    Head(model=TokenClassifier, architecture="ForTokenClassification", rows=encoder.label_row("classifier")),
-    Head(model=SpanFinder, architecture="ForQuestionAnswering", rows=encoder.label_row("qa_outputs")),
-)
-CHOICE = Head(model=MultipleChoice, architecture="ForMultipleChoice", rows=encoder.label_row("classifier"), pooled=True)
+OF_TOKENS = (Head(TokenClassifier, encoder.label_row("classifier")), Head(SpanFinder, encoder.label_row("qa_outputs")))
+CHOICE = Head(MultipleChoice, encoder.label_row("classifier"))
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=DECODER),
-    Head(model=Pretraining, architecture="ForPreTraining", rows=[*WORDS, *NEXT], tied=DECODER, pooled=True),
-    Head(model=NextSentence, architecture="ForNextSentencePrediction", rows=NEXT, pooled=True),
-    Head(
-        model=SequenceClassifier,
-        architecture="ForSequenceClassification",
-        rows=encoder.label_row("classifier"),
-        pooled=True,
-    ),
+    Head(MaskedWords, WORDS, tied=DECODER),
+    Head(Pretraining, [*WORDS, *NEXT], tied=DECODER),
+    Head(NextSentence, NEXT),
+    Head(SequenceClassifier, encoder.label_row("classifier")),
     *OF_TOKENS,
     CHOICE,
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     return [*encoder.embeddings(config), *encoder.layer("encoder.layer.{i}")]
 
 
@@ -78,7 +68,4 @@ LAYOUT = Layout(
     rows=rows,
     pooler="pooler.dense",
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

@@ -6,7 +6,6 @@ its first layer. Word heads have two layouts ("legacy" and that of the authors),
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +14,9 @@ from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
 from formers.pretrained.config_map import ACTIVATIONS, Raw, words
 from formers.pretrained.families import bert
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule, dropped, tied
+from formers.pretrained.mapping import Rows, dropped, tied
 
 POOLERS = {"tanh": "tanh", **ACTIVATIONS}
 CONVOLUTIONS = ("tanh", "gelu", "relu")
@@ -27,7 +25,7 @@ LAYER = (
     "attention.output.LayerNorm intermediate.dense output.dense output.LayerNorm"
 )
 LEGACY, NEW = "cls.predictions", "lm_predictions.lm_head"
-WORDS: list[Row | Iterable[Rule]] = [
+WORDS: Rows = [
     *[tied(f"words.dense.{p}", f"{LEGACY}.transform.dense.{p}", f"{NEW}.dense.{p}") for p in ("weight", "bias")],
     *[tied(f"words.norm.{p}", f"{LEGACY}.transform.LayerNorm.{p}", f"{NEW}.LayerNorm.{p}") for p in ("weight", "bias")],
     tied("words.bias", f"{LEGACY}.bias", f"{LEGACY}.decoder.bias", f"{NEW}.bias"),
@@ -35,40 +33,27 @@ WORDS: list[Row | Iterable[Rule]] = [
 
 
 def activation(raw: Raw) -> str:
-    if raw["pooler_hidden_act"] not in POOLERS:
-        raise ValueError(
-            f"pooler_hidden_act = {raw['pooler_hidden_act']!r} is not computed here; known: {', '.join(POOLERS)}"
-        )
-    return POOLERS[raw["pooler_hidden_act"]]
+    name = raw["pooler_hidden_act"]
+    if name not in POOLERS:
+        raise ValueError(f"pooler_hidden_act = {name!r} is not computed here; known: {', '.join(POOLERS)}")
+    return POOLERS[name]
 
 
-LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="pooler.dense",
-    activation=activation,
-    rows=encoder.label_row("classifier"),
-)
+LABEL = Head(SequenceClassifier, encoder.label_row("classifier"), dense="pooler.dense", activation=activation)
 HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", rows=WORDS, tied=(f"{LEGACY}.decoder.weight",)),
+    Head(MaskedWords, WORDS, tied=(f"{LEGACY}.decoder.weight",)),
     LABEL,
     *bert.OF_TOKENS,
-    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice"),
+    replace(LABEL, model=MultipleChoice),
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
-    places: list[Row | Iterable[Rule]] = [
+def rows(config: EncoderConfig) -> Rows:
+    places: Rows = [
         ("encoder.rel_embeddings.weight", "stack.places"),
         encoder.norm("encoder.LayerNorm", "stack.norm_places"),
-        *[
-            (
-                f"encoder.layer.{{i}}.attention.self.pos_{theirs}_proj.{{p}}",
-                f"stack.blocks.{{i}}.attention.place_{ours}.{{p}}",
-            )
-            for theirs, ours in (("key", "k"), ("query", "q"))
-        ],
+        ("encoder.layer.{i}.attention.self.pos_key_proj.{p}", "stack.blocks.{i}.attention.place_k.{p}"),
+        ("encoder.layer.{i}.attention.self.pos_query_proj.{p}", "stack.blocks.{i}.attention.place_q.{p}"),
         ("encoder.conv.conv.{p}", "stack.convolution.convolution.{p}"),
         encoder.norm("encoder.conv.LayerNorm", "stack.convolution.norm"),
     ]
@@ -78,7 +63,7 @@ def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
 
 def derived(raw: Raw) -> dict[str, Any]:
     terms = raw["pos_att_type"]
-    terms = [each.strip() for each in terms.lower().split("|") if each.strip()] if isinstance(terms, str) else terms
+    terms = [term.strip() for term in terms.lower().split("|") if term.strip()] if isinstance(terms, str) else terms
     if strange := sorted(set(terms) - {"c2p", "p2c"}):
         raise ValueError(f"pos_att_type {strange[0]!r} is not computed here; known: c2p, p2c")
     if (normed := raw["norm_rel_ebd"]) not in ("none", "layer_norm"):
@@ -108,7 +93,7 @@ def derived(raw: Raw) -> dict[str, Any]:
 
 def written(config: EncoderConfig) -> dict[str, Any]:
     d = config.disentangled
-    told: dict[str, Any] = {
+    keys: dict[str, Any] = {
         "type_vocab_size": config.segments,
         "position_biased_input": config.positions == "learned",
         "relative_attention": d is not None,
@@ -119,21 +104,22 @@ def written(config: EncoderConfig) -> dict[str, Any]:
         "pooler_hidden_act": next((theirs for theirs, ours in POOLERS.items() if ours == config.pooler), "gelu"),
     }
     if d is None:
-        return told
+        return keys
     terms = [("c2p", d.content_to_position), ("p2c", d.position_to_content)]
-    told |= {
+    keys |= {
         "max_relative_positions": d.distance,
         "position_buckets": d.buckets or -1,
         "share_att_key": d.shared,
         "pos_att_type": [name for name, there in terms if there],
         "norm_rel_ebd": "layer_norm" if d.norm else "none",
     }
-    convolution = {
-        "conv_kernel_size": d.kernel,
-        "conv_groups": d.convolution_groups,
-        "conv_act": d.convolution_activation,
-    }
-    return {**told, **convolution} if d.kernel else told
+    if d.kernel:
+        keys |= {
+            "conv_kernel_size": d.kernel,
+            "conv_groups": d.convolution_groups,
+            "conv_act": d.convolution_activation,
+        }
+    return keys
 
 
 LAYOUT = Layout(
@@ -172,7 +158,4 @@ LAYOUT = Layout(
     rows=rows,
     strays=("mask_predictions.{name*}",),  # the discriminator of v3
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

@@ -6,55 +6,39 @@ the label of a text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
-from formers.pretrained.config_map import ACTIVATIONS, words
+from formers.pretrained.config_map import ACTIVATIONS, pairs, words
 from formers.pretrained.families import bert
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule
+from formers.pretrained.mapping import Rows
 
 NAMES: dict[str, Any] = {
-    "dim": "stack.dim",
-    "n_layers": "stack.layers",
-    "n_heads": "stack.heads",
-    "hidden_dim": "stack.hidden",
+    **pairs("""
+        dim=stack.dim n_layers=stack.layers n_heads=stack.heads hidden_dim=stack.hidden dropout=stack.dropout
+        vocab_size=vocab max_position_embeddings=length
+    """),
     "activation": ("stack.activation", ACTIVATIONS),
-    "dropout": "stack.dropout",
-    "vocab_size": "vocab",
-    "max_position_embeddings": "length",
 }
 LAYER = (
     "attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 ffn.lin2 "
     "output_layer_norm"
 )
-LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="pre_classifier",
-    activation="relu",
-    rows=encoder.label_row("classifier"),
-)
+WORDS = encoder.word_rows("vocab_transform", "vocab_layer_norm", "vocab_projector.bias")
+LABEL = Head(SequenceClassifier, encoder.label_row("classifier"), dense="pre_classifier", activation="relu")
 HEADS = (
-    Head(
-        model=MaskedWords,
-        architecture="ForMaskedLM",
-        tied=("vocab_projector.weight",),
-        rows=encoder.word_rows("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
-    ),
+    Head(MaskedWords, WORDS, tied=("vocab_projector.weight",)),
     LABEL,
     *bert.OF_TOKENS,
-    replace(LABEL, model=MultipleChoice, architecture="ForMultipleChoice"),
+    replace(LABEL, model=MultipleChoice),
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     return [*encoder.embeddings(config), *encoder.layer("transformer.layer.{i}", LAYER)]
 
 
@@ -71,7 +55,4 @@ LAYOUT = Layout(
     ignored=words("qa_dropout seq_classif_dropout sinusoidal_pos_embds tie_weights_"),
     rows=rows,
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

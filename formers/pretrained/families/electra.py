@@ -6,58 +6,32 @@ which tokens are replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.models.heads import MaskedWords, MultipleChoice, ReplacedTokens, SequenceClassifier
 from formers.pretrained.config_map import Raw
 from formers.pretrained.families import bert
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Row, Rule
+from formers.pretrained.mapping import Row, Rows
 
-LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="classifier.dense",
-    activation="gelu",
-    rows=encoder.label_row("classifier.out_proj"),
-)
+WORDS = encoder.word_rows("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias")
+REPLACED: list[Row] = [
+    ("discriminator_predictions.dense.{p}", "dense.{p}"),
+    ("discriminator_predictions.dense_prediction.{p}", "out.{p}"),
+]
+LABEL, CHOICE = encoder.label_row("classifier.out_proj"), encoder.label_row("classifier")
 HEADS = (
-    Head(
-        model=MaskedWords,
-        architecture="ForMaskedLM",
-        tied=("generator_lm_head.weight",),
-        check=encoder.exact_gelu,
-        rows=encoder.word_rows(
-            "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"
-        ),
-    ),
-    Head(
-        model=ReplacedTokens,
-        architecture="ForPreTraining",
-        rows=[
-            ("discriminator_predictions.dense.{p}", "dense.{p}"),
-            ("discriminator_predictions.dense_prediction.{p}", "out.{p}"),
-        ],
-    ),
-    LABEL,
+    Head(MaskedWords, WORDS, tied=("generator_lm_head.weight",), check=encoder.exact_gelu),
+    Head(ReplacedTokens, REPLACED),
+    Head(SequenceClassifier, LABEL, dense="classifier.dense", activation="gelu"),
     *bert.OF_TOKENS,
-    replace(
-        LABEL,
-        model=MultipleChoice,
-        architecture="ForMultipleChoice",
-        dense="sequence_summary.summary",
-        rows=encoder.label_row("classifier"),
-    ),
+    Head(MultipleChoice, CHOICE, dense="sequence_summary.summary", activation="gelu"),
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     project: list[Row] = [("embeddings_project.{p}", "project.{p}")] if config.embedding_dim else []
     return [*bert.rows(config), *project]
 
@@ -83,7 +57,4 @@ LAYOUT = Layout(
     written=written,
     rows=rows,
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

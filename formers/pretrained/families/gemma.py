@@ -12,23 +12,19 @@ from typing import Any
 
 from torch import Tensor
 
-from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw
+from formers.models.causal import CausalConfig
+from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.families import llama
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
 AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
-NORMS = {
-    "input_layernorm": "norm_attention",
-    "post_attention_layernorm": "after_attention",
-    "pre_feedforward_layernorm": "norm_feed_forward",
-    "post_feedforward_layernorm": "after_feed_forward",
-    "self_attn.q_norm": "attention.q_norm",
-    "self_attn.k_norm": "attention.k_norm",
-}
+NORMS = pairs("""
+    input_layernorm=norm_attention post_attention_layernorm=after_attention
+    pre_feedforward_layernorm=norm_feed_forward post_feedforward_layernorm=after_feed_forward
+    self_attn.q_norm=attention.q_norm self_attn.k_norm=attention.k_norm
+""")
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -50,18 +46,18 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if pattern < 1:
         raise ValueError(f"sliding_window_pattern is {pattern}, expected at least 1")
     kinds = raw.get("layer_types", [SLIDING if (i + 1) % pattern else FULL for i in range(layers)])
-    told = raw.get("rope_parameters", {})
-    if set(told) - {FULL, SLIDING}:
-        raise ValueError(f"rope_parameters has {', '.join(sorted(told))}; this family has {FULL} and {SLIDING}")
+    rope = raw.get("rope_parameters", {})
+    if set(rope) - {FULL, SLIDING}:
+        raise ValueError(f"rope_parameters has {', '.join(sorted(rope))}; this family has {FULL} and {SLIDING}")
     base, stretch = causal.rotary(
-        told.get(FULL) or {},
+        rope.get(FULL) or {},
         raw.get("rope_scaling", {}),
         {"rope_theta": raw.get("rope_theta")},
         base=1e6,
         length=length,
     )
     local, no_stretch = causal.rotary(
-        told.get(SLIDING) or {}, {"rope_theta": raw.get("rope_local_base_freq")}, base=1e4, length=length
+        rope.get(SLIDING) or {}, {"rope_theta": raw.get("rope_local_base_freq")}, base=1e4, length=length
     )
     if no_stretch is not None:
         raise ValueError(f"scaled rotary positions in {SLIDING} layers are not computed here")
@@ -93,48 +89,38 @@ def written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
-    model_type="gemma3_text",
-    model=CausalLM,
-    config=ConfigMap(
-        config=CausalConfig,
-        names={
-            **{theirs: ours for theirs, ours in llama.NAMES.items() if theirs != "hidden_act"},
-            "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS}),
-        },
-        fixed={
-            "stack.norm": "rms",
-            "stack.gated": True,
-            "stack.qk_norm": True,
-            "stack.feed_forward_bias": False,
-            "block": "sandwich",
-            "scale_embedding": True,
-        },
-        defaults={
-            "hidden_activation": "gelu_pytorch_tanh",
-            "rms_norm_eps": 1e-6,
-            "tie_word_embeddings": True,
-            "max_position_embeddings": 131072,
-            "head_dim": 256,
-            "query_pre_attn_scalar": 256,
-            "attention_bias": False,
-            "sliding_window": 4096,
-            "sliding_window_pattern": 6,
-        },
-        aliases={"_sliding_window_pattern": "sliding_window_pattern"},
-        checked={
-            "attn_logit_softcapping": None,
-            "final_logit_softcapping": None,
-            "use_bidirectional_attention": False,
-            "partial_rotary_factor": 1.0,
-        },
-        derived=derived,
-        reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
-        written=written,
-        ignored=causal.IGNORED,
-        canonical=causal.canonical,
-    ),
-    weights=weights,
-    prefixes=("+model.",),
-    architectures=("Gemma3ForCausalLM",),
+FAMILY = causal.language_model(
+    "gemma3_text",
+    "Gemma3ForCausalLM",
+    weights,
+    names={**llama.SIZES, "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS})},
+    fixed={
+        "stack.norm": "rms",
+        "stack.gated": True,
+        "stack.qk_norm": True,
+        "stack.feed_forward_bias": False,
+        "block": "sandwich",
+        "scale_embedding": True,
+    },
+    defaults={
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 131072,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "attention_bias": False,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+    },
+    aliases={"_sliding_window_pattern": "sliding_window_pattern"},
+    checked={
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+        "use_bidirectional_attention": False,
+        "partial_rotary_factor": 1.0,
+    },
+    derived=derived,
+    reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
+    written=written,
 )

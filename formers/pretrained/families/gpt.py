@@ -14,27 +14,18 @@ from typing import Any
 
 from torch import Tensor
 
-from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
-from formers.pretrained.family import Family
+from formers.models.causal import CausalConfig
+from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs, words
 from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import TRANSPOSED, Row, dropped
 
-NAMES: dict[str, Any] = {
-    "n_embd": "stack.dim",
-    "n_layer": "stack.layers",
-    "n_head": "stack.heads",
-    "layer_norm_epsilon": "stack.norm_eps",
-    "resid_pdrop": "stack.dropout",
-    "n_positions": "length",
-    "vocab_size": "vocab",
-}
-ALIASES = {
-    "hidden_size": "n_embd",
-    "num_hidden_layers": "n_layer",
-    "num_attention_heads": "n_head",
-    "max_position_embeddings": "n_positions",
-}
+NAMES = pairs("""
+    n_embd=stack.dim n_layer=stack.layers n_head=stack.heads layer_norm_epsilon=stack.norm_eps
+    resid_pdrop=stack.dropout n_positions=length vocab_size=vocab
+""")
+ALIASES = pairs("""
+    hidden_size=n_embd num_hidden_layers=n_layer num_attention_heads=n_head max_position_embeddings=n_positions
+""")
 DEFAULTS = {"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "tie_word_embeddings": True}
 # other dropouts, the size of the stored mask, heads that are no language model's
 IGNORED = causal.IGNORED | words("""
@@ -73,34 +64,28 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def first_written(config: CausalConfig) -> dict[str, Any]:
+    return {"embd_pdrop": config.stack.dropout, "attn_pdrop": 0.0, "tie_word_embeddings": config.tied}
+
+
 def written(config: CausalConfig) -> dict[str, Any]:
-    return {
-        "n_inner": config.stack.hidden,
-        "embd_pdrop": config.stack.dropout,
-        "attn_pdrop": 0.0,
-        "tie_word_embeddings": config.tied,
-    }
+    return {**first_written(config), "n_inner": config.stack.hidden}
 
 
-GPT2 = Family(
-    model_type="gpt2",
-    model=CausalLM,
-    config=ConfigMap(
-        config=CausalConfig,
-        names={**NAMES, "activation_function": ("stack.activation", ACTIVATIONS)},
-        fixed={"positions": "learned"},
-        defaults={**DEFAULTS, "activation_function": "gelu_new"},
-        aliases=ALIASES,
-        checked={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
-        derived=derived,
-        reads=("n_inner",),
-        written=written,
-        ignored=IGNORED,
-        canonical=causal.canonical,
-    ),
-    weights=weights,
-    prefixes=("+transformer.",),
-    architectures=("GPT2LMHeadModel",),
+GPT2 = causal.language_model(
+    "gpt2",
+    "GPT2LMHeadModel",
+    weights,
+    prefix="+transformer.",
+    names={**NAMES, "activation_function": ("stack.activation", ACTIVATIONS)},
+    fixed={"positions": "learned"},
+    defaults={**DEFAULTS, "activation_function": "gelu_new"},
+    aliases=ALIASES,
+    checked={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
+    derived=derived,
+    reads=("n_inner",),
+    written=written,
+    ignored=IGNORED,
 )
 
 
@@ -119,33 +104,19 @@ def first_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def first_written(config: CausalConfig) -> dict[str, Any]:
-    return {"embd_pdrop": config.stack.dropout, "attn_pdrop": 0.0, "tie_word_embeddings": config.tied}
-
-
-GPT = Family(
-    model_type="openai-gpt",
-    model=CausalLM,
-    config=ConfigMap(
-        config=CausalConfig,
-        names={
-            **NAMES,
-            "afn": (
-                "stack.activation",
-                {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"},
-            ),
-        },
-        fixed={"positions": "learned", "stack.norm_first": False, "final_norm": False},
-        defaults={**DEFAULTS, "afn": "gelu"},
-        aliases=ALIASES,
-        derived=first_derived,
-        written=first_written,
-        ignored=IGNORED,
-        canonical=causal.canonical,
-    ),
-    weights=first_weights,
-    prefixes=("+transformer.",),
-    architectures=("OpenAIGPTLMHeadModel",),
+FIRST_ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}
+GPT = causal.language_model(
+    "openai-gpt",
+    "OpenAIGPTLMHeadModel",
+    first_weights,
+    prefix="+transformer.",
+    names={**NAMES, "afn": ("stack.activation", FIRST_ACTIVATIONS)},
+    fixed={"positions": "learned", "stack.norm_first": False, "final_norm": False},
+    defaults={**DEFAULTS, "afn": "gelu"},
+    aliases=ALIASES,
+    derived=first_derived,
+    written=first_written,
+    ignored=IGNORED,
 )
 
 
@@ -166,8 +137,8 @@ def neo_weights(config: CausalConfig) -> list[Row]:
 
 def layer_kinds(raw: Raw) -> Sequence[str]:
     """The kinds of all layers: spelled out, or as [[kinds], times] pairs."""
-    told = raw.get("attention_types")
-    expanded = None if told is None else [kind for kinds, times in told for _ in range(times) for kind in kinds]
+    types = raw.get("attention_types")
+    expanded = None if types is None else [kind for kinds, times in types for _ in range(times) for kind in kinds]
     kinds: Sequence[str] | None = raw.get("attention_layers", expanded)
     if kinds is None:
         kinds = [("global", "local")[i % 2] for i in range(raw["num_layers"])]
@@ -197,37 +168,29 @@ def neo_written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-NEO = Family(
-    model_type="gpt_neo",
-    model=CausalLM,
-    config=ConfigMap(
-        config=CausalConfig,
-        names={
-            "hidden_size": "stack.dim",
-            "num_layers": "stack.layers",
-            "num_heads": "stack.heads",
-            "layer_norm_epsilon": "stack.norm_eps",
-            "resid_dropout": "stack.dropout",
-            "activation_function": ("stack.activation", ACTIVATIONS),
-            "max_position_embeddings": "length",
-            "vocab_size": "vocab",
-        },
-        fixed={"positions": "learned", "stack.bias": "o", "stack.scale": 1.0},
-        defaults={
-            "layer_norm_epsilon": 1e-5,
-            "resid_dropout": 0.0,
-            "activation_function": "gelu_new",
-            "window_size": 256,
-            "tie_word_embeddings": True,
-        },
-        aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
-        derived=neo_derived,
-        reads=("attention_types", "attention_layers", "intermediate_size"),
-        written=neo_written,
-        ignored=IGNORED,
-        canonical=causal.canonical,
-    ),
-    weights=neo_weights,
-    prefixes=("+transformer.",),
-    architectures=("GPTNeoForCausalLM",),
+NEO = causal.language_model(
+    "gpt_neo",
+    "GPTNeoForCausalLM",
+    neo_weights,
+    prefix="+transformer.",
+    names={
+        **pairs("""
+            hidden_size=stack.dim num_layers=stack.layers num_heads=stack.heads layer_norm_epsilon=stack.norm_eps
+            resid_dropout=stack.dropout max_position_embeddings=length vocab_size=vocab
+        """),
+        "activation_function": ("stack.activation", ACTIVATIONS),
+    },
+    fixed={"positions": "learned", "stack.bias": "o", "stack.scale": 1.0},
+    defaults={
+        "layer_norm_epsilon": 1e-5,
+        "resid_dropout": 0.0,
+        "activation_function": "gelu_new",
+        "window_size": 256,
+        "tie_word_embeddings": True,
+    },
+    aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
+    derived=neo_derived,
+    reads=("attention_types", "attention_layers", "intermediate_size"),
+    written=neo_written,
+    ignored=IGNORED,
 )

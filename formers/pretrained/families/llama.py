@@ -13,22 +13,16 @@ from typing import Any
 
 from torch import Tensor
 
-from formers.models.causal import CausalConfig, CausalLM
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw
+from formers.models.causal import CausalConfig
+from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.family import Family
 from formers.pretrained.layouts import causal
 from formers.pretrained.mapping import Row, dropped
 
-NAMES: dict[str, Any] = {
-    "hidden_size": "stack.dim",
-    "num_hidden_layers": "stack.layers",
-    "num_attention_heads": "stack.heads",
-    "intermediate_size": "stack.hidden",
-    "hidden_act": ("stack.activation", ACTIVATIONS),
-    "rms_norm_eps": "stack.norm_eps",
-    "vocab_size": "vocab",
-    "max_position_embeddings": "length",
-}
+SIZES = pairs("""
+    hidden_size=stack.dim num_hidden_layers=stack.layers num_attention_heads=stack.heads
+    intermediate_size=stack.hidden rms_norm_eps=stack.norm_eps vocab_size=vocab max_position_embeddings=length
+""")
 FIXED = {"stack.norm": "rms", "stack.gated": True, "stack.bias": "", "stack.feed_forward_bias": False}
 DEFAULTS = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False}
 READS = ("num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "resid_pdrop")
@@ -69,8 +63,8 @@ def shared(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         length=raw["max_position_embeddings"],
     )
     heads = raw.get("num_key_value_heads", raw["num_attention_heads"])
-    found = causal.sizes(raw, tensors, kv_heads=heads, head_dim=raw.get("head_dim"))
-    return {**found, "rotary_base": base, "rotary_stretch": stretch}
+    sizes = causal.sizes(raw, tensors, kv_heads=heads, head_dim=raw.get("head_dim"))
+    return {**sizes, "rotary_base": base, "rotary_stretch": stretch}
 
 
 def written(config: CausalConfig) -> dict[str, Any]:
@@ -91,45 +85,35 @@ def llama_written(config: CausalConfig) -> dict[str, Any]:
 
 
 def mistral(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {**shared(raw, tensors), "windows": one_window(raw)}
-
-
-def one_window(raw: Raw) -> tuple[int, ...]:
     size, layers = raw["sliding_window"], raw["num_hidden_layers"]
     kinds = ["full_attention" if size is None else "sliding_attention"] * layers
     if raw.get("layer_types", kinds) != kinds:  # which the readers of this model_type have always skipped
         raise ValueError("layer_types differs from sliding_window, which says the kind of all layers in this family")
-    return causal.windows(kinds, "sliding_attention", "full_attention", size, layers)
+    windows = causal.windows(kinds, "sliding_attention", "full_attention", size, layers)
+    return {**shared(raw, tensors), "windows": windows}
 
 
 def mistral_written(config: CausalConfig) -> dict[str, Any]:
     return {**written(config), "sliding_window": causal.window(config)}
 
 
-def late_windows(raw: Raw) -> tuple[int, ...]:
+def qwen2(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     size, layers = raw["sliding_window"] if raw["use_sliding_window"] else None, raw["num_hidden_layers"]
     first = layers if size is None else raw["max_window_layers"]
     kinds = raw.get("layer_types", ["full_attention" if i < first else "sliding_attention" for i in range(layers)])
-    return causal.windows(kinds, "sliding_attention", "full_attention", size, layers)
-
-
-def late_windows_written(config: CausalConfig) -> dict[str, Any]:
-    kinds = causal.layer_types(config)
-    first = kinds.index("sliding_attention") if config.windows else len(kinds)
-    return {
-        "layer_types": kinds,
-        "use_sliding_window": bool(config.windows),
-        "max_window_layers": first,
-        "sliding_window": causal.window(config),
-    }
-
-
-def qwen2(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {**shared(raw, tensors), "windows": late_windows(raw)}
+    windows = causal.windows(kinds, "sliding_attention", "full_attention", size, layers)
+    return {**shared(raw, tensors), "windows": windows}
 
 
 def qwen2_written(config: CausalConfig) -> dict[str, Any]:
-    return {**written(config), **late_windows_written(config)}
+    kinds = causal.layer_types(config)
+    return {
+        **written(config),
+        "layer_types": kinds,
+        "use_sliding_window": bool(config.windows),
+        "max_window_layers": kinds.index("sliding_attention") if config.windows else len(kinds),
+        "sliding_window": causal.window(config),
+    }
 
 
 def qwen3(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -144,16 +128,20 @@ def qwen3_written(config: CausalConfig) -> dict[str, Any]:
     return {**qwen2_written(config), "attention_bias": config.stack.bias != ""}
 
 
-def fields(
+def family(
+    model_type: str,
+    architecture: str,
     derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
     written: Callable[[CausalConfig], Mapping[str, Any]],
     defaults: Mapping[str, Any],
     **fixed: Any,
-) -> ConfigMap:
-    """The config map of one of the four: its own keys have defaults here."""
-    return ConfigMap(
-        config=CausalConfig,
-        names=NAMES,
+) -> Family:
+    """One of the four: its own keys have defaults here."""
+    return causal.language_model(
+        model_type,
+        architecture,
+        weights,
+        names={**SIZES, "hidden_act": ("stack.activation", ACTIVATIONS)},
         fixed={**FIXED, **{f"stack.{name}": value for name, value in fixed.items()}},
         defaults={**DEFAULTS, **defaults},
         checked={"rope_interleaved": False, "partial_rotary_factor": 1.0},
@@ -161,41 +149,13 @@ def fields(
         reads=(*READS, "layer_types"),
         nullable=frozenset({"sliding_window"}),
         written=written,
-        ignored=causal.IGNORED,
-        canonical=causal.canonical,
     )
 
 
-LLAMA = Family(
-    model_type="llama",
-    model=CausalLM,
-    config=fields(llama, llama_written, {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}),
-    weights=weights,
-    prefixes=("+model.",),
-    architectures=("LlamaForCausalLM",),
-)
-MISTRAL = Family(
-    model_type="mistral",
-    model=CausalLM,
-    config=fields(mistral, mistral_written, {"max_position_embeddings": 131072, "sliding_window": 4096}),
-    weights=weights,
-    prefixes=("+model.",),
-    architectures=("MistralForCausalLM",),
-)
+LLAMA_KEYS = {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}
+MISTRAL_KEYS = {"max_position_embeddings": 131072, "sliding_window": 4096}
 QWEN = {"max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
-QWEN2 = Family(
-    model_type="qwen2",
-    model=CausalLM,
-    config=fields(qwen2, qwen2_written, QWEN, bias="qkv"),
-    weights=weights,
-    prefixes=("+model.",),
-    architectures=("Qwen2ForCausalLM",),
-)
-QWEN3 = Family(
-    model_type="qwen3",
-    model=CausalLM,
-    config=fields(qwen3, qwen3_written, {**QWEN, "attention_bias": False}, qk_norm=True),
-    weights=weights,
-    prefixes=("+model.",),
-    architectures=("Qwen3ForCausalLM",),
-)
+LLAMA = family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS)
+MISTRAL = family("mistral", "MistralForCausalLM", mistral, mistral_written, MISTRAL_KEYS)
+QWEN2 = family("qwen2", "Qwen2ForCausalLM", qwen2, qwen2_written, QWEN, bias="qkv")
+QWEN3 = family("qwen3", "Qwen3ForCausalLM", qwen3, qwen3_written, {**QWEN, "attention_bias": False}, qk_norm=True)

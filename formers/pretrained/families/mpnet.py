@@ -5,16 +5,14 @@ What is particular: T5's learned bias on the scores beside learned positions tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
 from formers.pretrained.config_map import Raw
 from formers.pretrained.families import roberta
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Layout
-from formers.pretrained.mapping import Row, Rule
+from formers.pretrained.mapping import Rows
 
 LAYER = (
     "attention.attn.q attention.attn.k attention.attn.v attention.attn.o attention.LayerNorm intermediate.dense "
@@ -22,7 +20,7 @@ LAYER = (
 )
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     return [
         *encoder.embeddings(config),
         *encoder.layer("encoder.layer.{i}", LAYER),
@@ -55,7 +53,4 @@ LAYOUT = Layout(
     rows=rows,
     pooler="pooler.dense",
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, roberta.HEADS)
+FAMILIES = encoder.families_of(LAYOUT, roberta.HEADS)

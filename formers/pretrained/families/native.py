@@ -12,17 +12,14 @@ TRANSFORMER = Family(
     model_type="formers-transformer", model=Transformer, config=Native(TransformerConfig), weights=SAME_NAMES
 )
 CAUSAL = Family(model_type="formers-causal", model=CausalLM, config=Native(CausalConfig), weights=SAME_NAMES)
-
-
-def encoders() -> list[Family]:
-    """The body, and one for each head; `architectures` tells them apart."""
-    return [
-        Family(
-            model_type="formers-encoder",
-            model=model,
-            config=Native(config),
-            weights=SAME_NAMES,
-            architectures=(model.__name__,),
-        )
-        for model, config in ((Encoder, EncoderConfig), *((head, HeadConfig) for head in HEADS))
-    ]
+# the body, and one for each head; `architectures` tells them apart
+ENCODERS = [
+    Family(
+        model_type="formers-encoder",
+        model=model,
+        config=Native(config),
+        weights=SAME_NAMES,
+        architectures=(model.__name__,),
+    )
+    for model, config in ((Encoder, EncoderConfig), *((head, HeadConfig) for head in HEADS))
+]

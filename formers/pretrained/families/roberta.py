@@ -6,8 +6,6 @@ a dense layer of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from formers.models.encoder import EncoderConfig
@@ -18,21 +16,13 @@ from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
 
-WORDS = Head(
-    model=MaskedWords,
-    architecture="ForMaskedLM",
-    tied=("lm_head.decoder.weight",),
-    check=encoder.exact_gelu,
-    rows=encoder.word_rows("lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder.bias"),
+WORDS = encoder.word_rows("lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder.bias")
+HEADS = (
+    Head(MaskedWords, WORDS, tied=("lm_head.decoder.weight",), check=encoder.exact_gelu),
+    Head(SequenceClassifier, encoder.label_row("classifier.out_proj"), dense="classifier.dense"),
+    *bert.OF_TOKENS,
+    bert.CHOICE,
 )
-LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="classifier.dense",
-    rows=encoder.label_row("classifier.out_proj"),
-)
-HEADS = (WORDS, LABEL, *bert.OF_TOKENS, bert.CHOICE)
 
 
 def derived(raw: Raw) -> dict[str, Any]:
@@ -52,21 +42,19 @@ def written(config: EncoderConfig) -> dict[str, Any]:
 
 def families(model_type: str, name: str) -> list[Family]:
     """Of one of the three, which differ in their names only."""
-    return encoder.families_of(
-        Layout(
-            model_type=model_type,
-            prefix="roberta.",
-            name=name,
-            defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 512, "pad_token_id": 1},
-            derived=derived,
-            written=written,
-            rows=bert.rows,
-            pooler="pooler.dense",
-        ),
-        HEADS,
+    layout = Layout(
+        model_type=model_type,
+        prefix="roberta.",
+        name=name,
+        defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 512, "pad_token_id": 1},
+        derived=derived,
+        written=written,
+        rows=bert.rows,
+        pooler="pooler.dense",
     )
+    return encoder.families_of(layout, HEADS)
 
 
-ROBERTA: Callable[[], list[Family]] = partial(families, "roberta", "Roberta")
-XLM_ROBERTA: Callable[[], list[Family]] = partial(families, "xlm-roberta", "XLMRoberta")
-CAMEMBERT: Callable[[], list[Family]] = partial(families, "camembert", "Camembert")
+ROBERTA = families("roberta", "Roberta")
+XLM_ROBERTA = families("xlm-roberta", "XLMRoberta")
+CAMEMBERT = families("camembert", "Camembert")

@@ -7,7 +7,6 @@ its text unless the config says "first", which is the only one computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +18,9 @@ from formers.models.heads import MaskedWords, MultipleChoice, SequenceClassifier
 from formers.pretrained.config_map import ACTIVATIONS, Raw
 from formers.pretrained.families import bert, electra
 from formers.pretrained.families.marian import positions
-from formers.pretrained.family import Family
 from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.encoder import Head, Layout
-from formers.pretrained.mapping import Op, Row, Rule
+from formers.pretrained.mapping import Op, Rows, Rule
 
 
 def halves(size: int) -> Op:
@@ -34,7 +32,7 @@ def halves(size: int) -> Op:
     return Op(f"halves of {size}", lambda x: order(x, size // 2, 2), lambda x: order(x, 2, size // 2))
 
 
-def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+def rows(config: EncoderConfig) -> Rows:
     size = config.stack.head_dim or config.stack.dim // config.stack.heads
     op = halves(size)
     return [
@@ -47,7 +45,7 @@ def rows(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
             ("encoder.embed_positions.weight",),
             None,
             expected=positions,
-            made=lambda: sinusoids(config.length, size, split=True),
+            computed=lambda: sinusoids(config.length, size, split=True),
         ),
     ]
 
@@ -77,27 +75,16 @@ def activation(raw: Raw) -> str:
 
 SUMMARIES = {"tanh": "tanh", **ACTIVATIONS}
 LABEL = Head(
-    model=SequenceClassifier,
-    architecture="ForSequenceClassification",
-    pooled=True,
-    dense="classifier.dense",
-    activation=activation,
-    rows=encoder.label_row("classifier.out_proj"),
+    SequenceClassifier, encoder.label_row("classifier.out_proj"), dense="classifier.dense", activation=activation
 )
-HEADS = (
-    Head(model=MaskedWords, architecture="ForMaskedLM", rows=bert.WORDS, tied=bert.DECODER),
-    LABEL,
-    *bert.OF_TOKENS,
-    replace(
-        LABEL,
-        model=MultipleChoice,
-        architecture="ForMultipleChoice",
-        dense="sequence_summary.summary",
-        activation=summary,
-        written=written_summary,
-        rows=encoder.label_row("classifier"),
-    ),
+CHOICE = Head(
+    MultipleChoice,
+    encoder.label_row("classifier"),
+    dense="sequence_summary.summary",
+    activation=summary,
+    written=written_summary,
 )
+HEADS = (Head(MaskedWords, bert.WORDS, tied=bert.DECODER), LABEL, *bert.OF_TOKENS, CHOICE)
 LAYOUT = Layout(
     model_type="roformer",
     prefix="roformer.",
@@ -111,7 +98,4 @@ LAYOUT = Layout(
     written=electra.written,
     rows=rows,
 )
-
-
-def families() -> list[Family]:
-    return encoder.families_of(LAYOUT, HEADS)
+FAMILIES = encoder.families_of(LAYOUT, HEADS)

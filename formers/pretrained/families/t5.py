@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.transformer import Transformer, TransformerConfig
-from formers.pretrained.config_map import ConfigMap
+from formers.pretrained.config_map import ConfigMap, pairs
 from formers.pretrained.families import bart
 from formers.pretrained.family import Family
 from formers.pretrained.mapping import Row, dropped, tied
@@ -35,10 +35,9 @@ def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
         raise ValueError(f"feed_forward_proj = {raw['feed_forward_proj']!r} is not computed here")
     # published v1.1 files say "unscaled" by an untied head; transformers 5 ties all that is not stored apart,
     # and writes the scale
-    says_tied = raw.get("tie_word_embeddings", True)
-    scaled = raw.get("scale_decoder_outputs", says_tied)
-    said = {"tie_word_embeddings": says_tied}
-    apart = "lm_head.weight" in tensors and not bart.is_tied(said, tensors, *SHARED)
+    ties = {"tie_word_embeddings": raw.get("tie_word_embeddings", True)}
+    scaled = raw.get("scale_decoder_outputs", ties["tie_word_embeddings"])
+    apart = "lm_head.weight" in tensors and not bart.is_tied(ties, tensors, *SHARED)
     return {
         "encoder.activation": name,
         "decoder.activation": name,
@@ -86,11 +85,8 @@ def weights(config: TransformerConfig) -> list[Row]:
         ],
         ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
         *[
-            (
-                f"{side}.block.{{i}}.layer.{layer}.DenseReluDense.{theirs}.weight",
-                f"{side}.blocks.{{i}}.feed_forward.{ours}.weight",
-            )
-            for side, layer in (("encoder", 1), ("decoder", 2))
+            (f"{side}.block.{{i}}.{dense}.{theirs}.weight", f"{side}.blocks.{{i}}.feed_forward.{ours}.weight")
+            for side, dense in (("encoder", "layer.1.DenseReluDense"), ("decoder", "layer.2.DenseReluDense"))
             for theirs, ours in [*inner, ("wo", "down")]
         ],
         ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder.blocks.{i}.norm_feed_forward.weight"),
@@ -132,12 +128,7 @@ FAMILY = Family(
             "relative_attention_num_buckets": 32,
             "relative_attention_max_distance": 128,
         },
-        aliases={
-            "hidden_size": "d_model",
-            "num_attention_heads": "num_heads",
-            "num_hidden_layers": "num_layers",
-            "head_dim": "d_kv",
-        },
+        aliases=pairs("hidden_size=d_model num_attention_heads=num_heads num_hidden_layers=num_layers head_dim=d_kv"),
         checked={"is_encoder_decoder": True, "dense_act_fn": activation, "is_gated_act": is_gated},
         derived=derived,
         reads=("num_decoder_layers", "tie_word_embeddings", "scale_decoder_outputs"),

@@ -28,20 +28,11 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY = 8, 9
 # number of a type -> name, values per block, bytes per block
 TYPES = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    30: ("BF16", 1, 2),
-    8: ("Q8_0", 32, 34),
-    2: ("Q4_0", 32, 18),
-    3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24),
-    10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-}
+    0: ("F32", 1, 4),       1: ("F16", 1, 2),       30: ("BF16", 1, 2),
+    8: ("Q8_0", 32, 34),    2: ("Q4_0", 32, 18),    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),    7: ("Q5_1", 32, 24),    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
+}  # fmt: skip
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CHUNK = 2**22  # values that are dequantised at a time
 MOST_DIMENSIONS = 4  # of the format
@@ -130,13 +121,13 @@ class HeaderReader:
             if key in metadata:
                 raise CheckpointError(f"{self.path} gives {key} twice")
             metadata[key] = self.value(self.number("I"), key)
-        found = [self.entry() for _ in range(tensors)]
+        table = [self.entry() for _ in range(tensors)]
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
             raise CheckpointError(f"{self.path}: general.alignment is {alignment!r}, expected a positive number")
         origin = -(-self.at // alignment) * alignment
         entries: dict[str, Entry] = {}
-        for name, shape, kind, offset, size in found:
+        for name, shape, kind, offset, size in table:
             if name in entries:
                 raise CheckpointError(f"{self.path} has the tensor {name} twice")
             end = origin + offset + size
@@ -183,17 +174,14 @@ class HeaderReader:
         return value
 
     def name(self) -> str:
-        found = self.text()
-        if not found.isprintable():
-            raise CheckpointError(f"{self.path} is damaged: a name in its header is {found!r:.60}; get the file again")
-        return found
-
-    def text(self) -> str:
-        return self.texts(1)[0]
+        (name,) = self.texts(1)
+        if not name.isprintable():
+            raise CheckpointError(f"{self.path} is damaged: a name in its header is {name!r:.60}; get the file again")
+        return name
 
     def texts(self, count: int) -> list[str]:
         """A vocabulary has hundreds of thousands, hence one plain loop."""
-        found, at, data, end, length = [], self.at, self.data, len(self.data), struct.Struct("<Q").unpack_from
+        texts, at, data, end, length = [], self.at, self.data, len(self.data), struct.Struct("<Q").unpack_from
         try:
             for _ in range(count):
                 start = at + 8
@@ -201,20 +189,20 @@ class HeaderReader:
                 if at > end:
                     self.at = start
                     self.room(at - start)
-                found.append(data[start:at].decode("utf-8"))
+                texts.append(data[start:at].decode("utf-8"))
         except struct.error:
             self.at = at
             self.room(8)
         except UnicodeDecodeError as fault:
             raise CheckpointError(f"{self.path}: the text at byte {start:,} is not UTF-8 ({fault.reason})") from fault
         self.at = at
-        return found
+        return texts
 
     def value(self, kind: int, key: str) -> Any:
         if kind in SCALARS:
             return self.number(SCALARS[kind])
         if kind == STRING:
-            return self.text()
+            return self.texts(1)[0]
         if kind != ARRAY:
             raise CheckpointError(f"{self.path}: {key} has the unknown value type {kind}; known: 0 to 12")
         item, length = self.number("I"), self.number("Q")
@@ -231,21 +219,15 @@ class HeaderReader:
     def entry(self) -> tuple[str, tuple[int, ...], str, int, int]:
         """Name, shape, type, offset into the data and size of one tensor."""
         name = self.name()
-        dimensions = self.number("I")
+        where, dimensions = f"{self.path}: tensor {name}", self.number("I")
         if not 1 <= dimensions <= MOST_DIMENSIONS:
-            raise CheckpointError(
-                f"{self.path}: tensor {name} has {dimensions} dimensions, expected 1 to {MOST_DIMENSIONS}"
-            )
+            raise CheckpointError(f"{where} has {dimensions} dimensions, expected 1 to {MOST_DIMENSIONS}")
         shape = tuple(reversed([self.number("Q") for _ in range(dimensions)]))  # theirs: the fastest first
         number, offset = self.number("I"), self.number("Q")
         if number not in TYPES:
-            known = ", ".join(each for each, *_ in TYPES.values())
-            raise CheckpointError(
-                f"{self.path}: tensor {name} has type {number}, which is not read here; expected one of {known}"
-            )
+            names = ", ".join(kind for kind, *_ in TYPES.values())
+            raise CheckpointError(f"{where} has type {number}, which is not read here; expected one of {names}")
         kind, values, size = TYPES[number]
         if not all(shape) or shape[-1] % values:
-            raise CheckpointError(
-                f"{self.path}: tensor {name} has shape {shape}, but rows of {kind} are multiples of {values}"
-            )
+            raise CheckpointError(f"{where} has shape {shape}, but rows of {kind} are multiples of {values}")
         return name, shape, kind, offset, math.prod(shape) // values * size

@@ -22,87 +22,51 @@ import torch
 from torch import Tensor
 
 from formers.errors import CheckpointError, nearest
+from formers.pretrained.config_map import pairs, words
 from formers.pretrained.families import family
 from formers.pretrained.family import Family
 from formers.pretrained.gguf.container import Entry, GgufFile, open_gguf
 from formers.pretrained.gguf.tokenizer import gguf_tokenizer, special_ids
 from formers.pretrained.loaded import Loaded, check_vocabulary
 from formers.pretrained.mapping import EXTRA, TRANSPOSED, Faults, Op, Row, as_rules, fill
-from formers.text.chat import ChatTemplate
+from formers.text.chat import ChatTemplate, special_texts
 
 Raw = dict[str, Any]
 ROPE_FREQUENCIES = "rope_freqs.weight"
-SIZES = {
-    "context_length": "max_position_embeddings",
-    "embedding_length": "hidden_size",
-    "block_count": "num_hidden_layers",
-    "feed_forward_length": "intermediate_size",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
-}
-GPT2_SIZES = {
-    "context_length": "n_positions",
-    "embedding_length": "n_embd",
-    "block_count": "n_layer",
-    "feed_forward_length": "n_inner",
-    "attention.head_count": "n_head",
-    "attention.layer_norm_epsilon": "layer_norm_epsilon",
-}
+SIZES = pairs("""
+    context_length=max_position_embeddings embedding_length=hidden_size block_count=num_hidden_layers
+    feed_forward_length=intermediate_size attention.head_count=num_attention_heads
+    attention.head_count_kv=num_key_value_heads attention.layer_norm_rms_epsilon=rms_norm_eps
+""")
+GPT2_SIZES = pairs("""
+    context_length=n_positions embedding_length=n_embd block_count=n_layer feed_forward_length=n_inner
+    attention.head_count=n_head attention.layer_norm_epsilon=layer_norm_epsilon
+""")
 FRACTIONS = ("epsilon", "freq_base", "freq_base_swa", "factor", "scale_linear")  # the rest are whole numbers
 OPTIONAL = {"attention.head_count_kv"}  # absent: as many as heads
 # read below, or known to say nothing about what the network computes
-READ = {
-    "vocab_size",
-    "attention.key_length",
-    "attention.value_length",
-    "attention.sliding_window",
-    "attention.sliding_window_pattern",
-    "attention.causal",
-    "rope.dimension_count",
-    "rope.freq_base",
-    "rope.freq_base_swa",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.finetuned",
-    "rope.scale_linear",
-    "tensor_data_layout",
-}
-LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
-GEMMA_LAYER = {
-    **LAYER,
-    **QK_NORMS,
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-GPT2_LAYER = {
-    "attn_norm": "ln_1",
-    "attn_qkv": "attn.c_attn",
-    "attn_output": "attn.c_proj",
-    "ffn_norm": "ln_2",
-    "ffn_up": "mlp.c_fc",
-    "ffn_down": "mlp.c_proj",
-}
-GPT2_OUTER = {
-    "token_embd": "transformer.wte",
-    "position_embd": "transformer.wpe",
-    "output_norm": "transformer.ln_f",
-    "output": "lm_head",
-}
+READ = words("""
+    vocab_size attention.key_length attention.value_length attention.sliding_window attention.sliding_window_pattern
+    attention.causal rope.dimension_count rope.freq_base rope.freq_base_swa rope.scaling.type rope.scaling.factor
+    rope.scaling.original_context_length rope.scaling.finetuned rope.scale_linear tensor_data_layout
+""")
+LAYER = pairs("""
+    attn_norm=input_layernorm attn_q=self_attn.q_proj attn_k=self_attn.k_proj attn_v=self_attn.v_proj
+    attn_output=self_attn.o_proj ffn_norm=post_attention_layernorm
+    ffn_gate=mlp.gate_proj ffn_up=mlp.up_proj ffn_down=mlp.down_proj
+""")
+QK_NORMS = pairs("attn_q_norm=self_attn.q_norm attn_k_norm=self_attn.k_norm")
+GEMMA_NORMS = QK_NORMS | pairs("""
+    attn_norm=input_layernorm post_attention_norm=post_attention_layernorm
+    ffn_norm=pre_feedforward_layernorm post_ffw_norm=post_feedforward_layernorm
+""")
+OUTER = pairs("token_embd=model.embed_tokens output_norm=model.norm output=lm_head")
+GPT2_LAYER = pairs("""
+    attn_norm=ln_1 attn_qkv=attn.c_attn attn_output=attn.c_proj ffn_norm=ln_2 ffn_up=mlp.c_fc ffn_down=mlp.c_proj
+""")
+GPT2_OUTER = pairs("""
+    token_embd=transformer.wte position_embd=transformer.wpe output_norm=transformer.ln_f output=lm_head
+""")
 MINUS_ONE = Op("minus one", lambda x: x - 1, lambda x: x + 1)
 
 
@@ -126,7 +90,7 @@ class Architecture:
         """The table, stored name -> name in the family's own files."""
         ops = self.ops(raw)
         names = {
-            **{theirs: name for theirs, name in self.outer.items()},
+            **self.outer,
             **{f"blk.{{i}}.{theirs}": f"{self.layers}.{{i}}.{name}" for theirs, name in self.layer.items()},
         }
         rows: list[Row] = []
@@ -156,11 +120,8 @@ def load_gguf(
     model = model if device is None else model.to(device)
     template = None
     if tokenizer is not None and "chat_template" in tokenizer.settings:
-        specials = {
-            key: value for key, value in tokenizer.settings.items() if key.endswith("_token") and isinstance(value, str)
-        }
-        where = f"the chat template of {file.path}"
-        template = ChatTemplate(tokenizer.settings["chat_template"], specials, where=where)
+        settings, where = tokenizer.settings, f"the chat template of {file.path}"
+        template = ChatTemplate(settings["chat_template"], special_texts(settings), where=where)
     return Loaded(model, kind.model_type, config, tokenizer, file.path, prefix, template)
 
 
@@ -202,8 +163,8 @@ def read_config(file: GgufFile) -> tuple[Raw, Architecture]:
         raise CheckpointError(f"{what} lacks the tensor token_embd.weight")
     blocks = {name.split(".")[1] for name in file.entries if name.startswith("blk.")}
     for key, stored in (("embedding_length", table.shape[-1]), ("block_count", len(blocks))):
-        if (told := raw[architecture.sizes[key]]) != stored:  # before a model of such a size is made
-            raise CheckpointError(f"{what}: {prefix}.{key} is {told}, but its tensors say {stored}")
+        if (size := raw[architecture.sizes[key]]) != stored:  # before a model of such a size is made
+            raise CheckpointError(f"{what}: {prefix}.{key} is {size}, but its tensors say {stored}")
     raw |= {"vocab_size": table.shape[0], "tie_word_embeddings": is_tied(file)}
     raw |= architecture.more(file, raw)
     return raw, architecture
@@ -216,7 +177,7 @@ def plain(file: GgufFile, key: str, default: Any) -> Any:
     """
     name = f"{file.metadata['general.architecture']}.{key}"
     value = file.metadata.get(name, default)
-    if isinstance(value, list) and value and all(each == value[0] for each in value):
+    if isinstance(value, list) and value and all(item == value[0] for item in value):
         value = value[0]
     if value == 0:
         value = default
@@ -239,17 +200,17 @@ def read_tensors(file: GgufFile, architecture: Architecture, raw: Raw, dtype: to
     """The tensors under the names of the family's own files; matrices in `dtype`, the rest in fp32."""
     left_out = {ROPE_FREQUENCIES, *(["output.weight"] if raw["tie_word_embeddings"] else [])}
     rules, faults = as_rules(architecture.rows(raw)), Faults()
-    found: list[tuple[Entry, str, Op]] = []
+    matched: list[tuple[Entry, str, Op]] = []
     for entry in file.entries.values():  # every name is looked at before the first number is read
         hits = [(rule, match) for rule in rules if (match := rule.patterns[0].fullmatch(entry.name))]
         if hits:
             rule, match = hits[0]
-            found.append((entry, fill(str(rule.ours), match.groupdict()), rule.op))
+            matched.append((entry, fill(str(rule.ours), match.groupdict()), rule.op))
         elif entry.name not in left_out:
             faults.add(EXTRA, f"+ {entry.name}")
     faults.refuse(str(file.path))
     tensors = {}
-    for entry, name, op in found:
+    for entry, name, op in matched:
         if entry.name not in left_out:
             tensor = file.tensor(entry.name, dtype if len(entry.shape) > 1 else torch.float32)
             try:
@@ -275,13 +236,10 @@ def rotary(file: GgufFile, raw: Raw) -> Raw:
             )
     if file.metadata.get(f"{file.metadata['general.architecture']}.attention.causal", True) is not True:
         raise CheckpointError(f"{file.path} is an encoder (attention.causal is false); this reads decoders only")
-    found = {
-        "head_dim": size,
-        "rope_theta": plain(file, "rope.freq_base", 10000.0),
-        "num_key_value_heads": raw.get("num_key_value_heads", heads),
-    }
-    stretch = rope_scaling(file, found["rope_theta"], size)
-    return found if stretch is None else {**found, "rope_scaling": stretch}
+    base = plain(file, "rope.freq_base", 10000.0)
+    keys = {"head_dim": size, "rope_theta": base, "num_key_value_heads": raw.get("num_key_value_heads", heads)}
+    stretch = rope_scaling(file, base, size)
+    return keys if stretch is None else {**keys, "rope_scaling": stretch}
 
 
 def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
@@ -320,22 +278,18 @@ def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
 def unturned(heads: int) -> Op:
     """Rows of each head from neighbouring pairs (0, 1), (2, 3) ... to pairs half a head apart, and back."""
 
-    def forward(x: Tensor) -> Tensor:
-        return x.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    def order(x: Tensor, *pair: int) -> Tensor:
+        return x.unflatten(0, (heads, *pair)).transpose(1, 2).flatten(0, 2)
 
-    def backward(x: Tensor) -> Tensor:
-        return x.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
-
-    return Op("unturned", forward, backward)
+    return Op("unturned", lambda x: order(x, -1, 2), lambda x: order(x, 2, -1))
 
 
 def llama(file: GgufFile, raw: Raw) -> Raw:
-    found = rotary(file, raw)
     window = plain(file, "attention.sliding_window", None)
     if window:
-        return {**found, "model_type": "mistral", "sliding_window": window}
+        return {**rotary(file, raw), "model_type": "mistral", "sliding_window": window}
     biases = {"attention_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_up.bias"}
-    return {**found, **{key: name in file.entries for key, name in biases.items()}}
+    return {**rotary(file, raw), **{key: name in file.entries for key, name in biases.items()}}
 
 
 def gemma(file: GgufFile, raw: Raw) -> Raw:
@@ -344,15 +298,16 @@ def gemma(file: GgufFile, raw: Raw) -> Raw:
     if not isinstance(local, list):
         pattern = plain(file, "attention.sliding_window_pattern", 6)
         local = [(i + 1) % pattern != 0 for i in range(layers)]
-    found = {
-        **rotary(file, raw),
-        "rope_local_base_freq": plain(file, "rope.freq_base_swa", 10000.0),
-        "layer_types": ["sliding_attention" if window and each else "full_attention" for each in local],
-    }
+    keys = rotary(file, raw)
     # the 27B model alone scales by another number; llama.cpp too knows it by its 62 layers
-    scale = raw["hidden_size"] // raw["num_attention_heads"] if layers == 62 else found["head_dim"]
-    found["query_pre_attn_scalar"] = scale
-    return {**found, "sliding_window": window} if window else found
+    scale = raw["hidden_size"] // raw["num_attention_heads"] if layers == 62 else keys["head_dim"]
+    return {
+        **keys,
+        "rope_local_base_freq": plain(file, "rope.freq_base_swa", 10000.0),
+        "layer_types": ["sliding_attention" if window and near else "full_attention" for near in local],
+        "query_pre_attn_scalar": scale,
+        **({"sliding_window": window} if window else {}),
+    }
 
 
 SILU = {"hidden_act": "silu"}
@@ -372,19 +327,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_type="gemma3_text",
         fixed={"hidden_activation": "gelu_pytorch_tanh"},
         more=gemma,
-        layer=GEMMA_LAYER,
-        ops=lambda raw: dict.fromkeys(
-            (
-                "output_norm",
-                "attn_norm",
-                "attn_q_norm",
-                "attn_k_norm",
-                "post_attention_norm",
-                "ffn_norm",
-                "post_ffw_norm",
-            ),
-            MINUS_ONE,
-        ),
+        layer=LAYER | GEMMA_NORMS,
+        ops=lambda raw: dict.fromkeys(("output_norm", *GEMMA_NORMS), MINUS_ONE),
     ),
     "gpt2": Architecture(
         model_type="gpt2",

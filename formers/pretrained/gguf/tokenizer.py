@@ -57,25 +57,11 @@ class Words:
 GPT2, DIGITS, QWEN = Words(), Words(digits=True), Words(QWEN2, nfc=True)
 LLAMA_BPE = Words(LLAMA3, whole=True, bos=True)
 PRE = {
-    "default": GPT2,
-    "gpt-2": GPT2,
-    "gpt2": GPT2,
-    "olmo": GPT2,
-    "mpt": GPT2,
-    "phi-2": GPT2,
-    "smollm": DIGITS,
-    "starcoder": DIGITS,
-    "refact": DIGITS,
-    "minerva-7b": DIGITS,
-    "llama-bpe": LLAMA_BPE,
-    "llama3": LLAMA_BPE,
-    "llama-v3": LLAMA_BPE,
-    "falcon3": LLAMA_BPE,
-    "pixtral": LLAMA_BPE,
-    "midm-2.0": LLAMA_BPE,
+    **dict.fromkeys("default gpt-2 gpt2 olmo mpt phi-2".split(), GPT2),
+    **dict.fromkeys("smollm starcoder refact minerva-7b".split(), DIGITS),
+    **dict.fromkeys("llama-bpe llama3 llama-v3 falcon3 pixtral midm-2.0".split(), LLAMA_BPE),
+    **dict.fromkeys("qwen2 megrez".split(), QWEN),
     "smaug-bpe": Words(LLAMA3),
-    "qwen2": QWEN,
-    "megrez": QWEN,
     "deepseek-r1-qwen": Words(QWEN2),
     "tekken": Words(TEKKEN, whole=True, bos=True),
 }
@@ -135,7 +121,7 @@ class GgufVocabulary:
 
     def listed(self, name: str, kind: type) -> Any:
         values = self.metadata.get(PREFIX + name)
-        if values is not None and not (isinstance(values, list) and all(isinstance(each, kind) for each in values)):
+        if values is not None and not (isinstance(values, list) and all(isinstance(value, kind) for value in values)):
             raise CheckpointError(f"{self.what}: {PREFIX}{name} is not a list of {kind.__name__}")
         return values
 
@@ -156,11 +142,8 @@ class GgufVocabulary:
         """Every way to build a token from two others; the token with the highest score is built first."""
         if self.scores is None:
             raise CheckpointError(f"{self.what} lacks {PREFIX}scores")
-        normal = {
-            token: score
-            for token, score, kind in zip(self.tokens, self.scores, self.kinds, strict=True)
-            if kind == NORMAL
-        }
+        rows = zip(self.tokens, self.scores, self.kinds, strict=True)
+        normal = {token: score for token, score, kind in rows if kind == NORMAL}
         ways = [
             (-score, -cut, token[:cut], token[cut:])
             for token, score in normal.items()
@@ -223,11 +206,8 @@ def surround(rules: tokenizers.Tokenizer, vocabulary: GgufVocabulary, *, bos: bo
         return
     # $A is the text; "bos" and "eos" stand for the tokens, whose own names may hold what a template cannot
     template = [*(["bos:0"] if bos else []), "$A:0", *(["eos:0"] if eos else [])]
-    tokens = [
-        {"id": name, "ids": [number], "tokens": [vocabulary.tokens[number]]}
-        for name in wanted
-        for number in [vocabulary.ids[name]]
-    ]
+    numbers = {name: vocabulary.ids[name] for name in wanted}
+    tokens = [{"id": name, "ids": [id], "tokens": [vocabulary.tokens[id]]} for name, id in numbers.items()]
     rules.post_processor = processors.TemplateProcessing(single=template, special_tokens=tokens)
 
 
@@ -235,15 +215,15 @@ def ids_of(metadata: Metadata, size: int, what: str) -> dict[str, int]:
     """The special ids that a file gives. Raises CheckpointError for one that is no token."""
     # what SentencePiece gives the first three ids to, for old files that do not say
     silent = {"unk": 0, "bos": 1, "eos": 2} if metadata.get(PREFIX + "model") == "llama" else {}
-    found = {}
+    ids = {}
     for name, key in IDS.items():
         number = metadata.get(PREFIX + key, silent.get(name))
         if number is None:
             continue
         if not isinstance(number, int) or not 0 <= number < size:
             raise CheckpointError(f"{what}: {PREFIX}{key} is {number!r}, but there are {size} tokens")
-        found[name] = number
-    return found
+        ids[name] = number
+    return ids
 
 
 def special_ids(metadata: Metadata) -> dict[str, Any]:
@@ -261,7 +241,5 @@ def special_ids(metadata: Metadata) -> dict[str, Any]:
         *(named[name] for name in ENDS if name in named),
     ]
     ends = list(dict.fromkeys(number for number in ends if number is not None))
-    found: dict[str, Any] = {f"{name}_token_id": ids[name] for name in ("bos", "pad") if name in ids}
-    if ends:
-        found["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    return found
+    named_ids: dict[str, Any] = {f"{name}_token_id": ids[name] for name in ("bos", "pad") if name in ids}
+    return named_ids | ({"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {})

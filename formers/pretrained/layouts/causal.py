@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from formers.blocks.position import Stretch
-from formers.models.causal import CausalConfig
-from formers.pretrained.config_map import Raw, words
+from formers.blocks.stack import StackConfig
+from formers.models.causal import CausalConfig, CausalLM
+from formers.pretrained.config_map import ConfigMap, Raw, words
+from formers.pretrained.family import Family
 from formers.pretrained.mapping import Row, Rule, tied
 
 # training only, notes of tools, and parts of classifiers that a language model does not have
@@ -26,16 +28,20 @@ STRETCHES: dict[str, set[str]] = {
 }
 
 
+def canonical_stack(stack: StackConfig) -> StackConfig:
+    """The sizes of a stack without those that are the usual ones."""
+    size = stack.head_dim or stack.dim // stack.heads
+    return replace(
+        stack,
+        kv_heads=None if stack.kv_heads == stack.heads else stack.kv_heads,
+        head_dim=None if size * stack.heads == stack.dim else size,
+        scale=None if stack.scale == size**-0.5 else stack.scale,
+    )
+
+
 def canonical(config: CausalConfig) -> CausalConfig:
     """The config without what changes nothing: a head_dim of dim / heads, windows of 0, a base of no layer."""
-    c, s = config, config.stack
-    size = s.head_dim or s.dim // s.heads
-    stack = replace(
-        s,
-        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
-        head_dim=None if size * s.heads == s.dim else size,
-        scale=None if s.scale == size**-0.5 else s.scale,
-    )
+    c, stack = config, canonical_stack(config.stack)
     windows = tuple(c.windows) if any(c.windows) else ()
     if c.positions != "rotary":
         return replace(
@@ -56,57 +62,79 @@ def head(config: CausalConfig, embedding: str) -> list[Row]:
     return [(embedding, "embedding.weight"), Rule(("lm_head.weight",), "head.weight")]
 
 
-def is_tied(raw: Raw, tensors: Mapping[str, Tensor], *names: str) -> bool:
+def is_tied(
+    raw: Raw, tensors: Mapping[str, Tensor], *names: str, same: Callable[[Tensor, Tensor], bool] = torch.equal
+) -> bool:
     """Whether the head is the embedding: as the config says, unless the file holds a head of its own.
 
     Source: transformers 5 keeps both tensors when both are stored and differ, whatever the config says.
     """
     own = tensors.get("lm_head.weight")
     embedding = next((tensors[name] for name in names if name in tensors), None)
-    apart = own is not None and embedding is not None and not torch.equal(own, embedding)
+    apart = own is not None and embedding is not None and not same(own, embedding)
     return raw["tie_word_embeddings"] and not apart
 
 
-def rotary(*said: Any, base: float, length: int) -> tuple[float, Stretch | None]:
+def language_model(
+    model_type: str,
+    architecture: str,
+    weights: Callable[[CausalConfig], Sequence[Row]],
+    *,
+    prefix: str = "+model.",
+    **own: Any,
+) -> Family:
+    """A family of language models; own: what its config map does not share with the others."""
+    config = ConfigMap(config=CausalConfig, canonical=canonical, **{"ignored": IGNORED, **own})
+    return Family(
+        model_type=model_type,
+        model=CausalLM,
+        config=config,
+        weights=weights,
+        prefixes=(prefix,),
+        architectures=(architecture,),
+    )
+
+
+def rotary(*spellings: Any, base: float, length: int) -> tuple[float, Stretch | None]:
     """Base and stretch from all spellings of a file, which must agree: `rope_parameters` of transformers 5,
     `rope_theta` beside `rope_scaling` before. Raises ValueError for a kind of scaling that is not computed here.
     """
-    told: dict[str, Any] = {}
-    for each in said:
-        if not isinstance(each, Mapping):
-            raise ValueError(f"rotary parameters are an object, got {each!r}")
-        for key, value in each.items():
+    parameters: dict[str, Any] = {}
+    for spelling in spellings:
+        if not isinstance(spelling, Mapping):
+            raise ValueError(f"rotary parameters are an object, got {spelling!r}")
+        for key, value in spelling.items():
             name = "rope_type" if key == "type" else key
-            if value is not None and told.setdefault(name, value) != value:
-                raise ValueError(f"{name} is {told[name]!r} in one place and {value!r} in another")
-    if told.pop("partial_rotary_factor", 1) != 1:
+            if value is not None and parameters.setdefault(name, value) != value:
+                raise ValueError(f"{name} is {parameters[name]!r} in one place and {value!r} in another")
+    if parameters.pop("partial_rotary_factor", 1) != 1:
         raise ValueError("partial_rotary_factor other than 1 is not computed here")
-    kind, theta = told.pop("rope_type", "default"), float(told.pop("rope_theta", base))
+    kind, theta = parameters.pop("rope_type", "default"), float(parameters.pop("rope_theta", base))
     if kind not in STRETCHES:
         raise ValueError(f"rope_type {kind!r} is not computed here; known: {', '.join(STRETCHES)}")
-    if strange := sorted(told.keys() - STRETCHES[kind]):
-        raise ValueError(f"rope_type {kind!r} with {strange[0]} = {told[strange[0]]!r} is not computed here")
+    if strange := sorted(parameters.keys() - STRETCHES[kind]):
+        raise ValueError(f"rope_type {kind!r} with {strange[0]} = {parameters[strange[0]]!r} is not computed here")
     if kind == "default":
         return theta, None
     if kind == "linear":
-        return theta, Stretch(float(told["factor"]))
-    original = told.get("original_max_position_embeddings", length)
-    low, high = float(told["low_freq_factor"]), float(told["high_freq_factor"])
+        return theta, Stretch(float(parameters["factor"]))
+    original = parameters.get("original_max_position_embeddings", length)
+    low, high = float(parameters["low_freq_factor"]), float(parameters["high_freq_factor"])
     if low >= high:
         raise ValueError(f"low_freq_factor ({low}) must be below high_freq_factor ({high})")
-    return theta, Stretch(float(told["factor"]), original, low, high)
+    return theta, Stretch(float(parameters["factor"]), original, low, high)
 
 
 def written_rotary(base: float, stretch: Stretch | None) -> dict[str, Any]:
     """One entry of `rope_parameters`."""
     if stretch is None:
         return {"rope_type": "default", "rope_theta": base}
+    entry = {"rope_theta": base, "factor": stretch.factor}
     if stretch.original is None:
-        return {"rope_type": "linear", "rope_theta": base, "factor": stretch.factor}
+        return {"rope_type": "linear", **entry}
     return {
         "rope_type": "llama3",
-        "rope_theta": base,
-        "factor": stretch.factor,
+        **entry,
         "original_max_position_embeddings": stretch.original,
         "low_freq_factor": stretch.low,
         "high_freq_factor": stretch.high,
@@ -162,10 +190,10 @@ def sizes(raw: Raw, tensors: Mapping[str, Tensor], *, kv_heads: int, head_dim: i
 def written_sizes(config: CausalConfig) -> dict[str, Any]:
     """The way back from `sizes`, all of it spelled out."""
     s = config.stack
-    told = {
+    return {
         "num_key_value_heads": s.kv_heads or s.heads,
         "head_dim": s.head_dim or s.dim // s.heads,
         "attention_dropout": 0.0,
         "tie_word_embeddings": config.tied,
+        **({"resid_pdrop": s.dropout} if s.dropout else {}),
     }
-    return {**told, "resid_pdrop": s.dropout} if s.dropout else told

@@ -17,27 +17,28 @@ from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HeadConfig,
     MaskedWords,
+    MultipleChoice,
     NextSentence,
     Pretraining,
     ReplacedTokens,
     SequenceClassifier,
+    SpanFinder,
     TokenClassifier,
 )
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, words
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
-from formers.pretrained.mapping import Row, Rule, as_rules, dropped, tied
+from formers.pretrained.layouts.causal import canonical_stack
+from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied
 
 NAMES: dict[str, Any] = {
-    "hidden_size": "stack.dim",
-    "num_hidden_layers": "stack.layers",
-    "num_attention_heads": "stack.heads",
-    "intermediate_size": "stack.hidden",
+    **pairs("""
+        hidden_size=stack.dim num_hidden_layers=stack.layers num_attention_heads=stack.heads
+        intermediate_size=stack.hidden hidden_dropout_prob=stack.dropout layer_norm_eps=stack.norm_eps vocab_size=vocab
+    """),
     "hidden_act": ("stack.activation", ACTIVATIONS),
-    "hidden_dropout_prob": "stack.dropout",
-    "layer_norm_eps": "stack.norm_eps",
-    "vocab_size": "vocab",
 }
 DEFAULTS: Raw = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12}
+POST_NORM = {"stack.norm_first": False}
 CHECKED: Raw = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 # training only, notes of tools, sizes that the weights say themselves; a head that is not tied is told by its weights
 IGNORED = words("""
@@ -49,15 +50,20 @@ IGNORED = words("""
 KINDS = {"single_label_classification": "one", "multi_label_classification": "several", "regression": "number"}
 # Heads of pre-training, which lie unused in many published files of another head, or of a body
 PRETRAINED = (MaskedWords, Pretraining, NextSentence, ReplacedTokens)
+POOLED = (Pretraining, NextSentence, SequenceClassifier, MultipleChoice)  # read the pooled vector
+# What the class of a head is called after its family's name
+ARCHITECTURES: dict[type[nn.Module], str] = {
+    MaskedWords: "ForMaskedLM",
+    Pretraining: "ForPreTraining",
+    NextSentence: "ForNextSentencePrediction",
+    SequenceClassifier: "ForSequenceClassification",
+    TokenClassifier: "ForTokenClassification",
+    SpanFinder: "ForQuestionAnswering",
+    MultipleChoice: "ForMultipleChoice",
+    ReplacedTokens: "ForPreTraining",
+}
 OURS = (
-    "attention.q",
-    "attention.k",
-    "attention.v",
-    "attention.o",
-    "norm_attention",
-    "feed_forward.up",
-    "feed_forward.down",
-    "norm_feed_forward",
+    "attention.q attention.k attention.v attention.o norm_attention feed_forward.up feed_forward.down norm_feed_forward"
 )
 BERT_LAYER = (
     "attention.self.query attention.self.key attention.self.value attention.output.dense "
@@ -65,18 +71,17 @@ BERT_LAYER = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Head:
-    """A head as a family files it; names are whole on both sides."""
+    """A head as a family files it; names are whole on both sides.
+
+    Where it is none of `POOLED`, a pooler in the file is kept, but not asked for.
+    """
 
     model: type[nn.Module]
-    architecture: str
-    """What its class is called after the family's name: "ForMaskedLM"."""
-    rows: Sequence[Row | Iterable[Rule]]
+    rows: Rows
     tied: tuple[str, ...] = ()
     """Second names of the embedding: the matrix that makes words of vectors."""
-    pooled: bool = False
-    """Reads the pooled vector; if not, a pooler in the file is kept, but not asked for."""
     dense: str = ""
     """Where the dense layer in front of the label is filed; "": it is the body's pooler."""
     activation: str | Callable[[Raw], str] = "tanh"
@@ -96,7 +101,7 @@ class Layout:
     """Of the body's names in files of heads: "bert."."""
     name: str
     """What its classes are called: "Bert"."""
-    rows: Callable[[EncoderConfig], Sequence[Row | Iterable[Rule]]]
+    rows: Callable[[EncoderConfig], Rows]
     """All but the token embedding and the pooler."""
     names: Mapping[str, Any] = field(default_factory=lambda: NAMES)
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -104,7 +109,6 @@ class Layout:
     aliases: Mapping[str, str] = field(default_factory=dict)
     checked: Raw = field(default_factory=lambda: CHECKED)
     reads: tuple[str, ...] = ()
-    nullable: frozenset[str] = frozenset()
     derived: Callable[[Raw], Mapping[str, Any]] = lambda raw: {}
     written: Callable[[EncoderConfig], Mapping[str, Any]] = lambda config: {}
     ignored: frozenset[str] = frozenset()
@@ -125,7 +129,7 @@ def norm(theirs: str, ours: str) -> list[Rule]:
 def layer(prefix: str, names: str = BERT_LAYER, blocks: str = "stack.blocks.{i}") -> list[Rule]:
     """One block; names: q, k, v, o, their norm, up, down, their norm."""
     rows: list[Row | Iterable[Rule]] = []
-    for theirs, ours in zip(names.split(), OURS, strict=True):
+    for theirs, ours in zip(names.split(), OURS.split(), strict=True):
         if ours.startswith("norm"):
             rows.append(norm(f"{prefix}.{theirs}", f"{blocks}.{ours}"))
         else:
@@ -146,12 +150,12 @@ def embeddings(config: EncoderConfig) -> list[Rule]:
     return as_rules(rows)
 
 
-def word_rows(dense: str, normed: str, *bias: str) -> list[Row | Iterable[Rule]]:
+def word_rows(dense: str, normed: str, *bias: str) -> Rows:
     """The layers of a word head: its dense layer, its norm, the names of its bias."""
     return [(f"{dense}.{{p}}", "words.dense.{p}"), norm(normed, "words.norm"), tied("words.bias", *bias)]
 
 
-def label_row(theirs: str) -> list[Row | Iterable[Rule]]:
+def label_row(theirs: str) -> Rows:
     return [(f"{theirs}.{{p}}", "out.{p}")]
 
 
@@ -163,27 +167,16 @@ def exact_gelu(raw: Raw) -> None:
 
 def canonical(config: EncoderConfig) -> EncoderConfig:
     """The config without what changes nothing."""
-    s, d = config.stack, config.disentangled
-    size = s.head_dim or s.dim // s.heads
-    stack = replace(
-        s,
-        kv_heads=None if s.kv_heads == s.heads else s.kv_heads,
-        head_dim=None if size * s.heads == s.dim else size,
-        scale=None if s.scale == size**-0.5 else s.scale,
-    )
+    d = config.disentangled
     if d is not None and not d.kernel:
         d = replace(d, convolution_groups=1, convolution_activation="tanh")
     return replace(
         config,
-        stack=stack,
+        stack=canonical_stack(config.stack),
         disentangled=d,
         position_offset=config.position_offset if config.positions == "learned" else 0,
         relative_distance=config.relative_distance if config.relative_buckets else 128,
     )
-
-
-def canonical_head(config: HeadConfig) -> HeadConfig:
-    return replace(config, encoder=canonical(config.encoder))
 
 
 def labels(raw: Raw) -> tuple[str, ...]:
@@ -191,12 +184,11 @@ def labels(raw: Raw) -> tuple[str, ...]:
     named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
     if not named:
         return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
-    by_number = {int(number): str(name) for number, name in named.items()}
-    if sorted(by_number) != list(range(len(by_number))):
-        raise ValueError(
-            f"id2label numbers its labels {', '.join(map(str, sorted(by_number)))}, expected 0 to {len(by_number) - 1}"
-        )
-    return tuple(by_number[i] for i in range(len(by_number)))
+    by_number = {int(number): str(name) for number, name in sorted(named.items(), key=lambda item: int(item[0]))}
+    if list(by_number) != list(range(len(by_number))):
+        numbers = ", ".join(map(str, by_number))
+        raise ValueError(f"id2label numbers its labels {numbers}, expected 0 to {len(by_number) - 1}")
+    return tuple(by_number.values())
 
 
 def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
@@ -206,24 +198,22 @@ def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
     names = labels(raw)
     if model is TokenClassifier:
         return {"labels": names}
-    told = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
-    if told not in KINDS:
-        raise ValueError(f"problem_type {told!r} is not known; known: {', '.join(KINDS)}")
-    if KINDS[told] == "number" and len(names) != 1:
+    problem = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
+    if problem not in KINDS:
+        raise ValueError(f"problem_type {problem!r} is not known; known: {', '.join(KINDS)}")
+    if KINDS[problem] == "number" and len(names) != 1:
         raise ValueError(f"problem_type regression with {len(names)} labels is not computed here, expected 1")
-    return {"labels": names, "kind": KINDS[told]}
+    return {"labels": names, "kind": KINDS[problem]}
 
 
 def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
-    told: dict[str, Any] = {
-        "id2label": {str(i): name for i, name in enumerate(config.labels)},
-        "label2id": {name: i for i, name in enumerate(config.labels)},
-    }
+    ids = {name: i for i, name in enumerate(config.labels)}
+    written: dict[str, Any] = {"id2label": {str(i): name for i, name in enumerate(config.labels)}, "label2id": ids}
     if model is SequenceClassifier:
-        told["problem_type"] = next(name for name, kind in KINDS.items() if kind == config.kind)
-    return told
+        written["problem_type"] = next(name for name, kind in KINDS.items() if kind == config.kind)
+    return written
 
 
 def within(paths: str) -> str:
@@ -231,14 +221,10 @@ def within(paths: str) -> str:
     return " ".join(f"encoder.{path}" for path in paths.split())
 
 
-def moved(rows: Sequence[Row | Iterable[Rule]], theirs: str, ours: str) -> list[Rule]:
+def moved(rows: Rows, theirs: str, ours: str) -> list[Rule]:
     """The same rows with prefixes on both sides."""
     return [
-        replace(
-            rule,
-            theirs=tuple(theirs + name for name in rule.theirs),
-            ours=None if rule.ours is None else ours + rule.ours,
-        )
+        replace(rule, theirs=tuple(theirs + name for name in rule.theirs), ours=rule.ours and ours + rule.ours)
         for rule in as_rules(rows)
     ]
 
@@ -258,20 +244,28 @@ def body_family(layout: Layout, heads: Sequence[Head]) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         return {"pooler": "tanh" if stored(tensors, layout) else "", **layout.derived(raw)}
 
-    def weights(config: EncoderConfig) -> list[Row | Iterable[Rule]]:
+    def weights(config: EncoderConfig) -> Rows:
         pooler = [(f"{layout.pooler}.{{p}}", "pooler.{p}")] if layout.pooler and config.pooler else []
-        strange = {name for head in heads if head.model in PRETRAINED for name in own_names(head)}
+        unused = {name for head in heads if head.model in PRETRAINED for name in own_names(head)}
         return [
             ("embeddings.word_embeddings.weight", "embedding.weight"),
             *layout.rows(config),
             *pooler,
-            dropped(*sorted(strange), *layout.strays),
+            dropped(*sorted(unused), *layout.strays),
         ]
 
     return Family(
         model_type=layout.model_type,
         model=Encoder,
-        config=fields(layout, EncoderConfig, layout.names, layout.fixed, derived, layout.written, canonical),
+        config=config_map(
+            layout,
+            config=EncoderConfig,
+            names=layout.names,
+            fixed={**POST_NORM, **layout.fixed},
+            derived=derived,
+            written=layout.written,
+            canonical=canonical,
+        ),
         weights=weights,
         prefixes=(f"-{layout.prefix}",),
         architectures=(f"{layout.name}Model",),
@@ -282,14 +276,14 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         head.check(raw)
         activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
-        pooler = activation if head.pooled or (not head.dense and stored(tensors, layout)) else ""
-        found = {"pooler": pooler, **layout.derived(raw)}
-        return {**{within(path): value for path, value in found.items()}, **about_labels(raw, head.model)}
+        pooler = activation if head.model in POOLED or (not head.dense and stored(tensors, layout)) else ""
+        encoder = {"pooler": pooler, **layout.derived(raw)}
+        return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, head.model)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
         return {**layout.written(config.encoder), **head.written(config.encoder), **written_labels(config, head.model)}
 
-    def weights(config: HeadConfig) -> list[Row | Iterable[Rule]]:
+    def weights(config: HeadConfig) -> Rows:
         own = layout.prefix + layout.pooler
         rows: list[Row | Iterable[Rule]] = [
             tied("encoder.embedding.weight", f"{layout.prefix}embeddings.word_embeddings.weight", *head.tied),
@@ -300,20 +294,27 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
             rows.append((f"{head.dense or own}.{{p}}", "encoder.pooler.{p}"))
         if layout.pooler and head.dense:  # one that is stored beside it reads nothing
             rows.append(dropped(f"{own}.{{p}}"))
-        known = {*own_names(head), *(name for rule in as_rules(rows) for name in rule.theirs)}
-        strange = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - known
-        return [*rows, dropped(*sorted(strange), *layout.strays)]
+        read = {*own_names(head), *(name for rule in as_rules(rows) for name in rule.theirs)}
+        unused = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - read
+        return [*rows, dropped(*sorted(unused), *layout.strays)]
 
-    names = {
-        key: within(told) if isinstance(told, str) else (within(told[0]), told[1]) for key, told in layout.names.items()
-    }
-    fixed = {within(path): value for path, value in layout.fixed.items()}
     return Family(
         model_type=layout.model_type,
         model=head.model,
-        config=fields(layout, HeadConfig, names, fixed, derived, written, canonical_head),
+        config=config_map(
+            layout,
+            config=HeadConfig,
+            names={
+                key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1])
+                for key, ours in layout.names.items()
+            },
+            fixed={within(path): value for path, value in {**POST_NORM, **layout.fixed}.items()},
+            derived=derived,
+            written=written,
+            canonical=lambda config: replace(config, encoder=canonical(config.encoder)),
+        ),
         weights=weights,
-        architectures=(f"{layout.name}{head.architecture}",),
+        architectures=(f"{layout.name}{ARCHITECTURES[head.model]}",),
         head=tuple(sorted({name.partition("{")[0] for name in own_names(head)})),
     )
 
@@ -324,27 +325,13 @@ def own_names(head: Head) -> list[str]:
     return [*dense, *head.tied, *(name for rule in as_rules(head.rows) for name in rule.theirs)]
 
 
-def fields(
-    layout: Layout,
-    config: type,
-    names: Mapping[str, Any],
-    fixed: Mapping[str, Any],
-    derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
-    written: Callable[[Any], Mapping[str, Any]],
-    canonical: Callable[[Any], Any],
-) -> ConfigMap:
-    post_norm = "stack.norm_first" if config is EncoderConfig else "encoder.stack.norm_first"
+def config_map(layout: Layout, **own: Any) -> ConfigMap:
+    """The map with what body and heads of a family share."""
     return ConfigMap(
-        config=config,
-        names=names,
-        fixed={post_norm: False, **fixed},
         defaults=layout.defaults,
         aliases=layout.aliases,
         checked=layout.checked,
-        derived=derived,
         reads=layout.reads,
-        nullable=layout.nullable,
-        written=written,
         ignored=IGNORED | layout.ignored,
-        canonical=canonical,
+        **own,
     )

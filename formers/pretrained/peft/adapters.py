@@ -36,7 +36,7 @@ from formers.pretrained.files import (
     write_folder,
 )
 from formers.pretrained.loaded import Loaded, check_vocabulary, read_system, system_file
-from formers.pretrained.mapping import Rule, as_rules, fill, to_theirs
+from formers.pretrained.mapping import Rule, as_rules, fill, rules_of, to_theirs
 from formers.pretrained.peft.heads import head_files, learned_head, with_head
 from formers.pretrained.peft.lora import read_lora, read_whole, with_whole, write_lora
 from formers.text.chat import load_template
@@ -97,12 +97,10 @@ def is_adapter(folder: Path) -> bool:
 def read_adapter(folder: str | Path) -> Adapter:
     """An adapter folder, its tensors not yet read. Raises CheckpointError for missing files or a broken config."""
     folder = Path(folder).expanduser()
+    if (folder / CONFIG).exists():
+        raise CheckpointError(f"{folder} holds a whole model, no adapter")
     if not is_adapter(folder):
-        raise CheckpointError(
-            f"{folder} holds no adapter (it has no {PEFT[0]} and no {CHANGES[0]})"
-            if not (folder / CONFIG).exists()
-            else f"{folder} holds a whole model, no adapter"
-        )
+        raise CheckpointError(f"{folder} holds no adapter (it has no {PEFT[0]} and no {CHANGES[0]})")
     names = PEFT if (folder / PEFT[0]).exists() else CHANGES
     raw = read_json(folder / names[0])
     if names is CHANGES and (raw.get("format") != FORMAT or not isinstance(raw.get("kind"), str)):
@@ -133,10 +131,8 @@ def load_adapter(
     fitted = fit(adapter, model, layout(model, family))
     if fitted.whole:
         names = ", ".join(sorted(fitted.whole)[:3])
-        raise CheckpointError(
-            f"the adapter {folder} replaces whole weights ({names} ...), so it cannot lie beside "
-            "others; formers.load opens it, formers adapt merge writes the whole model"
-        )
+        what = f"the adapter {folder} replaces whole weights ({names} ...), so it cannot lie beside others"
+        raise CheckpointError(f"{what}; formers.load opens it, formers adapt merge writes the whole model")
     attach(model, fitted.parts, name)
     return list(fitted.parts)
 
@@ -175,10 +171,10 @@ def save_adapter(
     hub_id, _, revision = base.partition("@") if hub.is_id(base) else (base, "", "")
     about = {BASE: hub_id or None, "revision": revision or None}
     if kind == "lora":
-        known = lora.adapters(model)
-        if name not in known:
-            raise CheckpointError(f'this model has no adapter "{name}"; it has: {", ".join(known) or "none"}')
-        raw, tensors = write_lora(known[name], table, model)
+        there = lora.adapters(model)
+        if name not in there:
+            raise CheckpointError(f'this model has no adapter "{name}"; it has: {", ".join(there) or "none"}')
+        raw, tensors = write_lora(there[name], table, model)
         raw, tensors = with_whole(raw, tensors, learned_head(model), table, model)
         names = PEFT
     else:
@@ -190,25 +186,17 @@ def save_adapter(
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:
     """The weights that learn, and those that the files keep in one tensor with them."""
-    found = learning(model)
+    weights = learning(model)
     state = dict(model.named_parameters())
-    for name in list(found):
-        for rule in table:
-            for pattern in rule.target_patterns:
-                if len(rule.targets) > 1 and (match := pattern.fullmatch(name)):
-                    found.update(
-                        {
-                            each: state[each]
-                            for target in rule.targets
-                            if (each := fill(target, match.groupdict())) in state
-                        }
-                    )
-    return found
+    for name in list(weights):
+        for rule, _, match in rules_of(name, table):
+            parts = [fill(target, match.groupdict()) for target in rule.targets]
+            weights |= {part: state[part] for part in parts if part in state}
+    return weights
 
 
 def layout(model: nn.Module, model_type: str | None) -> Family:
     """The family whose names an adapter of this model uses."""
-
     if model_type is not None:
         return family_of_class(model_type, type(model))
     with plain(model):

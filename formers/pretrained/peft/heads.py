@@ -38,7 +38,7 @@ HEAD_FILE, FORMAT = "head.json", "formers head 1"
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
 OF_TASKS = (SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
 ALL: tuple[type[nn.Module], ...] = (Encoder, *HEADS)
-CLASSES = {each.__name__: each for each in ALL}
+CLASSES = {kind.__name__: kind for kind in ALL}
 
 
 def head_parts(model: nn.Module, *, same: bool) -> list[str]:
@@ -48,11 +48,8 @@ def head_parts(model: nn.Module, *, same: bool) -> list[str]:
     """
     if not isinstance(model, HEADS) or (same and not isinstance(model, OF_TASKS)):
         return []
-    return [
-        name
-        for name, _ in model.named_parameters()
-        if not name.startswith("encoder.") or name.startswith("encoder.pooler.")
-    ]
+    names = [name for name, _ in model.named_parameters()]
+    return [name for name in names if not name.startswith("encoder.") or name.startswith("encoder.pooler.")]
 
 
 def learned_head(model: nn.Module) -> dict[str, Tensor]:
@@ -60,11 +57,8 @@ def learned_head(model: nn.Module) -> dict[str, Tensor]:
     weights = dict(model.named_parameters())
     if any(module.base.weight.requires_grad for module in adapted(model).values()):
         return {}
-    return {
-        name: weights[name]
-        for name in head_parts(model, same=False)
-        if weights[name].requires_grad and ".adapters." not in name
-    }
+    learned = [name for name in head_parts(model, same=False) if weights[name].requires_grad]
+    return {name: weights[name] for name in learned if ".adapters." not in name}
 
 
 def head_files(model: nn.Module) -> dict[str, Content]:
@@ -80,8 +74,8 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
 
     Raises CheckpointError where weights of the head are neither in the folder nor in the base.
     """
-    found = body(loaded.model)
-    if found is None:
+    base = body(loaded.model)
+    if base is None:
         return loaded.model
     config = given(folder) or guessed(raw, tensors, loaded)
     if config is None or (type(loaded.model) is config[0] and loaded.model.config == config[1]):
@@ -90,10 +84,10 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
     model = kind(sizes)
     inner = body(model)
     assert inner is not None
-    for ours, theirs in ((inner.config.stack, found.config.stack), (inner.config.vocab, found.config.vocab)):
+    for ours, theirs in ((inner.config.stack, base.config.stack), (inner.config.vocab, base.config.vocab)):
         if ours != theirs:
             raise CheckpointError(f"{folder / HEAD_FILE} is of another body than {loaded.folder}: {ours}, but {theirs}")
-    state = {name: tensor.clone() for name, tensor in found.state_dict().items() if name in inner.state_dict()}
+    state = {name: tensor.clone() for name, tensor in base.state_dict().items() if name in inner.state_dict()}
     outside = {} if kind is Encoder else own_state(model, loaded.model)
     rules = as_rules(family_of_class(loaded.family, kind).table(sizes))
     brought = to_ours(whole_weights(tensors), rules, what=f"the adapter {folder}").state
@@ -162,15 +156,15 @@ def guessed(
         return None
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
-    told = {**loaded.config, "architectures": list(family.architectures)}
-    config = family.config.to_ours(told, whole, what=f"config.json of {loaded.folder}")
-    found = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
-    if found is None:
+    settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
+    config = family.config.to_ours(settings, whole, what=where)
+    rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
+    if rows is None:
         return None
-    if kind is not SpanFinder and len(found) != len(config.labels):
-        told = {key: value for key, value in told.items() if key not in ("label2id", "problem_type")}
-        told["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(found))}
-    return kind, family.config.to_ours(told, whole, what=f"config.json of {loaded.folder}")
+    if kind is not SpanFinder and len(rows) != len(config.labels):
+        settings = {key: value for key, value in settings.items() if key not in ("label2id", "problem_type")}
+        settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(rows))}
+    return kind, family.config.to_ours(settings, whole, what=where)
 
 
 def whole_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

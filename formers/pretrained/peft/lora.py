@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from formers.adapters.lora import HEAD, LowRank, linears, plain
+from formers.adapters.lora import HEAD, LowRank, ends_in, linears, plain
 from formers.errors import CheckpointError, ConfigError
 from formers.models.causal import CausalLM
 from formers.models.heads import SequenceClassifier, SpanFinder, TokenClassifier
 from formers.models.transformer import Transformer
+from formers.pretrained.config_map import words
 from formers.pretrained.mapping import (
     BROKEN,
     EXTRA,
@@ -34,6 +35,7 @@ from formers.pretrained.mapping import (
     fill,
     finite,
     rename,
+    rules_of,
     shape_of,
     theirs_for,
     to_ours,
@@ -42,36 +44,15 @@ from formers.pretrained.mapping import (
 
 OUTER = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")
-READ = {
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "use_rslora",
-    "bias",
-    "modules_to_save",
-    "rank_pattern",
-    "alpha_pattern",
-    "layers_to_transform",
-    "layers_pattern",
-    "exclude_modules",
-    "init_lora_weights",
-}
+READ = words("""
+    peft_type r lora_alpha lora_dropout target_modules use_rslora bias modules_to_save rank_pattern alpha_pattern
+    layers_to_transform layers_pattern exclude_modules init_lora_weights
+""")
 # say nothing about what is computed
-SILENT = {
-    "task_type",
-    "auto_mapping",
-    "peft_version",
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "fan_in_fan_out",
-    "megatron_core",
-    "qalora_group_size",
-    "ensure_weight_tying",
-    "runtime_config",
-}
+SILENT = words("""
+    task_type auto_mapping peft_version base_model_name_or_path revision inference_mode fan_in_fan_out megatron_core
+    qalora_group_size ensure_weight_tying runtime_config
+""")
 # ways to begin that leave the model's own weights alone; the others (pissa, olora, loftq ...) change them
 INITIAL = (True, False, "gaussian", "orthogonal", "eva")
 TASKS = {CausalLM: "CAUSAL_LM", Transformer: "SEQ_2_SEQ_LM"}
@@ -114,7 +95,7 @@ def is_target(targets: str | Sequence[str], module: str) -> bool:
     """Whether target_modules means a module: a regular expression of the whole name, or ends of names."""
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is not None
-    return any(module == target or module.endswith("." + target) for target in targets)
+    return ends_in(module, targets)
 
 
 def read_lora(
@@ -151,10 +132,10 @@ def read_lora(
     every = linears(model)
     for name, (module, pair) in zip(renamed, factors.items(), strict=True):
         names = ours_for(name, rules)
-        if not names or any(each not in every for each in names):
+        if not names or any(place not in every for place in names):
             faults.add(EXTRA, f"+ {OUTER}{module}")
         else:
-            read_part(raw, module, pair["A"], pair["B"], [(each, every[each]) for each in names], parts, faults)
+            read_part(raw, module, pair["A"], pair["B"], [(place, every[place]) for place in names], parts, faults)
     if not (prefix or raw.get("layers_to_transform") or raw.get("exclude_modules")):
         theirs = dict.fromkeys(theirs_for(f"{name}.weight", rules).removesuffix(".weight") for name in every)
         for module in theirs:
@@ -176,19 +157,14 @@ def read_part(
     """One matrix of theirs, which is one or several equal ones of ours."""
     inside, outside = places[0][1].in_features, sum(linear.out_features for _, linear in places)
     rank = pattern_value(raw.get("rank_pattern"), module, raw["r"])
-    for factor, found, expected in (("A", a, (rank, inside)), ("B", b, (outside, rank))):
-        if shape_of(found) != expected:
-            faults.add("wrong shape", f"{OUTER}{module}.lora_{factor}.weight {shape_of(found)}, expected {expected}")
+    for factor, tensor, expected in (("A", a, (rank, inside)), ("B", b, (outside, rank))):
+        if shape_of(tensor) != expected:
+            faults.add("wrong shape", f"{OUTER}{module}.lora_{factor}.weight {shape_of(tensor)}, expected {expected}")
             return
     alpha = pattern_value(raw.get("alpha_pattern"), module, raw["lora_alpha"])
+    stabilised, dropout = bool(raw.get("use_rslora")), raw.get("lora_dropout", 0.0)
     for (name, _), piece in zip(places, b.chunk(len(places)), strict=True):
-        parts[name] = LowRank(
-            a.clone(),
-            piece.clone(),
-            alpha=alpha,
-            rank_stabilised=bool(raw.get("use_rslora")),
-            dropout=raw.get("lora_dropout", 0.0),
-        )
+        parts[name] = LowRank(a.clone(), piece.clone(), alpha=alpha, rank_stabilised=stabilised, dropout=dropout)
 
 
 def is_whole(raw: Mapping[str, Any], name: str, rules: list[Rule]) -> bool:
@@ -196,11 +172,10 @@ def is_whole(raw: Mapping[str, Any], name: str, rules: list[Rule]) -> bool:
     module = name.rpartition(".")[0]
     if name.endswith(".base_layer.weight") or ours_for(name, rules) in (["embedding"], [HEAD]):
         return True
-    saved = any(
-        module == each or module.endswith("." + each) or f"{each}." in f"{module}."
-        for each in raw.get("modules_to_save") or ()
-    )
-    return saved or (raw.get("bias", "none") != "none" and name.endswith(".bias"))
+    saved = raw.get("modules_to_save") or ()
+    if any(f"{part}." in f"{module}." for part in saved):  # at any place in it
+        return True
+    return raw.get("bias", "none") != "none" and name.endswith(".bias")
 
 
 def read_whole(
@@ -254,19 +229,14 @@ def write_lora(
     every = linears(model)
     groups: dict[str, tuple[Rule, list[str]]] = {}  # their module -> its rule, and the parts of it that we have
     for place in parts:
-        hits = [
-            (rule, match)
-            for rule in rules
-            for pattern in rule.target_patterns
-            if (match := pattern.fullmatch(f"{place}.weight"))
-        ]
+        hits = [(rule, match) for rule, _, match in rules_of(f"{place}.weight", rules)]
         if len(hits) != 1 or hits[0][0].op not in (SAME, TRANSPOSED):
             raise CheckpointError(f"the adapter of {place} has no name in this layout, so it cannot be written")
         rule, match = hits[0]
-        module = fill(rule.theirs[0], match.groupdict()).removesuffix(".weight")
-        groups.setdefault(
-            module, (rule, [fill(target, match.groupdict()).removesuffix(".weight") for target in rule.targets])
+        module, *names = (
+            fill(name, match.groupdict()).removesuffix(".weight") for name in (rule.theirs[0], *rule.targets)
         )
+        groups.setdefault(module, (rule, names))
     joined = {
         module: join([parts.get(name) for name in names], [every[name].out_features for name in names])
         for module, (_, names) in groups.items()
@@ -312,16 +282,16 @@ def with_whole(
     """
     if not whole:
         return dict(raw), dict(tensors)
-    found = to_theirs(whole, rules)
+    stored = to_theirs(whole, rules)
     with plain(model):
-        other = {theirs_for(name, rules) for name, _ in model.named_parameters()} - found.keys()
+        other = {theirs_for(name, rules) for name, _ in model.named_parameters()} - stored.keys()
     modules = set()
-    for name in found:
+    for name in stored:
         parts = name.split(".")
-        ends = (".".join(parts[:count]) for count in range(1, len(parts)))
-        modules.add(next((each for each in ends if not any(rest.startswith(each + ".") for rest in other)), name))
+        starts = (".".join(parts[:count]) for count in range(1, len(parts)))
+        modules.add(next((start for start in starts if not any(rest.startswith(start + ".") for rest in other)), name))
     task = next((task for task, kind in TASKS_OF_HEADS.items() if type(model) is kind), None)
-    kept = {OUTER + name: tensor.detach().contiguous() for name, tensor in found.items()}
+    kept = {OUTER + name: tensor.detach().contiguous() for name, tensor in stored.items()}
     return {**raw, "modules_to_save": sorted(modules), "task_type": task or raw["task_type"]}, {**tensors, **kept}
 
 
@@ -329,14 +299,9 @@ def join(parts: Sequence[LowRank | None], sizes: Sequence[int]) -> LowRank:
     """One adapter of the matrix whose rows are these parts' below each other; None changes nothing."""
     there = [part for part in parts if part is not None]
     first = there[0]
+    kind: dict[str, Any] = {"rank_stabilised": first.rank_stabilised, "dropout": first.dropout}
     if len(there) == len(parts) and all(torch.equal(part.a, first.a) and part.scale == first.scale for part in there):
-        return LowRank(
-            first.a,
-            torch.cat([part.b for part in there]),
-            alpha=first.alpha,
-            rank_stabilised=first.rank_stabilised,
-            dropout=first.dropout,
-        )
+        return LowRank(first.a, torch.cat([part.b for part in there]), alpha=first.alpha, **kind)
     rank = sum(part.rank for part in there)
     b = first.b.new_zeros(sum(sizes), rank)
     row = column = 0
@@ -346,13 +311,7 @@ def join(parts: Sequence[LowRank | None], sizes: Sequence[int]) -> LowRank:
             column += part.rank
         row += size
     alpha = first.alpha * (rank / first.rank) ** (0.5 if first.rank_stabilised else 1.0)
-    return LowRank(
-        torch.cat([part.a for part in there]),
-        b,
-        alpha=alpha,
-        rank_stabilised=first.rank_stabilised,
-        dropout=first.dropout,
-    )
+    return LowRank(torch.cat([part.a for part in there]), b, alpha=alpha, **kind)
 
 
 def shortest(wanted: set[str], every: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from formers.adapters.lora import LowRank
+from formers.pretrained.peft.adapters import Adapter
 from formers.pretrained.peft.lora import FACTOR, OUTER, check, pattern_value
 
 
@@ -43,14 +44,25 @@ def summary(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) ->
     return [
         LowRankGroup(
             name,
-            len(found),
+            len(parts),
             shape,
-            listed(rank for rank, _, _ in found),
-            listed(scale for _, scale, _ in found),
-            sum(norm for _, _, norm in found) / len(found),
+            listed(rank for rank, _, _ in parts),
+            listed(scale for _, scale, _ in parts),
+            sum(norm for _, _, norm in parts) / len(parts),
         )
-        for (name, shape), found in groups.items()
+        for (name, shape), parts in groups.items()
     ]
+
+
+def weights_of(adapter: Adapter) -> tuple[str, list[str], list[tuple[Any, ...]], list[str]]:
+    """(title, columns, rows, columns of numbers) of a table of what an adapter changes; of LoRA a row for each kind."""
+    if adapter.kind == "lora":
+        columns = ["matrix", "number", "out x in", "rank", "scale", "mean norm"]
+        groups = summary(adapter.raw, adapter.tensors, str(adapter.folder))
+        rows = [(row.name, row.count, row.shape, row.ranks, row.scales, f"{row.norm:.4g}") for row in groups]
+        return "what is added to each kind of matrix", columns, rows, columns[1:]
+    shapes = [(key, " x ".join(map(str, tensor.shape))) for key, tensor in sorted(adapter.tensors.items())]
+    return "the weights that learned, in place of the model's own", ["name", "shape"], shapes, ["shape"]
 
 
 def listed(values: Iterable[float]) -> str:

@@ -129,7 +129,7 @@ def is_nested(value: object) -> bool:
     return all(isinstance(part, dict) and {"text", "answer_start"} <= part.keys() for part in parts)
 
 
-def unnested(value: Any) -> tuple[list, list]:
+def unnested(value: Any) -> tuple[list[Any], list[Any]]:
     """(texts, offsets) of either."""
     if isinstance(value, list):
         return [part["text"] for part in value], [part["answer_start"] for part in value]

@@ -35,7 +35,7 @@ def read_squad(name: str, columns: list[str]) -> Table:
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(columns)})
 
 
-def _rows(whole: Any) -> Iterator[tuple[str, str, list, list]]:
+def _rows(whole: Any) -> Iterator[tuple[str, str, list[Any], list[Any]]]:
     for article in whole["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:

@@ -1,5 +1,6 @@
 """Chat: a language model learns to answer, and is talked with."""
 
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.chat"
@@ -16,12 +17,7 @@ SYSTEM = System(
     example="chat {}",
     verbs=(
         Verb("chat", "Talk with a language model.", options=f"{HERE}.verbs:ChatOptions", run=f"{HERE}.verbs:chat"),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options="systems.language_scores:EvaluateLanguage",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),
     ),
     lessons=f"{HERE}.lessons:lessons",
     scores={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from formers.data.packing import PackedRows
 from formers.systems.begin import Beginning
 from formers.systems.chat.task import ChatTask, prepare
 from formers.systems.lessons import Lessons
@@ -14,4 +15,5 @@ def lessons(beginning: Beginning, split: str, count: int) -> Lessons:
     task = prepared.task
     assert isinstance(task, ChatTask)
     rows = task.validation if split == "validation" else prepared.batches
-    return Lessons(lessons_of_rows(rows, task.encoder.tokenizer, count))  # type: ignore[arg-type]
+    assert isinstance(rows, PackedRows)
+    return Lessons(lessons_of_rows(rows, task.encoder.tokenizer, count))

@@ -102,7 +102,9 @@ class ChatTask:
         self.model.stack.recompute = True
 
 
-def packed_rows(table: Table, rows: ConversationRows, encoder: ChatEncoder, longest: int, seed: int) -> PackedRows:
+def packed_rows(
+    table: Table, rows: ConversationRows, encoder: ChatEncoder, longest: int, seed: int
+) -> PackedRows[Conversations]:
     """The rows that a recipe asks for."""
     length = row_length(rows.length, longest)
     talks = Conversations(

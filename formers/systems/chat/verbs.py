@@ -97,5 +97,5 @@ def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Eve
     from formers.systems.conversing import encoder_of
 
     beginning = options.beginning("chat")
-    held_out = beginning.source.tables(what="conversation", **beginning.rows.reading(beginning.source))[1]
+    held_out = beginning.tables()[1]
     yield task_report(options, task_of(language, encoder_of(language), held_out, beginning), held_out.name)

@@ -27,7 +27,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.classification.data import LabelledBatches
 from formers.systems.reading import logits_of, reader_of
-from formers.systems.system import Report, Score, Table, cost, share
+from formers.systems.system import Report, ResultTable, Score, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -293,20 +293,20 @@ def scores(kind: str, logits: NDArray[np.float32], expected: NDArray[Any]) -> li
     ]
 
 
-def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> Table:
+def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> ResultTable:
     """Rows: the label; columns: what the model said. Of very many labels, those that are confused most."""
     if len(labels) > TABLE_MOST:
         pairs = ((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j)
         worst = sorted(pairs, reverse=True)[:TABLE_MOST]
         rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
-        return Table("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
+        return ResultTable("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
     names = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
     columns = [f"said {name}" for name in names]
     table = [
         (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
         for i, (name, row) in enumerate(zip(names, confused, strict=True))
     ]
-    return Table("confusions", ["is", *columns, "found"], table, right=[*columns, "found"])
+    return ResultTable("confusions", ["is", *columns, "found"], table, right=[*columns, "found"])
 
 
 def open_classifier(loaded: Loaded) -> Classifier:

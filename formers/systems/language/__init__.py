@@ -1,6 +1,7 @@
 """Language models: a decoder learns the next token of plain text (Radford et al. 2018)."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import Look, System, Verb
 
 HERE = "systems.language"
@@ -29,12 +30,7 @@ SYSTEM = System(
             options="systems.choosing:Choose",
             run=f"{HERE}.verbs:choose",
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options="systems.language_scores:EvaluateLanguage",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),
     ),
     looks=(
         *EVERY[:1],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, check
 from formers.systems.looks import Picture, of_what, read
-from formers.systems.system import NOWHERE, Event, Line, Origin, Table, Typed
+from formers.systems.system import NOWHERE, Event, Line, Origin, ResultTable, Typed
 
 if TYPE_CHECKING:
     from formers.systems.language.inspection import Likelihoods
@@ -75,7 +75,7 @@ def lens(language: LanguageModel, options: LensLook) -> Iterator[Event]:
     seen = through(language.model, tokens, top=TOP, last=COLUMNS)
     names = [[pieces(language, best) for best in layer] for layer in seen.tokens.tolist()]
     answer, layers = names[-1][-1][0], len(names) - 1
-    yield Table(
+    yield ResultTable(
         f"after {quote(pieces(language, tokens)[-1])}: what each layer would say, and how likely "
         f"{quote(answer)}, the model's answer, is there",
         ["after layer", "says", "likely", "then", "answer", "rank"],
@@ -112,14 +112,16 @@ class LikelyText:
     def line(self) -> str:
         return self.table().line()
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         rows = [
             (quote(name), f"{probability:.4g}", f"{bits:.2f}", rank)
             for name, probability, bits, rank in zip(
                 self.tokens, self.probabilities, self.bits, self.ranks, strict=True
             )
         ]
-        return Table("tokens", ["token", "probability", "bits", "rank"], rows, right=["probability", "bits", "rank"])
+        return ResultTable(
+            "tokens", ["token", "probability", "bits", "rank"], rows, right=["probability", "bits", "rank"]
+        )
 
     def spans(self) -> Sequence[tuple[str, str]]:
         """The text on a terminal, bright where it is likely, and what the colours mean."""
@@ -155,7 +157,7 @@ def probabilities(language: LanguageModel, options: ProbabilitiesLook) -> Iterat
     yield LikelyText(given, names, shares, bits.tolist(), scored.rank.tolist())
     worst = np.argsort(scored.probability, kind="stable")[:LEAST_LIKELY].tolist()
     instead = [listed(*likelier(language, scored, i)) for i in worst]
-    yield Table(
+    yield ResultTable(
         "least likely",
         ["place", "token", "likely", "bits", "rank", "likelier"],
         [
@@ -194,7 +196,7 @@ def cache(language: LanguageModel, options: CacheLook) -> Iterator[Event]:
             f"the text has {len(tokens):,} tokens, which is all that this model reads; shorten it, so that it can grow"
         )
     times = cache_times(language.model, tokens, count=min(room, options.max_tokens or WRITTEN))
-    yield Table(
+    yield ResultTable(
         "a new token, milliseconds (medians of alternating rounds)",
         ["tokens", "with cache", "without", "times as fast", "cache holds"],
         [

@@ -12,7 +12,7 @@ from formers.errors import DataError
 from formers.fields import Natural, Part
 from formers.systems.measure import or_suite
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Table, Texts, Typed
+from formers.systems.system import NOWHERE, Event, Origin, ResultTable, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
@@ -40,7 +40,7 @@ class Filled:
     def line(self) -> str:
         return "\n".join(f"{word.probability:.4f}\t{word.word}\t{word.text}" for gap in self.masks for word in gap)
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         rows = [
             (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(word.text))
             for number, gap in enumerate(self.masks, 1)
@@ -48,7 +48,7 @@ class Filled:
         ]
         several = len(self.masks) > 1  # which mask a word is for needs a column
         columns = ("", "probability", "word", "text")[not several :]
-        return Table(shortened(self.text), columns, [row[not several :] for row in rows], ["probability"])
+        return ResultTable(shortened(self.text), columns, [row[not several :] for row in rows], ["probability"])
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Detected:
     def line(self) -> str:
         return "\n".join(f"{token.probability:.4f}\t{token.word}" for token in self.tokens)
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         rows = [
             (f"{token.probability:.4f}", token.word, "replaced" if token.probability > 0.5 else "")
             for token in self.tokens
         ]
-        return Table(shortened(self.text), ("probability", "token", ""), rows, ["probability"])
+        return ResultTable(shortened(self.text), ("probability", "token", ""), rows, ["probability"])
 
 
 def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:

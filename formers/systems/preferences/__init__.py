@@ -1,5 +1,6 @@
 """Preferences: a language model learns which of two answers to prefer (Rafailov et al. 2023)."""
 
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
 HERE = "systems.preferences"
@@ -14,14 +15,7 @@ SYSTEM = System(
     open="systems.language_model:open_language",
     recipe="language/lora",
     example="chat {}",
-    verbs=(
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options="systems.language_scores:EvaluateLanguage",
-            run=f"{HERE}.verbs:evaluate",
-        ),
-    ),
+    verbs=(Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),),
     lessons=f"{HERE}.lessons:lessons",
     scores={
         "loss": "preference loss, and the likelihood where it has a weight",

@@ -172,7 +172,7 @@ def add_reference(model: CausalLM, parts: dict[str, Preferences], folder: Path) 
 
 def watched_task(language: LanguageModel, beginning: Beginning) -> PreferenceTask:
     """The task of a run's model with the pairs that it was watched on, and their reference, which the run has kept."""
-    table = beginning.source.tables(what="pair", **beginning.rows.reading(beginning.source))[1]
+    table = beginning.tables()[1]
     encoder, place = encoder_of(language), beginning.folder / REFERENCE
     validation = preferences_of(table, language, encoder, beginning)
     reference = read_arrays(place).get("validation")

@@ -17,7 +17,7 @@ from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.suites import likeness, transfer, understanding
 from formers.systems.suites.options import SuiteOptions
 from formers.systems.suites.sets import Measuring, SuiteResults
-from formers.systems.system import Event, Remark, Report, Score, Table, share
+from formers.systems.system import Event, Remark, Report, ResultTable, Score, share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ def suite_report(opened: Any, options: SuiteOptions, model: str, data: str = "")
             results: SuiteResults = end.value
             break
         numbers = ", ".join(f"{NAMES[kind]} {100 * value:.2f}" for kind, value in score.scores.items())
-        yield Remark(f"{score.set}, {score.part}: {numbers} ({score.seconds:.0f} s)")
+        yield Remark(f"{', '.join(filter(None, (score.set, score.part)))}: {numbers} ({score.seconds:.0f} s)")
     seconds, source = time.perf_counter() - begin, str(options.data_folder or data)
     averages = results.averages or results.scores[0].scores
     yield Report(
@@ -77,7 +77,7 @@ def speed(results: SuiteResults, seconds: float) -> dict[str, str]:
     return lines
 
 
-def table(results: SuiteResults) -> Table:
+def table(results: SuiteResults) -> ResultTable:
     """Every set in a row, its sources below it."""
     kinds = list(dict.fromkeys(kind for score in results.scores for kind in score.scores))
     names = [NAMES[kind] for kind in kinds]
@@ -91,7 +91,7 @@ def table(results: SuiteResults) -> Table:
         )
         for score in results.scores
     ]
-    return Table("sets", ["set", "part", *names, "examples", "how"], rows, right=[*names, "examples"])
+    return ResultTable("sets", ["set", "part", *names, "examples", "how"], rows, right=[*names, "examples"])
 
 
 # ---- models --------------------------------------------------------------------------------------------------

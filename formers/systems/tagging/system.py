@@ -21,7 +21,7 @@ from formers.models.heads import TokenClassifier
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.reading import logits_of, reader_of
-from formers.systems.system import Report, Table, cost, share
+from formers.systems.system import Report, ResultTable, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -144,7 +144,7 @@ class Tagger:
         save_model(folder, self.model, tokenizer=self.tokenizer, family=self.family, system="tagging")
 
 
-def tag_table(predicted: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> Table:
+def tag_table(predicted: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> ResultTable:
     """For each tag how often it is there, how many were found, how many of those predicted are right, and its rival."""
     pairs = Counter((true, tag) for row in zip(tags, predicted, strict=True) for true, tag in zip(*row, strict=True))
     there, given = Counter[str](), Counter[str]()
@@ -160,7 +160,9 @@ def tag_table(predicted: Sequence[Sequence[str]], tags: Sequence[Sequence[str]])
         rows.append(
             (tag, f"{times:,}", f"{right / times:.1%}", precision, f"{rival or '-'} ({taken:,})" if taken else "")
         )
-    return Table("tags", ["tag", "words", "found", "right", "most often taken for"], rows, ["words", "found", "right"])
+    return ResultTable(
+        "tags", ["tag", "words", "found", "right", "most often taken for"], rows, ["words", "found", "right"]
+    )
 
 
 def word_places(text: Sentence, windows: Sequence[Encoding]) -> list[tuple[int, int]]:

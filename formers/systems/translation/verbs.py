@@ -97,7 +97,7 @@ class Evaluate:
     origin: Origin = NOWHERE
     """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Pairs to translate (default for a run: its test data)."""
+    """Rows to measure on (default for a run: its test data)."""
     source: str = ""
     """Column to translate from."""
     target: str = ""
@@ -107,7 +107,7 @@ class Evaluate:
     length_penalty: float | None = None
     """Above 1: longer; below 1: shorter (default: as the model asks)."""
     count: Natural | None = None
-    """Only the first N pairs."""
+    """Only the first N rows."""
 
 
 def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:

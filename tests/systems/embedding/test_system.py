@@ -131,6 +131,12 @@ def test_prompts_lengths_and_fewer_numbers(small, texts):
     np.testing.assert_array_equal(small.encode(texts, dims=8, normalise=False), plain[:, :8])
 
 
+def test_vectors_under_autocast(small, texts):
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = small.encode(texts)
+    assert 1e-5 < np.abs(vectors - small.encode(texts)).max() < 0.1
+
+
 def test_training_goes_on_as_before(small, texts):
     small.model.train()
     small.encode(texts[:2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ def generate(
     limits = [limit] * len(prompt) if isinstance(limit, int) else list(limit)
     if len(limits) != len(prompt):
         raise ConfigError(f"limit: got {len(limits)} for {len(prompt)} sentences, expected one each")
-    if any(each < 1 for each in limits):
+    if min(limits, default=1) < 1:
         raise ConfigError(f"limit: got {min(limits)}, expected at least 1")
     if prompt.shape[1] < 1 or (keep is not None and not bool(keep.any(1).all())):
         raise ConfigError("prompt: got no tokens, expected at least a start token")
@@ -96,40 +96,16 @@ def generate(
     if before is not None:
         search.history = torch.cat([before, prompt], 1)
     if ahead and len(prompt) == 1 and strategy.width == 1 and keep is None and cache.keep is None:
-        said = [] if before is None else before[0].tolist()
-        search.lookahead = Lookahead(model, cache, ahead, said)
-    return _steps(search)
+        search.lookahead = Lookahead(model, cache, ahead, [] if before is None else before[0].tolist())
+    return search.steps()
 
 
 def complete(
-    model: Decodable,
-    prompt: Tensor,
-    cache: Cache,
-    strategy: Strategy,
-    *,
-    stop: Collection[int],
-    limit: int | Sequence[int],
-    filters: Sequence[Filter] = (),
-    keep: Tensor | None = None,
-    pad: int = 0,
-    until: Until | None = None,
-    ahead: int = 0,
+    model: Decodable, prompt: Tensor, cache: Cache, strategy: Strategy, **options: Any
 ) -> list[list[Hypothesis]]:
-    """Run `generate` to its end: for every sentence, in order, its hypotheses."""
+    """Run `generate` with its options to its end: for every sentence, in order, its hypotheses."""
     done: dict[int, list[Hypothesis]] = {}
-    for step in generate(
-        model,
-        prompt,
-        cache,
-        strategy,
-        stop=stop,
-        limit=limit,
-        filters=filters,
-        keep=keep,
-        pad=pad,
-        until=until,
-        ahead=ahead,
-    ):
+    for step in generate(model, prompt, cache, strategy, **options):
         done |= step.done
     return [done[i] for i in range(len(prompt))]
 
@@ -220,6 +196,10 @@ class _Search:
         self.dice = strategy.dice(len(prompt))
         self.length = 0
 
+    def steps(self) -> Iterator[Step]:
+        while self.sentences:
+            yield self.step()
+
     @torch.no_grad()  # not inference mode: tables that a model makes on first use must stay fit for training
     def step(self) -> Step:
         """Compute one token for every row and settle what follows from it."""
@@ -235,7 +215,7 @@ class _Search:
                     one.token if one.total > -math.inf and one.token not in self.stop else None for one in candidates
                 ]
             if sentence.done:
-                step.done[sentence.place] = [found for _, found in sentence.pool[: self.strategy.nbest]]
+                step.done[sentence.place] = [hypothesis for _, hypothesis in sentence.pool[: self.strategy.nbest]]
         if all(sentence.done for sentence in self.sentences):
             self.sentences = []
         else:
@@ -263,9 +243,9 @@ class _Search:
         for i, sentence in enumerate(self.sentences):
             alike.setdefault(sentence.padding, []).extend(range(i * width, (i + 1) * width))
         for padding, rows in alike.items():
-            some, said = logits[rows], self.history[rows, padding:]
+            some, history = logits[rows], self.history[rows, padding:]
             for apply in self.filters:
-                some = apply(some, said)
+                some = apply(some, history)
             logits[rows] = some
         return logits
 
@@ -308,8 +288,8 @@ class _Search:
         scores.reverse()
         worth = self.strategy.score(total, max(1, len(tokens)))
         stopped = bool(tokens) and tokens[-1] in self.stop
-        found = Hypothesis(tokens[:-1] if stopped else tokens, scores, math.fsum(scores), worth, stopped)
-        sentence.pool.append((-rank if self.strategy.independent else worth, found))
+        hypothesis = Hypothesis(tokens[:-1] if stopped else tokens, scores, math.fsum(scores), worth, stopped)
+        sentence.pool.append((-rank if self.strategy.independent else worth, hypothesis))
         sentence.pool.sort(key=lambda entry: -entry[0])
         del sentence.pool[self.strategy.width :]
 
@@ -347,8 +327,3 @@ def _listed(picks: Picks) -> Iterator[list[_Candidate]]:
     parts = picks.parents, picks.tokens, picks.scores, picks.totals
     for candidates in torch.stack([part.double() for part in parts], -1).tolist():
         yield [_Candidate(int(parent), int(token), own, total) for parent, token, own, total in candidates]
-
-
-def _steps(search: _Search) -> Iterator[Step]:
-    while search.sentences:
-        yield search.step()
