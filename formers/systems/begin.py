@@ -88,22 +88,25 @@ class Beginning:
         task: Task,
         batches: Batches,
         lines: list[str],
+        tokenizer: Tokenizer,
         *,
-        vocabulary: str,
-        tokens: int,
+        besides: str = "",
+        tokens: int = 0,
         beside: Callable[[], Mapping[str, Content]] = dict,
     ) -> Prepared:
-        """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included."""
-        train = self.sections["train"]
+        """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included.
+
+        besides: what the line of sizes says after the vocabulary; tokens: where it is not rows.tokens_per_batch.
+        """
+        train, tokens = self.sections["train"], tokens or self.rows.tokens_per_batch
         size = parameters_of(task.model)
         copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
         memory = (
             f"memory: {copies * 4 * size / 2**20:,.0f} MB for weights and optimizer, and the activations of {tokens:,} "
             f"tokens; one epoch: {len(batches.epoch(0)) / train.accumulate:,.0f} steps of {train.accumulate} batch(es)"
         )
-        return Prepared(
-            task, batches, [*lines, f"vocabulary: {vocabulary}; model: {size:,} parameters", memory], beside
-        )
+        sizes = f"vocabulary: {tokenizer.vocab:,} tokens{besides}; model: {size:,} parameters"
+        return Prepared(task, batches, [*lines, sizes, memory], beside)
 
 
 def parameters_of(model: nn.Module) -> int:
@@ -113,6 +116,16 @@ def parameters_of(model: nn.Module) -> int:
 def on_device(model: Network) -> Network:
     """The model where training happens: on a GPU if there is one."""
     return model.cuda() if torch.cuda.is_available() else model
+
+
+def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: str) -> tuple[Any, Table]:
+    """The section [rows] of the model's run, else the usual one, and the rows that options of `evaluate` ask for.
+
+    columns: field of the section -> the column that an option names instead ("": none).
+    """
+    rows = options.origin.section("rows", system) or usual()
+    rows = replace(rows, **{name: column for name, column in columns.items() if column})
+    return rows, judged_on(options.origin, system, rows, options.data, options.count)
 
 
 def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:

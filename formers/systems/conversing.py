@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from formers.data.forms import read_form
 from formers.data.sources import Table
@@ -19,22 +19,8 @@ from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language_model import LanguageModel, open_language
 from formers.systems.next_token import new_language, obtain_tokenizer
-from formers.text.chat import (
-    ChatEncoder,
-    ChatTemplate,
-    EncodedChat,
-    Message,
-    load_template,
-    plain_template,
-    special_names,
-)
+from formers.text.chat import ChatEncoder, ChatTemplate, Message, load_template, plain_template, special_names
 from formers.training.task import Batches, Task
-
-
-class ConversationEncoder(Protocol):
-    """What is needed of a `ChatEncoder`."""
-
-    def encode(self, messages: Sequence[Message], *, last_only: bool = False) -> EncodedChat: ...
 
 
 def messages_reader(forms: Sequence[Sequence[str]], convert: Callable[..., Table]) -> Callable[..., Table]:
@@ -151,5 +137,5 @@ def prepared(
         f"template: {template.where}; an answer ends with {end}",
         *[f"the template writes {name}, which is no token of this tokenizer, so anybody can write it" for name in lost],
     ]
-    tokens, vocabulary = sides * beginning.rows.tokens_per_batch, f"{tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=tokens, beside=language.beside)
+    tokens = sides * beginning.rows.tokens_per_batch
+    return beginning.prepared(task, batches, lines, tokenizer, tokens=tokens, beside=language.beside)

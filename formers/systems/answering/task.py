@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +44,7 @@ class AnsweringTask:
 
     def __init__(self, answerer: Answerer, validation: Table, rows: PassageRows, config: AnsweringConfig) -> None:
         self.answerer, self.rows, self.config, self.model = answerer, rows, config, answerer.model
+        self.save = answerer.save
         self.validation = validation.select(range(min(config.evaluated or len(validation), len(validation))))
         self.threshold = config.threshold(validation.columns[rows.answers])
 
@@ -82,9 +82,6 @@ class AnsweringTask:
             for question, (best,) in zip(questions, answers, strict=True)
         ]
 
-    def save(self, folder: Path) -> None:
-        self.answerer.save(folder)
-
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True
 
@@ -113,5 +110,4 @@ def prepare(beginning: Beginning) -> Prepared:
         f"validation: {held_out.name}, {len(held_out):,} questions on {passages}",
     ]
     task = AnsweringTask(answerer, held_out, rows, beginning.task)
-    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, begun.tokenizer)

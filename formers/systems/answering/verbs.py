@@ -6,13 +6,14 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.measure import measured, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
 
 if TYPE_CHECKING:
@@ -135,23 +136,17 @@ def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
     from formers.systems.answering.data import PassageRows
     from formers.systems.answering.system import Answerer
     from formers.systems.answering.task import AnsweringConfig
-    from formers.systems.begin import judged_on
+    from formers.systems.begin import judged_rows
 
     origin = options.origin
-    rows = origin.section("rows", "answering") or PassageRows()
     config = origin.section("task", "answering") or AnsweringConfig()
-    rows = replace(
-        rows,
-        context=options.source or rows.context,
-        question=options.second or rows.question,
-        answers=options.label or rows.answers,
-    )
-    table = judged_on(origin, "answering", rows, options.data, options.count)
+    columns = {"context": options.source, "question": options.second, "answers": options.label}
+    rows, table = judged_rows(options, "answering", PassageRows, **columns)
     questions, truths = table.columns[rows.question], table.columns[rows.answers]
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
     begin = time.perf_counter()
     report, answers = answerer.evaluate(table, rows, threshold=config.threshold(truths), longest=config.longest_answer)
-    speed = len(table) / (time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         lines = (
@@ -161,14 +156,14 @@ def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
         path.write_text("".join(lines), encoding="utf-8")
 
     passages = len(set(table.columns[rows.context]))
-    yield replace(
+    yield measured(
         report,
-        title=f"{origin.name}: {len(table):,} questions on {passages:,} passages of {table.name}",
-        facts={"model": origin.name, "data": table.name, **report.facts, "questions_per_second": speed},
-        remarks={
-            **{score.name: REMARKS[score.name] for score in report.scores},
-            "speed": f"{speed:.1f} questions per second",
-        },
+        origin,
+        table,
+        seconds,
+        unit="questions",
+        rows=f"{len(table):,} questions on {passages:,} passages",
+        remarks={score.name: REMARKS[score.name] for score in report.scores},
         examples=[
             {
                 "question": questions[row],

@@ -17,8 +17,8 @@ from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import DataError
 from formers.fields import Count, Natural, check
-from formers.systems.conversing import ConversationEncoder, messages_reader
-from formers.text.chat import EncodedChat, Message, check_messages
+from formers.systems.conversing import messages_reader
+from formers.text.chat import ChatEncoder, EncodedChat, Message, check_messages
 
 # The forms of a row: its columns, of which the first names it
 FORMS = (("messages",), ("prompt", "answer"), ("conversations",))
@@ -111,9 +111,7 @@ class Conversations:
     `counted` where an assistant says the token: only these are learned. Raises DataError where there is none.
     """
 
-    def __init__(
-        self, table: Table, encoder: ConversationEncoder, *, length: int, last_only: bool, drop_long: bool
-    ) -> None:
+    def __init__(self, table: Table, encoder: ChatEncoder, *, length: int, last_only: bool, drop_long: bool) -> None:
         self.table, self.dropped = table, {"with an empty answer (data.drop_empty)": table.dropped}
         self.rows: list[int] = []
         """The row in the table of each conversation."""

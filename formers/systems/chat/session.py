@@ -33,7 +33,7 @@ class Exchange(NamedTuple):
     read: list[int]
     """What the model was given instead: its own earlier answers as it wrote them."""
     answer: str
-    said: list[int]
+    written: list[int]
 
 
 class Chat:
@@ -84,10 +84,10 @@ class Chat:
         """
         if self.speaking is not None:
             self.speaking.close()
-        wanted = DecodingOptions(**{**self.options, **options})
+        decoding = DecodingOptions(**{**self.options, **options})
         question = {"role": "user", "content": text}
-        encoded = self.encode([*self.messages, question], wanted)
-        self.result, self.speaking = None, self.speak(question, encoded, wanted)
+        encoded = self.encode([*self.messages, question], decoding)
+        self.result, self.speaking = None, self.speak(question, encoded, decoding)
         return self.speaking
 
     def answer(self, text: str, **options: Any) -> str:
@@ -116,7 +116,7 @@ class Chat:
             encoded = self.encoder.ids([*messages[:first], *messages[first + self.dropped :]])
             if len(encoded) + room - 1 <= longest:
                 return encoded
-            turns = [i for i, each in enumerate(messages) if each["role"] == "user" and i > first + self.dropped]
+            turns = [i for i, message in enumerate(messages) if message["role"] == "user" and i > first + self.dropped]
             if not options.truncate or not turns:
                 what = "the last message alone" if options.truncate else "the conversation"
                 how = "say less" if options.truncate else "begin anew, or say truncate to leave out the oldest turns"
@@ -131,17 +131,17 @@ class Chat:
         before = [*self.last.encoded, *usual]
         if encoded[: len(before)] != before:
             return encoded
-        found = [*self.last.read, *self.last.said, *encoded[len(before) :]]
-        return found if len(found) <= self.language.model.config.length else encoded
+        tokens = [*self.last.read, *self.last.written, *encoded[len(before) :]]
+        return tokens if len(tokens) <= self.language.model.config.length else encoded
 
     def ends(self) -> tuple[int, ...]:
         """What ends an answer: the model's own tokens, and the one that ends a turn in the template."""
-        found = dict.fromkeys(self.language.ends)
+        ends = dict.fromkeys(self.language.ends)
         with suppress(DataError):  # a template that refuses this says nothing about it
             example = self.encoder.encode([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
             last = [token for token, spoken in zip(example.ids, example.spoken, strict=True) if spoken][-1:]
-            found |= dict.fromkeys(token for token in last if token in self.encoder.numbers)
-        return tuple(found)
+            ends |= dict.fromkeys(token for token in last if token in self.encoder.numbers)
+        return tuple(ends)
 
     def beginning(self) -> list[Message]:
         return [{"role": "system", "content": self.system}] if self.system else []
@@ -161,10 +161,10 @@ class Chat:
 def read_messages(path: str | Path) -> list[Message]:
     """What `Chat.save` wrote. Raises DataError, one line that names the file."""
     try:
-        found = json.loads(Path(path).expanduser().read_text("utf-8"))
+        messages = json.loads(Path(path).expanduser().read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a conversation ({error})") from error
-    messages = check_messages(found, str(path))
+    messages = check_messages(messages, str(path))
     if messages[-1]["role"] == "user":
         raise DataError(f"{path}: the last message is a user's, expected its answer; remove it and say it again")
     return messages

@@ -6,7 +6,6 @@ messages -> chat template -> tokens, counted where an assistant speaks -> packed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -51,6 +50,7 @@ class ChatTask:
     ) -> None:
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
+        self.save = language.save
 
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the tokens of answers; parts["tokens"] counts all that were read."""
@@ -97,9 +97,6 @@ class ChatTask:
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the model's answers, the likeliest token each time."""
         return sample_answers(self.language, self.encoder, self.config, lambda: self.last_answers(2)[0])
-
-    def save(self, folder: Path) -> None:
-        self.language.save(folder)
 
     def set_recompute(self) -> None:
         self.model.stack.recompute = True

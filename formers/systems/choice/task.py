@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch.nn.functional as F
 
@@ -36,6 +35,7 @@ class ChoiceTask:
 
     def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
         self.chooser, self.validation, self.model = chooser, validation, chooser.model
+        self.save = chooser.save
 
     def loss(self, batch: QuestionBatch) -> Loss:
         """Summed over the questions."""
@@ -52,9 +52,6 @@ class ChoiceTask:
         """Questions with the choice."""
         results = self.chooser.choose_all(self.validation.questions[:SAMPLES])
         return [(f"{row.question} [{' | '.join(row.choices)}]", row.choice) for row in results]
-
-    def save(self, folder: Path) -> None:
-        self.chooser.save(folder)
 
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True
@@ -79,5 +76,4 @@ def prepare(beginning: Beginning) -> Prepared:
         f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut"
     )
     task = ChoiceTask(Chooser(model, begun.tokenizer, length=reader.length), validation)
-    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, begun.tokenizer)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from formers.systems.choosing import Choose
-from formers.systems.measure import Measure, measured
-from formers.systems.suites.options import or_suite
+from formers.systems.measure import Measure, measured, or_suite
 from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
 @or_suite
 def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
-    from formers.systems.begin import judged_on
+    from formers.systems.begin import judged_rows
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
 
-    rows, begin = options.origin.section("rows", "choice") or ChoiceRows(), time.perf_counter()
-    table = judged_on(options.origin, "choice", rows, options.data, options.count)
+    begin = time.perf_counter()
+    rows, table = judged_rows(options, "choice", ChoiceRows)
     chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
     report, remarks = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows)), {"chance": "what guessing gives"}
     yield measured(report, options.origin, table, time.perf_counter() - begin, unit="questions", remarks=remarks)

@@ -6,7 +6,6 @@ tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy |
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -62,7 +61,7 @@ class ClassificationTask:
     ) -> None:
         """weights: how much each label counts; None: all the same."""
         self.classifier, self.validation, self.config = classifier, validation, config
-        self.model = classifier.model
+        self.model, self.save = classifier.model, classifier.save
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=classifier.device)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
@@ -93,10 +92,7 @@ class ClassificationTask:
             texts, seconds = texts[:SAMPLES], None if seconds is None else seconds[:SAMPLES]
         shown = texts if seconds is None else [f"{a} | {b}" for a, b in zip(texts, seconds, strict=True)]
         classified = self.classifier.classify(texts, seconds)
-        return [(text, spoken(each.label, each.probabilities)) for text, each in zip(shown, classified, strict=True)]
-
-    def save(self, folder: Path) -> None:
-        self.classifier.save(folder)
+        return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True
@@ -129,8 +125,7 @@ def prepare(beginning: Beginning) -> Prepared:
         head,
         *([frozen] if frozen else []),
     ]
-    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, begun.tokenizer)
 
 
 def with_head(

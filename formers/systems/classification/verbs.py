@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import measured
+from formers.systems.measure import measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
 
 if TYPE_CHECKING:
@@ -161,14 +161,11 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     from formers.data.labels import Labels
     from formers.pictures.confusion import draw_confusion
     from formers.pictures.figure import save
-    from formers.systems.begin import judged_on
+    from formers.systems.begin import judged_rows
     from formers.systems.classification.data import LabelledBatches, LabelledRows
 
-    rows = options.origin.section("rows", "classification") or LabelledRows()
-    rows = replace(
-        rows, text=options.source or rows.text, second=options.second or rows.second, label=options.label or rows.label
-    )
-    table = judged_on(options.origin, "classification", rows, options.data, options.count)
+    columns = {"text": options.source, "second": options.second, "label": options.label}
+    rows, table = judged_rows(options, "classification", LabelledRows, **columns)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
     report = classifier.evaluate(

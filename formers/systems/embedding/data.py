@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from formers.data.source import Source
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
-from formers.text.reader import Inputs
+from formers.text.reader import Inputs, Reader
 
 POOL = 16  # batches of a fixed number of rows that are sorted by length together
 
@@ -227,14 +227,6 @@ def classes_of(table: Table, column: str) -> list[Any]:
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
-class Reads(Protocol):
-    """What is needed of `text/reader.py`'s Reader."""
-
-    pad: int
-
-    def read(self, texts: Sequence[str], *, length: int = 0, offsets: bool = True) -> list[Any]: ...
-
-
 @dataclass(frozen=True)
 class LikenessBatch:
     """`texts` has side after side, each of as many rows: all anchors, then all positives ..."""
@@ -253,7 +245,7 @@ class Likeness:
     """The batches of a table. A row number is a row, or for groups an ordered pair of texts of one group."""
 
     def __init__(
-        self, table: Table, config: LikenessRows, reader: Reads, classes: Sequence[Any] = (), *, seed: int = 1
+        self, table: Table, config: LikenessRows, reader: Reader, classes: Sequence[Any] = (), *, seed: int = 1
     ) -> None:
         """classes: of labelled rows, as `classes_of` gives them."""
         self.table, self.config, self.filler, self.classes, self.seed = table, config, reader.pad, list(classes), seed

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,10 +27,39 @@ from formers.kernels.weight import Weight, matrices, quantise
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.sentence import SentenceHead
 from formers.pretrained.sentence_folder import SentenceSettings
-from formers.systems.embedding.system import EncodingProgress, SentenceEncoder, Vectors
 from formers.text.tokenizer import Tokenizer
 
 PIECE = 1024  # most texts that a process takes at once
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EncodingProgress:
+    """How far an encoding is."""
+
+    done: int
+    total: int
+    cut: int
+    """Texts so far that were longer than the model reads, and lost their end."""
+    tokens: int
+    """Read so far, padding not counted."""
+    seconds: float
+
+
+class Streaming(Protocol):
+    """What is needed of a `SentenceEncoder`."""
+
+    model: Encoder
+    tokenizer: Tokenizer | None
+    head: SentenceHead
+    settings: SentenceSettings
+
+    @property
+    def dim(self) -> int: ...
+
+    def stream(
+        self, texts: Sequence[str], prompt: str = "", tokens_per_batch: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors, EncodingProgress]]: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +78,7 @@ class Quantisation:
 class WorkerPlan:
     """What a process needs to encode as the encoder does that it was made of."""
 
+    make: Callable[[Encoder, Tokenizer | None, SentenceHead, SentenceSettings], Streaming]
     config: EncoderConfig
     weights: Path
     int8: Quantisation | None
@@ -57,7 +88,7 @@ class WorkerPlan:
     settings: SentenceSettings
     threads: int
 
-    def build(self) -> SentenceEncoder:
+    def build(self) -> Streaming:
         with torch.device("meta"):
             model = Encoder(self.config)
         model.load_state_dict(torch.load(self.weights, mmap=True, weights_only=True), assign=True)
@@ -66,10 +97,10 @@ class WorkerPlan:
             for form, scale in zip(integer_forms(model), self.int8.scales, strict=True):
                 form.scale = scale
                 form.parts = form.split()
-        return SentenceEncoder(model.eval(), self.tokenizer, self.head, self.settings)
+        return self.make(model.eval(), self.tokenizer, self.head, self.settings)
 
 
-def plan(encoder: SentenceEncoder, weights: Path, processes: int) -> WorkerPlan:
+def plan(encoder: Streaming, weights: Path, processes: int) -> WorkerPlan:
     """Writes the weights, int8 ones as the plain numbers that give the same integers again."""
     forms, quantisation = integer_forms(encoder.model), None
     if forms:
@@ -81,8 +112,9 @@ def plan(encoder: SentenceEncoder, weights: Path, processes: int) -> WorkerPlan:
     }
     torch.save(state, weights)
     threads = max(1, torch.get_num_threads() // processes)
+    head, settings = encoder.head, encoder.settings
     return WorkerPlan(
-        encoder.model.config, weights, quantisation, encoder.tokenizer, encoder.head, encoder.settings, threads
+        type(encoder), encoder.model.config, weights, quantisation, encoder.tokenizer, head, settings, threads
     )
 
 
@@ -93,7 +125,7 @@ def integer_forms(model: Encoder) -> list[Int8]:
 
 
 def stream(
-    encoder: SentenceEncoder, texts: Sequence[str], prompt: str, tokens_per_batch: int, processes: int
+    encoder: Streaming, texts: Sequence[str], prompt: str, tokens_per_batch: int, processes: int
 ) -> Iterator[tuple[NDArray[np.int64], Vectors, EncodingProgress]]:
     """As `SentenceEncoder.stream`; texts of like length (in characters) are pieces of work, the longest first."""
     begin, done, cut, tokens = time.perf_counter(), 0, 0, 0
@@ -119,7 +151,7 @@ def stream(
             pool.shutdown(cancel_futures=True)
 
 
-_own: list[SentenceEncoder] = []  # of a worker process: its encoder
+_own: list[Streaming] = []  # of a worker process: its encoder
 
 
 def prepare(worker: WorkerPlan) -> None:

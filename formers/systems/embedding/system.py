@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,15 @@ from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.sentence_folder import SIMILARITIES, SentenceSettings, read_sentence_folder, sentence_files
+from formers.systems.embedding.processes import EncodingProgress, Vectors, stream
 from formers.systems.reading import reader_of, reading
-from formers.systems.system import Report, Score, resolve, result_of
+from formers.systems.system import Report, Score, result_of
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
-Vectors = NDArray[np.float32]
 POOL = 16384  # texts that are read and sorted together
 TOKENS = 1024  # of a batch on a CPU, where more do not fit its caches (measured: 512 to 2048 alike, 8192 half as fast)
 TOKENS_ELSEWHERE = 32768
-
-
-@dataclass(frozen=True)
-class EncodingProgress:
-    """How far an encoding is."""
-
-    done: int
-    total: int
-    cut: int
-    """Texts so far that were longer than the model reads, and lost their end."""
-    tokens: int
-    """Read so far, padding not counted."""
-    seconds: float
 
 
 class SentenceEncoder:
@@ -151,8 +138,7 @@ class SentenceEncoder:
         if processes > 1 and self.device.type != "cpu":
             raise ConfigError(f"processes ({processes}) are for a CPU, but this model is on {self.device}")
         if processes > 1:
-            in_processes = resolve("systems.embedding.processes:stream")  # which builds such encoders itself
-            yield from in_processes(self, texts, prompt, tokens_per_batch, processes)
+            yield from stream(self, texts, prompt, tokens_per_batch, processes)
             return
         begin, done, cut, tokens = time.perf_counter(), 0, 0, 0
         skip = 0 if self.settings.include_prompt or not prompt else self.prompt_tokens(prompt)

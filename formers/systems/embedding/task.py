@@ -28,6 +28,7 @@ from formers.systems.embedding.data import Likeness, LikenessBatch, LikenessRows
 from formers.systems.embedding.objective import OBJECTIVES, TOGETHER, EmbeddingConfig, objective
 from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.encoders import begin
+from formers.systems.measure import means
 from formers.systems.system import Report, Score, cost, share
 from formers.text.reader import Inputs
 from formers.training.contrastive import ALL, chunked
@@ -61,7 +62,7 @@ class EmbeddingTask:
         classes: int = 0,
     ) -> None:
         """aside: rows to watch the loss on; scored: pairs to correlate with; classes: of the softmax."""
-        self.sentences, self.encoder = sentences, sentences.model
+        self.sentences, self.encoder, self.save = sentences, sentences.model, sentences.save
         self.config, self.rows, self.aside, self.scored = config, rows, aside, scored
         self.model: nn.Module = self.encoder
         self.matrix: nn.Linear | None = None
@@ -104,18 +105,8 @@ class EmbeddingTask:
         """
         scores: list[Score] = []
         if self.aside is not None:
-            sums: dict[str, float] = {}
-            count = 0.0
-            for rows in self.aside.epoch(0):
-                loss = self.loss(self.aside.collate(rows))
-                for name, total in {"loss": loss.total, **loss.parts}.items():
-                    sums[name] = sums.get(name, 0.0) + float(total)
-                count += float(loss.count)
-            scores = [
-                share(name, total / count) if name == "accuracy" else cost(name, total / count, "")
-                for name, total in sums.items()
-                if name != "tokens"
-            ]
+            parts = means(self.loss(self.aside.collate(rows)) for rows in self.aside.epoch(0))
+            scores = [share(name, mean) if name == "accuracy" else cost(name, mean, "") for name, mean in parts.items()]
         if self.scored is not None:
             columns = self.scored.columns
             scores += self.sentences.evaluate(
@@ -147,10 +138,6 @@ class EmbeddingTask:
         elif self.aside is not None:
             texts = self.rows.texts(self.aside.table)
         return list(dict.fromkeys(texts))[:most]
-
-    def save(self, folder: Path) -> None:
-        """A folder of sentence-transformers: the encoder, its pooling, its length."""
-        self.sentences.save(folder)
 
     def set_recompute(self) -> None:
         self.encoder.stack.recompute = True
@@ -194,7 +181,8 @@ def prepare(beginning: Beginning) -> Prepared:
         task,
         batches,
         lines,
-        vocabulary=f"{begun.tokenizer.vocab:,} tokens, {config.pooling} pooling",
+        begun.tokenizer,
+        besides=f", {config.pooling} pooling",
         tokens=batches.collate(plan[0]).texts.tokens.numel(),
         beside=sentences.head_files,
     )

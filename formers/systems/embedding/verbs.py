@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, Part, check
-from formers.systems.measure import measured
+from formers.systems.measure import measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
 
 if TYPE_CHECKING:
-    from formers.systems.embedding.system import SentenceEncoder, Vectors
+    from formers.systems.embedding.processes import Vectors
+    from formers.systems.embedding.system import SentenceEncoder
 
 SEEN = 6  # numbers of a vector that are shown
 FileTexts = Annotated[Texts, Typed(source=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +17,7 @@ from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language.data import Corpus, Stream, TextRows, report_on, rows_of
 from formers.systems.language_model import LanguageModel, open_language
+from formers.systems.measure import means
 from formers.systems.next_token import features_and_labels, new_language, obtain_tokenizer, row_length, special_ids
 from formers.systems.system import Report, cost, perplexity
 from formers.training.task import Loss
@@ -48,6 +48,7 @@ class LanguageTask:
     ) -> None:
         self.language, self.validation, self.config = language, validation, config
         self.model: CausalLM = language.model
+        self.save = language.save
 
     def loss(self, batch: TextBatch) -> Loss:
         """Summed cross-entropy over the real labels; the logits never exist whole, those of padding not at all."""
@@ -62,11 +63,8 @@ class LanguageTask:
         token too, which has no characters. Of some rows only, the characters of a token are those of the average token
         of the whole validation text.
         """
-        total, count, corpus = 0.0, 0, self.validation.corpus
-        for rows in self.validation.spread(self.config.evaluated):
-            loss = self.loss(self.validation.collate(rows))
-            total, count = total + loss.total.item(), count + int(loss.count)
-        mean = total / count
+        corpus, spread = self.validation.corpus, self.validation.spread(self.config.evaluated)
+        mean = means(self.loss(self.validation.collate(rows)) for rows in spread)["loss"]
         bits = mean / math.log(2) * corpus.labels / max(1, corpus.characters)
         return Report([cost("loss", mean), perplexity(mean, "row_perplexity"), cost("bits_per_character", bits, "")])
 
@@ -83,9 +81,6 @@ class LanguageTask:
         table = self.validation.corpus.table
         text: str = next(iter(table.columns.values()))[0]
         return " ".join(text[:200].split()[:6])
-
-    def save(self, folder: Path) -> None:
-        self.language.save(folder)
 
     def set_recompute(self) -> None:
         self.model.stack.recompute = True
@@ -131,6 +126,5 @@ def prepare(beginning: Beginning) -> Prepared:
         *report_on(corpus, batches, rows.column, tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(held_out):,} documents, {watched.labels:,} tokens, unknown {missed:.3%}",
     ]
-    vocabulary = f"{tokenizer.vocab:,} tokens, {used:,} of them in the training text"
-    tokens = rows.tokens_per_batch
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=tokens, beside=language.beside)
+    besides = f", {used:,} of them in the training text"
+    return beginning.prepared(task, batches, lines, tokenizer, besides=besides, beside=language.beside)

@@ -66,6 +66,7 @@ class MaskedTask:
     def __init__(self, masked: MaskedModel, validation: MaskedBatches, config: MaskedConfig) -> None:
         self.masked, self.validation, self.config = masked, validation, config
         self.model: Words = masked.words
+        self.save = masked.save
 
     def loss(self, batch: MaskedBatch) -> Loss:
         """Logits exist for the hidden words only, and never all at once."""
@@ -90,9 +91,6 @@ class MaskedTask:
         """Texts with masks, filled with the likeliest words."""
         return filled(self.masked, self.validation, self.config.samples)
 
-    def save(self, folder: Path) -> None:
-        self.masked.save(folder)
-
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True
 
@@ -104,6 +102,7 @@ class ReplacedTask:
         assert isinstance(masked.model, ReplacedTokens) and masked.generator is not None
         self.masked, self.validation, self.config = masked, validation, config
         self.model = ReplacedPretraining(masked.generator, masked.model)
+        self.save = masked.save
 
     def loss(self, batch: MaskedBatch) -> Loss:
         """The generator draws the words with torch's global dice, which the trainer throws anew at every step."""
@@ -161,9 +160,6 @@ class ReplacedTask:
         """Texts with masks, filled with the generator's likeliest words."""
         reading = MaskedModel(self.model.generator, self.masked.tokenizer)
         return filled(reading, self.validation, self.config.samples)
-
-    def save(self, folder: Path) -> None:
-        self.masked.save(folder)
 
     def set_recompute(self) -> None:
         for part in (self.model.generator, self.model.discriminator):
@@ -255,8 +251,7 @@ def prepare(beginning: Beginning) -> Prepared:
         *notes,
     ]
     task = (ReplacedTask if replaced else MaskedTask)(masked, validation, config)
-    vocabulary = f"{reader.tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, reader.tokenizer)
 
 
 def batches_of(table: Table, rows: MaskedRows, reader: Reader, seed: int) -> MaskedBatches:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import DataError
 from formers.fields import Natural, Part
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.measure import or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, ResultTable, Texts, Typed
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import DataError
 from formers.fields import Count, Natural, check
-from formers.systems.conversing import ConversationEncoder, messages_reader
-from formers.text.chat import Message, check_messages
+from formers.systems.conversing import messages_reader
+from formers.text.chat import ChatEncoder, Message, check_messages
 
 FORMS = (("prompt", "chosen", "rejected"), ("messages", "chosen", "rejected"), ("chosen", "rejected"))
 SIDES = ("chosen", "rejected")
@@ -113,13 +113,13 @@ class Preferences:
     """The batches of a table of preferences, and the report on it. `reference`, (rows, 2), is added once known."""
 
     def __init__(
-        self, table: Table, encoder: ConversationEncoder, config: PreferenceRows, *, length: int, filler: int, seed: int
+        self, table: Table, encoder: ChatEncoder, config: PreferenceRows, *, length: int, filler: int, seed: int
     ) -> None:
         self.table, self.config, self.filler = table, config, filler
         self.reference: NDArray[np.float32] | None = None
         limit = config.length or length
         ids: dict[str, list[list[int]]] = {side: [] for side in SIDES}
-        said: dict[str, list[list[bool]]] = {side: [] for side in SIDES}
+        spoken: dict[str, list[list[bool]]] = {side: [] for side in SIDES}
         self.rows: list[int] = []
         lengths: dict[str, list[int]] = {side: [] for side in SIDES}
         long = equal = 0
@@ -139,7 +139,7 @@ class Preferences:
                     if not any(encoded.spoken[1:]):
                         raise DataError(f"{table.where(row)}: the template writes nothing for the {side} answer")
                     ids[side].append(encoded.ids)
-                    said[side].append(encoded.spoken)
+                    spoken[side].append(encoded.spoken)
                 self.rows.append(row)
         self.dropped = {
             f"longer than {limit} tokens on a side (model.length, rows.length)": long,
@@ -153,7 +153,7 @@ class Preferences:
             )
         self.seen = lengths
         self.ids = [Ragged(ids[side]) for side in SIDES]
-        self.said = [Ragged(said[side]) for side in SIDES]
+        self.spoken = [Ragged(spoken[side]) for side in SIDES]
         self.lengths = np.stack([side.lengths for side in self.ids], 1)
         order = Buckets(self.lengths, config.tokens_per_batch, seed=seed, where=lambda row: table.where(self.rows[row]))
         self.epoch, self.describe = order.epoch, order.describe
@@ -161,13 +161,13 @@ class Preferences:
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PreferenceBatch:
         """The tensors of these rows."""
         ids, _ = pad([side[row] for side in self.ids for row in rows], self.filler)
-        said, _ = pad([side[row] for side in self.said for row in rows], 0)
+        spoken, _ = pad([side[row] for side in self.spoken for row in rows], 0)
         reference = None if self.reference is None else torch.from_numpy(self.reference[np.asarray(rows)].T.reshape(-1))
-        return PreferenceBatch(ids[:, :-1], ids[:, 1:], said[:, 1:].bool(), reference)
+        return PreferenceBatch(ids[:, :-1], ids[:, 1:], spoken[:, 1:].bool(), reference)
 
     def report(self, unknown: int | None) -> DataReport:
         """What is in the rows; `unknown`: the id of that token, if there is one."""
-        loss, every = (sum(int(side.flat.sum()) for side in self.said), sum(len(side.flat) for side in self.ids))
+        loss, every = (sum(int(side.flat.sum()) for side in self.spoken), sum(len(side.flat) for side in self.ids))
         shares = [0.0 if unknown is None else float((side.flat == unknown).mean()) for side in self.ids]
         sides = [LengthReport(side, np.array(self.seen[side]), shares[i]) for i, side in enumerate(SIDES)]
         return DataReport(

@@ -35,6 +35,7 @@ from formers.models.causal import CausalLM
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.conversing import encoder_of, obtain_model, prepared, sample_answers, texts_of
 from formers.systems.language_model import LanguageModel
+from formers.systems.measure import means
 from formers.systems.next_token import row_length
 from formers.systems.preferences.data import SIDES, PreferenceBatch, Preferences
 from formers.systems.system import Report, Score, cost, share
@@ -74,6 +75,7 @@ class PreferenceTask:
         """validation: with its reference."""
         self.language, self.encoder, self.validation, self.config = language, encoder, validation, config
         self.model: CausalLM = language.model
+        self.save = language.save
 
     def loss(self, batch: PreferenceBatch) -> Loss:
         """Summed over pairs. Its parts: `preference` (the DPO loss alone), `right` (whether the chosen answer gained
@@ -98,21 +100,15 @@ class PreferenceTask:
     @torch.no_grad()
     def evaluate(self) -> Report:
         """The loss, its parts as means over pairs; `right` is the reward accuracy of the paper."""
-        sums: dict[str, float] = {}
-        count = 0
-        for rows in some_rows(self.validation, self.config.evaluated):
-            loss = self.loss(self.validation.collate(rows))
-            for name, value in {"loss": loss.total, **loss.parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            count += int(loss.count)
-        means = {name: value / count for name, value in sums.items() if name != "tokens"}
+        rows_read = some_rows(self.validation, self.config.evaluated)
+        parts = means(self.loss(self.validation.collate(rows)) for rows in rows_read)
         return Report(
             [
-                cost("loss", means["loss"]),
-                cost("preference", means["preference"]),
-                share("right", means["right"]),
-                Score("margin", means["margin"]),
-                Score("likelihood", means["likelihood"], "nats"),
+                cost("loss", parts["loss"]),
+                cost("preference", parts["preference"]),
+                share("right", parts["right"]),
+                Score("margin", parts["margin"]),
+                Score("likelihood", parts["likelihood"], "nats"),
             ]
         )
 
@@ -121,9 +117,6 @@ class PreferenceTask:
         table, rows = self.validation.table, self.validation.rows[:2]
         usual = [table.columns["messages"][row] for row in rows]
         return sample_answers(self.language, self.encoder, self.config, lambda: usual)
-
-    def save(self, folder: Path) -> None:
-        self.language.save(folder)
 
     def set_recompute(self) -> None:
         self.model.stack.recompute = True
@@ -225,7 +218,7 @@ def digest_of(model: CausalLM, parts: dict[str, Preferences]) -> str:
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     for name, choices in parts.items():
         digest.update(name.encode())
-        for side in (*choices.ids, *choices.said):
+        for side in (*choices.ids, *choices.spoken):
             digest.update(side.lengths.tobytes())
             digest.update(side.flat.tobytes())
     return digest.hexdigest()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from formers.errors import ConfigError
 from formers.fields import Between, check
-from formers.systems.system import Event, Typed, resolve
+from formers.systems.system import Typed
 
 Suite = Literal["sts", "senteval", "glue-like"]
 
@@ -45,20 +43,3 @@ class SuiteOptions:
 
 
 NO_SUITE = SuiteOptions()
-
-
-def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
-    """The verb `evaluate` of an encoder, whose options have `suites`: as it is, or the report of the suite."""
-
-    @wraps(evaluate)
-    def run(opened: Any, options: Any) -> Iterator[Event]:
-        suites: SuiteOptions = options.suites
-        if suites.suite is None:
-            yield from evaluate(opened, options)
-            return
-        data = vars(options).get("data", "")
-        suites.check_data(data)
-        suite_report = resolve("systems.suites.report:suite_report")
-        yield from suite_report(opened, suites, options.origin.name, data)
-
-    return run

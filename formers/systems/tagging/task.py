@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch.nn.functional as F
 
@@ -36,6 +35,7 @@ class TaggingTask:
 
     def __init__(self, tagger: Tagger, validation: Table, rows: TaggedRows, config: TaggingConfig) -> None:
         self.tagger, self.config, self.model = tagger, config, tagger.model
+        self.save = tagger.save
         count = config.evaluated or len(validation)
         self.sentences, self.tags = (validation.columns[name][:count] for name in (rows.tokens, rows.tags))
 
@@ -61,9 +61,6 @@ class TaggingTask:
             (text if isinstance(text, str) else " ".join(text), " ".join(f"{tag.text}/{tag.label}" for tag in tags))
             for text, tags in zip(texts, tagged, strict=True)
         ]
-
-    def save(self, folder: Path) -> None:
-        self.tagger.save(folder)
 
     def set_recompute(self) -> None:
         self.model.encoder.stack.recompute = True
@@ -93,5 +90,4 @@ def prepare(beginning: Beginning) -> Prepared:
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} sentences",
     ]
-    vocabulary = f"{begun.tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, begun.tokenizer)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.fields import Count, Natural, Part
-from formers.systems.suites.options import NO_SUITE, SuiteOptions, or_suite
+from formers.systems.measure import measured, or_suite
+from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
@@ -125,18 +126,15 @@ class EvaluateTagger:
 @or_suite
 def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     """Accuracy per word and F1 of entities, and how each tag was predicted; --out: word, true tag and predicted tag."""
-    from formers.systems.begin import judged_on
+    from formers.systems.begin import judged_rows
     from formers.systems.tagging.data import TaggedRows
 
-    rows = options.origin.section("rows", "tagging") or TaggedRows()
-    rows = replace(rows, tokens=options.source or rows.tokens, tags=options.label or rows.tags)
-    table = judged_on(options.origin, "tagging", rows, options.data, options.count)
+    rows, table = judged_rows(options, "tagging", TaggedRows, tokens=options.source, tags=options.label)
     rows.numbers(table, tagger.labels)
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()
     report, predicted = tagger.evaluate(sentences, tags)
-    words = report.facts["words"]
-    speed = words / (time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         blocks = (
@@ -145,13 +143,14 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
         )
         path.write_text("\n".join(blocks), encoding="utf-8")
 
-    yield replace(
+    yield measured(
         report,
-        title=f"{options.origin.name}: {len(table):,} sentences, {words:,} words of {table.name}",
-        facts={"model": options.origin.name, "data": table.name, **report.facts, "words_per_second": speed},
-        remarks={
-            **{score.name: REMARKS[score.name] for score in report.scores},
-            "speed": f"{speed:,.0f} words per second",
-        },
+        options.origin,
+        table,
+        seconds,
+        unit="words",
+        rows=f"{len(table):,} sentences, {report.facts['words']:,} words",
+        remarks={score.name: REMARKS[score.name] for score in report.scores},
+        speed_as=",.0f",
         files={"": write},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -15,6 +14,7 @@ from formers.fields import Between, Count, Natural, check
 from formers.models.transformer import Transformer
 from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
+from formers.systems.measure import means
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
@@ -47,7 +47,7 @@ class TranslationTask:
 
     def __init__(self, translator: Translator, validation: PairBatches, config: TranslationConfig) -> None:
         self.translator, self.validation, self.config = translator, validation, config
-        self.model = translator.model
+        self.model, self.save = translator.model, translator.save
 
     def loss(self, batch: PairBatch, smoothing: float | None = None) -> Loss:
         """Summed cross-entropy over the real target tokens; the logits of padding are never computed."""
@@ -69,11 +69,9 @@ class TranslationTask:
     @torch.no_grad()
     def evaluate(self) -> Report:
         """Cross-entropy per token (no smoothing), perplexity; BLEU and exact match of the first `decoded` pairs."""
-        total, count = 0.0, 0
-        for rows in self.validation.epoch(0):
-            loss = self.loss(self.validation.collate(rows), smoothing=0.0)
-            total, count = total + loss.total.item(), count + int(loss.count)
-        scores: list[Score] = [cost("loss", total / count), perplexity(total / count)]
+        losses = (self.loss(self.validation.collate(rows), smoothing=0.0) for rows in self.validation.epoch(0))
+        mean = means(losses)["loss"]
+        scores: list[Score] = [cost("loss", mean), perplexity(mean)]
         if self.config.decoded:
             sources, targets = self.pairs(self.config.decoded)
             best = self.translator.candidates(sources, beams=1)
@@ -89,9 +87,6 @@ class TranslationTask:
         """Translations to look at."""
         texts = list(self.config.samples) or self.pairs(2)[0]
         return list(zip(texts, self.translator.translate(texts, beams=1), strict=True))
-
-    def save(self, folder: Path) -> None:
-        self.translator.save(folder)
 
     def set_recompute(self) -> None:
         self.model.encoder.recompute = self.model.decoder.recompute = True
@@ -136,8 +131,7 @@ def prepare(beginning: Beginning) -> Prepared:
         f"validation: {held_out.name}, {len(validation.rows):,} examples",
     ]
     task = TranslationTask(translator, validation, config)
-    vocabulary = f"{tokenizer.vocab:,} tokens"
-    return beginning.prepared(task, batches, lines, vocabulary=vocabulary, tokens=rows.tokens_per_batch)
+    return beginning.prepared(task, batches, lines, tokenizer)
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:

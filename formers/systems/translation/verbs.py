@@ -112,12 +112,10 @@ class Evaluate:
 
 def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
     """BLEU, chrF and exact match on the pairs of --data, or on a run's own test data."""
-    from formers.systems.begin import judged_on
+    from formers.systems.begin import judged_rows
     from formers.systems.translation.data import PairRows
 
-    rows = options.origin.section("rows", "translation") or PairRows()
-    rows = replace(rows, source=options.source or rows.source, target=options.target or rows.target)
-    table = judged_on(options.origin, "translation", rows, options.data, options.count)
+    rows, table = judged_rows(options, "translation", PairRows, source=options.source, target=options.target)
     sources, targets = table.columns[rows.source], table.columns[rows.target]
     begin = time.perf_counter()
     report, hypotheses = translator.evaluate(

@@ -56,7 +56,7 @@ def test_answers_are_those_of_the_whole_conversation(chat):
         turn = chat.last
         fresh = Chat(chat.language, **chat.options)
         found = fresh.writer.write([turn.read], DecodingOptions(**chat.options))[0][0]
-        assert found.tokens == turn.said and found.text == turn.answer
+        assert found.tokens == turn.written and found.text == turn.answer
 
 
 def test_messages_and_their_form(chat):
