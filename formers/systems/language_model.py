@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -17,7 +17,7 @@ from formers.blocks.mode import inference
 from formers.decoding.log_probabilities import Scored, score_text
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
-from formers.decoding.writer import Writer, Writing
+from formers.decoding.writer import Continuation, Writer, Writing
 from formers.errors import ConfigError
 from formers.files import Content, as_json
 from formers.models.causal import CausalLM
@@ -50,6 +50,14 @@ class LanguageModel:
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
+    @overload
+    def generate(self, prompts: str = ..., *, samples: int, **options: Any) -> list[Continuation]: ...
+    @overload
+    def generate(self, prompts: Sequence[str], *, samples: int, **options: Any) -> list[list[Continuation]]: ...
+    @overload
+    def generate(self, prompts: str = ..., **options: Any) -> Continuation: ...
+    @overload
+    def generate(self, prompts: Sequence[str], **options: Any) -> list[Continuation]: ...
     def generate(self, prompts: str | Sequence[str] = "", **options: Any) -> Any:
         """What the model writes after a prompt (a `Continuation`, whose str is its text), or after each of several
         (a list of them); an empty prompt is the beginning of a text. With `samples` or `nbest`, each becomes a list.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,11 @@ class Answerer:
         """Raises ConfigError for a model without tokenizer files."""
         return reader_of(self.tokenizer, self.model.config.encoder, self.length)
 
-    def answer(self, question: str, passage: str, *, top: int = 1, **options: Any) -> Any:
+    @overload
+    def answer(self, question: str, passage: str, *, top: Literal[1] = ..., **options: Any) -> Answer: ...
+    @overload
+    def answer(self, question: str, passage: str, *, top: int, **options: Any) -> list[Answer]: ...
+    def answer(self, question: str, passage: str, *, top: int = 1, **options: Any) -> Answer | list[Answer]:
         """The likeliest answer of a passage, or the list of the `top` likeliest; `options` as in `answers`."""
         answers = self.answers([question], [passage], top=top, **options)[0]
         return answers[0] if top == 1 else answers

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -68,7 +68,13 @@ class Translator:
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
-    def translate(self, texts: str | Sequence[str], *, prefix: str = "", split: bool = True, **options: Any) -> Any:
+    @overload
+    def translate(self, texts: str, *, prefix: str = ..., split: bool = ..., **options: Any) -> str: ...
+    @overload
+    def translate(self, texts: Sequence[str], *, prefix: str = ..., split: bool = ..., **options: Any) -> list[str]: ...
+    def translate(
+        self, texts: str | Sequence[str], *, prefix: str = "", split: bool = True, **options: Any
+    ) -> str | list[str]:
         """The best translation of a text (str) or of each of several (list of str).
 
         prefix: how every translation must begin. split: translate long texts sentence by sentence, keeping what

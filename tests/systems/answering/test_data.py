@@ -174,5 +174,5 @@ def test_the_built_in_facts_stand_where_their_offsets_say():
     for _, question, answers, _ in rows:  # who is asked for with what was never told in training
         name = next(name for name in facts.NAMES if name in question)
         for kind in facts.KINDS:
-            for form in kind.said if answers and answers[0] in kind.values else ():
+            for form in kind.statements if answers and answers[0] in kind.values else ():
                 assert form.format(x=name, v=answers[0]) not in said
