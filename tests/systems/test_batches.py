@@ -48,7 +48,7 @@ def states() -> tuple:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_batch_is_a_function_of_its_rows(tmp_path, name):
     recipe = load_recipe(name.split()[0], [*SMALL, *RECIPES[name]])
-    _, batches, _ = registry.prepare(recipe.system, recipe.sections, tmp_path)
+    batches = registry.prepare(recipe.system, recipe.sections, tmp_path).batches
     plan = [batches.epoch(0)[0], batches.epoch(1)[-1]]
     seed_from(1)
     first = [tensors(batches.collate(rows)) for rows in plan]
