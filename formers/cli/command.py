@@ -91,14 +91,14 @@ def perform(
     # what is wrong with the options is said first, where it is clear whose they are
     options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
     output = Output(destination.out, destination.json, declared[0][1].endings)
-    system = opening.system(model)
+    place, system = opening.located(model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
         raise wrong_system(model, system, declared)
     if type(options) is not resolve(verb.options):
         options = options_of(verb, given, system)
     assert options is not None  # one way or the other
-    opened = load(model, **opening.arguments())
+    opened = load(place, **opening.arguments())
     if "origin" in fields_of(resolve(verb.options)):
         options = dataclasses.replace(options, origin=origin_of(model))
     show(resolve(verb.run)(opened, options), output)

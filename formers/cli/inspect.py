@@ -39,13 +39,13 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
     look, opened = LOOKS[what][0][1], None
     options = options_of(look, model, given)
     if look.opens:
-        system = opening.system(model)
+        place, system = opening.located(model)
         if what not in looks(system):
             raise ConfigError(
                 f'{model} is a {system.name} model, which has no "{what}" to inspect; it has: '
                 f"{', '.join(looks(system))}"
             )
-        look, opened = looks(system)[what], load(model, **opening.arguments())
+        look, opened = looks(system)[what], load(place, **opening.arguments())
     folder = Path(model).expanduser() / "samples" if run_file(model) else Path()
     show(drawn(resolve(look.run)(opened, options), out or folder / f"{what}.png"), Output())
 

@@ -53,8 +53,9 @@ class Opening:
         """What `formers.load` takes."""
         return {"dtype": "int8" if self.int8 else self.dtype, "device": self.device, **self.place()}
 
-    def system(self, model: str) -> System:
-        """The system of a model, which is not opened yet."""
+    def located(self, model: str) -> tuple[Path, System]:
+        """Where a model is, which is found once, and its system; it is not opened yet."""
         from formers.registry import locate, system_of
 
-        return system_of(locate(model, **self.place()), model)
+        place = locate(model, **self.place())
+        return place, system_of(place, model)

@@ -29,7 +29,6 @@ from formers.systems.system import (
     record,
 )
 
-EXAMPLES = 3  # of a report
 LINES = ("", ".txt", ".tsv")  # endings of files of text
 
 

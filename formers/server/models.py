@@ -112,8 +112,9 @@ class Models:
             if name in served:
                 raise ConfigError(f'two models are called "{name}" ({served[name].origin.name}, {source}); rename one')
             where = {key: how[key] for key in ("allow_bin", "offline") if key in how}
-            system = system_of(locate(source, **where), source)
-            served[name] = Served(name, system, load(source, **how), verbs_of(system), origin)
+            place = locate(source, **where)
+            system = system_of(place, source)
+            served[name] = Served(name, system, load(place, **how), verbs_of(system), origin)
         return cls(served)
 
     def verbs(self) -> dict[str, Verb]:

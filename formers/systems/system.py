@@ -34,8 +34,6 @@ class Verb:
     """Its dataclass of options, "module:name"; nothing heavy is imported with it."""
     run: str
     """(loaded system, options) -> an iterator of results."""
-    example: str = ""
-    """Arguments after the model, as one would type them."""
     endings: tuple[str, ...] = ()
     """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
 
