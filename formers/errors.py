@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST = 100  # characters of a value that a message shows
+
 
 class FormersError(Exception):
-    """A fault in what the user gave: says what, where, what was got, what was expected and how to fix it."""
+    """A fault in what the user gave: says what, where, what was got, what was expected and how to fix it.
+
+    One line, whatever the values in it hold.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(FormersError):
@@ -26,8 +34,20 @@ class TrainingError(FormersError):
     """A training that cannot start or go on."""
 
 
+def one_line(text: str) -> str:
+    """A text with its lines joined, and with what a terminal would obey, or could not show, written as escapes."""
+    joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in joined)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as Python writes it, cut at 100 characters."""
+    text = repr(value)
+    return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean "steps"?` when a known name is close to `name`, else the list of known names."""
-    known = sorted(known)
+    known, name = sorted(known), name[:MOST]
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from formers.errors import CheckpointError
+from formers import shapes
+from formers.errors import CheckpointError, FormersError
 
 TEMPORARY = ".tmp-"  # begins the names of what is being written, or removed: a kill may leave such files
+MOST_JSON = 100 * 2**20  # bytes: tokenizers of a quarter of a million words have 35 MB
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # what only half of a character is written with
 Content = bytes | Callable[[Path], None]  # of a file, or what writes it
 
 
@@ -21,18 +27,55 @@ def as_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError when the file is missing, unreadable or something else."""
+def read_json(path: Path, shape: Any = dict[str, Any], *, most: int = MOST_JSON) -> Any:
+    """What a JSON file holds: an object, or what the type hint `shape` says (see `formers.shapes`).
+
+    Raises CheckpointError when the file is missing, unreadable, larger than `most` bytes or of another shape.
+    """
     try:
-        value = json.loads(path.read_text("utf-8"))
+        return parse_json(read_bytes(path, most=most), shape, str(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}") from None
     except OSError as fault:
         raise CheckpointError(f"cannot read {path}: {fault.strerror}") from fault
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """A regular file of at most `most` bytes. Raises CheckpointError for anything else, OSError."""
+    regular(path)
+    if (size := path.stat().st_size) > most:
+        raise CheckpointError(f"{path} is {size:,} bytes long, expected at most {most:,}")
+    return path.read_bytes()
+
+
+def regular(path: Path) -> Path:
+    """The path, of what is there and is a file. Raises CheckpointError for a pipe or device, which would never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, expected a file")
+    return path
+
+
+def parse_json(text: str | bytes, shape: Any, what: str, *, error: type[FormersError] = CheckpointError) -> Any:
+    """The value of a JSON text that has the shape of a type hint. Raises `error`, which begins with `what`."""
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _SURROGATE.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as fault:
+        raise error(f"{what} is nested too deeply to be read") from fault
+    except UnicodeEncodeError as fault:
+        raise error(f"{what} holds half of a character (a lone surrogate), which is no text") from fault
     except ValueError as fault:
-        raise CheckpointError(f"{path} is not valid JSON ({fault}); get the file again") from fault
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}, not an object")
+        raise error(f"{what} is not valid JSON ({fault}); get the file again") from fault
+    if message := shapes.fault(value, shape):
+        raise error(f"{what}: {message}")
+    return value
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits:.40} is no finite number")
     return value
 
 

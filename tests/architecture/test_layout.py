@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
-GROUND = {"errors", "files", "fields"}
+GROUND = {"errors", "files", "fields", "notes", "shapes"}
 # Below the systems.
 BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
 
@@ -43,6 +43,8 @@ INSIDE = {
     "errors": set(),
     "files": set(),
     "fields": set(),
+    "notes": set(),
+    "shapes": set(),
     "pictures": set(),
     "launch": EVERYTHING, "comparison": EVERYTHING, "preview": EVERYTHING,
     "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
@@ -63,7 +65,8 @@ OUTSIDE = {
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers", "pyarrow", "rich", "matplotlib"},
     "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
-    "recipe": set(), "registry": {"torch"}, "errors": set(), "files": set(), "fields": set(), "launch": {"torch"},
+    "recipe": set(), "registry": {"torch"}, "launch": {"torch"},
+    **{name: set() for name in GROUND},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
 CIRCULAR: set[str] = set()  # rooms whose files import each other in a circle; none may
@@ -79,7 +82,7 @@ RICH = {
     "masked": (1407, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1610, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
-WHOLE = 34_500  # lines of the package; 27,500 is aimed at, see ARCHITECTURE.md
+WHOLE = 45_000  # lines of the package, the senses to come included
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 

@@ -138,7 +138,7 @@ def test_config_faults(folder):
     with pytest.raises(CheckpointError, match="is not valid JSON"):
         read_config(folder)
     (folder / "config.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="holds a list, not an object"):
+    with pytest.raises(CheckpointError, match=r"it is \[\], expected an object"):
         read_config(folder)
     (folder / "config.json").write_text("{}")
     assert read_config(folder) == ({}, {})
