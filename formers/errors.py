@@ -42,8 +42,17 @@ def one_line(text: str) -> str:
 
 def shown(value: object) -> str:
     """A value as a message shows it: as Python writes it, cut at 100 characters."""
-    text = repr(value)
-    return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+    return shortened(repr(value), MOST)
+
+
+def on_a_line(text: str) -> str:
+    """A text with every white space in it as one space."""
+    return " ".join(text.split())
+
+
+def shortened(text: str, most: int) -> str:
+    """A text as it is, or cut so that it has `most` characters with the sign that it was."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

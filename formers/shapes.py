@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Required
 
-from formers.errors import nearest, shown
+from formers.errors import nearest, shortened, shown
 from formers.fields import Between
 
 NAMES: dict[Any, str] = {
@@ -164,8 +164,7 @@ def _is(value: Any, hint: Any) -> bool:
 
 
 def _under(where: str, key: str) -> str:
-    name = key if len(key) <= 40 else f"{key[:39]}…"
-    return f"{where}.{name}" if where else name
+    return f"{where}.{shortened(key, 40)}" if where else shortened(key, 40)
 
 
 def _expected(where: str, value: Any, hint: Any) -> str:

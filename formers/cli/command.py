@@ -16,7 +16,7 @@ from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
 from formers.cli.options import MODEL, Destination, Opening
 from formers.cli.show import Output, show
 from formers.errors import ConfigError
-from formers.fields import Escaped, Field, build, check, fields_of
+from formers.fields import Escaped, Field, build, changed, check, fields_of
 from formers.systems.system import Origin, System, Texts, Verb, resolve
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
@@ -100,7 +100,7 @@ def perform(
     assert options is not None  # one way or the other
     opened = load(place, **opening.arguments())
     if "origin" in fields_of(resolve(verb.options)):
-        options = dataclasses.replace(options, origin=origin_of(model))
+        options = changed(options, "origin", origin_of(model))
     show(resolve(verb.run)(opened, options), output)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from formers.errors import on_a_line, shortened
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,8 +66,7 @@ def size(count: float) -> str:
 
 def short(text: str, most: int = 100) -> str:
     """On one line, cut when long: an untrained model can go on for ever."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return shortened(on_a_line(text), most)
 
 
 @contextmanager

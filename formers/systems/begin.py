@@ -123,9 +123,10 @@ def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: 
 
     columns: field of the section -> the column that an option names instead ("": none).
     """
-    rows = options.origin.section("rows", system) or usual()
+    asked = getattr(options, "measure", options)
+    rows = asked.origin.section("rows", system) or usual()
     rows = replace(rows, **{name: column for name, column in columns.items() if column})
-    return rows, judged_on(options.origin, system, rows, options.data, options.count)
+    return rows, judged_on(asked.origin, system, rows, options.data, asked.count)
 
 
 def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:

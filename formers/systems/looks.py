@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, on_a_line, shortened
 from formers.fields import Natural
 from formers.systems.system import NOWHERE, Event, Line, Look, Origin, ResultTable, Typed
 
@@ -96,8 +96,7 @@ def of_what(name: str, look: Any) -> None:
 
 def quoted(text: str) -> str:
     """A text as a title shows it."""
-    line = " ".join(text.split())
-    return f"“{line}”" if len(line) <= 60 else f"“{line[:59].rstrip()}…”"
+    return f"“{shortened(on_a_line(text), 60)}”"
 
 
 def attention(opened: Any, options: AttentionLook) -> Iterator[Event]:

@@ -31,9 +31,9 @@ class Verb:
     help: str
     """One line."""
     options: str
-    """Its dataclass of options, "module:name"; nothing heavy is imported with it."""
-    run: str
-    """(loaded system, options) -> an iterator of results."""
+    """Its dataclass of options; nothing heavy is imported with it."""
+    run: str = ""
+    """(loaded system, options) -> an iterator of results ("": the function of the verb's name)."""
     endings: tuple[str, ...] = ()
     """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
 
@@ -48,7 +48,10 @@ class Look(Verb):
 
 @dataclass(frozen=True)
 class System:
-    """Everything that this house has to know of a system. Places are "module:name", resolved when used."""
+    """Everything that this house has to know of a system. Places are "module:name", resolved when used.
+
+    A name without a module is of the system's own folder, in the file that is for such things; of sizes, of `sizes`.
+    """
 
     name: str
     title: str
@@ -61,7 +64,7 @@ class System:
     """[rows]: columns, length, packing."""
     task: str
     """[task]: what is learned and how it is judged."""
-    prepare: str
+    prepare: str = "prepare"
     """What makes a `Prepared` of a `Beginning`."""
     models: tuple[str, ...] = ()
     """Model classes whose checkpoints open as this system unless they say otherwise."""
@@ -72,11 +75,33 @@ class System:
     scores: Mapping[str, str] = field(default_factory=dict)
     """What it is judged by: name -> what that says."""
     recipe: str = ""
-    """The offline recipe that `formers adapt MODEL` trains."""
+    """The offline recipe that `formers adapt MODEL` trains ("": the one of the system's name)."""
     example: str = ""
     """The verb to try first, with its arguments: 'translate {} "I ate an apple"'."""
     lessons: str = ""
     """What shows which tokens carry loss, if it can (`formers data --show-loss`): see `systems.lessons`."""
+
+    def __post_init__(self) -> None:
+        own = f"systems.{self.name}"
+        places = {"sizes": "systems.sizes", "open": f"{own}.system", "rows": f"{own}.data", "task": f"{own}.task"}
+        places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons"}
+        whole: dict[str, Any] = {name: _placed(module, getattr(self, name)) for name, module in places.items()}
+        whole["recipe"] = self.recipe or self.name
+        for kind in ("verbs", "looks"):
+            whole[kind] = tuple(
+                dataclasses.replace(
+                    verb,
+                    options=_placed(f"{own}.{kind}", verb.options),
+                    run=_placed(f"{own}.{kind}", verb.run or verb.name),
+                )
+                for verb in getattr(self, kind)
+            )
+        for name, value in whole.items():
+            object.__setattr__(self, name, value)
+
+
+def _placed(module: str, name: str) -> str:
+    return name if ":" in name or not name else f"{module}:{name}"
 
 
 # ---- what verbs take -----------------------------------------------------------------------------------------------

@@ -12,24 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part
-from formers.systems.measure import measured, or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
+from formers.systems.measure import PLAIN, Measure, measured, or_suite
+from formers.systems.system import Event, Passage, Typed
 
 if TYPE_CHECKING:
     from formers.systems.answering.system import Answer, Answerer
 
 SHOWN = 4  # questions of an evaluation that are shown
 NONE = "(no answer)"
-REMARKS = {
-    "loss": "per window",
-    "exact_match": "of questions",
-    "f1": "of words, mean over questions",
-    "exact_match_answered": "questions with an answer",
-    "f1_answered": "questions with an answer",
-    "exact_match_unanswerable": "questions without",
-    "f1_unanswerable": "questions without",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +104,6 @@ def answer(answerer: Answerer, options: AnswerQuestions) -> Iterator[Event]:
 class EvaluateAnswerer:
     """What to measure an answerer on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Questions on passages (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
@@ -124,10 +112,8 @@ class EvaluateAnswerer:
     """Column of the question."""
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the answers."""
-    count: Natural | None = None
-    """Only the first N questions."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -138,7 +124,7 @@ def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
     from formers.systems.answering.task import AnsweringConfig
     from formers.systems.begin import judged_rows
 
-    origin = options.origin
+    origin = options.measure.origin
     config = origin.section("task", "answering") or AnsweringConfig()
     columns = {"context": options.source, "question": options.second, "answers": options.label}
     rows, table = judged_rows(options, "answering", PassageRows, **columns)
@@ -158,12 +144,12 @@ def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
     passages = len(set(table.columns[rows.context]))
     yield measured(
         report,
+        "answering",
         origin,
         table,
         seconds,
         unit="questions",
         rows=f"{len(table):,} questions on {passages:,} passages",
-        remarks={score.name: REMARKS[score.name] for score in report.scores},
         examples=[
             {
                 "question": questions[row],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from formers.systems.choosing import Choose
-from formers.systems.measure import Measure, measured, or_suite
+from formers.systems.measure import MeasureRows, measured, or_suite
 from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
 
 
 @or_suite
-def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
+def evaluate(chooser: Chooser, options: MeasureRows) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
     from formers.systems.begin import judged_rows
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
@@ -31,5 +31,6 @@ def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
     begin = time.perf_counter()
     rows, table = judged_rows(options, "choice", ChoiceRows)
     chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
-    report, remarks = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows)), {"chance": "what guessing gives"}
-    yield measured(report, options.origin, table, time.perf_counter() - begin, unit="questions", remarks=remarks)
+    report = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows))
+    seconds = time.perf_counter() - begin
+    yield measured(report, "choice", options.measure.origin, table, seconds, unit="questions")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.labels import LabelKind
-from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.errors import CheckpointError, ConfigError, DataError, nearest, shortened
 from formers.metrics.classification import accuracy, confusion, f1, matthews
 from formers.metrics.correlation import pearson, spearman
 from formers.models.heads import SequenceClassifier
@@ -300,7 +300,7 @@ def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> Resul
         worst = sorted(pairs, reverse=True)[:TABLE_MOST]
         rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
         return ResultTable("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
-    names = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
+    names = [shortened(label, 20) for label in labels]
     columns = [f"said {name}" for name in names]
     table = [
         (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import measured, or_suite
+from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
+from formers.systems.system import Event, Remark, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.classification.system import Classifier
@@ -139,8 +138,6 @@ def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
 class EvaluateClassifier:
     """What to measure a classifier on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Labelled texts (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
@@ -149,10 +146,8 @@ class EvaluateClassifier:
     """Column of the second text (labelled pairs)."""
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the label (labelled texts)."""
-    count: Natural | None = None
-    """Only the first N texts."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -179,7 +174,8 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     cut = report.facts["cut"]
     yield measured(
         report,
-        options.origin,
+        "classification",
+        options.measure.origin,
         table,
         seconds,
         unit="examples",

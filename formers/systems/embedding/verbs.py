@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError
+from formers.errors import ConfigError, on_a_line, shortened
 from formers.fields import Between, Count, Natural, Part, check
-from formers.systems.measure import measured, or_suite
+from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
+from formers.systems.system import Event, Progress, Remark, Result, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.embedding.processes import Vectors
@@ -58,9 +57,8 @@ class Encoded:
     def line(self) -> str:
         """A look at it."""
         numbers = " ".join(f"{number: .4f}" for number in self.vector[:SEEN])
-        text = on_a_line(self.text)
-        shown = text if len(text) <= 60 else f"{text[:59]}…"
-        return f"{numbers}{' ...' if len(self.vector) > SEEN else ''} ({len(self.vector)})\t{shown}"
+        more = " ..." if len(self.vector) > SEEN else ""
+        return f"{numbers}{more} ({len(self.vector)})\t{shortened(on_a_line(self.text), 60)}"
 
 
 @dataclass(frozen=True)
@@ -251,16 +249,10 @@ def cluster(encoder: SentenceEncoder, options: Cluster) -> Iterator[Event]:
     yield Remark(f"{len(groups):,} group(s) of {inside:,} of {len(texts):,} texts; {rest:,} in none")
 
 
-def on_a_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluateVectors:
     """What to measure sentence vectors on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs with a score (default for a run: its test or validation pairs)."""
     first: Annotated[str, Typed("COLUMN")] = ""
@@ -269,10 +261,8 @@ class EvaluateVectors:
     """Column of the second text (pairs)."""
     score: Annotated[str, Typed("COLUMN")] = ""
     """Column of the score (scored pairs)."""
-    count: Natural | None = None
-    """Only the first N pairs."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -281,13 +271,13 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     from formers.systems.begin import judged_on
     from formers.systems.embedding.data import LikenessRows
 
-    origin, data = options.origin, options.data
+    origin, data = options.measure.origin, options.data
     source, rows = origin.section("data", "embedding"), origin.section("rows", "embedding") or LikenessRows()
     columns = {name: getattr(options, name) or getattr(rows, name) for name in ("first", "second", "score")}
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
     if data or source is None:
-        table = judged_on(origin, "embedding", rows, data, options.count)
+        table = judged_on(origin, "embedding", rows, data, options.measure.count)
     else:
         scored = rows.tables(source)[2]
         if scored is None:
@@ -297,5 +287,4 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()
     report = encoder.evaluate(*(table.columns[name] for name in columns.values()))
-    remarks = {"spearman": "of cosines with the scores"}
-    yield measured(report, origin, table, time.perf_counter() - begin, unit="pairs", remarks=remarks)
+    yield measured(report, "embedding", origin, table, time.perf_counter() - begin, unit="pairs")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import DataError
+from formers.errors import DataError, on_a_line, shortened
 from formers.fields import Natural, Part
-from formers.systems.measure import or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, ResultTable, Texts, Typed
+from formers.systems.measure import PLAIN, Measure, or_suite
+from formers.systems.system import Event, ResultTable, Texts, Typed
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
@@ -42,13 +40,15 @@ class Filled:
 
     def table(self) -> ResultTable:
         rows = [
-            (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(word.text))
+            (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(on_a_line(word.text), WIDTH))
             for number, gap in enumerate(self.masks, 1)
             for word in gap
         ]
         several = len(self.masks) > 1  # which mask a word is for needs a column
         columns = ("", "probability", "word", "text")[not several :]
-        return ResultTable(shortened(self.text), columns, [row[not several :] for row in rows], ["probability"])
+        return ResultTable(
+            shortened(on_a_line(self.text), WIDTH), columns, [row[not several :] for row in rows], ["probability"]
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Detected:
             (f"{token.probability:.4f}", token.word, "replaced" if token.probability > 0.5 else "")
             for token in self.tokens
         ]
-        return ResultTable(shortened(self.text), ("probability", "token", ""), rows, ["probability"])
+        return ResultTable(shortened(on_a_line(self.text), WIDTH), ("probability", "token", ""), rows, ["probability"])
 
 
 def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
@@ -86,22 +86,14 @@ def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
         raise DataError("there is no text to fill: give texts, --file, or lines on standard input")
 
 
-def shortened(text: str) -> str:
-    return shorten(text, WIDTH, placeholder="…")
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluateMasked:
     """What to measure a masked language model on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     text: Annotated[str, Typed("FILE", file=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
-    count: Natural | None = None
-    """Only about N rows, spread evenly over the text."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -117,7 +109,7 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     from formers.systems.masked.task import batches_of, judge
     from formers.systems.reading import reader_of, reading
 
-    words, origin = masked.words, options.origin
+    words, origin = masked.words, options.measure.origin
     source = origin.section("data", "masked") or Source(**SYSTEM.data)
     rows = origin.section("rows", "masked") or MaskedRows()
     if options.text:
@@ -134,10 +126,10 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
         batches = batches_of(table, replace(rows, next_sentence=False), reader, source.seed)
     begin = time.perf_counter()
     with reading(words):
-        report = judge(words, batches, options.count or 0)
+        report = judge(words, batches, options.measure.count or 0)
     seconds = time.perf_counter() - begin
     number, documents = len(batches.plan(0).places), len(batches.sentences)
-    number, unknown = min(options.count or number, number), batches.sentences.unknown
+    number, unknown = min(options.measure.count or number, number), batches.sentences.unknown
     remarks = {score.name: SYSTEM.scores[score.name] for score in report.scores}
     remarks["unknown"] = f"{unknown:.3%} of the tokens"
     if isinstance(words, Pretraining) and not judged:
