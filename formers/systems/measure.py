@@ -49,6 +49,22 @@ class MeasureRows:
     """What every encoder's `evaluate` has."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasureColumns:
+    """The options of an `evaluate` whose rows are two texts, or one, and what they should be given."""
+
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows to measure with (default for a run: its test data)."""
+    source: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the text, or of the passage."""
+    second: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the second text (labelled pairs), or of the question."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the label, or of the answers."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
+
+
 def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
     """The verb `evaluate` of an encoder, whose options have a `measure`: as it is, or the report of the suite."""
 

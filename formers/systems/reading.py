@@ -74,6 +74,14 @@ def logits_of(
     return read_in_order(model, [len(encoding.ids) for encoding in encodings], compute, tokens=tokens)
 
 
+def logits_of_windows(
+    model: nn.Module, reader: Reader, rows: Sequence[Sequence[Encoding]]
+) -> Iterator[list[NDArray[np.float32]]]:
+    """The same of the windows of each text, all of which are read together."""
+    logits = iter(logits_of(model, reader, [window for windows in rows for window in windows]))
+    return ([next(logits).numpy() for _ in windows] for windows in rows)
+
+
 def reader_of(
     tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0, *, lowercase: bool = False
 ) -> Reader:

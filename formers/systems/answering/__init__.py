@@ -16,7 +16,7 @@ SYSTEM = System(
     example='answer {} "Where does Ben live?" --passage "Anna lives in Rome. Ben lives in New York."',
     verbs=(
         Verb("answer", "Find the answer to a question in a passage.", "AnswerQuestions"),
-        Verb("evaluate", HELP, "EvaluateAnswerer"),
+        Verb("evaluate", HELP, "systems.measure:MeasureColumns"),
     ),
     looks=EVERY,
     scores={

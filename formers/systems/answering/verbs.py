@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.fields import Count, Natural, Part
-from formers.systems.measure import PLAIN, Measure, measured, or_suite
+from formers.fields import Count, Natural
+from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.system import Event, Passage, Typed
 
 if TYPE_CHECKING:
@@ -100,24 +100,8 @@ def answer(answerer: Answerer, options: AnswerQuestions) -> Iterator[Event]:
         yield Answered(question, best, options.passage, len(options.questions) > 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateAnswerer:
-    """What to measure an answerer on."""
-
-    data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Questions on passages (default for a run: its test data)."""
-    source: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the passage."""
-    second: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the question."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the answers."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
-
-
 @or_suite
-def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
+def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
     """Exact match and F1 as SQuAD defines them; --out: question, answer and true answers as JSON lines."""
     from formers.systems.answering.data import PassageRows
     from formers.systems.answering.system import Answerer

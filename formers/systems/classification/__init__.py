@@ -18,7 +18,7 @@ SYSTEM = System(
         Verb("classify", "Give texts, or pairs of texts, their label or number.", "Classify"),
         Verb("rerank", "Order passages by how well they fit a query, reading both together.", "Rerank"),
         Verb("similarity", "Say how alike two texts are.", "systems.similarity_verb:Compare"),
-        Verb("evaluate", HELP, "EvaluateClassifier"),
+        Verb("evaluate", HELP, "systems.measure:MeasureColumns"),
     ),
     looks=EVERY,
     scores={

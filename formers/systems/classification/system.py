@@ -8,7 +8,7 @@ A model that reads a query and a passage together and gives one number is a cros
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 @dataclass(frozen=True)
 class Classification:
-    """The label of one text."""
+    """The label of a text, or of a pair."""
 
     label: str
     """The likeliest label; of several, those over the threshold joined by ", "; the number in digits."""
@@ -61,15 +61,28 @@ class Classification:
     """Of every label, in the model's order (they sum to 1 unless there may be several); empty for a number."""
     number: float | None = None
     """The output of a model of numbers."""
+    text: str = ""
+    """What has it, as it was typed."""
+    ranked: bool = field(default=False, metadata={"json": False})
+    """Whether its line is the probabilities of all labels."""
+
+    def line(self) -> str:
+        if not self.ranked or not self.probabilities:
+            return self.label or "(none)"
+        order = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return "\t".join(f"{label} {share:.4f}" for label, share in order)
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A passage with its score; `place` is where it stood, from 0."""
+    """A passage with its score; `place` is where it stood: in a list from 0, on the command line from 1."""
 
     place: int
     score: float
     text: str
+
+    def line(self) -> str:
+        return f"{self.score:.4f}\t{self.text}"
 
 
 class Classifier:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError, DataError
-from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured, or_suite
+from formers.fields import Between, Natural, check
+from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
 from formers.systems.system import Event, Remark, Texts, Typed
 
@@ -43,26 +43,6 @@ class Classify:
             raise ConfigError(f"{count} texts, but {len(self.second)} times --second: give it once for each, or once")
 
 
-@dataclass(frozen=True)
-class Classified:
-    """A text and its label."""
-
-    text: str
-    label: str
-    """The likeliest; of several, those over the threshold; the number in digits."""
-    labels: Sequence[str]
-    probabilities: Mapping[str, float] | None = None
-    number: float | None = None
-    ranked: bool = field(default=False, metadata={"json": False})
-    """Whether its line is the probabilities of all labels."""
-
-    def line(self) -> str:
-        if not self.ranked or not self.probabilities:
-            return self.label or "(none)"
-        order = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
-        return "\t".join(f"{label} {share:.4f}" for label, share in order)
-
-
 def classify(classifier: Classifier, options: Classify) -> Iterator[Event]:
     """Each text's label, a group of texts at a time."""
     done = 0
@@ -82,9 +62,9 @@ def classify(classifier: Classifier, options: Classify) -> Iterator[Event]:
                     f"{options.texts.where(number)}: it is empty, so there is nothing to classify; remove it"
                 )
         labelled = classifier.classify(firsts, seconds, threshold=options.threshold, windows=options.windows)
-        for text, each in zip(group, labelled, strict=True):
-            probabilities = each.probabilities or None
-            yield Classified(text, each.label, each.labels, probabilities, each.number, options.probabilities)
+        yield from (
+            replace(row, text=text, ranked=options.probabilities) for text, row in zip(group, labelled, strict=True)
+        )
         done += len(group)
 
 
@@ -104,18 +84,6 @@ class Rerank:
     """Read long passages in overlapping windows, averaged, instead of cutting them."""
 
 
-@dataclass(frozen=True)
-class RankedPassage:
-    """A passage and how well it fits; `place` is where it stood, from 1."""
-
-    place: int
-    score: float
-    text: str
-
-    def line(self) -> str:
-        return f"{self.score:.4f}\t{self.text}"
-
-
 def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
     """The passages, best first; empty lines are left out and counted."""
     lines = Texts([options.passages.all()], options.passages.where)
@@ -123,7 +91,7 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
     for ranked in classifier.rerank(
         options.query, passages, top=options.top, label=options.label or None, windows=options.windows
     ):
-        yield RankedPassage(numbers[ranked.place], ranked.score, ranked.text)
+        yield replace(ranked, place=numbers[ranked.place])
     if empty := len(lines.all()) - len(passages):
         yield Remark(f"left out: {empty} empty line(s)")
 
@@ -134,24 +102,8 @@ def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     yield from compared(options, pairs, classifier.score(pairs).tolist())
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateClassifier:
-    """What to measure a classifier on."""
-
-    data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Labelled texts (default for a run: its test data)."""
-    source: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the text."""
-    second: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the second text (labelled pairs)."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the label (labelled texts)."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
-
-
 @or_suite
-def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
+def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]:
     """Accuracy, F1 ... on the labelled texts of --data, or on a run's own test data; --out: the confusions drawn."""
     from formers.data.labels import Labels
     from formers.pictures.confusion import draw_confusion

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from formers.errors import ConfigError
@@ -20,7 +21,7 @@ from formers.metrics.spans import is_bio, span_scores, spans
 from formers.models.heads import TokenClassifier
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.reading import logits_of, reader_of
+from formers.systems.reading import logits_of_windows, reader_of
 from formers.systems.system import Report, ResultTable, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
@@ -91,9 +92,9 @@ class Tagger:
         All are minus infinity for a word of which the tokenizer leaves nothing.
         """
         windows = self.windows(texts, stride)
-        logits = iter(logits_of(self.model, self.reader, [window for row in windows for window in row]))
-        for text, row in zip(texts, windows, strict=True):
-            parts = [next(logits).log_softmax(-1).numpy() for _ in row]
+        every = logits_of_windows(self.model, self.reader, windows)
+        for text, row, logits in zip(texts, windows, every, strict=True):
+            parts = [torch.from_numpy(window).log_softmax(-1).numpy() for window in logits]
             places = word_places(text, row)
             out = np.full((len(places), len(self.labels)), -np.inf, np.float32)
             for word, (window, piece) in clearest(row).items():
