@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from formers.data.segments import Sentences
 from formers.data.sources import Table
 from formers.decoding.log_probabilities import in_pieces
 from formers.errors import CheckpointError, ConfigError
@@ -26,10 +27,9 @@ from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.encoders import Begun, begin
 from formers.systems.masked.data import MaskedBatch, MaskedBatches, MaskedRows
-from formers.systems.masked.masking import frame_of, ordinary_tokens
-from formers.systems.masked.segments import Sentences
 from formers.systems.masked.system import GENERATOR, MaskedModel, Words
 from formers.systems.system import Report, cost, perplexity, share
+from formers.text.frame import frame_of, ordinary_tokens
 from formers.text.reader import Reader
 from formers.training.task import Loss
 
