@@ -208,7 +208,7 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
 
 def changed(settings: Any, name: str, value: Any) -> Any:
     """The same settings with another value of a field, which may be one of a part's."""
-    owner = fields_of(type(settings))[name].part
+    owner = fields_of(settings.__class__)[name].part
     if owner is None:
         return dataclasses.replace(settings, **{name: value})
     return dataclasses.replace(settings, **{owner[0]: changed(getattr(settings, owner[0]), name, value)})

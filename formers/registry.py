@@ -205,7 +205,10 @@ def open_loaded(loaded: Any, wanted: str | None = None, source: str | Path = "")
     declared = _system_of(loaded.system, type(loaded.model).__name__, source or loaded.folder)
     if wanted is not None and system(wanted).open != declared.open:
         raise ConfigError(f"{source} is for {declared.name}, expected a model for {wanted}")
-    return resolve(declared.open)(loaded)
+    opener = resolve(declared.open)
+    if isinstance(opener, type):
+        return opener(loaded.model, loaded.tokenizer, family=loaded.family)
+    return opener(loaded)
 
 
 def check_device(name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -94,3 +94,11 @@ def reader_of(
             "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
         )
     return Reader(tokenizer, length or config.length, segments=config.segments, lowercase=lowercase)
+
+
+def reader_of_system(system: Any) -> Reader:
+    """What reads texts for a loaded system with an encoder, at most `system.length` tokens.
+
+    Raises ConfigError for a model without tokenizer files.
+    """
+    return reader_of(system.tokenizer, system.model.config.encoder, system.length)

@@ -57,7 +57,8 @@ class System:
     title: str
     """What it is, for lists."""
     open: str
-    """What makes the loaded system of a `pretrained.loaded.Loaded`; systems that open alike share verbs and looks."""
+    """The class of the loaded system, which takes model, tokenizer and family, or a function of a whole
+    `pretrained.loaded.Loaded`. Systems that open alike share verbs and looks."""
     sizes: str
     """The recipe's section [model]."""
     rows: str

@@ -12,7 +12,7 @@ SYSTEM = System(
     data={"train": "builtin:facts", "held_out": 500},
     rows="PassageRows",
     task="AnsweringConfig",
-    open="open_answerer",
+    open="Answerer",
     example='answer {} "Where does Ben live?" --passage "Anna lives in Rome. Ben lives in New York."',
     verbs=(
         Verb("answer", "Find the answer to a question in a passage.", "AnswerQuestions"),

@@ -20,11 +20,9 @@ from formers.errors import ConfigError, DataError
 from formers.metrics.answers import answer_scores
 from formers.models.heads import SpanFinder
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.answering.data import PassageRows, first_answer, passage_places, placed, read_windows
-from formers.systems.reading import logits_of_windows, reader_of
+from formers.systems.reading import logits_of_windows, reader_of_system
 from formers.systems.system import Report, cost, share
-from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,10 +53,7 @@ class Answerer:
         """length: tokens of a window (0: all that the model sees)."""
         self.model, self.tokenizer, self.length, self.family = model, tokenizer, length, family
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Raises ConfigError for a model without tokenizer files."""
-        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
+    reader = cached_property(reader_of_system)
 
     @overload
     def answer(self, question: str, passage: str, *, top: Literal[1] = ..., **options: Any) -> Answer: ...
@@ -203,9 +198,3 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     bare = text[start:end].strip()
     start += text[start:end].find(bare)
     return start, start + len(bare)
-
-
-def open_answerer(loaded: Loaded) -> Answerer:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, SpanFinder)  # the registry names this opener for families of it only
-    return Answerer(loaded.model, loaded.tokenizer, family=loaded.family)

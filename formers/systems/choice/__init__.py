@@ -12,7 +12,7 @@ SYSTEM = System(
     data={"train": "builtin:quiz-choices"},
     rows="ChoiceRows",
     task="ChoiceConfig",
-    open="open_chooser",
+    open="Chooser",
     example='choose {} "Which is larger, 4 or 9?" --choices 4.,9.',
     verbs=(
         Verb("choose", "Say which of several choices answers a question.", "systems.choosing:Choose"),

@@ -17,12 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 from formers.errors import DataError
 from formers.models.heads import MultipleChoice
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.choice.data import ChoiceBatches, EncodedQuestions
 from formers.systems.choosing import PredictedChoice
-from formers.systems.reading import logits_of, reader_of
+from formers.systems.reading import logits_of, reader_of_system
 from formers.systems.system import Report, cost, share
-from formers.text.reader import Inputs, Reader
+from formers.text.reader import Inputs
 from formers.text.tokenizer import Tokenizer
 
 
@@ -35,10 +34,7 @@ class Chooser:
         """length: most tokens of a question with a choice (0: all that the model sees)."""
         self.model, self.tokenizer, self.family, self.length = model, tokenizer, family, length
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Raises ConfigError for a model without tokenizer files."""
-        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
+    reader = cached_property(reader_of_system)
 
     def choose(self, question: str, choices: Sequence[str]) -> PredictedChoice:
         """The choice that the model finds most fitting. Raises DataError for fewer than two, or an empty one."""
@@ -89,9 +85,3 @@ class Chooser:
 def by_question(logits: Tensor, counts: Sequence[int]) -> Tensor:
     """(questions, most choices): the logits of choices one after the other, -inf where a question has fewer."""
     return pad_sequence(logits.split(list(counts)), batch_first=True, padding_value=float("-inf"))
-
-
-def open_chooser(loaded: Loaded) -> Chooser:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, MultipleChoice)  # the registry names this opener for such models only
-    return Chooser(loaded.model, loaded.tokenizer, family=loaded.family)

@@ -17,11 +17,11 @@ from formers.blocks.pooling import Pooling
 from formers.data.labels import Labels, learn_labels
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
-from formers.models.heads import HeadConfig, SequenceClassifier
+from formers.models.heads import SequenceClassifier
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.classification.data import LabelledBatch, LabelledBatches
 from formers.systems.classification.system import Classifier, summed_loss
-from formers.systems.encoders import Begun, begin, freeze
+from formers.systems.encoders import Begun, begin, freeze, recompute
 from formers.systems.system import Report
 from formers.training.task import Loss
 
@@ -94,8 +94,7 @@ class ClassificationTask:
         classified = self.classifier.classify(texts, seconds)
         return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 def spoken(label: str, probabilities: dict[str, float]) -> str:
@@ -113,8 +112,8 @@ def prepare(beginning: Beginning) -> Prepared:
     learned = old.config.labels if isinstance(old, SequenceClassifier) else ()
     labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
     batches, validation = (LabelledBatches(part, reader, rows, labels, seed=source.seed) for part in (table, held_out))
+    frozen = freeze(begun.encoder, config.freeze)
     model, head = with_head(begun, labels, config.pooling, batches)
-    frozen = freeze(model.encoder, config.freeze)
     # what it reads to classify is what it has learned to read
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
     task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
@@ -123,7 +122,7 @@ def prepare(beginning: Beginning) -> Prepared:
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} examples, {validation.rows.cut:,} cut",
         head,
-        *([frozen] if frozen else []),
+        *frozen,
     ]
     return beginning.prepared(task, batches, lines, begun.tokenizer)
 
@@ -132,12 +131,10 @@ def with_head(
     begun: Begun, labels: Labels, pooling: Pooling, batches: LabelledBatches
 ) -> tuple[SequenceClassifier, str]:
     """The classifier on an encoder, and in words where its head is from: the checkpoint's where it has these labels."""
-    config = HeadConfig(encoder=begun.encoder.config, labels=labels.names, kind=labels.kind, pooling=pooling)
-    model = SequenceClassifier(config).to(begun.encoder.embedding.weight.device)
-    model.encoder = begun.encoder
-    old = begun.model
-    if isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind):
-        model.out.load_state_dict(old.out.state_dict())
+    old, wanted = begun.model, {"labels": labels.names, "kind": labels.kind}
+    kept = isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind)
+    model = begun.headed(SequenceClassifier, keep=lambda _: kept, pooling=pooling, **wanted)
+    if kept:
         return model, f"the checkpoint's head of {len(labels.names)} label(s) kept, {pooling} pooling"
     if labels.kind == "number":  # begins at the mean: it would take long to get there
         with torch.no_grad():

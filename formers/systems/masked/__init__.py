@@ -12,7 +12,7 @@ SYSTEM = System(
     data={"train": "builtin:prose", "held_out": 0.1},
     rows="MaskedRows",
     task="MaskedConfig",
-    open="open_masked",
+    open="MaskedModel",
     example='fill {} "A [MASK] is an object."',
     verbs=(
         Verb(

@@ -22,7 +22,6 @@ from formers.models.heads import MaskedWords, NextSentence, Pretraining, Replace
 from formers.pretrained.express import express
 from formers.pretrained.families import families
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.reading import logits_of, read_in_order, reader_of, reading
 from formers.text.reader import Reader
 from formers.text.rule_tokenizer import MASKS
@@ -250,9 +249,3 @@ def joined(before: str, word: str, after: str) -> str:
     if word.startswith(("▁", " ")):  # SentencePiece and bytes: the space belongs to the word
         return (before.rstrip() + " " + word[1:] + after).lstrip() if before.strip() else word[1:] + after
     return before + word + after
-
-
-def open_masked(loaded: Loaded) -> MaskedModel:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, MaskedWords | Pretraining | NextSentence | ReplacedTokens)  # as the registry says
-    return MaskedModel(loaded.model, loaded.tokenizer, family=loaded.family)
