@@ -62,12 +62,11 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if no_stretch is not None:
         raise ValueError(f"scaled rotary positions in {SLIDING} layers are not computed here")
     return {
-        **causal.sizes(raw, tensors, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
+        **causal.sizes(raw, tensors, stretch, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
         "stack.scale": raw["query_pre_attn_scalar"] ** -0.5,
         "stack.bias": "qkvo" if raw["attention_bias"] else "",
         "windows": causal.windows(kinds, SLIDING, FULL, raw["sliding_window"], layers),
         "rotary_base": base,
-        "rotary_stretch": stretch,
         "local_rotary_base": local,
     }
 

@@ -63,8 +63,8 @@ def shared(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         length=raw["max_position_embeddings"],
     )
     heads = raw.get("num_key_value_heads", raw["num_attention_heads"])
-    sizes = causal.sizes(raw, tensors, kv_heads=heads, head_dim=raw.get("head_dim"))
-    return {**sizes, "rotary_base": base, "rotary_stretch": stretch}
+    sizes = causal.sizes(raw, tensors, stretch, kv_heads=heads, head_dim=raw.get("head_dim"))
+    return {**sizes, "rotary_base": base}
 
 
 def written(config: CausalConfig) -> dict[str, Any]:
