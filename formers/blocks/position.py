@@ -22,7 +22,8 @@ def sinusoids(
     """PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos(same); odd `dim` drops the last cosine.
 
     split: all sines first, then all cosines (Marian's arrangement of the same numbers). inclusive: the slowest pair
-    turns by exactly 1 / base, and odd `dim` ends with a zero (fairseq, tensor2tensor). Source: Vaswani et al. 2017, 3.5.
+    turns by exactly 1 / base, and odd `dim` ends with a zero (fairseq, tensor2tensor).
+    Source: Vaswani et al. 2017, 3.5.
     """
     position, pairs = torch.arange(length, dtype=torch.float64)[:, None], (dim if inclusive else dim + 1) // 2
     exponent = torch.arange(pairs, dtype=torch.float64) / (max(1, pairs - 1) if inclusive else dim / 2)
