@@ -27,7 +27,7 @@ from formers.blocks.output import LinearHead
 from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal, places_of
 from formers.blocks.stack import Stack, StackConfig
 
-# fairseq_sinusoidal: the slowest pair turns by exactly 1 / 10000, and padding takes no position on either side (M2M-100)
+# fairseq_sinusoidal: the slowest pair turns by exactly 1 / 10000, padding takes no position on either side (M2M-100)
 Positions = Literal["sinusoidal", "split_sinusoidal", "fairseq_sinusoidal", "learned", "relative", "rotary"]
 ROWS = 16  # sentences that are encoded at a time, where their lengths differ
 

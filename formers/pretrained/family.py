@@ -39,6 +39,8 @@ class Family:
     """Changes of prefix that published files need: "+model." before every name, "-bert." taken off."""
     architectures: tuple[str, ...] = ()
     """Class names that other libraries look for in config.json."""
+    also: tuple[str, ...] = ()
+    """Class names of files that are read as this, too: a body, or what the class was called before."""
     head: tuple[str, ...] = ()
     """Beginnings of the names of what only a head has; a file without any of them holds the body alone."""
     generation: Mapping[str, Any] = field(default_factory=dict)
