@@ -53,6 +53,11 @@ class CausalConfig:
     tied: bool = True
     """The output head is the token embedding."""
 
+    @property
+    def segments(self) -> int:
+        """Kinds of segments that are told apart: none."""
+        return 0
+
 
 class CausalLM(nn.Module):
     def __init__(self, config: CausalConfig) -> None:

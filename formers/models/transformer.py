@@ -60,6 +60,11 @@ class TransformerConfig:
     relative_buckets: int = 32
     relative_distance: int = 128
 
+    @property
+    def segments(self) -> int:
+        """Kinds of segments that are told apart: none."""
+        return 0
+
 
 class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:

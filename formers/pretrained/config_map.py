@@ -205,7 +205,7 @@ JSON_NAMES[type(None)] = "null"
 def _as_hinted(hint: Any, value: Any, key: str) -> Any:
     """What JSON cannot say: a dataclass from an object (`Stretch | None` too), a tuple from a list, 0 for 0.0."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    shapes: list[type] = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    shapes: list[Any] = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     if shapes and isinstance(value, Mapping):  # of several the one with these fields, or at least with them all
         given = value.keys()
         fields = {kind: typing.get_type_hints(kind).keys() for kind in shapes}

@@ -14,7 +14,7 @@ from formers.pretrained.family import Family
 # type may have. Saving tries them in this order, and the native layouts last.
 FAMILIES = {
     "marian": "marian:FAMILY",
-    "bart": "bart:FAMILY",
+    "bart": "bart:FAMILIES",
     "mbart": "mbart:FAMILY",
     "m2m_100": "mbart:M2M_100",
     "t5": "t5:FAMILIES",
@@ -26,7 +26,7 @@ FAMILIES = {
     "mistral": "llama:MISTRAL",
     "qwen2": "llama:QWEN2",
     "qwen3": "llama:QWEN3",
-    "gemma3_text": "gemma:FAMILY",
+    "gemma3_text": "gemma:FAMILIES",
     "bert": "bert:FAMILIES",
     "roberta": "roberta:ROBERTA",
     "xlm-roberta": "roberta:XLM_ROBERTA",

@@ -16,6 +16,7 @@ from formers.models.causal import CausalConfig
 from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.families import llama
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
@@ -88,7 +89,7 @@ def written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-FAMILY = causal.language_model(
+LANGUAGE_MODEL = causal.language_model(
     "gemma3_text",
     "Gemma3ForCausalLM",
     weights,
@@ -123,3 +124,4 @@ FAMILY = causal.language_model(
     reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
     written=written,
 )
+FAMILIES = with_classifier(LANGUAGE_MODEL, "Gemma3TextForSequenceClassification")

@@ -95,7 +95,8 @@ class ClassificationTask:
         return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
     def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+        network: Any = self.model.encoder
+        network.stack.recompute = True
 
 
 def spoken(label: str, probabilities: dict[str, float]) -> str:
@@ -114,7 +115,7 @@ def prepare(beginning: Beginning) -> Prepared:
     labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
     batches, validation = (LabelledBatches(part, reader, rows, labels, seed=source.seed) for part in (table, held_out))
     model, head = with_head(begun, labels, config.pooling, batches)
-    frozen = freeze(model.encoder, config.freeze)
+    frozen = freeze(begun.encoder, config.freeze)
     # what it reads to classify is what it has learned to read
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
     task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
