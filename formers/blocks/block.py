@@ -55,7 +55,7 @@ class StackConfig:
     """Share of each residual branch and of the embeddings set to zero while training."""
 
 
-def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
+def make_attention(c: StackConfig, context_dim: int | None = None, *, rotary_value: bool = False) -> Attention:
     """The attention of a block, over itself or over a memory of that width."""
     return Attention(
         c.dim,
@@ -67,6 +67,7 @@ def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
         qk_norm=c.norm if c.qk_norm else None,
         norm_eps=c.norm_eps,
         scale=c.scale,
+        rotary_value=rotary_value,
     )
 
 
@@ -89,12 +90,16 @@ class Block(nn.Module):
         *,
         memory_dim: int | None = None,
         after: Callable[[StackConfig], nn.Module] | None = None,
+        rotary_value: bool = False,
     ) -> None:
-        """after: makes what each branch passes before it is added: a second norm, a `Scale`, a `DropPath`."""
+        """after: makes what each branch passes before it is added: a second norm, a `Scale`, a `DropPath`.
+
+        rotary_value: as in `Attention`.
+        """
         super().__init__()
         c = config
         self.norm_first, self.dropout = c.norm_first, c.dropout
-        self.attention = make_attention(c)
+        self.attention = make_attention(c, rotary_value=rotary_value)
         self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
         self.after_attention = None if after is None else after(c)
         self.cross_attention = None

@@ -205,9 +205,12 @@ JSON_NAMES[type(None)] = "null"
 def _as_hinted(hint: Any, value: Any, key: str) -> Any:
     """What JSON cannot say: a dataclass from an object (`Stretch | None` too), a tuple from a list, 0 for 0.0."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    shapes: list[Any] = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    if shapes and isinstance(value, Mapping):  # of several the one with these fields, or at least with them all
+        given = value.keys()
+        fields = {kind: typing.get_type_hints(kind).keys() for kind in shapes}
+        return revive(min(shapes, key=lambda kind: (given != fields[kind], not given <= fields[kind])), value)
     for kind in kinds:
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            return revive(typing.cast(type, kind), value)
         if typing.get_origin(kind) is tuple and isinstance(value, list):
             return tuple(value)
         if kind is float and type(value) is int:
@@ -216,6 +219,6 @@ def _as_hinted(hint: Any, value: Any, key: str) -> Any:
             raise ValueError(f"{key} is {value!r}, expected {' or '.join(map(repr, typing.get_args(kind)))}")
     plain = tuple(kind for kind in (typing.get_origin(option) or option for option in kinds) if isinstance(kind, type))
     if len(plain) == len(kinds) and not isinstance(value, plain):
-        names = " or ".join(JSON_NAMES.get(kind, "an object") for kind in plain)
+        names = " or ".join(dict.fromkeys(JSON_NAMES.get(kind, "an object") for kind in plain))
         raise ValueError(f"{key} is {value!r}, expected {names}")
     return value

@@ -39,8 +39,12 @@ class Family:
     """Changes of prefix that published files need: "+model." before every name, "-bert." taken off."""
     architectures: tuple[str, ...] = ()
     """Class names that other libraries look for in config.json."""
+    also: tuple[str, ...] = ()
+    """Class names of files that are read as this, too: a body, or what the class was called before."""
     head: tuple[str, ...] = ()
     """Beginnings of the names of what only a head has; a file without any of them holds the body alone."""
+    body: type | None = None
+    """The class of the config of what a head stands on; None: the model is no head."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """Token ids that the family takes for granted where its files are silent."""
 
@@ -78,7 +82,7 @@ class Family:
 
         ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
         """
-        if type(model) is not self.model:
+        if type(model) is not self.model or self.body not in (None, type(vars(model.config).get("encoder"))):
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:

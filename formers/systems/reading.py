@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from formers.text.reader import Inputs, Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from formers.models.encoder import EncoderConfig
     from formers.text.reader import Encoding, Row
 
 T = TypeVar("T")
@@ -82,10 +81,17 @@ def logits_of_windows(
     return ([next(logits).numpy() for _ in windows] for windows in rows)
 
 
-def reader_of(
-    tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0, *, lowercase: bool = False
-) -> Reader:
-    """What reads texts for an encoder of this config, at most `length` tokens (0: all that it sees).
+class Reads(Protocol):
+    """What a config says of the texts that its model reads."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def segments(self) -> int: ...
+
+
+def reader_of(tokenizer: Tokenizer | None, config: Reads, length: int = 0, *, lowercase: bool = False) -> Reader:
+    """What reads texts for a model of this config, at most `length` tokens (0: all that it sees).
 
     Raises ConfigError for a model without tokenizer files.
     """

@@ -14,8 +14,11 @@ from formers.pretrained.family import Family
 # type may have. Saving tries them in this order, and the native layouts last.
 FAMILIES = {
     "marian": "marian:FAMILY",
-    "bart": "bart:FAMILY",
-    "t5": "t5:FAMILY",
+    "bart": "bart:FAMILIES",
+    "mbart": "mbart:FAMILY",
+    "m2m_100": "mbart:M2M_100",
+    "t5": "t5:FAMILIES",
+    "mt5": "t5:MULTILINGUAL",
     "gpt2": "gpt:GPT2",
     "openai-gpt": "gpt:GPT",
     "gpt_neo": "gpt:NEO",
@@ -23,7 +26,7 @@ FAMILIES = {
     "mistral": "llama:MISTRAL",
     "qwen2": "llama:QWEN2",
     "qwen3": "llama:QWEN3",
-    "gemma3_text": "gemma:FAMILY",
+    "gemma3_text": "gemma:FAMILIES",
     "bert": "bert:FAMILIES",
     "roberta": "roberta:ROBERTA",
     "xlm-roberta": "roberta:XLM_ROBERTA",
@@ -55,18 +58,22 @@ def families(model_type: str | None = None) -> list[Family]:
 
 
 def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable[str] | None = None) -> Family:
-    """The family of a config.json. Where its type has several, `architectures` (class names) say which; without, the
-    first: the body alone, which is also what a file without any of the head's `weights` (names) holds.
+    """The family of a config.json. Where its type has several, `architectures` (class names) say which; without, or
+    in a file that lacks what only that head has, the first of which the file has the `weights` (names).
     Raises CheckpointError for a type or a head that is not known here.
     """
-    body, *heads = families(model_type)
-    if not heads or not architectures:
-        return body
-    for kind in (body, *heads):
-        if set(kind.architectures) & set(architectures):
-            bare = weights is not None and kind.head and not any(name.startswith(kind.head) for name in weights)
-            return body if bare else kind
-    known = ", ".join(name for kind in (body, *heads) for name in kind.architectures)
+    kinds, names = families(model_type), None if weights is None else list(weights)
+
+    def stored(kind: Family) -> bool:
+        return names is None or not kind.head or any(name.startswith(kind.head) for name in names)
+
+    plain = next(filter(stored, kinds), kinds[0])
+    if not architectures or not any(kind.architectures for kind in kinds):  # layouts of ours have no names of classes
+        return plain
+    for kind in kinds:
+        if {*kind.architectures, *kind.also} & {*architectures}:
+            return kind if stored(kind) else plain
+    known = ", ".join(name for kind in kinds for name in kind.architectures)
     raise CheckpointError(
         f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; known: {known}"
     )

@@ -16,6 +16,7 @@ from formers.models.causal import CausalConfig
 from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.families import llama
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
@@ -62,12 +63,11 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if no_stretch is not None:
         raise ValueError(f"scaled rotary positions in {SLIDING} layers are not computed here")
     return {
-        **causal.sizes(raw, tensors, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
+        **causal.sizes(raw, tensors, stretch, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
         "stack.scale": raw["query_pre_attn_scalar"] ** -0.5,
         "stack.bias": "qkvo" if raw["attention_bias"] else "",
         "windows": causal.windows(kinds, SLIDING, FULL, raw["sliding_window"], layers),
         "rotary_base": base,
-        "rotary_stretch": stretch,
         "local_rotary_base": local,
     }
 
@@ -89,7 +89,7 @@ def written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-FAMILY = causal.language_model(
+LANGUAGE_MODEL = causal.language_model(
     "gemma3_text",
     "Gemma3ForCausalLM",
     weights,
@@ -124,3 +124,4 @@ FAMILY = causal.language_model(
     reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
     written=written,
 )
+FAMILIES = with_classifier(LANGUAGE_MODEL, "Gemma3TextForSequenceClassification")

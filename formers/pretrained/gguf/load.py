@@ -249,7 +249,9 @@ def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
     if kind is None and factor != 1:
         kind = "linear"
     if kind not in (None, "none"):
-        return {"rope_type": kind, "factor": factor}
+        original = plain(file, "rope.scaling.original_context_length", None) if kind == "yarn" else None
+        stretch = {"rope_type": kind, "factor": factor, "original_max_position_embeddings": original}
+        return {key: value for key, value in stretch.items() if value is not None}
     if ROPE_FREQUENCIES not in file.entries:
         return None
     factors = file.tensor(ROPE_FREQUENCIES).double()

@@ -281,16 +281,18 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, head.model)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
-        return {**layout.written(config.encoder), **head.written(config.encoder), **written_labels(config, head.model)}
+        encoder: Any = config.encoder  # of no other class, as `Family.body` sees to
+        return {**layout.written(encoder), **head.written(encoder), **written_labels(config, head.model)}
 
     def weights(config: HeadConfig) -> Rows:
+        encoder: Any = config.encoder
         own = layout.prefix + layout.pooler
         rows: list[Row | Iterable[Rule]] = [
             tied("encoder.embedding.weight", f"{layout.prefix}embeddings.word_embeddings.weight", *head.tied),
-            moved(layout.rows(config.encoder), layout.prefix, "encoder."),
+            moved(layout.rows(encoder), layout.prefix, "encoder."),
             *head.rows,
         ]
-        if config.encoder.pooler and (head.dense or layout.pooler):
+        if encoder.pooler and (head.dense or layout.pooler):
             rows.append((f"{head.dense or own}.{{p}}", "encoder.pooler.{p}"))
         if layout.pooler and head.dense:  # one that is stored beside it reads nothing
             rows.append(dropped(f"{own}.{{p}}"))
@@ -314,6 +316,7 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
             canonical=lambda config: replace(config, encoder=canonical(config.encoder)),
         ),
         weights=weights,
+        body=EncoderConfig,
         architectures=(f"{layout.name}{ARCHITECTURES[head.model]}",),
         head=tuple(sorted({name.partition("{")[0] for name in own_names(head)})),
     )

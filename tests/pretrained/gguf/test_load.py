@@ -40,6 +40,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e2, "factor": 4.0, "original_max_position_embeddings": 16}
 # architecture, class of transformers, config
 CASES = {
     "llama": ("llama", "Llama", ROTARY),
@@ -47,6 +48,7 @@ CASES = {
     "llama-biases": ("llama", "Llama", ROTARY | {"attention_bias": True, "mlp_bias": True, "head_dim": 24}),
     "llama3": ("llama", "Llama", ROTARY | {"rope_parameters": LLAMA3}),
     "llama-linear": ("llama", "Llama", ROTARY | {"rope_parameters": LINEAR}),
+    "llama-yarn": ("llama", "Llama", ROTARY | {"rope_parameters": YARN}),
     "mistral": ("llama", "Mistral", ROTARY | {"sliding_window": 5}),
     "qwen2": ("qwen2", "Qwen2", ROTARY | {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", "Qwen3", ROTARY | {"head_dim": 128}),
@@ -159,6 +161,9 @@ def keys(case, model):
     found["rope.freq_base"] = float(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         found |= {"rope.scaling.type": "linear", "rope.scaling.factor": rope["factor"]}
+    if rope["rope_type"] == "yarn":
+        found |= {"rope.scaling.type": "yarn", "rope.scaling.factor": rope["factor"]}
+        found["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
     if case in ("gemma3", "mistral"):
         found["attention.sliding_window"] = c.sliding_window
     return found
@@ -456,7 +461,13 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
                 {},
                 "rope.dimension_count is 8, but the heads are 16",
             ),
-            ("llama", sizes | {"rope.scaling.type": "yarn"}, tensors, {}, "rope_type 'yarn' is not computed here"),
+            (
+                "llama",
+                sizes | {"rope.scaling.type": "longrope"},
+                tensors,
+                {},
+                "rope_type 'longrope' is not computed here",
+            ),
             ("llama", sizes | {"attention.causal": False}, tensors, {}, "is an encoder"),
             ("llama", sizes, tensors | {"rope_freqs.weight": np.linspace(1, 5, 8, dtype=np.float32)}, {}, "Llama 3's"),
             (
