@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from formers.errors import CheckpointError, nearest
+from formers.errors import CheckpointError, nearest, shown
 from formers.pretrained.family import Family
 
 # model_type -> module of this folder and name in it: a family, or a list with one for each head that a model of this
@@ -48,7 +48,7 @@ def families(model_type: str | None = None) -> list[Family]:
     if model_type is None:
         return [kind for name in FAMILIES for kind in families(name)]
     if model_type not in FAMILIES:
-        raise CheckpointError(f"model_type {model_type!r} is not supported{nearest(model_type, FAMILIES)}")
+        raise CheckpointError(f"model_type {shown(model_type)} is not supported{nearest(model_type, FAMILIES)}")
     module, _, name = FAMILIES[model_type].partition(":")
     declared = getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
     return [declared] if isinstance(declared, Family) else declared
@@ -60,16 +60,23 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
     Raises CheckpointError for a type or a head that is not known here.
     """
     body, *heads = families(model_type)
-    if not heads or not architectures:
+    if not architectures or (not heads and not body.architectures):  # a layout of ours has no names of classes
         return body
     for kind in (body, *heads):
-        if set(kind.architectures) & set(architectures):
+        if {*kind.architectures, *kind.also} & {*architectures}:
             bare = weights is not None and kind.head and not any(name.startswith(kind.head) for name in weights)
             return body if bare else kind
     known = ", ".join(name for kind in (body, *heads) for name in kind.architectures)
-    raise CheckpointError(
-        f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; known: {known}"
-    )
+    names = ", ".join(shown(name)[1:-1] for name in architectures[:8])
+    raise CheckpointError(f"architectures {names} of model_type {model_type!r} is not supported; known: {known}")
+
+
+def guess_type(architectures: Sequence[str]) -> str | None:
+    """The model_type of class names, None where none of them is known. Reads all families."""
+    for kind in families():
+        if {*kind.architectures, *kind.also} & {*architectures} and not kind.model_type.startswith("formers-"):
+            return kind.model_type
+    return None
 
 
 def family_of_class(model_type: str, model: type[nn.Module]) -> Family:

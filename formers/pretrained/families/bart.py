@@ -120,4 +120,5 @@ FAMILY = Family(
     weights=weights,
     prefixes=("+model.",),  # facebook/bart-large is stored without the outer module
     architectures=("BartForConditionalGeneration",),
+    also=("BartModel",),
 )

@@ -134,6 +134,7 @@ def family(
     derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
     written: Callable[[CausalConfig], Mapping[str, Any]],
     defaults: Mapping[str, Any],
+    also: tuple[str, ...] = (),
     **fixed: Any,
 ) -> Family:
     """One of the four: its own keys have defaults here."""
@@ -141,6 +142,7 @@ def family(
         model_type,
         architecture,
         weights,
+        also=also,
         names={**SIZES, "hidden_act": ("stack.activation", ACTIVATIONS)},
         fixed={**FIXED, **{f"stack.{name}": value for name, value in fixed.items()}},
         defaults={**DEFAULTS, **defaults},
@@ -155,7 +157,7 @@ def family(
 LLAMA_KEYS = {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}
 MISTRAL_KEYS = {"max_position_embeddings": 131072, "sliding_window": 4096}
 QWEN = {"max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
-LLAMA = family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS)
+LLAMA = family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS, also=("LLaMAForCausalLM",))
 MISTRAL = family("mistral", "MistralForCausalLM", mistral, mistral_written, MISTRAL_KEYS)
 QWEN2 = family("qwen2", "Qwen2ForCausalLM", qwen2, qwen2_written, QWEN, bias="qkv")
 QWEN3 = family("qwen3", "Qwen3ForCausalLM", qwen3, qwen3_written, {**QWEN, "attention_bias": False}, qk_norm=True)

@@ -69,4 +69,5 @@ FAMILY = Family(
     weights=weights,
     prefixes=("+model.",),
     architectures=("MarianMTModel",),
+    also=("MarianModel",),
 )

@@ -137,5 +137,6 @@ FAMILY = Family(
     ),
     weights=weights,
     architectures=("T5ForConditionalGeneration",),
+    also=("T5Model", "T5WithLMHeadModel"),
     generation={"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1},
 )
