@@ -10,7 +10,7 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
-from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
+from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
@@ -33,6 +33,8 @@ class Loaded:
     """How conversations are written; its `files()` go into `save_model`'s `extra`."""
     system: str | None = None
     """The system that it was trained for, where its folder says so."""
+    notes: tuple[str, ...] = ()
+    """What was said of the folder when it was read, though nothing is wrong with it."""
 
     @property
     def generation(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_an_index_that_is_wrong(folder):
     with pytest.raises(CheckpointError, match="names a file outside the folder"):
         read_weights(folder)
     index.write_text("{}")
-    with pytest.raises(CheckpointError, match="has no weight_map"):
+    with pytest.raises(CheckpointError, match="weight_map is missing"):
         read_weights(folder)
 
 

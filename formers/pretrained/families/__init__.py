@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from formers.errors import CheckpointError, nearest
+from formers.errors import CheckpointError, nearest, shown
 from formers.pretrained.family import Family
 
 # model_type -> module of this folder and name in it: a family, or a list with one for each head that a model of this
@@ -51,7 +51,7 @@ def families(model_type: str | None = None) -> list[Family]:
     if model_type is None:
         return [kind for name in FAMILIES for kind in families(name)]
     if model_type not in FAMILIES:
-        raise CheckpointError(f"model_type {model_type!r} is not supported{nearest(model_type, FAMILIES)}")
+        raise CheckpointError(f"model_type {shown(model_type)} is not supported{nearest(model_type, FAMILIES)}")
     module, _, name = FAMILIES[model_type].partition(":")
     declared = getattr(importlib.import_module(f"formers.pretrained.families.{module}"), name)
     return [declared] if isinstance(declared, Family) else declared
@@ -74,9 +74,16 @@ def family(model_type: str, architectures: Sequence[str] = (), weights: Iterable
         if {*kind.architectures, *kind.also} & {*architectures}:
             return kind if stored(kind) else plain
     known = ", ".join(name for kind in kinds for name in kind.architectures)
-    raise CheckpointError(
-        f"architectures {', '.join(architectures)} of model_type {model_type!r} is not supported; known: {known}"
-    )
+    given = ", ".join(shown(name)[1:-1] for name in architectures[:8])
+    raise CheckpointError(f"architectures {given} of model_type {model_type!r} is not supported; known: {known}")
+
+
+def guess_type(architectures: Sequence[str]) -> str | None:
+    """The model_type of class names, None where none of them is known. Reads all families."""
+    for kind in families():
+        if {*kind.architectures, *kind.also} & {*architectures} and not kind.model_type.startswith("formers-"):
+            return kind.model_type
+    return None
 
 
 def family_of_class(model_type: str, model: type[nn.Module]) -> Family:

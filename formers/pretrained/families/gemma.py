@@ -20,7 +20,7 @@ from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
-AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
+AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype), wide=True)
 NORMS = pairs("""
     input_layernorm=norm_attention post_attention_layernorm=after_attention
     pre_feedforward_layernorm=norm_feed_forward post_feedforward_layernorm=after_feed_forward
@@ -93,6 +93,7 @@ LANGUAGE_MODEL = causal.language_model(
     "gemma3_text",
     "Gemma3ForCausalLM",
     weights,
+    also=("Gemma3TextModel",),
     names={**llama.SIZES, "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS})},
     fixed={
         "stack.norm": "rms",

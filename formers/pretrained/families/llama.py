@@ -135,6 +135,7 @@ def family(
     derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
     written: Callable[[CausalConfig], Mapping[str, Any]],
     defaults: Mapping[str, Any],
+    also: tuple[str, ...] = (),
     **fixed: Any,
 ) -> Family:
     """One of the four: its own keys have defaults here."""
@@ -142,6 +143,7 @@ def family(
         model_type,
         architecture,
         weights,
+        also=also,
         names={**SIZES, "hidden_act": ("stack.activation", ACTIVATIONS)},
         fixed={**FIXED, **{f"stack.{name}": value for name, value in fixed.items()}},
         defaults={**DEFAULTS, **defaults},
@@ -156,7 +158,9 @@ def family(
 LLAMA_KEYS = {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}
 MISTRAL_KEYS = {"max_position_embeddings": 131072, "sliding_window": 4096}
 QWEN = {"max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
-LLAMA = with_classifier(family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS))
+LLAMA = with_classifier(
+    family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS, also=("LLaMAForCausalLM",))
+)
 MISTRAL = with_classifier(family("mistral", "MistralForCausalLM", mistral, mistral_written, MISTRAL_KEYS))
 QWEN2 = with_classifier(family("qwen2", "Qwen2ForCausalLM", qwen2, qwen2_written, QWEN, bias="qkv"))
 QWEN3 = with_classifier(

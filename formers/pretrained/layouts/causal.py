@@ -87,9 +87,10 @@ def language_model(
     weights: Callable[[CausalConfig], Sequence[Row]],
     *,
     prefix: str = "+model.",
+    also: tuple[str, ...] = (),
     **own: Any,
 ) -> Family:
-    """A family of language models; own: what its config map does not share with the others."""
+    """A family of language models; also: other names of its class; own: what its config map does not share."""
     config = ConfigMap(config=CausalConfig, canonical=canonical, **{"ignored": IGNORED, **own})
     return Family(
         model_type=model_type,
@@ -98,6 +99,7 @@ def language_model(
         weights=weights,
         prefixes=(prefix,),
         architectures=(architecture,),
+        also=(architecture.replace("ForCausalLM", "Model").replace("LMHeadModel", "Model"), *also),
     )
 
 

@@ -28,7 +28,7 @@ from formers.models.heads import (
 from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
 from formers.pretrained.layouts.causal import canonical_stack
-from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied
+from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied, unread
 
 NAMES: dict[str, Any] = {
     **pairs("""
@@ -251,7 +251,7 @@ def body_family(layout: Layout, heads: Sequence[Head]) -> Family:
             ("embeddings.word_embeddings.weight", "embedding.weight"),
             *layout.rows(config),
             *pooler,
-            dropped(*sorted(unused), *layout.strays),
+            unread(*sorted(unused), *layout.strays),
         ]
 
     return Family(
@@ -298,7 +298,7 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
             rows.append(dropped(f"{own}.{{p}}"))
         read = {*own_names(head), *(name for rule in as_rules(rows) for name in rule.theirs)}
         unused = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - read
-        return [*rows, dropped(*sorted(unused), *layout.strays)]
+        return [*rows, unread(*sorted(unused), *layout.strays)]
 
     return Family(
         model_type=layout.model_type,

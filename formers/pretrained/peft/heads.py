@@ -27,12 +27,12 @@ from formers.models.heads import (
     TokenClassifier,
     body,
 )
-from formers.pretrained.config_map import revive
 from formers.pretrained.families import family_of_class
 from formers.pretrained.family import Family
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
+from formers.shapes import revive
 
 HEAD_FILE, FORMAT = "head.json", "formers head 1"
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
