@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.fields import Count, Natural, Part
+from formers.files import replace_file
 from formers.systems.measure import measured, or_suite
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
@@ -141,7 +142,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
             "".join(f"{word}\t{true}\t{tag or '-'}\n" for word, true, tag in zip(*row, strict=True))
             for row in zip(sentences, tags, predicted, strict=True)
         )
-        path.write_text("\n".join(blocks), encoding="utf-8")
+        replace_file(path, "\n".join(blocks).encode())
 
     yield measured(
         report,
