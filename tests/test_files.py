@@ -66,11 +66,7 @@ def umask():
 
 
 @pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: path.write_bytes(b"x" * 10_000),
-        lambda path: np.save(path, np.zeros(2_000)),
-    ],
+    "write", [lambda path: path.write_bytes(b"x" * 10_000), lambda path: np.save(path, np.zeros(2_000))]
 )
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, write):
     path = tmp_path / "v.npy"

@@ -28,7 +28,7 @@ def test_a_full_disk_leaves_the_vectors_that_were_there(encoder, tmp_path):
     before = np.load("v.npy")
     for name in ("v.npy", "v.jsonl", "v.parquet"):
         (tmp_path / name).touch()
-        with full_disk():
+        with full_disk(100):
             result = call("encode", encoder, "--file", "texts.txt", "--out", name)
         assert result.exit_code == 2 and result.stderr.splitlines()[-1].startswith(f"formers: error: {name}: ")
     assert np.array_equal(np.load("v.npy"), before) and (tmp_path / "v.jsonl").read_text() == ""
