@@ -10,6 +10,7 @@ from formers.cli.command import own_command
 from formers.cli.options import Change, Opening
 from formers.cli.output import note, show_table, size
 from formers.errors import ConfigError, nearest
+from formers.files import try_folder
 from formers.systems.system import Typed
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
@@ -43,6 +44,8 @@ class AdaptOptions:
     """Print every event as a line of JSON."""
     shares: Annotated[str | None, Typed("X,X,...")] = None
     """merge: how much of each adapter (default: all of it)."""
+    overwrite: bool = False
+    """merge: replace the model files of a folder that is there."""
     allow_bin: bool = False
     """Also read pytorch_model.bin (weights only, no code)."""
     offline: bool = False
@@ -67,7 +70,8 @@ def run(options: AdaptOptions) -> None:
     elif verb == "merge":
         if len(rest) < 3:
             raise ConfigError(f"adapt merge: got {len(rest)} names, {USAGE}")
-        merge(rest[0], rest[1:-1], Path(rest[-1]), options.shares, opening)
+        try_folder(out := Path(rest[-1]), overwrite=options.overwrite)
+        merge(rest[0], rest[1:-1], out, options.shares, opening)
     else:
         if sum((options.lora is not None, options.bitfit, options.head)) > 1:
             raise ConfigError("give one of --lora, --bitfit and --head")

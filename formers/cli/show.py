@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +14,7 @@ import typer
 
 from formers.cli.output import bar, console, note, short, show_table
 from formers.errors import ConfigError
+from formers.files import replaced_file, try_file
 from formers.systems.system import (
     Coloured,
     Event,
@@ -50,6 +51,8 @@ class Output:
             raise ConfigError(f"--out {self.path}: is a folder, expected a file")
         if self.path is not None and not self.path.parent.is_dir():
             raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
+        if self.path is not None:
+            try_file(self.path)
 
 
 def show(events: Iterable[Event], output: Output) -> None:
@@ -80,8 +83,15 @@ def show(events: Iterable[Event], output: Output) -> None:
             elif output.path is None:
                 shown(event, output.as_json)
             else:
-                target = target or stack.enter_context(output.path.open("w", encoding="utf-8"))
+                target = target or stack.enter_context(text_file(output.path))
                 write(event, output, target)
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A file of text that takes its place when it is whole."""
+    with replaced_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def apart(events: Iterable[Result | Piece | Remark], output: Output) -> Iterator[Result | Piece | Remark]:

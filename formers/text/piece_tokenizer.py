@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError, FormersError
-from formers.files import as_json, read_json
+from formers.files import as_json, read_json, replace_file
 from formers.text.tokenizer import EOS, PAD, UNK, share
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class PieceTokenizer:
 
     def save(self, folder: str | Path) -> None:
         for name, content in self.files().items():
-            (Path(folder) / name).write_bytes(content)
+            replace_file(Path(folder) / name, content)
 
 
 def load_marian(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> PieceTokenizer:

@@ -12,7 +12,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from formers.errors import CheckpointError
-from formers.files import as_json, read_json
+from formers.files import as_json, read_json, replace_file
 from formers.text.tokenizer import share
 
 KINDS = ("pad", "eos", "bos", "unk")
@@ -86,7 +86,7 @@ class RuleTokenizer:
 
     def save(self, folder: str | Path) -> None:
         for name, content in self.files().items():
-            (Path(folder) / name).write_bytes(content)
+            replace_file(Path(folder) / name, content)
 
 
 def encoder_specials(rules: tokenizers.Tokenizer) -> dict[str, str]:

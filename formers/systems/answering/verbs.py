@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
 from formers.fields import Count, Natural
+from formers.files import replace_file
 from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.system import Event, Passage, Typed
 
@@ -123,7 +124,7 @@ def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
             json.dumps({"question": question, **asdict(best), "answers": true}, ensure_ascii=False) + "\n"
             for question, best, true in zip(questions, answers, truths, strict=True)
         )
-        path.write_text("".join(lines), encoding="utf-8")
+        replace_file(path, "".join(lines).encode())
 
     passages = len(set(table.columns[rows.context]))
     yield measured(

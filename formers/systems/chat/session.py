@@ -15,6 +15,7 @@ from formers.decoding.options import DecodingOptions
 from formers.decoding.prefix import PrefixCache
 from formers.decoding.writer import Continuation, Writing
 from formers.errors import ConfigError, DataError
+from formers.files import replace_file
 from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
@@ -155,7 +156,7 @@ class Chat:
     def save(self, path: str | Path) -> None:
         """Write the messages as JSON: a list of {"role": ..., "content": ...}."""
         text = json.dumps(self.messages, ensure_ascii=False, indent=2)
-        Path(path).expanduser().write_text(text + "\n", encoding="utf-8")
+        replace_file(Path(path).expanduser(), f"{text}\n".encode())
 
 
 def read_messages(path: str | Path) -> list[Message]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError, on_a_line, shortened
 from formers.fields import Between, Count, Natural, Part, check
+from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
 from formers.systems.system import Event, Progress, Remark, Result, Texts, Typed
@@ -83,14 +84,15 @@ class EncodedTexts:
         if path.suffix == ".npy":
             import numpy as np
 
-            np.save(path, self.vectors)
+            replace_file(path, lambda beside: np.save(beside, self.vectors))
             return
         from formers.data.files import optional
 
         arrow = optional("pyarrow", "parquet", f"--out {path}")
         parquet = optional("pyarrow.parquet", "parquet", f"--out {path}")
         numbers = arrow.FixedSizeListArray.from_arrays(arrow.array(self.vectors.reshape(-1)), self.vectors.shape[1])
-        parquet.write_table(arrow.table({"text": self.texts, "vector": numbers}), path)
+        table = arrow.table({"text": self.texts, "vector": numbers})
+        replace_file(path, lambda beside: parquet.write_table(table, beside))
 
 
 def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.fields import Count, Part
+from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.system import Event, Texts, Typed
 
@@ -129,7 +130,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
             "".join(f"{word}\t{true}\t{tag or '-'}\n" for word, true, tag in zip(*row, strict=True))
             for row in zip(sentences, tags, predicted, strict=True)
         )
-        path.write_text("\n".join(blocks), encoding="utf-8")
+        replace_file(path, "\n".join(blocks).encode())
 
     yield measured(
         report,

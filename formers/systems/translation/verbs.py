@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from formers.decoding.options import DecodingOptions
 from formers.fields import Natural, Part
+from formers.files import replace_file
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
     speed = len(hypotheses) / (time.perf_counter() - begin)
 
     def write(path: Path) -> None:
-        path.write_text("".join(text.replace("\n", " ") + "\n" for text in hypotheses), encoding="utf-8")
+        replace_file(path, "".join(text.replace("\n", " ") + "\n" for text in hypotheses).encode())
 
     yield replace(
         report,
