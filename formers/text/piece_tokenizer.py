@@ -50,13 +50,22 @@ class PieceTokenizer:
     """The `Tokenizer` contract over SentencePiece; `</s>` ends every text."""
 
     def __init__(
-        self, source: Side, target: Side, *, start: int | None, files: Mapping[str, bytes], special: Sequence[str] = ()
+        self,
+        source: Side,
+        target: Side,
+        *,
+        start: int | None,
+        files: Mapping[str, bytes],
+        names: Mapping[str, str] = T5,
+        special: Iterable[str] = (),
     ) -> None:
-        """special: added tokens that are left out of decoded text."""
+        """names: of eos, unk and pad; special: other tokens that are left out of decoded text."""
         self.source, self.target, self.stored = source, target, dict(files)
-        self.special = {PAD, EOS, UNK, *special}
-        self.eos, self.unk = target.ids.get(EOS), target.ids.get(UNK)
-        self.pad = source.ids.get(PAD)  # of two vocabularies the source's: Marian's configs name that one
+        self.special = {*names.values(), *special}
+        self.eos, self.unk = target.ids.get(names["eos_token"]), target.ids.get(names["unk_token"])
+        self.ends = [[side.ids[names["eos_token"]]] for side in (source, target)]
+        # of two vocabularies the source's: Marian's configs name that one
+        self.pad = source.ids.get(names["pad_token"])
         self.bos: int | None = None
         self.start = self.pad if start is None else start
         self.names = {number: piece for piece, number in target.ids.items()}
@@ -72,13 +81,13 @@ class PieceTokenizer:
         return max(self.target.ids.values()) + 1
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._encode(self.source, texts, [self.source.ids[EOS]])
+        return self._encode(self.source, texts, self.ends[0])
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
         return self._encode(self.source, texts, [])
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._encode(self.target, texts, [self.target.ids[EOS]])
+        return self._encode(self.target, texts, self.ends[1])
 
     def _encode(self, side: Side, texts: Sequence[str], ends: list[int]) -> list[list[int]]:
         with reading(texts):
@@ -115,13 +124,12 @@ def load_marian(folder: Path, settings: TokenizerSettings, config: Mapping[str, 
     if settings.values.get("separate_vocabs"):
         targets = read_vocabulary(folder / "target_vocab.json")
         names.append("target_vocab.json")
-    sides = []
-    for name, ids in (("source.spm", vocab), ("target.spm", targets)):
-        more = {token.content: ids.get(token.content, number) for number, token in settings.added}
-        sides.append(side_of(read_pieces(folder / name), {**ids, **more}, ids[UNK], settings, language=True))
-    return piece_tokenizer(
-        folder, sides, names, {**settings.values, "tokenizer_class": "MarianTokenizer"}, settings, config
-    )
+    sides = [
+        side_of(read_pieces(folder / name), dict(ids), ids[UNK], settings, language=True)
+        for name, ids in (("source.spm", vocab), ("target.spm", targets))
+    ]
+    about = {**settings.values, "tokenizer_class": "MarianTokenizer"}
+    return piece_tokenizer(folder, sides, names, about, settings, config)
 
 
 def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> PieceTokenizer:
@@ -132,9 +140,6 @@ def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]
     ids = {model.id_to_piece(i): i for i in range(size)}
     ids.update({f"<extra_id_{i}>": size + extra - 1 - i for i in range(extra)})
     check_specials(ids, folder / "spiece.model", (EOS, UNK))
-    for token in settings.to_add({}):
-        ids.setdefault(token.content, len(ids))
-    check_places(ids, settings, folder)
     side = side_of(model, ids, model.unk_id(), settings)
     about = {**settings.values, "tokenizer_class": "T5Tokenizer", "extra_ids": extra}
     return piece_tokenizer(folder, [side, side], ["spiece.model"], about, settings, config)
@@ -142,41 +147,44 @@ def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]
 
 def side_of(
     model: SentencePieceProcessor,
-    ids: Mapping[str, int],
+    ids: dict[str, int],
     unknown: int,
     settings: TokenizerSettings,
     *,
     language: bool = False,
 ) -> Side:
-    """One language, with the special and added tokens as whole pieces."""
-    added = settings.to_add({})
+    """One language, with the special and added tokens as whole pieces; those without an id get the next ones."""
+    added = settings.to_add(settings.special_names(T5) | settings.stated)
+    stated = {token.content: number for number, token in settings.added}
+    for token in added:
+        if token.content not in ids and (token.content in stated or token.content not in T5.values()):
+            free = language and stated.get(token.content, -1) not in {-1, *ids.values()}
+            ids[token.content] = stated[token.content] if free else max(ids.values()) + 1
     if settings.values.get("split_special_tokens"):
         added = [token for token in added if not token.special]
-    else:
-        added += settings.to_add(settings.special_names(T5))
     names = sorted({token.content for token in added if token.content in ids}, key=len, reverse=True)
-    kinds = [*map(re.escape, names), SENTINEL.pattern]
-    whole = rf"\s*(?P<piece>{'|'.join(kinds)})\s*"
+    whole = rf"\s*(?P<piece>{'|'.join([*map(re.escape, names), SENTINEL.pattern])})\s*"
     return Side(model, ids, unknown, re.compile(f"{LANGUAGE}|{whole}" if language else whole))
 
 
 def piece_tokenizer(
     folder: Path,
     sides: Sequence[Side],
-    names: Sequence[str],
+    files: Sequence[str],
     about: Mapping[str, Any],
     settings: TokenizerSettings,
     config: Mapping[str, Any],
 ) -> PieceTokenizer:
     """The tokenizer, with the files that it was read from."""
-    stored = {
-        name: read_bytes(folder / name, most=MOST_JSON)
-        for name in (*names, SPECIALS, ADDED)
-        if (folder / name).exists()
-    }
-    stored[CONFIG] = as_json(about)
-    special = [token.content for token in settings.to_add({}) if token.special]
-    return PieceTokenizer(*sides, start=config.get("decoder_start_token_id"), files=stored, special=special)
+    check_places(sides[0].ids, settings, folder)
+    names = settings.special_names(T5)
+    for side in sides:
+        check_specials(side.ids, folder / files[-1], [names["eos_token"]])
+    paths = [folder / name for name in (*files, SPECIALS, ADDED) if (folder / name).exists()]
+    stored = {path.name: read_bytes(path, most=MOST_JSON) for path in paths} | {CONFIG: as_json(about)}
+    special = [token.content for token in settings.to_add(settings.stated) if token.special]
+    start = config.get("decoder_start_token_id")
+    return PieceTokenizer(*sides, start=start, files=stored, names=names, special=special)
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:

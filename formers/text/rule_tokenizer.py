@@ -147,13 +147,10 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
     if config.get("model_type") == "roformer":
         refuse_chinese_words(rules.get_vocab(), path)
     usual = {key: name for key, name in (known.names if known else {}).items() if rules.token_to_id(name) is not None}
-    stated = {
-        key: str(name) for key, name in settings.values.items() if key.endswith("_token") and isinstance(name, str)
-    }
-    names = {**usual, **stated}
+    names = {**usual, **settings.stated}
     if isinstance(rules.model, models.WordPiece) and known and "unk_token" in names:
         rules.model.unk_token = names["unk_token"]
-    rules.add_tokens(settings.to_add(stated))
+    rules.add_tokens(settings.to_add(settings.stated))
     check_places(rules.get_vocab(), settings, folder)
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
@@ -187,8 +184,7 @@ def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[s
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     rules.decoder = decoders.ByteLevel()
     usual = next((each for each in (ROBERTA, DEBERTA) if {each["cls_token"], each["sep_token"]} <= vocab.keys()), GPT2)
-    stated = {key: str(name) for key, name in values.items() if key.endswith("_token") and isinstance(name, str)}
-    names = {key: name for key, name in usual.items() if name in vocab} | stated
+    names = {key: name for key, name in usual.items() if name in vocab} | settings.stated
     rules.add_tokens(settings.to_add(names, wide_mask=True))
     check_places(rules.get_vocab(), settings, folder)
     first, last = ((name, rules.token_to_id(name)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))

@@ -98,9 +98,15 @@ class TokenizerSettings:
     added: tuple[tuple[int, AddedToken], ...] = ()
     """Tokens after the vocabulary with the ids that they should have, in that order."""
 
+    @property
+    def stated(self) -> dict[str, str]:
+        """The special tokens that the files name, by their keys."""
+        names = self.values.items()
+        return {key: name for key, name in names if key.endswith("_token") and isinstance(name, str) and name}
+
     def special_names(self, usual: Mapping[str, str]) -> dict[str, str]:
         """The names of the special tokens: as the files say, else the usual ones."""
-        return {key: str(self.values.get(key) or name) for key, name in usual.items()}
+        return {**usual, **{key: name for key, name in self.stated.items() if key in usual}}
 
     def to_add(self, names: Mapping[str, str], *, wide_mask: bool = False) -> list[AddedToken]:
         """What is added to a vocabulary: the added tokens, the special ones of `names`, and the extra ones.
@@ -125,9 +131,7 @@ class TokenizerSettings:
             tokens = self.values.get(key) or ()
             for token in tokens.values() if isinstance(tokens, Mapping) else tokens:
                 yield as_token(token, special=True)
-        for key, name in self.values.items():
-            if key.endswith("_token") and key not in NAMED and isinstance(name, str) and name:
-                yield as_token(name, special=True)
+        yield from (as_token(name, special=True) for key, name in self.stated.items() if key not in NAMED)
 
 
 def read_tokenizer_settings(folder: Path) -> TokenizerSettings:
