@@ -10,9 +10,10 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from formers.errors import ConfigError
-from formers.files import read_json
 from formers.text import encoder_tokenizer, piece_tokenizer, rule_tokenizer
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
+from formers.text.tokenizer_class import class_name
+from formers.text.tokenizer_files import read_tokenizer_settings
 
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
@@ -26,13 +27,13 @@ def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer |
     """
     folder = Path(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    settings = read_settings(folder)
+    settings = read_tokenizer_settings(folder)
     if "tokenizer.json" in names:
         return rule_tokenizer.load(folder, settings, config)
     if {"source.spm", "target.spm", "vocab.json"} <= names:
         return piece_tokenizer.load_marian(folder, settings, config)
     if "spiece.model" in names:
-        albert = config.get("model_type") == "albert" or str(settings.get("tokenizer_class")).startswith("Albert")
+        albert = config.get("model_type") == "albert" or class_name(settings.values, config) == "Albert"
         return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
     if "spm.model" in names:
         return encoder_tokenizer.load_deberta(folder, settings, config)
@@ -72,12 +73,5 @@ def train_bpe(
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """special_tokens_map.json and tokenizer_config.json over it, with special tokens as plain strings."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            settings.update(read_json(folder / name))
-    return {
-        key: value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
-        for key, value in settings.items()
-    }
+    """tokenizer_config.json and what else names special tokens, those as plain strings."""
+    return dict(read_tokenizer_settings(folder).values)
