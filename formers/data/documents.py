@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from formers.data.files import READERS, ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.files import ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.readers import READERS
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
 
