@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def read_documents(
     seed: int = 0,
     count: int | None = None,
     drop_empty: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Table:
     """A table of one column, a document in each row.
 
@@ -45,7 +46,8 @@ def read_documents(
     """
     files = text_files(source, split)
     if files is None:
-        return read_table(source, columns=[column], split=split, seed=seed, count=count, drop_empty=drop_empty)
+        options = {"split": split, "seed": seed, "count": count, "drop_empty": drop_empty, "settings": settings}
+        return read_table(source, columns=[column], **options)
     texts: list[str] = []
     lines: list[int] = []
     owners: list[str] = []

@@ -71,7 +71,7 @@ def prepare(beginning: Beginning) -> Prepared:
     if isinstance(begun.model, MultipleChoice):
         model.out.load_state_dict(begun.model.out.state_dict())
     frozen = freeze(model.encoder, beginning.task.freeze)
-    lines = [f"training data: {table.name}", *batches.report.lines(), *([frozen] if frozen else [])]
+    lines = [f"training data: {table.described}", *batches.report.lines(), *([frozen] if frozen else [])]
     lines.append(
         f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut"
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from formers.data.batching import bucket, first_and_more
 from formers.data.documents import read_documents
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Count, Natural, check
 from formers.systems.masked.masking import Frame, Masking
@@ -78,6 +78,7 @@ class MaskedRows:
         return {
             "reader": read_documents,
             "column": self.column,
+            "settings": settings_of(self, "column"),
             "separator": self.separator,
             "set_aside": source.end_of_text(self.column),
         }
