@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from formers.data.files import READERS, ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.files import ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.readers import READERS
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
 
@@ -27,6 +28,7 @@ def read_documents(
     seed: int = 0,
     count: int | None = None,
     drop_empty: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Table:
     """A table of one column, a document in each row.
 
@@ -44,7 +46,8 @@ def read_documents(
     """
     files = text_files(source, split)
     if files is None:
-        return read_table(source, columns=[column], split=split, seed=seed, count=count, drop_empty=drop_empty)
+        options = {"split": split, "seed": seed, "count": count, "drop_empty": drop_empty, "settings": settings}
+        return read_table(source, columns=[column], **options)
     texts: list[str] = []
     lines: list[int] = []
     owners: list[str] = []

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from formers.data.files import fault, quoted, read_file
+from formers.data.files import fault, quoted
+from formers.data.readers import read_file
 from formers.data.sources import Table
 
 KEYS = ("question", "choices", "answer")

@@ -121,18 +121,22 @@ def on_device(model: Network) -> Network:
 def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: str) -> tuple[Any, Table]:
     """The section [rows] of the model's run, else the usual one, and the rows that options of `evaluate` ask for.
 
-    columns: field of the section -> the column that an option names instead ("": none).
+    columns: field of the section that holds a column -> the option that names another.
     """
     asked = getattr(options, "measure", options)
     rows = asked.origin.section("rows", system) or usual()
-    rows = replace(rows, **{name: column for name, column in columns.items() if column})
-    return rows, judged_on(asked.origin, system, rows, options.data, asked.count)
+    rows = replace(rows, **{name: column for name, option in columns.items() if (column := getattr(options, option))})
+    flags = {getattr(rows, name): f"--{option}" for name, option in columns.items()}
+    return rows, judged_on(asked.origin, system, rows, options.data, asked.count, flags)
 
 
-def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:
+def judged_on(
+    origin: Origin, system: str, rows: Any, data: str, count: int | None, flags: Mapping[str, str] | None = None
+) -> Table:
     """The rows to judge a model with: of `data`, else the test data of its run, else its validation data.
 
-    rows: the section [rows] that reads them; count: only the first so many. Raises ConfigError where there are none.
+    rows: the section [rows] that reads them; count: only the first so many; flags: column -> the option that names
+    another. Raises ConfigError where there are none.
     """
     source = origin.section("data", system)
     if data:
@@ -142,5 +146,6 @@ def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | No
         bare = f"{origin.name} is not a run, so it has no test data of its own"
         raise ConfigError(f"{is_other if origin.system else bare}: give --data SOURCE")
     source = replace(source, held_out=count or source.held_out)
-    table = source.test_or_validation(**rows.reading(source))
+    reading = rows.reading(source)
+    table = source.test_or_validation(**reading | ({"settings": flags} if flags else {}))
     return table.select(range(min(count or len(table), len(table))))

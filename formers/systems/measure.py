@@ -105,7 +105,7 @@ def measured(
     speed = report.facts.get(unit, len(table)) / seconds
     return replace(
         report,
-        title=f"{origin.name}: {rows or f'{len(table):,} {unit}'} of {table.name}",
+        title=f"{origin.name}: {rows or f'{len(table):,} {unit}'} of {table.described}",
         facts={"model": origin.name, "data": table.name, **report.facts, f"{unit}_per_second": speed},
         remarks={
             **{score.name: declared[score.name] for score in report.scores},

@@ -100,7 +100,7 @@ def prepare(beginning: Beginning) -> Prepared:
     seen, unseen = set(table.columns[rows.context]), set(held_out.columns[rows.context])
     passages = f"{len(unseen):,} passages ({len(unseen & seen):,} of them in the training data too)"
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} questions on {passages}",
     ]

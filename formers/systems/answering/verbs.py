@@ -111,7 +111,7 @@ def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
 
     origin = options.measure.origin
     config = origin.section("task", "answering") or AnsweringConfig()
-    columns = {"context": options.source, "question": options.second, "answers": options.label}
+    columns = {"context": "source", "question": "second", "answers": "label"}
     rows, table = judged_rows(options, "answering", PassageRows, **columns)
     questions, truths = table.columns[rows.question], table.columns[rows.answers]
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)

@@ -65,7 +65,7 @@ def prepare(beginning: Beginning) -> Prepared:
     reader = begun.reader(rows.length)
     batches, validation = (ChoiceBatches(part, reader, rows, seed=source.seed) for part in (table, held_out))
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         *freeze(begun.encoder, beginning.task.freeze),
         f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut",

@@ -14,7 +14,7 @@ from formers.data.batching import Buckets
 from formers.data.encoded import EncodedRows
 from formers.data.labels import Labels
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, check
@@ -56,7 +56,8 @@ class LabelledRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads the rows, the label last."""
-        return {"columns": [*self.columns, self.label], "text": self.columns}
+        settings = settings_of(self, "text", "second", "label")
+        return {"columns": [*self.columns, self.label], "text": self.columns, "settings": settings}
 
     def texts(self, table: Table) -> tuple[list[str], list[str] | None]:
         """The texts of a table, and the second ones of pairs."""

@@ -118,7 +118,7 @@ def prepare(beginning: Beginning) -> Prepared:
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
     task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} examples, {validation.rows.cut:,} cut",
         head,

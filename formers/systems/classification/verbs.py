@@ -111,7 +111,7 @@ def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]
     from formers.systems.begin import judged_rows
     from formers.systems.classification.data import LabelledBatches, LabelledRows
 
-    columns = {"text": options.source, "second": options.second, "label": options.label}
+    columns = {"text": "source", "second": "second", "label": "label"}
     rows, table = judged_rows(options, "classification", LabelledRows, **columns)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()

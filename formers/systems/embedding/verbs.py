@@ -279,7 +279,8 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
     if data or source is None:
-        table = judged_on(origin, "embedding", rows, data, options.measure.count)
+        flags = {columns[name]: f"--{name}" for name in columns}
+        table = judged_on(origin, "embedding", rows, data, options.measure.count, flags)
     else:
         scored = rows.tables(source)[2]
         if scored is None:

@@ -122,7 +122,7 @@ def prepare(beginning: Beginning) -> Prepared:
     used = len(np.unique(corpus.tokens))
     missed = 0.0 if tokenizer.unk is None else float((watched.tokens == tokenizer.unk).mean())
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *report_on(corpus, batches, rows.column, tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(held_out):,} documents, {watched.labels:,} tokens, unknown {missed:.3%}",
     ]

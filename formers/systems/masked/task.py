@@ -244,7 +244,7 @@ def prepare(beginning: Beginning) -> Prepared:
     masked, notes = replaced_of(begun, config, start) if replaced else masked_of(begun, rows.next_sentence, start)
     batches, validation = (batches_of(part, rows, reader, source.seed) for part in (table, held_out))
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report().lines(),
         f"validation: {held_out.name}, {len(validation.sentences):,} documents, "
         f"{len(validation.plan(0).places):,} rows, unknown {validation.sentences.unknown:.3%}",

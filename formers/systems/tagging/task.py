@@ -84,7 +84,7 @@ def prepare(beginning: Beginning) -> Prepared:
     rows.numbers(held_out, tagger.labels)  # a tag that was never learned is a fault of the data, said before training
     task = TaggingTask(tagger, held_out, rows, beginning.task)
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} sentences",
     ]

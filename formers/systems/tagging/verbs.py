@@ -118,7 +118,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     from formers.systems.begin import judged_rows
     from formers.systems.tagging.data import TaggedRows
 
-    rows, table = judged_rows(options, "tagging", TaggedRows, tokens=options.source, tags=options.label)
+    rows, table = judged_rows(options, "tagging", TaggedRows, tokens="source", tags="label")
     rows.numbers(table, tagger.labels)
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()

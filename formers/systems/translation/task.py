@@ -126,7 +126,7 @@ def prepare(beginning: Beginning) -> Prepared:
         for part in (table, held_out)
     )
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(validation.rows):,} examples",
     ]

@@ -116,7 +116,7 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
     from formers.systems.begin import judged_rows
     from formers.systems.translation.data import PairRows
 
-    rows, table = judged_rows(options, "translation", PairRows, source=options.source, target=options.target)
+    rows, table = judged_rows(options, "translation", PairRows, source="source", target="target")
     sources, targets = table.columns[rows.source], table.columns[rows.target]
     begin = time.perf_counter()
     report, hypotheses = translator.evaluate(
@@ -129,7 +129,7 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
 
     yield replace(
         report,
-        title=f"{options.origin.name}: {len(sources):,} sentences of {table.name}, {rows.source} -> {rows.target}",
+        title=f"{options.origin.name}: {len(sources):,} sentences of {table.described}, {rows.source} -> {rows.target}",
         facts={"model": options.origin.name, "data": table.name, **report.facts, "sentences_per_second": speed},
         remarks={
             **report.facts["signatures"],
