@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from formers.cli.command import own_command
-from formers.cli.options import Change
+from formers.cli.options import Change, Ignored
 from formers.cli.output import INTERRUPTED, duration, note, size
 from formers.errors import ConfigError
 from formers.recipe import Recipe, recipe_of, run_folder
@@ -41,6 +41,8 @@ class TrainOptions:
     """Print every event as a line of JSON."""
     pooling: Annotated[str | None, Typed("first|mean|max")] = None
     """Which vector of a text is used: --set task.pooling."""
+    ignore_key: Ignored = ()
+    """Take this key of the model to start from for absent: --set model.ignore_keys."""
 
 
 @own_command
@@ -52,11 +54,12 @@ def run(options: TrainOptions) -> None:
     """
     if options.plain and options.json:
         raise ConfigError("give --plain or --json, not both")
-    recipe = recipe_of(options.recipe, options.set)
+    changes = [*options.set, *([f"model.ignore_keys={list(options.ignore_key)}"] if options.ignore_key else [])]
+    recipe = recipe_of(options.recipe, changes)
     if options.pooling is not None:
         if "task.pooling" not in recipe.flat():
             raise ConfigError(f"--pooling sets task.pooling, which recipes of the system {recipe.system} do not have")
-        recipe = recipe_of(options.recipe, [*options.set, f"task.pooling={options.pooling}"])
+        recipe = recipe_of(options.recipe, [*changes, f"task.pooling={options.pooling}"])
     folder = options.run or run_folder(options.recipe)
     silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
     stopped, finished = follow(recipe, folder, options, silent)

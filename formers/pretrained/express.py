@@ -50,7 +50,7 @@ def settings_of(
     before = provenance_of(model)
     if before is None:
         return {**generation_ids(kind, tokenizer), **(given or {})}
-    return {**before.writing, **before.ids(given or {})}
+    return before.settings(kind, given or {})
 
 
 def generation_ids(kind: Family, tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -39,13 +39,21 @@ class Provenance:
         said = {key: value for key, value in self.config.items() if key in GENERATION and value is not None}
         return {**said, **self.generation}
 
-    def ids(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Token ids and decoding defaults without ids that the files do not have.
+    def settings(self, kind: Family, given: Mapping[str, Any]) -> dict[str, Any]:
+        """generation_config.json with what is given over it, but for ids that only stand in for absent ones.
 
-        One that is made up would freeze a row of the embedding in readers that never touch the row of padding.
+        A padding that is made up would freeze its row of the embedding in readers that take it for one.
         """
-        absent = {key for key in MADE_UP if (value := self.writing.get(key)) is None or value < 0}
-        return {key: value for key, value in given.items() if key not in absent}
+        said = self.writing
+        usual = {**kind.generation, **{key: value for key, value in said.items() if value is not None}}
+        ends = usual.get("eos_token_id", 0)
+        pad = usual.get("pad_token_id", -1)
+        pad = pad if pad >= 0 else next(iter(ends), 0) if isinstance(ends, list) else ends
+        start = usual.get("decoder_start_token_id", usual.get("bos_token_id", pad))
+        stand_ins = {"pad_token_id": pad, "decoder_start_token_id": start}
+        absent = {key for key in stand_ins if said.get(key) is None or said[key] < 0}
+        made_up = {key for key in absent if given.get(key) == stand_ins[key]}
+        return {**said, **{key: value for key, value in given.items() if key not in made_up}}
 
     def config_of(self, kind: Family, written: Mapping[str, Any]) -> dict[str, Any]:
         """config.json of the model as a family writes it, with all keys that say nothing of what is computed."""
@@ -58,7 +66,6 @@ class Provenance:
         return {**written, **theirs}
 
 
-MADE_UP = ("pad_token_id", "bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 _OF: WeakKeyDictionary[nn.Module, Provenance] = WeakKeyDictionary()
 
 

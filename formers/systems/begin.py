@@ -15,11 +15,15 @@ from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.files import Content
 from formers.pretrained.files import write_folder
+from formers.pretrained.load import load_model
+from formers.pretrained.loaded import Loaded
+from formers.systems.memory import parameters_of
 from formers.systems.system import Origin, resolve
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Batches, Task
 
+MOST_WORDS = 2_000_000  # of a vocabulary
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -45,6 +49,11 @@ class Beginning:
     @property
     def sizes(self) -> Any:
         return self.sections["model"]
+
+    def loaded(self) -> Loaded:
+        """The model to begin with. Raises CheckpointError."""
+        assert self.start is not None
+        return load_model(self.start, ignore_keys=self.sizes.ignore_keys)
 
     @property
     def source(self) -> Source:
@@ -79,6 +88,8 @@ class Beginning:
                     "to train one"
                 )
             return tokenizer
+        if self.rows.vocab > MOST_WORDS:  # for which the trainer would reserve memory
+            raise ConfigError(f"rows.vocab ({self.rows.vocab:,}) must be at most {MOST_WORDS:,}")
         tokenizer = train()
         write_folder(kept, tokenizer.files())
         return tokenizer
@@ -107,10 +118,6 @@ class Beginning:
         )
         sizes = f"vocabulary: {tokenizer.vocab:,} tokens{besides}; model: {size:,} parameters"
         return Prepared(task, batches, [*lines, sizes, memory], beside)
-
-
-def parameters_of(model: nn.Module) -> int:
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def on_device(model: Network) -> Network:

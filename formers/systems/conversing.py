@@ -15,7 +15,6 @@ from formers.data.forms import read_form
 from formers.data.sources import Table
 from formers.decoding.options import DecodingOptions
 from formers.errors import CheckpointError, ConfigError
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language_model import LanguageModel, open_language
 from formers.systems.next_token import new_language, obtain_tokenizer
@@ -80,7 +79,7 @@ def obtain_model(beginning: Beginning, system: str, texts: list[str]) -> tuple[L
     The template is that of rows.template, else the model's own, else roles in plain words; it is saved with the model.
     """
     if beginning.start is not None:
-        language = open_language(load_model(beginning.start), system)
+        language = open_language(beginning.loaded(), system)
     else:
         language = new_language(beginning.sizes, obtain_tokenizer(beginning, texts))
         language.system = system

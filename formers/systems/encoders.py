@@ -11,8 +11,8 @@ from torch import nn
 from formers.errors import ConfigError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, MultipleChoice, SequenceClassifier, SpanFinder, TokenClassifier, body
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, on_device
+from formers.systems.memory import new_model
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
@@ -74,9 +74,9 @@ def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase
         if config.position_offset:  # counted from the padding token on, as readers of its files do
             config = replace(config, position_offset=(tokenizer.pad or 0) + 1)
         form = beginning.sizes.form
-        encoder = Encoder(replace(config, pooler=wanted(form, config.pooler, pooler)))
+        encoder = new_model(Encoder, replace(config, pooler=wanted(form, config.pooler, pooler)))
         return Begun(on_device(encoder), tokenizer, form, None)
-    loaded = load_model(start)
+    loaded = beginning.loaded()
     trained = body(loaded.model)
     if trained is None:
         raise ConfigError(

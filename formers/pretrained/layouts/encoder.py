@@ -180,10 +180,14 @@ def canonical(config: EncoderConfig) -> EncoderConfig:
 
 
 def labels(raw: Raw) -> tuple[str, ...]:
-    """Names of the classes in order. Raises ValueError where id2label does not number them from 0."""
+    """Names of the classes in order, of a number that names them otherwise only so many, as in transformers.
+
+    Raises ValueError where id2label does not number them from 0.
+    """
     named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
-    if not named:
-        return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
+    count = raw.get("num_labels", len(named) or raw.get("_num_labels", 2))
+    if len(named) != count:
+        return tuple(f"LABEL_{i}" for i in range(count))
     by_number = {int(number): str(name) for number, name in sorted(named.items(), key=lambda item: int(item[0]))}
     if list(by_number) != list(range(len(by_number))):
         numbers = ", ".join(map(str, by_number))
@@ -191,11 +195,22 @@ def labels(raw: Raw) -> tuple[str, ...]:
     return tuple(by_number.values())
 
 
-def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
-    """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number."""
+def about_labels(raw: Raw, tensors: Mapping[str, Tensor], head: Head) -> dict[str, Any]:
+    """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number.
+
+    Raises ValueError where the rows of the stored head are not as many.
+    """
+    model = head.model
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
     names = labels(raw)
+    (out,) = as_rules(head.rows)
+    weight = tensors.get(out.theirs[0].replace("{p}", "weight"))
+    if weight is not None and weight.ndim == 2 and len(weight) != len(names):
+        says = [f"{key} says {raw[key]}" for key in ("num_labels", "_num_labels") if key in raw]
+        says += [f"{key} names {len(raw[key])}" for key in ("id2label", "label2id") if raw.get(key)]
+        what = f"{out.theirs[0].replace('{p}', 'weight')} holds {len(weight)} labels, but"
+        raise ValueError(f"{what} {' and '.join(says) or 'no key says so, which means 2'}")
     if model is TokenClassifier:
         return {"labels": names}
     problem = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
@@ -278,7 +293,7 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
         pooler = activation if head.model in POOLED or (not head.dense and stored(tensors, layout)) else ""
         encoder = {"pooler": pooler, **layout.derived(raw)}
-        return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, head.model)}
+        return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, tensors, head)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
         encoder: Any = config.encoder  # of no other class, as `Family.body` sees to

@@ -32,6 +32,7 @@ from formers.pretrained.family import Family
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
+from formers.pretrained.provenance import LABELS
 from formers.shapes import revive
 
 HEAD_FILE, FORMAT = "head.json", "formers head 1"
@@ -157,12 +158,13 @@ def guessed(
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
     settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
-    config = family.config.to_ours(settings, whole, what=where)
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head)}
+    config = family.config.to_ours(settings, headless, what=where)  # whose labels may be those of another head
     rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
     if rows is None:
         return None
     if kind is not SpanFinder and len(rows) != len(config.labels):
-        settings = {key: value for key, value in settings.items() if key not in ("label2id", "problem_type")}
+        settings = {key: value for key, value in settings.items() if key not in LABELS}
         settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(rows))}
     return kind, family.config.to_ours(settings, whole, what=where)
 

@@ -12,9 +12,9 @@ from formers.decoding.settings import Settings
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
 from formers.models.transformer import Transformer
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.measure import means
+from formers.systems.memory import new_model
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
@@ -97,7 +97,7 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, config, source = beginning.rows, beginning.task, beginning.source
     table, held_out = beginning.tables()
     if beginning.start is not None:
-        translator = open_translator(load_model(beginning.start))
+        translator = open_translator(beginning.loaded())
         tokenizer = translator.needs_tokenizer()
     else:
         texts = chain(table.columns[rows.source], table.columns[rows.target])
@@ -111,7 +111,7 @@ def prepare(beginning: Beginning) -> Prepared:
             beams=config.beams,
             length_penalty=config.length_penalty,
         )
-        translator = Translator(Transformer(beginning.sizes.config(tokenizer.vocab)), tokenizer, settings)
+        translator = Translator(new_model(Transformer, beginning.sizes.config(tokenizer.vocab)), tokenizer, settings)
     on_device(translator.model)
     batches, validation = (
         PairBatches(
