@@ -10,24 +10,30 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from formers.errors import ConfigError
-from formers.text import encoder_tokenizer, piece_tokenizer, rule_tokenizer
+from formers.text import encoder_tokenizer, language_tokenizer, piece_tokenizer, rule_tokenizer
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
 from formers.text.tokenizer_class import class_name
-from formers.text.tokenizer_files import read_tokenizer_settings
+from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
 
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
-    """The tokenizer of a model folder, None when it has no tokenizer files.
+    """The tokenizer of a model folder with its languages, None when it has no tokenizer files."""
+    folder = Path(folder)
+    settings = read_tokenizer_settings(folder)
+    tokenizer = read_tokenizer(folder, settings, config)
+    return None if tokenizer is None else language_tokenizer.with_languages(tokenizer, settings.values, config)
+
+
+def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of the files that are there.
 
     `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
     Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
-    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), vocab.json and merges.txt (GPT-2, BART, RoBERTa),
-    vocab.txt (BERT).
+    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), sentencepiece.bpe.model (M2M-100, NLLB, mBART),
+    vocab.json and merges.txt (GPT-2, BART, RoBERTa), vocab.txt (BERT).
     Raises CheckpointError for a file that is not what its name says.
     """
-    folder = Path(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    settings = read_tokenizer_settings(folder)
     if "tokenizer.json" in names:
         return rule_tokenizer.load(folder, settings, config)
     if {"source.spm", "target.spm", "vocab.json"} <= names:
@@ -37,6 +43,8 @@ def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer |
         return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
     if "spm.model" in names:
         return encoder_tokenizer.load_deberta(folder, settings, config)
+    if language_tokenizer.PIECES in names and language_tokenizer.class_of(settings.values, config):
+        return language_tokenizer.load_many(folder, settings.values, config)
     if {"vocab.json", "merges.txt"} <= names:
         return rule_tokenizer.load_byte_level(folder, settings, config)
     if "vocab.txt" in names:

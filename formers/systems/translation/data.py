@@ -34,6 +34,10 @@ class PairRows:
     """Column to translate from."""
     target: str = "de"
     """Column to translate into."""
+    to: str = ""
+    """Language of the target column, of a model of several (NLLB: fra_Latn); empty: as that model asks."""
+    source_language: str = ""
+    """Language of the source column, of such a model."""
     vocab: Natural = 8000
     """Size of the joint BPE vocabulary that is trained when no tokenizer is given."""
     tokenizer: str = ""

@@ -6,7 +6,7 @@ text -> tokens -> Transformer.begin (encode) -> generate (greedy, sampling, beam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -25,6 +25,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
 from formers.systems.system import Report, Score, share
+from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.tokenizer import Tokenizer
 
 TOKENS_PER_BATCH = 4096  # of sources, padding included, for one beam
@@ -68,19 +69,47 @@ class Translator:
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
+    def speaking(self, *, to: str = "", source_language: str = "") -> Translator:
+        """The same between two languages, by the names that the model gives them; "" leaves one as it is.
+
+        Raises ConfigError for a language that it does not know, or a model that tells none apart.
+        """
+        if not (to or source_language):
+            return self
+        tokenizer = self.needs_tokenizer()
+        if not isinstance(tokenizer, LanguageTokenizer):
+            raise ConfigError(f'this model tells no languages apart; leave "{to or source_language}" out')
+        spoken, settings = tokenizer.speaking(source=source_language, target=to), self.settings
+        code = spoken.target_code
+        if code is not None and spoken.languages.name_of(settings.start):  # mBART begins with the language
+            settings = replace(settings, start=code)
+        elif spoken.languages.place != "asked":
+            settings = replace(settings, forced_first=code)
+        return Translator(self.model, spoken, settings, family=self.family)
+
     @overload
     def translate(self, texts: str, *, prefix: str = ..., split: bool = ..., **options: Any) -> str: ...
     @overload
     def translate(self, texts: Sequence[str], *, prefix: str = ..., split: bool = ..., **options: Any) -> list[str]: ...
     def translate(
-        self, texts: str | Sequence[str], *, prefix: str = "", split: bool = True, **options: Any
+        self,
+        texts: str | Sequence[str],
+        *,
+        prefix: str = "",
+        split: bool = True,
+        to: str = "",
+        source_language: str = "",
+        **options: Any,
     ) -> str | list[str]:
         """The best translation of a text (str) or of each of several (list of str).
 
-        prefix: how every translation must begin. split: translate long texts sentence by sentence, keeping what
-        stands between the sentences. options: the fields of `DecodingOptions`, for every sentence; what is left open
-        is as the checkpoint asks.
+        to, source_language: as in `speaking`. prefix: how every translation must begin. split: translate long texts
+        sentence by sentence, keeping what stands between the sentences. options: the fields of `DecodingOptions`, for
+        every sentence; what is left open is as the checkpoint asks.
         """
+        if to or source_language:
+            spoken = self.speaking(to=to, source_language=source_language)
+            return spoken.translate(texts, prefix=prefix, split=split, **options)
         if DecodingOptions(**options).several:
             raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
         listed = [texts] if isinstance(texts, str) else texts
@@ -126,8 +155,13 @@ class Translator:
         return Writer(self.model, self.needs_tokenizer(), self.settings, self.settings.stop)
 
     def read(self, texts: Sequence[str], places: Sequence[int]) -> list[list[int]]:
-        """Texts as tokens. Raises DataError for one that is too long, by its place."""
-        ids, longest = self.needs_tokenizer().encode(texts), self.model.config.length
+        """Texts as tokens. Raises DataError for one that is too long, by its place; ConfigError where nobody has said
+        which language to write.
+        """
+        tokenizer = self.needs_tokenizer()
+        if isinstance(tokenizer, LanguageTokenizer):
+            tokenizer.languages.check_target()
+        ids, longest = tokenizer.encode(texts), self.model.config.length
         for place, text, tokens in zip(places, texts, ids, strict=True):
             if len(tokens) > longest:
                 raise DataError(
@@ -138,6 +172,8 @@ class Translator:
 
     def forced(self, prefix: str) -> list[int]:
         """The tokens of how a translation must begin."""
+        if prefix and isinstance(self.tokenizer, LanguageTokenizer):
+            return self.tokenizer.beginning(prefix)
         tokens = self.needs_tokenizer().encode_target([prefix])[0] if prefix else []
         return tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
 

@@ -18,6 +18,7 @@ from formers.systems.memory import new_model
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
+from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.open import train_bpe
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
@@ -97,8 +98,13 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, config, source = beginning.rows, beginning.task, beginning.source
     table, held_out = beginning.tables()
     if beginning.start is not None:
-        translator = open_translator(beginning.loaded())
+        whole = open_translator(beginning.loaded())
+        translator = whole.speaking(to=rows.to, source_language=rows.source_language)
         tokenizer = translator.needs_tokenizer()
+        if isinstance(tokenizer, LanguageTokenizer):
+            tokenizer.languages.check_target()
+    elif asked := rows.to or rows.source_language:
+        raise ConfigError(f'rows: "{asked}" is for a model that tells languages apart; name one in model.start')
     else:
         texts = chain(table.columns[rows.source], table.columns[rows.target])
         tokenizer = beginning.tokenizer(lambda: train_bpe(texts, rows.vocab), files="tokenizer.json")

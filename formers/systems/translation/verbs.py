@@ -25,6 +25,10 @@ class Translate:
 
     texts: Texts
     """What to translate; without it, standard input is read."""
+    to: Annotated[str, Typed(metavar="LANGUAGE")] = ""
+    """Language to write, by the model's own name for it, such as fra_Latn, fr_XX, fr or fra."""
+    source_language: Annotated[str, Typed(metavar="LANGUAGE")] = ""
+    """Language of the texts, where a model of several is to know it (default: as the model asks)."""
     scores: bool = False
     """Print below each translation its tokens and their log-probabilities."""
     prefix: str = ""
@@ -59,6 +63,7 @@ class Translated:
 def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     """Each text's translation, a group of texts at a time."""
     translator.needs_tokenizer()
+    translator = translator.speaking(to=options.to, source_language=options.source_language)
     for texts in options.texts:
         how = {"prefix": options.prefix, **vars(options.decoding)}
         if options.decoding.several or options.scores:
@@ -103,6 +108,10 @@ class Evaluate:
     """Column to translate from."""
     target: str = ""
     """Column to translate into."""
+    to: Annotated[str, Typed(metavar="LANGUAGE")] = ""
+    """Language of that column, by the model's own name for it (default: as the model asks, or rows.to)."""
+    source_language: Annotated[str, Typed(metavar="LANGUAGE")] = ""
+    """Language of the column to translate from (default: as the model asks, or rows.source_language)."""
     beams: Natural | None = None
     """Beams; 1 is greedy (default: as the model asks)."""
     length_penalty: float | None = None
@@ -118,6 +127,8 @@ def evaluate(translator: Translator, options: Evaluate) -> Iterator[Event]:
 
     rows, table = judged_rows(options, "translation", PairRows, source="source", target="target")
     sources, targets = table.columns[rows.source], table.columns[rows.target]
+    to, source_language = options.to or rows.to, options.source_language or rows.source_language
+    translator = translator.speaking(to=to, source_language=source_language)
     begin = time.perf_counter()
     report, hypotheses = translator.evaluate(
         sources, targets, beams=options.beams, length_penalty=options.length_penalty
