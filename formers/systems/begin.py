@@ -125,7 +125,7 @@ def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: 
     """
     rows = options.origin.section("rows", system) or usual()
     rows = replace(rows, **{name: column for name, option in columns.items() if (column := getattr(options, option))})
-    flags = {getattr(rows, name): f"--{option}" for name, option in columns.items()}
+    flags = {getattr(rows, name): f"--{option} COLUMN" for name, option in columns.items()}
     return rows, judged_on(options.origin, system, rows, options.data, options.count, flags)
 
 
