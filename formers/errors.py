@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 MOST = 100  # characters of a value that a message shows
 
@@ -24,6 +24,19 @@ class ConfigError(FormersError):
 
 class DataError(FormersError):
     """A data file or a row of it that cannot be used."""
+
+
+class TextsError(DataError):
+    """Texts among several that cannot be used: place, counted from 0, -> why."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(sorted(reasons.items()))
+        place, reason = next(iter(self.reasons.items()))
+        super().__init__(f"text {place + 1}: {reason}")
+
+    def among(self, places: Sequence[int]) -> TextsError:
+        """The same where the texts were a part of others, at these places."""
+        return TextsError({places[place]: reason for place, reason in reversed(self.reasons.items())})
 
 
 class CheckpointError(FormersError):

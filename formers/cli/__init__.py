@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 import formers
 from formers.cli.command import command
 from formers.cli.output import INTERRUPTED
+from formers.data import limits
 from formers.errors import FormersError, nearest
 from formers.registry import verbs
 
@@ -72,7 +73,7 @@ class Verbs(TyperGroup):
         return None, None, args
 
     def load(self, verb: str) -> Any:
-        """The command of a verb; --debug and --threads are understood before and after it."""
+        """The command of a verb; --debug, --threads and --budget are understood before and after it."""
         if verb in TRAINING:
             # oneDNN keeps what it made for the last 1,024 shapes of a product. Batches of a training have ever new
             # ones: memory grows and grows, and steps are no faster for it (measured). Read when torch is loaded.
@@ -84,7 +85,7 @@ class Verbs(TyperGroup):
             app.command(verb)(command(verbs()[verb]))
         made = typer.main.get_command(app)
         for parameter in self.params:
-            if parameter.name in ("debug", "threads"):
+            if parameter.name in ("debug", "threads", "budget"):
                 again = copy.copy(parameter)
                 again.expose_value = False
                 made.params.append(again)
@@ -128,6 +129,12 @@ def _set_threads(value: int | None) -> int | None:
     return value
 
 
+def _set_budget(value: float | None) -> float | None:
+    if value is not None:
+        os.environ[limits.VARIABLE] = str(value)
+    return value
+
+
 def _show_version(value: bool) -> None:
     if value:
         print(f"formers {formers.__version__}")
@@ -153,6 +160,10 @@ def options(
     threads: Annotated[
         int | None,
         typer.Option(min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(callback=_set_budget, metavar="N", help="Read files of N times the usual most (data.budget)."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from formers.data.columns import Columns
-from formers.data.files import Refusal, ending, fault, listed, no_column, quoted, read_text, text_lines
+from formers.data.files import Refusal, ending, fault, listed, no_column, numbered_lines, quoted, read_text
 from formers.data.header import is_name, looks_like_names
 from formers.data.limits import budget
 
@@ -26,9 +26,9 @@ class Record(NamedTuple):
 
 def read_tsv(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
     """Fields between tabs, taken literally: a quote is part of the sentence, as in every parallel corpus."""
-    lines = text_lines(name)
-    budget().check(name, values=len(lines) + sum(line.count("\t") for line in lines))
-    records = [Record(number, line.split("\t") if line.strip() else []) for number, line in enumerate(lines, 1)]
+    lines = numbered_lines(name, bad)
+    budget().check(name, values=len(lines) + sum(line.count("\t") for line in lines.values()))
+    records = [Record(number, line.split("\t") if line.strip() else []) for number, line in lines.items()]
     return table_of(name, records, wanted, bad, "tab")
 
 

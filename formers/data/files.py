@@ -19,6 +19,7 @@ from formers.errors import DataError, nearest
 
 SHOWN = 12  # names listed in an error before "and 29 more": an error stays one readable line
 COMPRESSED = ".gz"
+LINE_FEED = b"\n"
 CHUNK = 2**20  # bytes that are unpacked at a time
 # How a file begins that is no text -> what it is, and the cure
 FOREIGN = {
@@ -158,32 +159,41 @@ def read_text(name: str) -> str:
 
     Lines that end in a lone carriage return, as long ago, end in a line feed. Faults name line and byte, from 1.
     """
+    return decoded(name, read_data(name))
+
+
+def read_data(name: str) -> bytes:
+    """The bytes of a file of text, unpacked. Raises DataError for what begins like something else."""
     data = _unpacked(name, located(name))
     start = data[:32].lower()
     for sign, what in FOREIGN.items():
         if start.startswith(sign.lower()):
             raise fault(name, f"is no text, but {what}")
+    return data
+
+
+def decoded(name: str, data: bytes, line: int = 1) -> str:
+    """Bytes that begin on a line of a file as text. Raises DataError with line and byte for what is none."""
     encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding.startswith(("utf-16", "utf-32")):
-            raise fault(
-                name, f"byte {error.start + 1} is no {encoding.upper()} ({error.reason}); save it as UTF-8"
-            ) from None
+            got = f"byte {error.start + 1} is no {encoding.upper()} ({error.reason}); save it as UTF-8"
+            raise fault(name, got) from None
         got = f"got 0x{data[error.start]:02x}, expected UTF-8"
         hint = "perhaps it is Latin-1 or Windows-1252"
-        raise fault(f"{name}, {_place(data, error.start)}", f"{got}; {hint}: save the file as UTF-8") from None
+        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}: save the file as UTF-8") from None
     if "\0" in text:
         data = text[: text.index("\0")].encode()
         hint = "perhaps it is UTF-16: save the file as UTF-8; else remove it, for example with tr -d '\\000'"
-        raise fault(f"{name}, {_place(data, len(data))}", f"got 0x00, which is no text; {hint}")
+        raise fault(f"{name}, {_place(data, len(data), line)}", f"got 0x00, which is no text; {hint}")
     return text if "\n" in text else text.replace("\r", "\n")
 
 
-def _place(data: bytes, at: int) -> str:
-    """Where a byte is, from 1."""
-    return f"line {data.count(bytes([10]), 0, at) + 1}, byte {at - data.rfind(bytes([10]), 0, at)}"
+def _place(data: bytes, at: int, line: int) -> str:
+    """Where a byte is, from 1, of data that begin on a line."""
+    return f"line {data.count(LINE_FEED, 0, at) + line}, byte {at - data.rfind(LINE_FEED, 0, at)}"
 
 
 def _unpacked(name: str, path: Path) -> bytes:
@@ -225,8 +235,26 @@ def regular(name: str) -> int:
 
 def text_lines(name: str) -> list[str]:
     """The lines of a text file. Only a line feed ends one: `str.splitlines` would cut at U+2028 as well."""
-    text = read_text(name)
-    budget().check(name, rows=text.count("\n"))
-    if not text:
-        return []
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return list(numbered_lines(name).values())
+
+
+def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
+    """The lines of a text file by number, from 1. bad: what is done about one that is no text, which is left out."""
+    data = read_data(name)
+    try:
+        text = decoded(name, data)
+    except DataError as error:
+        if bad is refuse or data.startswith(tuple(MARKS)):
+            raise
+        lines: dict[int, str] = {}
+        for number, line in enumerate(data.removesuffix(LINE_FEED).split(LINE_FEED), 1):
+            try:
+                lines[number] = decoded(name, line, number)
+            except DataError as wrong:
+                bad(wrong)
+        if not lines:
+            raise error from None
+    else:
+        lines = dict(enumerate(text.removesuffix("\n").split("\n"), 1)) if text else {}
+    budget().check(name, rows=len(lines))
+    return {number: line.removesuffix("\r") for number, line in lines.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from formers.data.columns import Columns, Lines
-from formers.data.files import Refusal, ending, fault, listed, no_column, quoted, read_text, refuse, text_lines
+from formers.data.files import Refusal, ending, fault, listed, no_column, numbered_lines, quoted, read_text, refuse
 from formers.data.limits import budget
 from formers.errors import DataError
 
@@ -19,9 +19,9 @@ def read_jsonl(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
     """One JSON object a line."""
     rows: list[Any] = []
     lines: list[int] = []
-    texts = text_lines(name)
-    budget().check(name, values=sum(map(size_of, texts)))
-    for line, text in enumerate(texts, 1):
+    texts = numbered_lines(name, bad)
+    budget().check(name, values=sum(map(size_of, texts.values())))
+    for line, text in texts.items():
         try:
             row = parsed(name, text, line - 1) if text.strip() else None
             if text.strip() and not isinstance(row, dict):

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 
 from formers.data.columns import Columns
 from formers.data.delimited import read_csv, read_tsv
-from formers.data.files import Refusal, ending, fault, listed, located, missing, quoted, refuse, text_lines
+from formers.data.files import (
+    Refusal,
+    ending,
+    fault,
+    listed,
+    located,
+    missing,
+    numbered_lines,
+    quoted,
+    refuse,
+    text_lines,
+)
 from formers.data.objects import read_json, read_jsonl
 from formers.data.parquet import read_parquet
 
@@ -36,8 +47,8 @@ def read_txt(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
         fix = "give one file for each, separated by commas, or a .tsv"
         got = f"{len(wanted)} are wanted ({listed(wanted)})"
         raise fault(name, f"a .txt file has one column, but {got}: {fix}")
-    lines = text_lines(name)
-    return Columns({(wanted or ["text"])[0]: lines}, list(range(1, len(lines) + 1)))
+    lines = numbered_lines(name, bad)
+    return Columns({(wanted or ["text"])[0]: list(lines.values())}, list(lines))
 
 
 def read_parallel(names: Sequence[str], wanted: Sequence[str] | None) -> Columns:

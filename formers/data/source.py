@@ -20,7 +20,7 @@ def settings_of(rows: Any, *fields: str) -> dict[str, str]:
     """Column -> what chooses another, for messages: those that `fields` of a section [rows] hold."""
     columns = ((field, getattr(rows, field)) for field in fields)
     named = ((field, [value] if isinstance(value, str) else value) for field, value in columns)
-    return {column: f"--set rows.{field}" for field, values in named for column in values}
+    return {column: f"--set rows.{field}=COLUMN" for field, values in named for column in values}
 
 
 @dataclass(frozen=True, kw_only=True)

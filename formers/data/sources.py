@@ -160,7 +160,7 @@ def read_table(
     columns: the columns to keep, in this order; None keeps all.
     text: those of `columns` that must hold text (default: all); the others may hold anything but nothing.
     count: at most the first `count` rows. drop_empty: leave out empty rows (None: keep them), else the first one is
-    an error. settings: column -> what chooses another, such as "--set rows.text", for messages.
+    an error. settings: column -> what chooses another, such as "--set rows.text=COLUMN", for messages.
     bad: what is done about a row that cannot be read or is of a wrong kind; where it does not raise, it is left out.
 
     Header rule of .tsv and .csv: the first line is the header if it has all of `columns`. It is data if it has as many
@@ -181,7 +181,7 @@ def read_table(
         else:
             table = _files(name, columns, split, isinstance(source, str), bad)
     except MissingColumn as error:
-        options = [f"{settings[column]}=COLUMN" for column in error.columns if settings and column in settings]
+        options = [settings[column] for column in error.columns if settings and column in settings]
         if not options:
             raise
         raise MissingColumn(f"{error}; choose with {' '.join(options)}", error.columns) from None
@@ -194,31 +194,6 @@ def read_table(
     for column in text if text is not None else columns or ():
         table = _check_text(table, column, bad)
     return table if count is None or count >= len(table) else table.select(range(count))
-
-
-def read_column(name: str, column: str | None) -> tuple[Table, list[str]]:
-    """A table and the texts of one of its columns, by default the only one of texts; empty cells are empty texts."""
-    column = column_of_texts(name) if column is None else column
-    table = read_table(name, columns=[column], text=[], drop_empty=None)
-    texts = ["" if text is None else text for text in table.columns[column]]
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
-                "choose another column with --column"
-            )
-    return table, texts
-
-
-def column_of_texts(name: str) -> str:
-    """The one column of a file that holds text."""
-    if name.removesuffix(".gz").endswith(".txt"):
-        return "text"
-    columns = read_table(name, drop_empty=None).columns
-    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
-    if len(names) != 1 and "text" not in names:
-        raise fault(name, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
-    return "text" if "text" in names else names[0]
 
 
 def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None, count: int | None) -> None:

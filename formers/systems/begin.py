@@ -133,7 +133,7 @@ def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: 
     asked = getattr(options, "measure", options)
     rows = asked.origin.section("rows", system) or usual()
     rows = replace(rows, **{name: column for name, option in columns.items() if (column := getattr(options, option))})
-    flags = {getattr(rows, name): f"--{option}" for name, option in columns.items()}
+    flags = {getattr(rows, name): f"--{option} COLUMN" for name, option in columns.items()}
     return rows, judged_on(asked.origin, system, rows, options.data, asked.count, flags)
 
 

@@ -14,7 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, TextsError
+
+T = TypeVar("T")
 
 
 def resolve(place: str) -> Any:
@@ -118,10 +120,12 @@ class Typed:
     """`--no-name` too."""
     dash: bool = False
     """Of one text: - is standard input."""
-    table: bool = False
-    """Of texts: --file may be a table, of which a column is read."""
+    pairs: str = ""
+    """Of texts: the option with which each is two texts, a tab between them."""
     file: bool = False
     """It names a file or data source, which a server does not take from a request."""
+    plain: bool = False
+    """Such a file is plain text, no table."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
     passage: bool = False
@@ -141,12 +145,15 @@ class Texts:
         *,
         typed: bool = False,
         places: Sequence[int] | None = None,
+        skipped: list[DataError] | None = None,
     ) -> None:
         """where: what a number is called in a message; typed: whether they were arguments.
 
-        places: of each text its line or row in the file, where that is not its number.
+        places: of each text its line or row in the file, where that is not its number; skipped: gets the faults of
+        texts that cannot be used, which are then left out (None: the first such fault is raised).
         """
         self.groups, self.where, self.typed, self.places = groups, where, typed, places
+        self.skipped = skipped
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
@@ -155,6 +162,29 @@ class Texts:
 
     def __iter__(self) -> Iterator[Sequence[str]]:
         return iter(self.groups)
+
+    def worked(self, work: Callable[[Sequence[str]], Iterable[T]]) -> Iterator[T]:
+        """What `work` gives for each group, which it does after it has looked at all of its texts.
+
+        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`skipped`).
+        """
+        number = 1
+        for group in self:
+            try:
+                results = work(group)
+            except TextsError as error:
+                for place, reason in error.reasons.items():
+                    self.refuse(DataError(f"{self.where(number + place)}: {reason}"))
+                kept = [text for place, text in enumerate(group) if place not in error.reasons]
+                results = work(kept) if kept else ()
+            yield from results
+            number += len(group)
+
+    def refuse(self, error: DataError) -> None:
+        """Raise it, or note it where such texts are left out."""
+        if self.skipped is None:
+            raise error
+        self.skipped.append(error)
 
     def place(self, number: int) -> int:
         """The line or row of a text."""
@@ -168,7 +198,7 @@ class Texts:
 
         Raises DataError for an empty text, and where there is none at all.
         """
-        texts = self.all()
+        texts, drop = self.all(), drop or self.skipped is not None
         empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
         if empty and not drop:
             raise DataError(
@@ -282,7 +312,6 @@ class Remark:
 
 
 Event = Result | Piece | Progress | Remark
-T = TypeVar("T")
 
 
 def result_of(work: Generator[Any, None, T]) -> T:

@@ -85,7 +85,7 @@ def test_a_header_with_other_names_is_no_row(write, refused, header, row):
     message = refused(
         write("x.csv", f"{header}\n" + f"{row}\n" * 8),
         columns=("en", "de"),
-        settings={"en": "--set rows.source", "de": "--set rows.target"},
+        settings={"en": "--set rows.source=COLUMN", "de": "--set rows.target=COLUMN"},
     )
     assert f"the columns are {header.replace(',', ', ')}" in message
     assert message.endswith("choose with --set rows.source=COLUMN --set rows.target=COLUMN")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.labels import LabelKind
-from formers.errors import CheckpointError, ConfigError, DataError, nearest, shortened
+from formers.errors import CheckpointError, ConfigError, TextsError, nearest, shortened
 from formers.metrics.classification import accuracy, confusion, f1, matthews
 from formers.metrics.correlation import pearson, spearman
 from formers.models.heads import SequenceClassifier
@@ -160,10 +160,9 @@ class Classifier:
         others = [seconds] if isinstance(seconds, str) else None if seconds is None else list(seconds)
         if others is not None and len(others) != len(firsts):
             raise ConfigError(f"{len(firsts):,} texts, but {len(others):,} second texts: give one for each")
-        for what, given in (("text", firsts), ("second text", others or [])):
-            for row, text in enumerate(given):
-                if not text.strip():
-                    raise DataError(f"{what} {row + 1} of {len(given):,} is empty: there is nothing to read")
+        for what, given in (("it", firsts), ("its second text", others or [])):
+            if empty := [row for row, text in enumerate(given) if not text.strip()]:
+                raise TextsError(dict.fromkeys(empty, f"{what} is empty, so there is nothing to read; remove it"))
         parts = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(firsts), READ_AT_ONCE):
             some = slice(start, start + READ_AT_ONCE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, TextsError
 from formers.fields import Between, Natural, check
 from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Classify:
     """What to classify."""
 
-    texts: Texts
+    texts: Annotated[Texts, Typed(pairs="pairs")]
     """What to classify; without it, standard input is read."""
     second: tuple[str, ...] = ()
     """Second text of a pair; once for each text, or once for all."""
     pairs: bool = False
-    """Every line of --file or standard input is a pair: text, tab, second text."""
+    """Every line of --file or standard input is a pair: text, tab, second text; of a table, --column FIRST,SECOND."""
     probabilities: bool = False
     """Print the probability of every label, likeliest first."""
     threshold: Annotated[float, Between(0, 1)] = 0.5
@@ -45,27 +45,22 @@ class Classify:
 
 def classify(classifier: Classifier, options: Classify) -> Iterator[Event]:
     """Each text's label, a group of texts at a time."""
-    done = 0
-    for group in options.texts:
+
+    def work(group: Sequence[str]) -> Iterator[Event]:
         firsts: Sequence[str] = group
         seconds: Sequence[str] | None = options.second * (len(group) if len(options.second) == 1 else 1) or None
         if options.pairs:
             parts = [line.split("\t") for line in group]
-            for number, part in enumerate(parts, done + 1):
-                if len(part) != 2:
-                    got = f"got {len(part)} text(s) between tabs, expected a pair: text, tab, second text"
-                    raise DataError(f"{options.texts.where(number)}: {got}")
+            if wrong := {place: len(part) for place, part in enumerate(parts) if len(part) != 2}:
+                expected = "expected a pair: text, tab, second text"
+                raise TextsError({place: f"got {n} text(s) between tabs, {expected}" for place, n in wrong.items()})
             firsts, seconds = [part[0] for part in parts], [part[1] for part in parts]
-        for number, text in enumerate(firsts, done + 1):  # every line has an answer: an empty one has none
-            if not text.strip() and not options.texts.typed:
-                raise DataError(
-                    f"{options.texts.where(number)}: it is empty, so there is nothing to classify; remove it"
-                )
         labelled = classifier.classify(firsts, seconds, threshold=options.threshold, windows=options.windows)
-        yield from (
+        return (
             replace(row, text=text, ranked=options.probabilities) for text, row in zip(group, labelled, strict=True)
         )
-        done += len(group)
+
+    yield from options.texts.worked(work)
 
 
 @dataclass(frozen=True, kw_only=True)

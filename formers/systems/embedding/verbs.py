@@ -28,7 +28,7 @@ Threshold = Annotated[float, Between(-1, 1)]
 class Encode:
     """What to turn into vectors, and how."""
 
-    texts: Annotated[Texts, Typed(table=True)]
+    texts: Texts
     """What to encode; without it, standard input is read."""
     prompt: str | None = None
     """Put this in front of every text."""
@@ -112,7 +112,7 @@ def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
 
 def filled(given: Texts, *, drop: bool) -> Generator[Event, None, tuple[list[int], list[str]]]:
     """The lines or rows of the texts that are not empty, and these; how many were left out."""
-    texts = Texts([given.all()], given.where)  # standard input comes once
+    texts = Texts([given.all()], given.where, skipped=given.skipped)  # standard input comes once
     numbers, kept = texts.filled(drop=drop, what="make a vector of")
     if empty := len(texts.all()) - len(kept):
         yield Remark(f"left out: {empty} empty row(s)")
@@ -279,7 +279,7 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
     if data or source is None:
-        flags = {columns[name]: f"--{name}" for name in columns}
+        flags = {columns[name]: f"--{name} COLUMN" for name in columns}
         table = judged_on(origin, "embedding", rows, data, options.measure.count, flags)
     else:
         scored = rows.tables(source)[2]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import DataError, on_a_line, shortened
+from formers.errors import DataError, TextsError, on_a_line, shortened
 from formers.fields import Natural, Part
 from formers.systems.measure import PLAIN, Measure, or_suite
 from formers.systems.system import Event, ResultTable, Texts, Typed
@@ -73,16 +73,23 @@ def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
     """The words for each mask of each text; of an ELECTRA discriminator, what it suspects of each token."""
     from formers.models.heads import ReplacedTokens
 
-    number = filled = 0
-    for group in options.texts:
-        named = {options.texts.where(place): text for place, text in enumerate(group, number + 1) if text.strip()}
-        names, texts = list(named), list(named.values())
-        number, filled = number + len(group), filled + len(texts)
-        if isinstance(masked.model, ReplacedTokens):
-            yield from (Detected(text, masked.detect(text, name=name)) for name, text in named.items())
-        elif texts:
-            yield from map(Filled, texts, masked.fill(texts, top=options.top, names=names))
-    if not filled:
+    detects, any_text = isinstance(masked.model, ReplacedTokens), False
+
+    def work(group: Sequence[str]) -> Iterator[Event]:
+        nonlocal any_text
+        places = [place for place, text in enumerate(group) if text.strip()]
+        texts = [group[place] for place in places]
+        any_text = any_text or bool(texts)
+        try:
+            if detects:
+                masked.encodings(texts)  # all are looked at before one is worked on
+                return (Detected(text, masked.detect(text)) for text in texts)
+            return map(Filled, texts, masked.fill(texts, top=options.top) if texts else ())
+        except TextsError as error:
+            raise error.among(places) from None
+
+    yield from options.texts.worked(work)
+    if not any_text:
         raise DataError("there is no text to fill: give texts, --file, or lines on standard input")
 
 
@@ -90,7 +97,7 @@ def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
 class EvaluateMasked:
     """What to measure a masked language model on."""
 
-    text: Annotated[str, Typed("FILE", file=True)] = ""
+    text: Annotated[str, Typed("FILE", file=True, plain=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
     measure: Annotated[Measure, Part()] = PLAIN
     """What every encoder's `evaluate` has."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from formers.decoding.options import DecodingOptions
-from formers.fields import Natural, Part
+from formers.errors import ConfigError
+from formers.fields import Natural, Part, check
 from formers.files import replace_file
 from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
 
@@ -35,8 +36,15 @@ class Translate:
     """How every translation must begin."""
     no_split: bool = False
     """Do not split a text into sentences (nor with nbest, samples or scores)."""
+    long: Literal["refuse", "cut", "split"] = "refuse"
+    """A sentence that is too long for the model: refuse it, cut it, or split it between words (not with nbest ...)."""
     decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
     """How the translation is written."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.long == "split" and (self.decoding.several or self.scores):
+            raise ConfigError("--long split gives one translation of a text: leave out samples, nbest and scores")
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,17 @@ def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     """Each text's translation, a group of texts at a time."""
     translator.needs_tokenizer()
     translator = translator.speaking(to=options.to, source_language=options.source_language)
-    for texts in options.texts:
-        how = {"prefix": options.prefix, **vars(options.decoding)}
+    how = {"prefix": options.prefix, **vars(options.decoding)}
+
+    def work(texts: Sequence[str]) -> Iterator[Event]:
         if options.decoding.several or options.scores:
-            for text, candidates in zip(texts, translator.candidates(texts, **how), strict=True):
-                yield from (described(text, candidate, translator, options) for candidate in candidates)
-            continue
-        translations = translator.translate(texts, split=not options.no_split, **how)
-        for text, translation in zip(texts, translations, strict=True):
-            yield Translated(text, translation)
+            read = [translator.fitting(text, "", options.long)[0][0] for text in texts]
+            several = zip(texts, translator.candidates(read, **how), strict=True)
+            return (described(text, candidate, translator, options) for text, each in several for candidate in each)
+        translations = translator.translate(texts, split=not options.no_split, long=options.long, **how)
+        return map(Translated, texts, translations)
+
+    yield from options.texts.worked(work)
 
 
 def described(text: str, candidate: Translation, translator: Translator, options: Translate) -> Translated:

@@ -113,7 +113,7 @@ def test_without_a_tokenizer_the_model_works_and_the_verbs_say_what_is_missing(t
 
 
 def test_text_longer_than_the_model_names_both_numbers(tokenizer):
-    with pytest.raises(DataError, match=r'sentence 2 \("I see.*has \d+ tokens.*at most 64'):
+    with pytest.raises(DataError, match=r'text 2: the sentence "I see.*has \d+ tokens.*at most 64'):
         untrained(tokenizer).translate(["short", "I see " * 100], split=False)
 
 
