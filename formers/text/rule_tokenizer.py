@@ -52,6 +52,10 @@ class RuleTokenizer:
         return max(self.rules.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @property
+    def own_vocab(self) -> int:
+        return max(self.rules.get_vocab(with_added_tokens=False).values(), default=-1) + 1
+
+    @property
     def target_vocab(self) -> int:
         return self.vocab
 
@@ -187,7 +191,8 @@ def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[s
     names = {key: name for key, name in usual.items() if name in vocab} | settings.stated
     rules.add_tokens(settings.to_add(names, wide_mask=True))
     check_places(rules.get_vocab(), settings, folder)
-    first, last = ((name, rules.token_to_id(name)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))
+    vocab = rules.get_vocab()
+    first, last = ((name, vocab.get(name, 0)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))
     if usual is ROBERTA:
         rules.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=space)
     elif usual is DEBERTA:
