@@ -10,10 +10,13 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
+from formers.notes import note
+from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
 from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
+MOST_MISSING = 16  # published folders lack one or two rows, and all those of tokens that were added later
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
 
 
@@ -43,7 +46,11 @@ class Loaded:
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path) -> None:
-    """A tokenizer may have fewer ids than the model has rows (rows are often rounded up), never more."""
+    """A tokenizer may have fewer ids than the model has rows, which are often rounded up, and a few more.
+
+    More is noted, and a text that has such a token is an error when it is read. Raises CheckpointError for a
+    tokenizer of another model.
+    """
     if tokenizer is None:
         return
     config: Any = model.config
@@ -51,11 +58,13 @@ def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path
     target_rows = vars(config).get("target_vocab") or rows
     sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
     for side, rows, ids in sides:
-        if ids > rows:
-            raise CheckpointError(
-                f"the {side}vocabulary of {folder} does not match its model: "
-                f"the tokenizer has {ids} ids, the model {rows}"
-            )
+        if ids <= rows:
+            continue
+        what = f"the tokenizer has {ids} ids, the model {rows}"
+        if tokenizer.own_vocab > rows + MOST_MISSING or rows != config.vocab:
+            raise CheckpointError(f"the {side}vocabulary of {folder} does not match its model: {what}")
+        tokenizer.watch.rows = rows
+        note(f"{folder}: {what}; a text with one of the last {ids - rows} tokens cannot be read")
 
 
 def system_file(system: str | None) -> dict[str, Content]:

@@ -3,7 +3,7 @@
     normalizer, pre_tokenizer, decoder   Replace by a longer text, again and again    at most GROWTH times the text
     precompiled_charsmap                 says how much memory it wants                what it has
     post_processor                       special tokens of many ids                   at most SPECIALS ids
-    model                                ids far apart are a table with holes         below IDS
+    model                                ids far apart are a table with holes         below MOST
                                          long words take their square                 at most WORD letters
 
 A few kilobytes of such rules would otherwise take gigabytes for one short text, within one call of the library.
@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from formers.errors import CheckpointError, shown
+from formers.text.tokenizer_files import MOST
 
 GROWTH = 1_000  # published: up to 650 by this bound, of which up to 18 by compatibility forms are real
 SPECIALS = 10_000
-IDS = 2**23  # published vocabularies have at most a million
 WORD = 10_000  # published: 100 or 200
 DEPTH = 100  # of sequences within sequences; the library itself reads 128
 OTHER = "\ue000"  # stands for every character that no rule names
@@ -64,7 +64,7 @@ def growth(steps: Sequence[Table]) -> float:
 
 def _before(step: Table, after: Weights) -> Weights:
     """The weights before a step, from those after it."""
-    kind, most = step.get("type"), max(after.values())
+    kind, most = _text(step, "type"), max(after.values())
 
     def weigh(text: str) -> float:
         return sum(after.get(letter, after[OTHER]) for letter in text)
@@ -95,20 +95,31 @@ def _before(step: Table, after: Weights) -> Weights:
 
 
 def _check_model(model: Table, what: str) -> None:
-    vocab, letters = model.get("vocab"), model.get("max_input_chars_per_word")
+    vocab, letters, merges = model.get("vocab"), model.get("max_input_chars_per_word"), model.get("merges")
     if isinstance(vocab, dict):
         check_ids(vocab, what)
     if isinstance(letters, int) and letters > WORD:
         raise CheckpointError(f"{what}: max_input_chars_per_word is {letters:,}, expected at most {WORD:,}")
+    # the library cuts the prefix off whatever is there
+    if (prefix := _text(model, "continuing_subword_prefix")) and isinstance(merges, list):
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+        if not all(isinstance(pair, list) and str(pair[-1:][0]).startswith(prefix) for pair in pairs if pair):
+            raise CheckpointError(f"{what}: a merge does not begin with continuing_subword_prefix {shown(prefix)}")
 
 
 def check_ids(vocab: Mapping[str, Any], what: str) -> None:
-    """Raises CheckpointError for ids that are no numbers below a few million."""
+    """Raises CheckpointError for ids that are no numbers below a few million, or not those of one token each."""
     ids = vocab.values()
-    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) < IDS:
+    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) < MOST:
+        if len(set(ids)) < len(ids):
+            seen: dict[int, str] = {}
+            first, second = next(
+                (seen[id], token) for token, id in vocab.items() if seen.setdefault(id, token) != token
+            )
+            raise CheckpointError(f"{what}: {shown(first)} and {shown(second)} have the same id, {vocab[second]}")
         return
-    bad = next(token for token, id in vocab.items() if type(id) is not int or not 0 <= id < IDS)
-    raise CheckpointError(f"{what}: the id of {shown(bad)} is {shown(vocab[bad])}, expected a number below {IDS:,}")
+    bad = next(token for token, id in vocab.items() if type(id) is not int or not 0 <= id < MOST)
+    raise CheckpointError(f"{what}: the id of {shown(bad)} is {shown(vocab[bad])}, expected a number below {MOST:,}")
 
 
 def _check_characters(steps: Sequence[Table], what: str) -> None:
@@ -139,9 +150,9 @@ def _check_template(step: Table, what: str) -> None:
 
 def _kinds(piece: Any) -> list[str]:
     """What a piece of a template is; nothing for what the library refuses."""
-    return [kind for kind, value in piece.items() if isinstance(value, dict) and "id" in value] * isinstance(
-        piece, dict
-    )
+    if not isinstance(piece, dict):
+        return []
+    return [kind for kind, value in piece.items() if isinstance(value, dict) and "id" in value]
 
 
 def _replacements(step: Table) -> list[str]:

@@ -17,9 +17,9 @@ from formers.errors import CheckpointError
 from formers.text.budget import GROWTH, growth
 from formers.text.faults import opening
 from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, read_piece_file
-from formers.text.rule_tokenizer import RuleTokenizer, ids_of, read_text, refuse_chinese_words
+from formers.text.rule_tokenizer import RuleTokenizer, add_tokens, ids_of, read_text, refuse_chinese_words
 from formers.text.tokenizer_class import ALBERT, BERT, DEBERTA, MPNET, check_class
-from formers.text.tokenizer_files import TokenizerSettings, check_places
+from formers.text.tokenizer_files import TokenizerSettings
 
 if TYPE_CHECKING:
     import tokenizers
@@ -175,10 +175,8 @@ def finish(
     """
     from tokenizers import processors
 
-    rules.add_tokens(
-        settings.to_add(names, wide_mask=not tight_mask)
-    )  # a space before a mask is the mask's, but BERT's
-    check_places(rules.get_vocab(), settings, path.parent)
+    # the space before a mask belongs to the mask, but for BERT
+    add_tokens(rules, settings.to_add(names, wide_mask=not tight_mask), settings, path)
     first, separator = names["cls_token"], names["sep_token"]
     vocab = rules.get_vocab()
     ids = [(name, vocab[name]) for name in (first, separator)]

@@ -38,7 +38,7 @@ def reading(texts: Texts, what: str = "the tokenizer") -> Iterator[None]:
         if isinstance(fault, TypeError | ValueError):  # of which UnicodeEncodeError is one
             check_unicode(texts)
         if of_library(fault):
-            raise CheckpointError(f"{what} cannot read {shown(texts)}: {fault}") from None
+            raise CheckpointError(f"{what} cannot read {shown(texts)}: {fault!s:.200}") from None
         raise
 
 
@@ -60,7 +60,7 @@ def opening(what: str) -> Iterator[None]:
             yield
     except BaseException as fault:
         if of_library(fault) or isinstance(fault, ValueError | TypeError | OverflowError):
-            raise CheckpointError(f"{what} is not a tokenizer ({fault}); get the file again") from None
+            raise CheckpointError(f"{what} is not a tokenizer ({fault!s:.200}); get the file again") from None
         raise
 
 

@@ -14,6 +14,7 @@ from formers.text import encoder_tokenizer, language_tokenizer, piece_tokenizer,
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
 from formers.text.tokenizer_class import class_name
 from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
+from formers.text.training import cut_words
 
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
@@ -73,7 +74,7 @@ def train_bpe(
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False
     )
-    rules.train_from_iterator(texts, trainer)
+    rules.train_from_iterator(cut_words(texts), trainer)
     ends = [(EOS, specials.index(EOS))]
     rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=ends)
     settings = {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}

@@ -30,6 +30,8 @@ class Side:
     model: SentencePieceProcessor
     ids: Mapping[str, int]
     unknown: int
+    own: int
+    """The highest id before tokens were added, plus one."""
     whole: re.Pattern[str]
     """What is one piece whatever the model says, and the spaces around it; the piece is the group that matches."""
 
@@ -75,6 +77,10 @@ class PieceTokenizer:
     @property
     def vocab(self) -> int:
         return max(self.source.ids.values()) + 1
+
+    @property
+    def own_vocab(self) -> int:
+        return max(side.own for side in (self.source, self.target))
 
     @property
     def target_vocab(self) -> int:
@@ -154,6 +160,7 @@ def side_of(
     language: bool = False,
 ) -> Side:
     """One language, with the special and added tokens as whole pieces; those without an id get the next ones."""
+    own = max(ids.values()) + 1
     added = settings.to_add(settings.special_names(T5) | settings.stated)
     stated = {token.content: number for number, token in settings.added}
     for token in added:
@@ -162,9 +169,12 @@ def side_of(
             ids[token.content] = stated[token.content] if free else max(ids.values()) + 1
     if settings.values.get("split_special_tokens"):
         added = [token for token in added if not token.special]
-    names = sorted({token.content for token in added if token.content in ids}, key=len, reverse=True)
+    always = (
+        set() if language else set(T5.values())
+    )  # T5 reads the control pieces of its model in a text, Marian its own names
+    names = sorted({*always, *(token.content for token in added)} & ids.keys(), key=len, reverse=True)
     whole = rf"\s*(?P<piece>{'|'.join([*map(re.escape, names), SENTINEL.pattern])})\s*"
-    return Side(model, ids, unknown, re.compile(f"{LANGUAGE}|{whole}" if language else whole))
+    return Side(model, ids, unknown, own, re.compile(f"{LANGUAGE}|{whole}" if language else whole))
 
 
 def piece_tokenizer(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from formers.errors import CheckpointError, shown
 from formers.files import MOST_JSON, as_json, parse_json, read_bytes, read_json, replace_file
@@ -50,6 +50,10 @@ class RuleTokenizer:
     @property
     def vocab(self) -> int:
         return max(self.rules.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @property
+    def own_vocab(self) -> int:
+        return max(self.rules.get_vocab(with_added_tokens=False).values(), default=-1) + 1
 
     @property
     def target_vocab(self) -> int:
@@ -150,22 +154,37 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
     names = {**usual, **settings.stated}
     if isinstance(rules.model, models.WordPiece) and known and "unk_token" in names:
         rules.model.unk_token = names["unk_token"]
-    rules.add_tokens(settings.to_add(settings.stated))
-    check_places(rules.get_vocab(), settings, folder)
+    add_tokens(rules, settings.to_add(settings.stated), settings, path)
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
 
 
-def try_out(rules: tokenizers.Tokenizer) -> None:
-    """Run every step of the rules once. Raises what their library raises; a word that has no piece is no fault."""
+def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:
+    """Run every step of the rules, on runs that expressions with loops within loops are lost in, and around `words`.
+
+    Raises what their library raises; a word that has no piece is no fault.
+    """
+    runs = [letter * 64 + end for letter in "a1 " for end in ("!", "é")]
     ids: list[int] = []
-    for texts in ("", "a B.", ("a", "é 1")):
-        try:
-            ids += rules.encode(*texts if isinstance(texts, tuple) else (texts,)).ids
-        except BaseException as fault:
-            if not lacks_unknown(fault):
-                raise
+    for text in ("", "a B.", *runs, *(f"ñ{word} ñ {word}ñ" for word in words)):
+        for second in (None, "é 1"):
+            try:
+                ids += rules.encode(text, second).ids
+            except BaseException as fault:
+                if not lacks_unknown(fault):
+                    raise
     rules.decode(ids)
+
+
+def add_tokens(
+    rules: tokenizers.Tokenizer, tokens: Sequence[AddedToken], settings: TokenizerSettings, what: Path
+) -> None:
+    """Add tokens to the rules, and say where one has another id than its file says. Raises CheckpointError."""
+    fresh = [token for token in tokens if rules.token_to_id(token.content) is None]
+    rules.add_tokens(list(tokens))
+    with opening(f"{what} with the added tokens beside it"):
+        try_out(rules, [token.content for token in fresh[:100]])
+    check_places(rules.get_vocab(), settings, what.parent)
 
 
 def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
@@ -185,9 +204,9 @@ def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[s
     rules.decoder = decoders.ByteLevel()
     usual = next((each for each in (ROBERTA, DEBERTA) if {each["cls_token"], each["sep_token"]} <= vocab.keys()), GPT2)
     names = {key: name for key, name in usual.items() if name in vocab} | settings.stated
-    rules.add_tokens(settings.to_add(names, wide_mask=True))
-    check_places(rules.get_vocab(), settings, folder)
-    first, last = ((name, rules.token_to_id(name)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))
+    add_tokens(rules, settings.to_add(names, wide_mask=True), settings, path)
+    vocab = rules.get_vocab()
+    first, last = ((name, vocab.get(name, 0)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))
     if usual is ROBERTA:
         rules.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=space)
     elif usual is DEBERTA:

@@ -57,6 +57,10 @@ class Tokenizer(Protocol):
         """The highest source id plus one."""
 
     @property
+    def own_vocab(self) -> int:
+        """The same without the tokens that were added to the vocabulary, of the larger side."""
+
+    @property
     def target_vocab(self) -> int:
         """The same of the target side, where that has a vocabulary of its own."""
 

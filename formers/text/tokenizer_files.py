@@ -23,7 +23,8 @@ CONFIG, SPECIALS, ADDED = "tokenizer_config.json", "special_tokens_map.json", "a
 NAMED = tuple(f"{kind}_token" for kind in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))  # ids are given in order
 EXTRA = ("extra_special_tokens", "additional_special_tokens")
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-Id = Annotated[int, Between(0)]
+MOST = 2**23  # ids: published vocabularies have at most a million
+Id = Annotated[int, Between(0, MOST)]
 
 
 class ContentShape(TypedDict):
@@ -175,6 +176,7 @@ def _read(path: Path, shape: Any) -> dict[str, Any]:
 
 
 def _number(key: str, path: Path) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) < 10):
-        raise CheckpointError(f"{path}: added_tokens_decoder has the id {key!r:.40}, expected a number")
+    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) < MOST):
+        what = f"{path}: added_tokens_decoder has the id {key!r:.40}"
+        raise CheckpointError(f"{what}, expected a number below {MOST:,}")
     return int(key)

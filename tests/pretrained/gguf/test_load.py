@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from formers.errors import CheckpointError, FormersError
+from formers.errors import CheckpointError, DataError, FormersError
 from formers.pretrained.gguf.container import TYPES, open_gguf
 from formers.pretrained.gguf.load import load_gguf, read_config
 from formers.pretrained.load import load_model, model_class, save_model
@@ -598,6 +598,16 @@ def test_smollm_becomes_a_folder(loaded, tmp_path):
     assert json.loads((tmp_path / "smol" / "config.json").read_text())["model_type"] == "llama"
 
 
-def test_tokenizers_with_more_tokens_than_rows_are_refused(tmp_path):
-    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, "more"])
-    assert "the tokenizer has 97 ids, the model 96" in refused(path)
+def test_tokenizers_of_another_model_are_refused(tmp_path):
+    more = [f"more {i}" for i in range(20)]
+    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, *more])
+    assert "the tokenizer has 116 ids, the model 96" in refused(path)
+
+
+def test_a_token_without_a_row_is_an_error_where_a_text_has_it(tmp_path, caplog):
+    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, "c"])
+    loaded = load_gguf(path)
+    assert "the tokenizer has 97 ids, the model 96" in caplog.text
+    loaded.tokenizer.encode(["ab"])
+    with pytest.raises(DataError, match=r"'ac' has the token 96, but the model has only 96 rows"):
+        loaded.tokenizer.encode_plain(["ac"])
