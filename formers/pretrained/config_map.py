@@ -198,6 +198,11 @@ def revive(kind: type, tree: Mapping[str, Any]) -> Any:
     return kind(**{key: _as_hinted(hints[key], value, key) for key, value in tree.items()})
 
 
+def fits(kind: Any, tree: Mapping[str, Any]) -> bool:
+    """Whether a dataclass has all of these fields."""
+    return tree.keys() <= {field.name for field in dataclasses.fields(kind)}
+
+
 JSON_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 JSON_NAMES[type(None)] = "null"
 
@@ -205,8 +210,9 @@ JSON_NAMES[type(None)] = "null"
 def _as_hinted(hint: Any, value: Any, key: str) -> Any:
     """What JSON cannot say: a dataclass from an object (`Stretch | None` too), a tuple from a list, 0 for 0.0."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    last = [kind for kind in kinds if dataclasses.is_dataclass(kind)][-1:]  # whose words a fault has
     for kind in kinds:
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping) and ([kind] == last or fits(kind, value)):
             return revive(typing.cast(type, kind), value)
         if typing.get_origin(kind) is tuple and isinstance(value, list):
             return tuple(value)
