@@ -11,7 +11,6 @@ from torch import nn
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
 from formers.notes import note
-from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
 from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer

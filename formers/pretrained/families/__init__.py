@@ -37,9 +37,15 @@ FAMILIES = {
     "mpnet": "mpnet:FAMILIES",
     "roformer": "roformer:FAMILIES",
     "deberta-v2": "deberta:FAMILIES",
+    "vit": "vit:FAMILIES",
+    "deit": "vit:DEITS",
+    "dinov2": "dinov2:FAMILIES",
+    "dinov2_with_registers": "dinov2:REGISTERS",
+    "resnet": "resnet:FAMILIES",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:ENCODERS",
+    "formers-vision": "native:VISION",
 }
 
 
