@@ -46,7 +46,13 @@ def read_documents(
     """
     files = text_files(source, split)
     if files is None:
-        options = {"split": split, "seed": seed, "count": count, "drop_empty": drop_empty, "settings": settings}
+        options: dict[str, Any] = {
+            "split": split,
+            "seed": seed,
+            "count": count,
+            "drop_empty": drop_empty,
+            "settings": settings,
+        }
         return read_table(source, columns=[column], **options)
     texts: list[str] = []
     lines: list[int] = []

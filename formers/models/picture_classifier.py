@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.models.resnet import ResNet, ResNetConfig
-from formers.models.vit import ViT, ViTConfig
+from formers.models.vit import ViT, ViTConfig, initialise
 
 PicturePooling = Literal["pool", "mean", "first_and_mean", "teacher"]
 
@@ -42,9 +42,7 @@ class PictureClassifier(nn.Module):
         teacher = config.pooling == "teacher"
         heads = config.body.class_tokens if teacher and isinstance(config.body, ViTConfig) else 1
         self.out = nn.ModuleList(nn.Linear(width, len(config.labels)) for _ in range(heads))
-        for head in self.out:
-            nn.init.trunc_normal_(head.weight, std=0.02)
-            nn.init.zeros_(head.bias)
+        self.out.apply(initialise)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch labels"]:
         x = self.body(pictures)

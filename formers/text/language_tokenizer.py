@@ -70,6 +70,7 @@ class LanguageTokenizer:
     def __init__(self, inner: Tokenizer, languages: Languages) -> None:
         self.inner, self.languages = inner, languages
         self.pad, self.eos, self.bos, self.unk, self.start = inner.pad, inner.eos, inner.bos, inner.unk, inner.start
+        self.watch = inner.watch
         names = inner.names if isinstance(inner, PieceTokenizer) else {}
         self.silent = {*languages.ids.values(), *(number for number, name in names.items() if name in FAIRSEQ)}
 
@@ -89,6 +90,10 @@ class LanguageTokenizer:
     @property
     def vocab(self) -> int:
         return self.inner.vocab
+
+    @property
+    def own_vocab(self) -> int:
+        return self.inner.own_vocab
 
     @property
     def target_vocab(self) -> int:
@@ -216,7 +221,7 @@ def load_many(folder: Path, settings: Mapping[str, Any], config: Mapping[str, An
     check_specials(ids, place, (EOS, UNK, PAD))
     ids |= {code: first + number for number, code in enumerate(codes)}
     ids.setdefault("<mask>", max(ids.values()) + 1)
-    side = Side(model=model, ids=ids, unknown=ids[UNK], whole=NOTHING)
+    side = Side(model=model, ids=ids, unknown=ids[UNK], own=max(ids.values()) + 1, whole=NOTHING)
     files = {name: (folder / name).read_bytes() for name in stored}
     about = {**settings, "additional_special_tokens": codes}
     files[CONFIG] = as_json({key: value for key, value in about.items() if value is not None})

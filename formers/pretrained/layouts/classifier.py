@@ -36,7 +36,8 @@ def classifier(
 
     def all_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         inner = {within(path): value for path, value in theirs.derived(raw, tensors).items()}
-        return {**inner, **KEPT, **fixed, **derived(raw), **about_labels(raw, SequenceClassifier)}
+        about = about_labels(raw, tensors, SequenceClassifier, rows)
+        return {**inner, **KEPT, **fixed, **derived(raw), **about}
 
     def all_written(config: HeadConfig) -> dict[str, Any]:
         inner = {key: value for key, value in theirs.written(config.encoder).items() if key != "tie_word_embeddings"}

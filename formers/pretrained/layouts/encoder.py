@@ -195,22 +195,14 @@ def labels(raw: Raw) -> tuple[str, ...]:
     return tuple(by_number.values())
 
 
-def about_labels(raw: Raw, tensors: Mapping[str, Tensor], head: Head) -> dict[str, Any]:
+def about_labels(raw: Raw, tensors: Mapping[str, Tensor], model: type[nn.Module], rows: Rows) -> dict[str, Any]:
     """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number.
 
-    Raises ValueError where the rows of the stored head are not as many.
+    rows: of the head, one of which is the map to the labels. Raises ValueError where that has not as many.
     """
-    model = head.model
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
-    names = labels(raw)
-    (out,) = as_rules(head.rows)
-    weight = tensors.get(out.theirs[0].replace("{p}", "weight"))
-    if weight is not None and weight.ndim == 2 and len(weight) != len(names):
-        says = [f"{key} says {raw[key]}" for key in ("num_labels", "_num_labels") if key in raw]
-        says += [f"{key} names {len(raw[key])}" for key in ("id2label", "label2id") if raw.get(key)]
-        what = f"{out.theirs[0].replace('{p}', 'weight')} holds {len(weight)} labels, but"
-        raise ValueError(f"{what} {' and '.join(says) or 'no key says so, which means 2'}")
+    names = counted_labels(raw, tensors, rows)
     if model is TokenClassifier:
         return {"labels": names}
     problem = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
@@ -219,6 +211,22 @@ def about_labels(raw: Raw, tensors: Mapping[str, Tensor], head: Head) -> dict[st
     if KINDS[problem] == "number" and len(names) != 1:
         raise ValueError(f"problem_type regression with {len(names)} labels is not computed here, expected 1")
     return {"labels": names, "kind": KINDS[problem]}
+
+
+def counted_labels(raw: Raw, tensors: Mapping[str, Tensor], rows: Rows) -> tuple[str, ...]:
+    """The labels, as many as the map to them has rows. Raises ValueError where the file says another number."""
+    names = labels(raw)
+    for rule in as_rules(rows):
+        if not (rule.ours or "").startswith("out."):
+            continue
+        name = rule.theirs[0].replace("{p}", "weight")
+        weight = tensors.get(name)
+        if weight is not None and weight.ndim == 2 and len(weight) != len(names):
+            says = [f"{key} says {raw[key]}" for key in ("num_labels", "_num_labels") if key in raw]
+            says += [f"{key} names {len(raw[key])}" for key in ("id2label", "label2id") if raw.get(key)]
+            expected = " and ".join(says) or "no key says so, which means 2"
+            raise ValueError(f"{name} holds {len(weight)} labels, but {expected}")
+    return names
 
 
 def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
@@ -293,7 +301,10 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
         pooler = activation if head.model in POOLED or (not head.dense and stored(tensors, layout)) else ""
         encoder = {"pooler": pooler, **layout.derived(raw)}
-        return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, tensors, head)}
+        return {
+            **{within(path): value for path, value in encoder.items()},
+            **about_labels(raw, tensors, head.model, head.rows),
+        }
 
     def written(config: HeadConfig) -> dict[str, Any]:
         encoder: Any = config.encoder  # of no other class, as `Family.body` sees to

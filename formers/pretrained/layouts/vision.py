@@ -17,7 +17,7 @@ from formers.models.vit import ViTConfig
 from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
 from formers.pretrained.layouts.causal import canonical_stack
-from formers.pretrained.layouts.encoder import labels, moved, norm
+from formers.pretrained.layouts.encoder import counted_labels, moved, norm
 from formers.pretrained.mapping import Op, Rows, dropped
 
 NAMES: dict[str, Any] = {
@@ -136,9 +136,9 @@ def canonical(config: Any) -> Any:
     return replace(config, stack=canonical_stack(config.stack)) if isinstance(config, ViTConfig) else config
 
 
-def about_labels(raw: Raw) -> dict[str, Any]:
-    """Labels and kind of a classifier of pictures."""
-    names, problem = labels(raw), raw.get("problem_type") or "single_label_classification"
+def about_picture_labels(raw: Raw, tensors: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
+    """Labels and kind of a classifier of pictures; rows: of its head."""
+    names, problem = counted_labels(raw, tensors, rows), raw.get("problem_type") or "single_label_classification"
     if problem not in KINDS or (KINDS[problem] == "one" and len(names) < 2):
         raise ValueError(
             f"problem_type {raw.get('problem_type')!r} with {len(names)} label(s) is not computed here: "
@@ -185,7 +185,7 @@ def body_family(layout: PictureLayout) -> Family:
 def head_family(layout: PictureLayout, head: PictureHead) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         inner = {f"body.{path}": value for path, value in layout.derived(raw, tensors).items()}
-        return {**inner, **about_labels(raw), "pooling": head.pooling}
+        return {**inner, **about_picture_labels(raw, tensors, head.rows), "pooling": head.pooling}
 
     def written(config: PictureHeadConfig) -> dict[str, Any]:
         ids = {name: i for i, name in enumerate(config.labels)}
