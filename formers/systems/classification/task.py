@@ -95,8 +95,7 @@ class ClassificationTask:
         return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
     def set_recompute(self) -> None:
-        network: Any = self.model.encoder
-        network.stack.recompute = True
+        self.model.encoder.stack.recompute = True  # type: ignore[union-attr]  # an encoder, where it is trained
 
 
 def spoken(label: str, probabilities: dict[str, float]) -> str:
