@@ -26,7 +26,7 @@ SPECIALS = 10_000
 WORD = 10_000  # published: 100 or 200
 DEPTH = 100  # of sequences within sequences; the library itself reads 128
 OTHER = "\ue000"  # stands for every character that no rule names
-FORMS: dict[Any, float] = {"NFD": 4.0, "NFC": 3.0, "NFKD": 18.0, "NFKC": 18.0}  # most characters that one becomes
+FORMS = {"NFD": 4.0, "NFC": 3.0, "NFKD": 18.0, "NFKC": 18.0}  # most characters that one becomes
 NOWHERE = re.compile(r"\(\?|\\[bBAzZGK]|[\^$*?|]|\{0?,")  # what an expression needs to match between two characters
 Table = Mapping[str, Any]
 Weights = dict[str, float]
@@ -78,7 +78,9 @@ def _before(step: Table, after: Weights) -> Weights:
             return {letter: own + content for letter, own in after.items()}  # between any two characters
         return {letter: max(own, content) for letter, own in after.items()}
     if kind in FORMS:
-        named = {letter: max(own, weigh(unicodedata.normalize(kind, letter))) for letter, own in after.items()}
+        named = {
+            letter: max(own, weigh(unicodedata.normalize(cast(Any, kind), letter))) for letter, own in after.items()
+        }
         return {**named, OTHER: after[OTHER] * FORMS[kind]}
     if kind == "Precompiled":
         return dict.fromkeys(after, most * max(1, *map(len, _replacements(step))))

@@ -73,6 +73,8 @@ class LanguageTokenizer:
         self.watch = inner.watch
         names = inner.names if isinstance(inner, PieceTokenizer) else {}
         self.silent = {*languages.ids.values(), *(number for number, name in names.items() if name in FAIRSEQ)}
+        if languages.place == "asked":  # what no decoder writes of itself is text
+            self.silent = set()
 
     def speaking(self, *, source: str = "", target: str = "") -> LanguageTokenizer:
         """The same between other languages; "" leaves one as it is. Raises ConfigError for unknown ones."""
