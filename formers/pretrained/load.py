@@ -71,7 +71,9 @@ def load_model(
     check_vocabulary(tokenizer, model, folder)
     model = model if device is None else model.to(device)
     template = load_template(folder)
-    return Loaded(model, kind.model_type, config, tokenizer, folder, prefix, template, read_system(folder))
+    return Loaded(
+        model, kind.model_type, config, tokenizer, folder, prefix, template, read_system(folder), settings=generation
+    )
 
 
 def model_class(place: Path) -> type[nn.Module]:
