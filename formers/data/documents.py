@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from formers.data.files import ending, fault, held, listed, located, matching, quoted, read_text
 from formers.data.readers import READERS

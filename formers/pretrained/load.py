@@ -94,6 +94,7 @@ def load_model(
         load_template(folder),
         read_system(folder),
         tuple(notes),
+        generation,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
 MOST_MISSING = 16  # published folders lack one or two rows, and all those of tokens that were added later
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
 
 
@@ -38,10 +40,17 @@ class Loaded:
     notes: tuple[str, ...] = ()
     """What was said of the folder when it was read, though nothing is wrong with it."""
 
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """generation_config.json as it is."""
+
     @property
     def generation(self) -> dict[str, Any]:
-        """Token ids and decoding defaults alone: what `save_model` takes as `generation`."""
-        return {key: value for key, value in self.config.items() if key in GENERATION_KEYS}
+        """Token ids and decoding defaults alone: what `save_model` takes as `generation`.
+
+        Where there is a generation_config.json, config.json only fills in ids, as elsewhere.
+        """
+        keys = IDS if self.settings else GENERATION_KEYS
+        return {**{key: value for key, value in self.config.items() if key in keys}, **self.settings}
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path) -> None:

@@ -55,7 +55,8 @@ def answers(
     """What the model says to each conversation, greedily, at most `limit` tokens; "" where it has no room left."""
     prompts = [encoder.ids(messages) for messages in conversations]
     fit = [at for at, prompt in enumerate(prompts) if len(prompt) < language.model.config.length]
-    written = language.writer().write([prompts[at] for at in fit], DecodingOptions(max_tokens=limit, temperature=0.0))
+    greedy = DecodingOptions(max_tokens=limit, temperature=0.0, beams=1)
+    written = language.writer().write([prompts[at] for at in fit], greedy)
     texts = dict(zip(fit, (several[0].text for several in written), strict=True))
     return [texts.get(at, "") for at in range(len(conversations))]
 

@@ -16,7 +16,7 @@ import re
 import struct
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from formers.errors import CheckpointError, shown
 from formers.text.tokenizer_files import MOST

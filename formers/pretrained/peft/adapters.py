@@ -268,6 +268,7 @@ def load_adapted(folder: Path, load: Loader, *, allow_bin: bool = False) -> Load
         loaded,
         folder=folder,
         config=config,
+        settings=generation or loaded.settings,
         tokenizer=tokenizer or loaded.tokenizer,
         template=load_template(folder) or loaded.template,
         system=read_system(folder) or loaded.system,

@@ -293,4 +293,5 @@ def scores_of(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[lis
 def open_translator(loaded: Loaded) -> Translator:
     """The system of a loaded checkpoint."""
     assert isinstance(loaded.model, Transformer)  # the registry names this opener for families of it only
-    return Translator(loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family)
+    settings = Settings.of(loaded.generation, loaded.model.config.target_vocab or loaded.model.config.vocab)
+    return Translator(loaded.model, loaded.tokenizer, settings, family=loaded.family)
