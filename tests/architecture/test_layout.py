@@ -76,11 +76,11 @@ RICH = {
     "translation": (760, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
     "chat": (643, "sessions that keep their cache, three forms of conversations"),
     "tagging": (765, "windows over long texts, CoNLL, entities"),
-    "classification": (837, "labels, several labels and numbers; pairs, windows, reranking"),
+    "classification": (862, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
     "answering": (905, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (1002, "packed rows and streams, three looks of its own"),
     "masked": (1421, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
-    "embedding": (1616, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
+    "embedding": (1620, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
 WHOLE = 45_000  # lines of the package, the senses to come included
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}

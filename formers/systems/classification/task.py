@@ -19,12 +19,13 @@ from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 from formers.models.heads import SequenceClassifier
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.classification.data import LabelledBatch, LabelledBatches
+from formers.systems.classification.data import LabelledBatch, LabelledBatches, uneven
 from formers.systems.classification.system import Classifier, summed_loss
 from formers.systems.encoders import Begun, begin, freeze, recompute
 from formers.systems.system import Report
 from formers.training.task import Loss
 
+NUMBERS = ("loss", "pearson", "spearman", "absolute_error")  # the scores of numbers
 SAMPLES = 3  # texts of the validation data that are shown
 
 
@@ -111,6 +112,7 @@ def prepare(beginning: Beginning) -> Prepared:
     reader, old = begun.reader(rows.length), begun.model
     learned = old.config.labels if isinstance(old, SequenceClassifier) else ()
     labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
+    check_monitor(beginning.sections["train"].monitor, labels, rows.label)
     batches, validation = (LabelledBatches(part, reader, rows, labels, seed=source.seed) for part in (table, held_out))
     frozen = freeze(begun.encoder, config.freeze)
     model, head = with_head(begun, labels, config.pooling, batches)
@@ -120,11 +122,22 @@ def prepare(beginning: Beginning) -> Prepared:
     lines = [
         f"training data: {table.described}",
         *batches.report.lines(),
+        *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples, {validation.rows.cut:,} cut",
         head,
         *frozen,
     ]
     return beginning.prepared(task, batches, lines, begun.tokenizer)
+
+
+def check_monitor(monitor: str, labels: Labels, column: str) -> None:
+    """Refuse, before anything is learned, to watch a score of classes where numbers are learned, and vice versa."""
+    if labels.kind == "number" and monitor not in NUMBERS:
+        cures = "--set train.monitor=pearson (or loss), or --set task.kind=one if each number is a class"
+        raise ConfigError(f'train.monitor "{monitor}" is of labels, but the column "{column}" holds numbers: {cures}')
+    if labels.kind != "number" and monitor in set(NUMBERS) - {"loss"}:
+        cures = "--set train.monitor=accuracy (or loss), or --set task.kind=number to learn numbers"
+        raise ConfigError(f'train.monitor "{monitor}" is of numbers, but the column "{column}" holds labels: {cures}')
 
 
 def with_head(

@@ -195,6 +195,8 @@ def mine(encoder: SentenceEncoder, options: Mine) -> Iterator[Event]:
     pairs = yield from mine(vectors, threshold=options.threshold, top=options.top, most=options.most)
     for pair in pairs:
         yield MinedPair(pair.score, rows[pair.first], rows[pair.second], texts[pair.first], texts[pair.second])
+    if not pairs:
+        yield Remark(f"no pair: lower --threshold (it is {options.threshold:g})")
     yield Remark(f"{len(pairs):,} pair(s) of {len(texts):,} texts at {options.threshold:g} or more")
 
 
@@ -248,6 +250,9 @@ def cluster(encoder: SentenceEncoder, options: Cluster) -> Iterator[Event]:
             yield Member(number, rows[text], texts[text])
     inside = sum(map(len, groups))
     rest = len(texts) - inside
+    if not groups:
+        lower = f"lower --threshold (it is {options.threshold:g}) or --smallest ({options.smallest})"
+        yield Remark(f"no group: {lower}, or give --k N for N groups of all texts")
     yield Remark(f"{len(groups):,} group(s) of {inside:,} of {len(texts):,} texts; {rest:,} in none")
 
 

@@ -117,6 +117,21 @@ def test_text_longer_than_the_model_names_both_numbers(tokenizer):
         untrained(tokenizer).translate(["short", "I see " * 100], split=False)
 
 
+@pytest.mark.parametrize("text", ["I see " * 100, "see" * 200, "I see " * 60 + "\n\n" + "x" * 300 + " end"])
+def test_a_long_sentence_is_cut_or_split_where_that_is_asked_for(tokenizer, text):
+    translator = untrained(tokenizer)
+    pieces = translator.pieces(text)
+    assert "".join(pieces) == text and len(pieces) > 1
+    assert all(len(ids) <= 64 for ids in tokenizer.encode(pieces))
+    assert all(len(ids) > 32 for ids in tokenizer.encode(pieces[:1]))  # as much as fits
+    how = {"split": False, "max_tokens": 4}
+    assert translator.translate(text, long="cut", **how) == translator.translate(pieces[0].rstrip(), **how)
+    whole = translator.translate(["short", text], long="split", **how)
+    parts = [translator.translate(piece.rstrip(), **how) + piece[len(piece.rstrip()) :] for piece in pieces]
+    assert whole == [translator.translate("short", **how), "".join(parts)]
+    assert translator.translate("short", long="cut", **how) == whole[0]
+
+
 def test_more_candidates_than_beams_are_refused(tokenizer):
     with pytest.raises(ConfigError, match=r"nbest \(3\) must not be larger than beams \(2\)"):
         untrained(tokenizer).candidates(TEXTS, beams=2, nbest=3)
