@@ -47,6 +47,10 @@ class TrainingError(FormersError):
     """A training that cannot start or go on."""
 
 
+class PeerFault(FormersError):
+    """What process 0 of several tells the user, raised in another one, which has nothing more to say."""
+
+
 def one_line(text: str) -> str:
     """A text with its lines joined, and with what a terminal would obey, or could not show, written as escapes."""
     joined = " ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from formers import registry
 from formers.errors import ConfigError
 from formers.files import TEMPORARY
@@ -39,7 +37,7 @@ def train(
 
 def events(recipe: Recipe, run: Run, fresh: bool) -> Iterator[Event]:
     """What `train` yields."""
-    world = join(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    world = join()
     with ExitStack() as stack:
         stack.enter_context(company(world))
         recipe, staged = world.from_main(lambda: begin(recipe, run, fresh, stack))

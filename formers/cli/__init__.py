@@ -6,9 +6,12 @@ Everything wrong with what the user gave is a FormersError: one line on stderr a
 
 from __future__ import annotations
 
+import codecs
 import copy
+import io
 import os
 import sys
+import time
 import traceback
 from importlib import import_module
 from typing import Annotated, Any
@@ -19,8 +22,9 @@ from typer.core import TyperGroup
 import formers
 from formers.cli.command import command
 from formers.cli.output import INTERRUPTED
+from formers.cli.processes import follows
 from formers.data import limits
-from formers.errors import FormersError, nearest
+from formers.errors import FormersError, PeerFault, nearest
 from formers.registry import verbs
 
 # Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
@@ -42,6 +46,8 @@ OWN = {
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
+USAGE: Any = typer.BadParameter.__mro__[1]  # what is wrong with a command line
+LEAVE = 2.0  # seconds until a process ends for which another speaks: a launcher ends all of them with the first
 
 
 def helps() -> dict[str, str]:
@@ -53,6 +59,12 @@ def helps() -> dict[str, str]:
 
 class Verbs(TyperGroup):
     """Knows the verbs by name and help; what a verb needs is imported when it is run."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="formers.escaped")
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(helps())
@@ -101,6 +113,9 @@ class Verbs(TyperGroup):
             # the reader of a pipe has gone (`| head`): nothing to say, and nothing to flush at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
+        except PeerFault as error:
+            time.sleep(LEAVE)
+            raise typer.Exit(2) from error
         except (FormersError, OSError) as error:  # OSError: a full disk, a folder that may not be written
             if ctx.meta.get(DEBUG):
                 traceback.print_exc()
@@ -176,6 +191,23 @@ def options(
     """
 
 
+def escaped(fault: UnicodeError) -> tuple[str, int]:
+    """What a terminal or pipe cannot show, as JSON escapes it: lines of JSON stay what they are."""
+    assert isinstance(fault, UnicodeEncodeError)
+    units = fault.object[fault.start : fault.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), fault.end
+
+
+codecs.register_error("formers.escaped", escaped)
+
+
 def main() -> None:
     """The entry point of the command."""
-    app(prog_name="formers")
+    if not follows():
+        app(prog_name="formers")
+        return
+    try:
+        sys.exit(app(prog_name="formers", standalone_mode=False))
+    except USAGE as fault:  # which the first process shows
+        time.sleep(LEAVE)
+        sys.exit(fault.exit_code)

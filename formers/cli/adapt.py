@@ -9,6 +9,7 @@ from typing import Annotated
 from formers.cli.command import own_command
 from formers.cli.options import Change, Ignored, Opening
 from formers.cli.output import note, show_table, size
+from formers.cli.processes import alike
 from formers.errors import ConfigError, nearest
 from formers.files import try_folder
 from formers.systems.system import Typed
@@ -100,10 +101,10 @@ def train(model: str, options: AdaptOptions) -> None:
     from formers.registry import locate, system_of
 
     kind = "bitfit" if options.bitfit else "head" if options.head else "lora"
-    name = options.recipe or system_of(locate(model), model).recipe
+    name = options.recipe or alike(lambda: system_of(locate(model), model)).recipe
     usual = default_folder(name)
     folder = options.run or usual.with_name(f"{usual.name.removesuffix('-lora')}-{kind}")
-    changes = [f"model.start={model}", *adapter_changes(kind, options.lora), *options.set]
+    changes = [f"model.start={model}", *alike(lambda: adapter_changes(kind, options.lora)), *options.set]
     shown = {"plain": options.plain, "json": options.json, "ignore_key": options.ignore_key}
     command.run(recipe=name, run=folder, set=changes, fresh=options.fresh, **shown)
 

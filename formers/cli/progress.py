@@ -91,5 +91,15 @@ def started(event: Started) -> str:
     learned = (
         "" if event.trainable == event.parameters else f", {event.trainable:,} of {event.parameters:,} weights learn"
     )
-    where = f"{event.device}{processes} in {event.precision} ({event.decided})"
+    where = f"{event.device}{processes} in {event.precision} ({decision(event)})"
     return f"{begin} {event.steps:,} steps on {where}{learned}{time}"
+
+
+def decision(event: Started) -> str:
+    """Who decided on the precision; of a probe, by how much."""
+    if event.gain is None or event.decided != "probe":
+        return event.decided
+    much = f"{abs(event.gain):.0%}"
+    if event.precision == "bf16":
+        return f"probe: {much} faster than fp32"
+    return f"probe: bf16 is {much} faster, too little" if event.gain > 0 else f"probe: bf16 is {much} slower"

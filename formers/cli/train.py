@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -14,13 +13,18 @@ import typer
 from formers.cli.command import own_command
 from formers.cli.options import Change, Ignored
 from formers.cli.output import INTERRUPTED, duration, note, size
+from formers.cli.processes import alike, follows
 from formers.errors import ConfigError
+from formers.fields import Natural
 from formers.recipe import Recipe, recipe_of, run_folder
 from formers.registry import system
 from formers.systems.system import Typed
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
+
+
+SHORT = {"data": "data.train", "steps": "train.steps", "pooling": "task.pooling"}  # option -> what it sets
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class TrainOptions:
     """Plain lines also on a terminal."""
     json: bool = False
     """Print every event as a line of JSON."""
+    data: Annotated[str | None, Typed("FILE")] = None
+    """What to learn from: --set data.train."""
+    steps: Natural | None = None
+    """How many steps in all: --set train.steps."""
     pooling: Annotated[str | None, Typed("first|mean|max")] = None
     """Which vector of a text is used: --set task.pooling."""
     ignore_key: Ignored = ()
@@ -54,14 +62,9 @@ def run(options: TrainOptions) -> None:
     """
     if options.plain and options.json:
         raise ConfigError("give --plain or --json, not both")
-    changes = [*options.set, *([f"model.ignore_keys={list(options.ignore_key)}"] if options.ignore_key else [])]
-    recipe = recipe_of(options.recipe, changes)
-    if options.pooling is not None:
-        if "task.pooling" not in recipe.flat():
-            raise ConfigError(f"--pooling sets task.pooling, which recipes of the system {recipe.system} do not have")
-        recipe = recipe_of(options.recipe, [*changes, f"task.pooling={options.pooling}"])
+    recipe = alike(lambda: changed(options))
     folder = options.run or run_folder(options.recipe)
-    silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
+    silent = follows()
     stopped, finished = follow(recipe, folder, options, silent)
     if not silent:
         from formers.launch import save_curve
@@ -71,6 +74,20 @@ def run(options: TrainOptions) -> None:
             summary(recipe, folder, stopped, finished, drawn)
     if finished is None and not silent:
         raise typer.Exit(INTERRUPTED)
+
+
+def changed(options: TrainOptions) -> Recipe:
+    """The recipe with all that the options change."""
+    ignored = [f"model.ignore_keys={list(options.ignore_key)}"] if options.ignore_key else []
+    changes = [*options.set, *ignored]
+    recipe = recipe_of(options.recipe, changes)
+    given = {name: value for name in SHORT if (value := getattr(options, name)) is not None}
+    for name in given:
+        if SHORT[name] not in recipe.flat():
+            absent = f"which recipes of the system {recipe.system} do not have"
+            raise ConfigError(f"--{name} sets {SHORT[name]}, {absent}")
+    short = [f"{SHORT[name]}={value}" for name, value in given.items()]
+    return recipe_of(options.recipe, [*changes, *short]) if short else recipe
 
 
 def follow(recipe: Recipe, folder: Path, options: TrainOptions, silent: bool) -> tuple[Stopped | None, Finished | None]:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from formers.errors import ConfigError, FormersError, TrainingError
+from formers.errors import ConfigError, FormersError, PeerFault, TrainingError
 from formers.training.task import Loss, Rows, Task
 
 T = TypeVar("T")
@@ -23,10 +23,6 @@ PATIENCE = timedelta(hours=12)  # the others wait while rank 0 evaluates and sav
 MEETING = timedelta(minutes=10)  # until all processes are there
 ALONE = "or unset RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT to train in one process"
 LOST = re.compile(r"closed by peer|reset by peer|Broken pipe|remote process|Timed out", re.IGNORECASE)
-
-
-class PeerFault(FormersError):
-    """What process 0 tells the user, raised in another process: it has nothing more to say."""
 
 
 class World:
@@ -152,7 +148,7 @@ def _badly_launched(what: str) -> ConfigError:
     return ConfigError(f"{what}: start several processes with torchrun, {ALONE}")
 
 
-def join(device: torch.device) -> World:
+def join() -> World:
     """The world that `torchrun` made for this process, if it did; joins the process group the first time.
 
     Raises ConfigError for a contradicting environment, TrainingError where the processes do not meet in 10 minutes.
@@ -162,7 +158,7 @@ def join(device: torch.device) -> World:
     rank, size = launched()
     if size == 1:
         return World()
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)

@@ -47,7 +47,7 @@ def train(task: Task, batches: Batches, config: TrainConfig, run: Run, *, held: 
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    world = join(next(task.model.parameters()).device)
+    world = join()
     with ExitStack() as stack:
         stack.enter_context(company(world))
         if not held:
