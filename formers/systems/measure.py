@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def measured(
     system: str,
     origin: Origin,
     table: Table,
-    seconds: float,
+    begin: float,
     *,
     unit: str,
     remarks: Mapping[str, str] = NOTHING,
@@ -98,11 +99,11 @@ def measured(
 ) -> Report:
     """The report with what it is of, what its scores say (as the system declares them), and how fast it was.
 
-    seconds: what it took; unit: what is counted, by the facts or else the rows; remarks: more of them; rows: what was
-    read, in words; speed_as: its format; more: other parts of the report.
+    begin: `time.perf_counter()` before it; unit: what is counted, by the facts or else the rows; remarks: others; rows:
+    what was read, in words; speed_as: its format; more: other parts of the report.
     """
     declared = resolve(f"systems.{system}:SYSTEM").scores
-    speed = report.facts.get(unit, len(table)) / seconds
+    speed = report.facts.get(unit, len(table)) / (time.perf_counter() - begin)
     return replace(
         report,
         title=f"{origin.name}: {rows or f'{len(table):,} {unit}'} of {table.described}",

@@ -19,6 +19,7 @@ from formers.text.reader import Inputs, Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from formers.data.encoded import EncodedRows
     from formers.text.reader import Encoding, Row
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def read_in_order(
 def logits_of(
     model: nn.Module,
     reader: Reader,
-    encodings: Sequence[Encoding | Row],
+    encodings: Sequence[Encoding | Row] | EncodedRows,
     *,
     tokens: int = 4096,
     call: Callable[[Inputs], Tensor] | None = None,
@@ -70,7 +71,8 @@ def logits_of(
             for row, row_logits in zip(rows, logits.cpu(), strict=True)
         ]
 
-    return read_in_order(model, [len(encoding.ids) for encoding in encodings], compute, tokens=tokens)
+    lengths = [len(encodings[row].ids) for row in range(len(encodings))]
+    return read_in_order(model, lengths, compute, tokens=tokens)
 
 
 def logits_of_windows(

@@ -117,7 +117,6 @@ def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
     begin = time.perf_counter()
     report, answers = answerer.evaluate(table, rows, threshold=config.threshold(truths), longest=config.longest_answer)
-    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         lines = (
@@ -132,7 +131,7 @@ def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
         "answering",
         origin,
         table,
-        seconds,
+        begin,
         unit="questions",
         rows=f"{len(table):,} questions on {passages:,} passages",
         examples=[

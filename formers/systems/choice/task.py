@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 
@@ -13,7 +14,6 @@ from formers.systems.begin import Beginning, Prepared
 from formers.systems.choice.data import ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
 from formers.systems.encoders import begin, freeze, recompute
-from formers.systems.system import Report
 from formers.training.task import Loss
 
 SAMPLES = 3  # questions of the validation data that are shown
@@ -35,7 +35,7 @@ class ChoiceTask:
 
     def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
         self.chooser, self.validation, self.model = chooser, validation, chooser.model
-        self.save = chooser.save
+        self.save, self.evaluate = chooser.save, partial(chooser.evaluate, validation)
 
     def loss(self, batch: QuestionBatch) -> Loss:
         """Summed over the questions."""
@@ -43,10 +43,6 @@ class ChoiceTask:
         table = by_question(self.chooser.logits(inputs).float(), batch.counts)
         total = F.cross_entropy(table, batch.answers.to(table.device), reduction="sum")
         return Loss(total, len(batch.counts), {"tokens": inputs.real})
-
-    def evaluate(self) -> Report:
-        """What the chooser says of itself on the validation data."""
-        return self.chooser.evaluate(self.validation)
 
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the choice."""
@@ -70,6 +66,5 @@ def prepare(beginning: Beginning) -> Prepared:
         *freeze(begun.encoder, beginning.task.freeze),
         f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut",
     ]
-    chooser = Chooser(begun.headed(MultipleChoice), begun.tokenizer, length=reader.length)
-    task = ChoiceTask(chooser, validation)
+    task = ChoiceTask(Chooser(begun.headed(MultipleChoice), begun.tokenizer, length=reader.length), validation)
     return beginning.prepared(task, batches, lines, begun.tokenizer)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
     """The likeliest choice of each question."""
-    results = chooser.choose_all(options.questions())
-    yield from results
+    yield from (results := chooser.choose_all(options.questions()))
     if cut := sum(result.cut or 0 for result in results):
         yield Remark(f"cut: {cut} choice(s) that are too long, with their question, for this model")
 
@@ -32,5 +31,4 @@ def evaluate(chooser: Chooser, options: MeasureRows) -> Iterator[Event]:
     rows, table = judged_rows(options, "choice", ChoiceRows)
     chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
     report = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows))
-    seconds = time.perf_counter() - begin
-    yield measured(report, "choice", options.measure.origin, table, seconds, unit="questions")
+    yield measured(report, "choice", options.measure.origin, table, begin, unit="questions")

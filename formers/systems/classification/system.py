@@ -34,6 +34,7 @@ from formers.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
+    from formers.data.encoded import EncodedRows
     from formers.text.reader import Row
 
 # What may be done to the one output of a cross-encoder, by the last part of the name in config.json.
@@ -181,7 +182,7 @@ class Classifier:
             return self.reader.text_windows(texts, stride=stride)
         return self.reader.windows(texts, seconds, stride=stride)
 
-    def logits(self, encodings: Sequence[Encoding | Row], tokens_per_batch: int = 4096) -> Tensor:
+    def logits(self, encodings: Sequence[Encoding | Row] | EncodedRows, tokens_per_batch: int = 4096) -> Tensor:
         """(rows, labels) on the CPU; batched by length, in the order given."""
         rows = logits_of(self.model, self.reader, encodings, tokens=tokens_per_batch)
         return torch.stack(rows) if rows else torch.zeros(0, len(self.labels))
@@ -246,7 +247,7 @@ class Classifier:
 
     def evaluate(self, batches: LabelledBatches) -> Report:
         """The loss (no smoothing, no weights) and the scores of the logits; of one label each, the confusions."""
-        logits = self.logits([batches.rows[row] for row in range(len(batches.rows))])
+        logits = self.logits(batches.rows)
         expected, kind = batches.labels, self.kind
         total, count = summed_loss(kind, logits, torch.from_numpy(expected))
         loss = cost("loss", float(total) / count, "" if kind == "number" else "nats")

@@ -6,6 +6,7 @@ tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy |
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,7 +23,6 @@ from formers.systems.begin import Beginning, Prepared
 from formers.systems.classification.data import LabelledBatch, LabelledBatches, uneven
 from formers.systems.classification.system import Classifier, summed_loss
 from formers.systems.encoders import Begun, begin, freeze, recompute
-from formers.systems.system import Report
 from formers.training.task import Loss
 
 NUMBERS = ("loss", "pearson", "spearman", "absolute_error")  # the scores of numbers
@@ -63,6 +63,7 @@ class ClassificationTask:
         """weights: how much each label counts; None: all the same."""
         self.classifier, self.validation, self.config = classifier, validation, config
         self.model, self.save = classifier.model, classifier.save
+        self.evaluate = partial(classifier.evaluate, validation)
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=classifier.device)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
@@ -79,10 +80,6 @@ class ClassificationTask:
             smoothing=self.config.label_smoothing,
         )
         return Loss(total, count, {"tokens": batch.inputs.real})
-
-    def evaluate(self) -> Report:
-        """What the classifier says of itself on the validation data."""
-        return self.classifier.evaluate(self.validation)
 
     def sample(self) -> list[tuple[str, str]]:
         """Texts with their labels."""

@@ -113,7 +113,6 @@ def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]
     report = classifier.evaluate(
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
-    seconds = time.perf_counter() - begin
 
     def draw(path: Path) -> None:
         save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
@@ -124,7 +123,7 @@ def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]
         "classification",
         options.measure.origin,
         table,
-        seconds,
+        begin,
         unit="examples",
         remarks={"texts that were cut": f"{cut:,} ({cut / len(table):.1%})"},
         files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},

@@ -295,4 +295,4 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()
     report = encoder.evaluate(*(table.columns[name] for name in columns.values()))
-    yield measured(report, "embedding", origin, table, time.perf_counter() - begin, unit="pairs")
+    yield measured(report, "embedding", origin, table, begin, unit="pairs")

@@ -123,7 +123,6 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()
     report, predicted = tagger.evaluate(sentences, tags)
-    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         blocks = (
@@ -137,7 +136,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
         "tagging",
         options.measure.origin,
         table,
-        seconds,
+        begin,
         unit="words",
         rows=f"{len(table):,} sentences, {report.facts['words']:,} words",
         speed_as=",.0f",

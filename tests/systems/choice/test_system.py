@@ -83,7 +83,7 @@ def test_saved_and_opened_again(folder, tmp_path):
 
 @pytest.mark.parametrize("choices", [[], ["one"], ["one", " "], "two"], ids=repr)
 def test_choices_that_are_none(folder, choices):
-    with pytest.raises(DataError, match=r"question 1 of 1 has the choices .*expected at least two"):
+    with pytest.raises(DataError, match=r"question 1 of 1: got the choices .*expected at least two"):
         formers.load(folder).choose(QUESTION, choices)
 
 
