@@ -10,7 +10,7 @@ their bounds (`Between`), texts and lists their length (`Sized`). One checker, w
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -159,7 +159,7 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, dict)
     if kind in (int, float):
         number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-        return number and math.isfinite(value)
+        return number and abs(value) <= (2**63 - 1 if kind is int else sys.float_info.max)  # NaN is not
     return isinstance(value, list | tuple if kind is tuple else kind)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from formers.errors import CheckpointError
-from formers.files import Content, as_json
+from formers.files import Content, as_json, expanded
 from formers.models.heads import body
 from formers.pretrained.express import express, generation_ids
 from formers.pretrained.families import families, family
@@ -50,7 +50,7 @@ def load_model(
 
     Raises CheckpointError, one line that names the file or lists every weight that does not fit.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if folder.suffix == ".gguf" and not folder.is_dir():
         from formers.pretrained.gguf.load import load_gguf
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
 from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
+from formers.shapes import Closed
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
+
+
+class SystemShape(TypedDict):
+    """formers.json."""
+
+    system: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,4 @@ def read_system(folder: Path) -> str | None:
     path = folder / SYSTEM
     if not path.exists():
         return None
-    raw = read_json(path)
-    if set(raw) != {"system"} or not isinstance(raw["system"], str):
-        raise CheckpointError(f'{path} holds {raw!r:.80}, expected {{"system": NAME}}')
-    return str(raw["system"])
+    return str(read_json(path, Annotated[SystemShape, Closed()])["system"])
