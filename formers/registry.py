@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
+from formers.files import expanded
 from formers.systems.system import Look, System, Verb, resolve
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
     if adapter.kind == "none":
         return prepared
     assert place is not None
-    base = str(place.resolve()) if Path(start).expanduser().exists() else start
+    base = str(place.resolve()) if os.path.exists(expanded(start)) else start
     return resolve("systems.adapted:adapted")(prepared, adapter, place=place, base=base, seed=filled["train"].seed)
 
 
@@ -229,7 +231,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
 
     Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if (path / "checkpoints").is_dir():
         from formers.training.run import Run
 
@@ -238,7 +240,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         if folder is None:
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
-    if path.exists():
+    if os.path.exists(path):  # Path.exists raises for a name that is too long
         if not path.is_dir() and path.suffix != ".gguf":
             raise CheckpointError(
                 f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"

@@ -11,7 +11,7 @@ file; `revive` makes the dataclass.
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -196,7 +196,7 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, (dict, kind))  # type: ignore[arg-type]
     if kind in (int, float):
         number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-        return number and math.isfinite(value)
+        return number and abs(value) <= (2**63 - 1 if kind is int else sys.float_info.max)  # NaN is not
     return isinstance(value, list | tuple if kind is tuple else kind)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,8 +104,9 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     """The tensors of all shards; the index must name exactly what they hold."""
     places = shard_places(folder, index)
     shards = sorted(set(places.values()))
-    if strange := [name for name in shards if Path(name).name != name]:
-        raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
+    ending = Path(index.removesuffix(".index.json")).suffix
+    if strange := [name for name in shards if not re.fullmatch(rf"[\w.+-]{{1,200}}\{ending}", name)]:
+        raise CheckpointError(f"{folder / index}: {shown(strange[0])} is no name of a {ending} file in its folder")
     if missing := [name for name in shards if not (folder / name).exists()]:
         count, names = f"{len(missing)} of {len(shards)}", ", ".join(missing[:4])
         raise CheckpointError(f"{folder} lacks {count} shards ({names}); get them again")
@@ -112,7 +114,7 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     for name in shards:
         tensors.update(read(folder / name))
     if lost := sorted(places.keys() - tensors.keys()):
-        names = ", ".join(lost[:4])
+        names = shown(", ".join(lost[:4]))[1:-1]
         raise CheckpointError(f"the shards of {folder} lack {len(lost)} weights of {index}: {names}")
     return tensors
 
@@ -147,7 +149,7 @@ def safetensors_faults(path: Path) -> Iterator[None]:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path} is a Git LFS pointer, no weights; run git lfs pull") from fault
-        what = f"{path} ({size:,} bytes) is truncated or corrupted ({fault})"
+        what = f"{path} ({size:,} bytes) is truncated or corrupted ({shown(str(fault))[1:-1]})"
         raise CheckpointError(f"{what}; delete it and get it again") from fault
     except OSError as fault:
         raise CheckpointError(f"cannot read {path}: {fault.strerror or fault}") from fault
@@ -159,11 +161,29 @@ def read_bin(path: Path) -> dict[str, Tensor]:
         regular(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except BROKEN_PICKLE as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise CheckpointError(f"{path} cannot be read ({reason}); get it again") from fault
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise CheckpointError(f"{path} holds more than named tensors, so it is not read")
+        raise CheckpointError(f"{path} cannot be read ({pickle_fault(fault)}); get it again") from fault
+    plain = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not plain or not all(map(is_dense, tensors.values())):
+        raise CheckpointError(f"{path} holds more than named, dense tensors, so it is not read")
     return readable(path, tensors)
+
+
+def pickle_fault(fault: BaseException) -> str:
+    """What is wrong with a pickle, in short; PyTorch's own words advise to run its code."""
+    if code := re.search(r"GLOBAL ([\w.]+)", str(fault)):
+        return f"it wants {code[1]:.60}, which is no tensor: code of a pickle is never run"
+    return "it is damaged, or holds more than tensors" if "weights_only" in str(fault) else shown(str(fault))[1:-1]
+
+
+def is_dense(value: Any) -> bool:
+    """Whether it is a tensor all of whose numbers are there; a small file may say that one number is a trillion."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and value.untyped_storage().nbytes() >= value.nbytes
+    )
 
 
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from formers.errors import CheckpointError
-from formers.files import Content, as_json
+from formers.files import Content, as_json, expanded
 from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
@@ -57,7 +57,7 @@ def load_model(
     the folder is said, and stands in `notes`. Raises CheckpointError, one line that names the file or lists every
     weight that does not fit.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if folder.suffix == ".gguf" and not folder.is_dir():
         from formers.pretrained.gguf.load import load_gguf
 

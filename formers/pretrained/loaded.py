@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from torch import nn
 
@@ -13,12 +13,19 @@ from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
 from formers.notes import note
 from formers.pretrained.keys import GENERATION as GENERATION_KEYS
+from formers.shapes import Closed
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
 MOST_MISSING = 16  # published folders lack one or two rows, and all those of tokens that were added later
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
+
+
+class SystemShape(TypedDict):
+    """formers.json."""
+
+    system: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,4 @@ def read_system(folder: Path) -> str | None:
     path = folder / SYSTEM
     if not path.exists():
         return None
-    raw = read_json(path)
-    if set(raw) != {"system"} or not isinstance(raw["system"], str):
-        raise CheckpointError(f'{path} holds {raw!r:.80}, expected {{"system": NAME}}')
-    return str(raw["system"])
+    return str(read_json(path, Annotated[SystemShape, Closed()])["system"])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from formers.data.forms import read_form
 from formers.data.sources import Table
 from formers.decoding.options import DecodingOptions
-from formers.errors import CheckpointError, ConfigError
+from formers.errors import ConfigError
+from formers.files import expanded, read_source
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language_model import LanguageModel, open_language
 from formers.systems.next_token import new_language, obtain_tokenizer
@@ -102,16 +102,13 @@ def encoder_of(language: LanguageModel) -> ChatEncoder:
 
 def read_template(name: str, specials: dict[str, str]) -> ChatTemplate:
     """The template in a file, or of a model folder."""
-    place = Path(name).expanduser()
+    place = expanded(name)
     if place.is_dir():
         template = load_template(place)
         if template is None:
             raise ConfigError(f"rows.template {place}: there is no chat template in this folder")
         return ChatTemplate(template.source, specials, where=template.where)
-    try:
-        return ChatTemplate(place.read_text("utf-8"), specials, where=str(place))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"rows.template {place}: cannot be read ({error})") from error
+    return ChatTemplate(read_source(place), specials, where=str(place))
 
 
 def prepared(
