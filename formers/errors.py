@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -77,3 +78,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known, name = sorted(known), name[:MOST]
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+
+
+def escaped(fault: UnicodeError) -> tuple[str, int]:
+    """What a terminal or pipe cannot show, as JSON escapes it: lines of JSON stay what they are."""
+    assert isinstance(fault, UnicodeEncodeError)
+    units = fault.object[fault.start : fault.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), fault.end
+
+
+codecs.register_error("formers.escaped", escaped)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from formers import shapes
 from formers.errors import CheckpointError, FormersError
@@ -195,6 +195,13 @@ def try_folder(path: Path, *, overwrite: bool) -> None:
         try_file(above / f"{TEMPORARY}{path.name}")
     except OSError as fault:
         raise OSError(fault.errno, fault.strerror, str(path)) from fault
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A file of text that takes its place when it is whole."""
+    with replaced_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        yield file
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Everything wrong with what the user gave is a FormersError: one line on stderr a
 
 from __future__ import annotations
 
-import codecs
 import copy
 import io
 import os
@@ -22,9 +21,9 @@ from typer.core import TyperGroup
 import formers
 from formers.cli.command import command
 from formers.cli.output import INTERRUPTED
-from formers.cli.processes import follows
 from formers.data import limits
 from formers.errors import FormersError, PeerFault, nearest
+from formers.processes import follows
 from formers.registry import verbs
 
 # Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
@@ -189,16 +188,6 @@ def options(
     A first tour: [bold]formers train translation[/bold], then
     [bold]formers translate runs/translation "I ate an apple"[/bold].
     """
-
-
-def escaped(fault: UnicodeError) -> tuple[str, int]:
-    """What a terminal or pipe cannot show, as JSON escapes it: lines of JSON stay what they are."""
-    assert isinstance(fault, UnicodeEncodeError)
-    units = fault.object[fault.start : fault.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), fault.end
-
-
-codecs.register_error("formers.escaped", escaped)
 
 
 def main() -> None:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from formers.adapters.changes import adapter_changes
 from formers.cli.command import own_command
 from formers.cli.options import Change, Ignored, Opening
 from formers.cli.output import note, show_table, size
-from formers.cli.processes import alike
 from formers.errors import ConfigError, nearest
 from formers.files import try_folder
+from formers.processes import alike
 from formers.systems.system import Typed
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
-LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,6 @@ def run(options: AdaptOptions) -> None:
         if sum((options.lora is not None, options.bitfit, options.head)) > 1:
             raise ConfigError("give one of --lora, --bitfit and --head")
         train(verb, options)
-
-
-def adapter_changes(kind: str, lora: str | None) -> list[str]:
-    """The --set of the recipe's [adapter] section."""
-    changes = [f"adapter.kind={kind}"]
-    for part in filter(None, (lora or "").split(",")):
-        key, equals, value = part.partition("=")
-        if key not in LORA or not equals:
-            raise ConfigError(f"--lora {part}: expected KEY=VALUE{nearest(key, LORA)}")
-        if key == "targets":
-            value = "[" + ", ".join(f"'{name}'" for name in value.split("+")) + "]"
-        changes.append(f"adapter.{LORA[key]}={value}")
-    return changes
 
 
 def train(model: str, options: AdaptOptions) -> None:

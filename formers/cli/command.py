@@ -18,7 +18,8 @@ from formers.cli.show import Output, show
 from formers.data.standard_input import passage_of, standard_input
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, changed, check, fields_of
-from formers.systems.system import Origin, System, Texts, Verb, resolve
+from formers.systems.system import Origin, System, Verb, resolve
+from formers.systems.texts import Texts
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]

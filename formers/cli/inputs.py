@@ -10,7 +10,8 @@ from typing import Any
 from formers.data.standard_input import spooled, typed_lines
 from formers.errors import ConfigError, DataError
 from formers.fields import Field
-from formers.systems.system import Texts, Typed
+from formers.systems.system import Typed
+from formers.systems.texts import Texts
 
 
 def typed_of(field: Field) -> Typed:

@@ -9,7 +9,7 @@ from formers.data.files import ending, numbered_lines, refuse
 from formers.data.texts import read_column, read_pairs
 from formers.errors import DataError
 from formers.notes import note
-from formers.systems.system import Texts
+from formers.systems.texts import Texts
 
 
 def file_texts(file: str, column: str | None, skipped: list[DataError] | None, *, pairs: bool) -> Texts:

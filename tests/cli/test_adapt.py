@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import formers
-from formers.cli.adapt import adapter_changes
+from formers.adapters.changes import adapter_changes
 from formers.errors import ConfigError
 from formers.recipe import load_recipe
 from tests.cli.conftest import SMALL, fails, works

@@ -26,7 +26,8 @@ from formers.systems.chat.session import read_messages
 from formers.systems.conversing import encoder_of, read_template
 from formers.systems.preferences.task import read_arrays
 from formers.systems.suites.sets import read_labelled, read_scored
-from formers.systems.system import Origin, Texts, resolve
+from formers.systems.system import Origin, resolve
+from formers.systems.texts import Texts
 from formers.text.open import load_tokenizer
 
 

@@ -12,7 +12,8 @@ from formers.errors import ConfigError, TextsError
 from formers.fields import Between, Natural, check
 from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.system import Event, Remark, Texts, Typed
+from formers.systems.system import Event, Remark, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.classification.system import Classifier

@@ -13,7 +13,8 @@ from formers.fields import Between, Count, Natural, Part, check
 from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.system import Event, Progress, Remark, Result, Texts, Typed
+from formers.systems.system import Event, Progress, Remark, Result, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.embedding.processes import Vectors

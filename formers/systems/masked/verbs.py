@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from formers.errors import DataError, TextsError, on_a_line, shortened
 from formers.fields import Natural, Part
 from formers.systems.measure import PLAIN, Measure, or_suite
-from formers.systems.system import Event, ResultTable, Texts, Typed
+from formers.systems.system import Event, ResultTable, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from formers.fields import Count, Part
 from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
-from formers.systems.system import Event, Texts, Typed
+from formers.systems.system import Event, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.tagging.system import Tag, Tagger

@@ -12,7 +12,8 @@ from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.files import replace_file
-from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
+from formers.systems.system import NOWHERE, Event, Origin, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.translation.system import Translation, Translator
