@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from formers.errors import CheckpointError
 from formers.models.encoder import Encoder
 from formers.models.transformer import Transformer
+from formers.pretrained.families import family
 from formers.pretrained.load import load_model, model_class, save_model
 
 transformers = pytest.importorskip("transformers")
@@ -243,3 +244,10 @@ def test_positions_of_fairseq_that_were_stored(tmp_path):
             continue
         with pytest.raises(CheckpointError, match="stored but computed differently here"):
             load_model(tmp_path)
+
+
+@pytest.mark.parametrize("padding", [-1, 37])
+def test_positions_behind_a_padding_that_is_no_token(padding):
+    raw = {"model_type": "m2m_100", **SEQ2SEQ, "pad_token_id": padding}
+    with pytest.raises(CheckpointError, match=f"pad_token_id is {padding}, expected one of the 37 tokens"):
+        family("m2m_100").config.to_ours(raw, {})

@@ -58,9 +58,9 @@ def table(stored: Tensor, padding: int) -> Tensor:
 
 
 def many_derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    padding = raw["pad_token_id"]
-    if padding < 0:
-        raise ValueError(f"pad_token_id is {padding}, expected at least 0")
+    padding, vocab = raw["pad_token_id"], raw["vocab_size"]
+    if not 0 <= padding < vocab:
+        raise ValueError(f"pad_token_id is {padding}, expected one of the {vocab:,} tokens")
     return {**bart.derived(raw, tensors), "position_offset": padding + 1}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from formers.models.heads import HeadConfig, SequenceClassifier
 from formers.pretrained.config_map import ConfigMap, Raw
 from formers.pretrained.family import Family
-from formers.pretrained.layouts.encoder import about_labels, moved, within, written_labels
+from formers.pretrained.layouts.encoder import about_labels, moved, names_within, values_within, written_labels
 from formers.pretrained.mapping import Rows
 
 SCORE = [("score.weight", "out.weight")]
@@ -35,7 +35,7 @@ def classifier(
     assert isinstance(theirs, ConfigMap)
 
     def all_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-        inner = {within(path): value for path, value in theirs.derived(raw, tensors).items()}
+        inner = values_within(theirs.derived(raw, tensors))
         about = about_labels(raw, tensors, SequenceClassifier, rows)
         return {**inner, **KEPT, **fixed, **derived(raw), **about}
 
@@ -50,11 +50,8 @@ def classifier(
         config=replace(
             theirs,
             config=HeadConfig,
-            names={
-                key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1])
-                for key, ours in theirs.names.items()
-            },
-            fixed={within(path): value for path, value in theirs.fixed.items()},
+            names=names_within(theirs.names),
+            fixed=values_within(theirs.fixed),
             defaults={**theirs.defaults, **(defaults or {})},
             derived=all_derived,
             written=all_written,

@@ -244,6 +244,15 @@ def within(paths: str) -> str:
     return " ".join(f"encoder.{path}" for path in paths.split())
 
 
+def names_within(names: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the names of a `ConfigMap`."""
+    return {key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1]) for key, ours in names.items()}
+
+
+def values_within(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {within(path): value for path, value in values.items()}
+
+
 def moved(rows: Rows, theirs: str, ours: str) -> list[Rule]:
     """The same rows with prefixes on both sides."""
     return [
@@ -301,10 +310,7 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
         pooler = activation if head.model in POOLED or (not head.dense and stored(tensors, layout)) else ""
         encoder = {"pooler": pooler, **layout.derived(raw)}
-        return {
-            **{within(path): value for path, value in encoder.items()},
-            **about_labels(raw, tensors, head.model, head.rows),
-        }
+        return {**values_within(encoder), **about_labels(raw, tensors, head.model, head.rows)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
         encoder: Any = config.encoder  # of no other class, as `Family.body` sees to
@@ -332,11 +338,8 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         config=config_map(
             layout,
             config=HeadConfig,
-            names={
-                key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1])
-                for key, ours in layout.names.items()
-            },
-            fixed={within(path): value for path, value in {**POST_NORM, **layout.fixed}.items()},
+            names=names_within(layout.names),
+            fixed=values_within({**POST_NORM, **layout.fixed}),
             derived=derived,
             written=written,
             canonical=lambda config: replace(config, encoder=canonical(config.encoder)),
