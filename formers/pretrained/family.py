@@ -83,8 +83,8 @@ class Family:
         try:
             with Outline():
                 model = self.model(config)
-        except (ValueError, ArithmeticError, RuntimeError) as fault:  # sizes that do not go together
-            raise CheckpointError(f"{where}: {fault}") from fault
+        except (ValueError, ArithmeticError, RuntimeError, TypeError) as fault:  # sizes that do not go together
+            raise CheckpointError(f"{where}: {str(fault).splitlines()[0]}") from fault
         rules = as_rules(self.table(config))
         expected = model.state_dict()
         shapes = {name: tensor.shape for name, tensor in expected.items()}

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from formers.errors import ConfigError
+from formers.pretrained.family import Outline
 
 Network = TypeVar("Network", bound=nn.Module)
 COPIES = 4  # weights, gradients, two moments
@@ -36,7 +36,7 @@ def new_model(network: Callable[[Any], Network], config: Any) -> Network:
 
     Raises ConfigError where training it takes more memory than the machine has.
     """
-    with torch.device("meta"):
+    with Outline():
         size = parameters_of(network(config))
     need, there = COPIES * 4 * size, machine_memory()
     if there is not None and need > there:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from formers.errors import shown
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HeadConfig,
@@ -47,6 +48,7 @@ IGNORED = words("""
     pooler_size_per_head pooler_type sentence_transformers transformers.js_config neftune_noise_alpha
     _attn_implementation _num_labels model_max_length summary_last_dropout summary_first_dropout
 """)
+MOST_DIGITS = 9  # of the number of a label
 KINDS = {"single_label_classification": "one", "multi_label_classification": "several", "regression": "number"}
 # Heads of pre-training, which lie unused in many published files of another head, or of a body
 PRETRAINED = (MaskedWords, Pretraining, NextSentence, ReplacedTokens)
@@ -188,9 +190,12 @@ def labels(raw: Raw) -> tuple[str, ...]:
     count = raw.get("num_labels", len(named) or raw.get("_num_labels", 2))
     if len(named) != count:
         return tuple(f"LABEL_{i}" for i in range(count))
+    for number in named:
+        if not str(number).isdecimal() or len(str(number)) > MOST_DIGITS:
+            raise ValueError(f"id2label or label2id numbers a label {shown(number)}, expected a whole number from 0")
     by_number = {int(number): str(name) for number, name in sorted(named.items(), key=lambda item: int(item[0]))}
     if list(by_number) != list(range(len(by_number))):
-        numbers = ", ".join(map(str, by_number))
+        numbers = ", ".join(map(str, list(by_number)[:8])) + (" ..." if len(by_number) > 8 else "")
         raise ValueError(f"id2label numbers its labels {numbers}, expected 0 to {len(by_number) - 1}")
     return tuple(by_number.values())
 
