@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from formers.files import remove_folder, remove_leftovers, replace_file, replaced_folder
+from formers.errors import ConfigError
+from formers.files import expanded, read_source, remove_folder, remove_leftovers, replace_file, replaced_folder
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path, monkeypatch):
@@ -38,3 +39,26 @@ def test_a_folder_takes_its_place_at_the_end(tmp_path):
     remove_folder(tmp_path / "f")
     remove_folder(tmp_path / "f")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_obeyed_is_a_regular_text(tmp_path):
+    path = tmp_path / "a.toml"
+    with pytest.raises(ConfigError, match=r"--recipe .*a\.toml: there is no such file"):
+        read_source(path, option="--recipe", error=ConfigError)
+    path.write_text("ä")
+    assert read_source(path) == "ä"
+    path.write_bytes(b"a\xff")
+    with pytest.raises(ConfigError, match=r"no text in UTF-8 \(byte 1\)"):
+        read_source(path, error=ConfigError)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="no regular file"):
+        read_source(path, error=ConfigError)
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_source(tmp_path / name, error=ConfigError)
+
+
+def test_an_unknown_user_is_part_of_a_name():
+    assert str(expanded("~nobody-of-this-name/x")) == "~nobody-of-this-name/x"
+    assert str(expanded("~/x")) == os.path.expanduser("~/x")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -40,6 +41,12 @@ BROKEN_PICKLE = (
     TypeError,
     struct.error,
 )
+
+
+class WeightMap(TypedDict):
+    """The index of shards."""
+
+    weight_map: dict[str, str]
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -83,9 +90,7 @@ def weight_names(folder: Path) -> Iterator[str]:
 
 def shard_places(folder: Path, index: str) -> dict[str, str]:
     """The names of the tensors of all shards, and the file of each."""
-    places = read_json(folder / index).get("weight_map")
-    if not isinstance(places, dict):
-        raise CheckpointError(f"{folder / index} has no weight_map")
+    places: dict[str, str] = read_json(folder / index, WeightMap)["weight_map"]
     return places
 
 
@@ -139,7 +144,9 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch pickle, without running code."""
     try:
         regular(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on kinds of pickles and tensors: they are read, or refused below
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except BROKEN_PICKLE as fault:
         raise CheckpointError(f"{path} cannot be read ({pickle_fault(fault)}); get it again") from fault
     plain = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
