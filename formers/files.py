@@ -50,28 +50,34 @@ def read_bytes(path: Path, *, most: int) -> bytes:
     return path.read_bytes()
 
 
-def read_source(path: Path, *, folder: Path | None = None, error: type[FormersError] = CheckpointError) -> str:
-    """A text of ours or of a model that is obeyed: a recipe, a template. folder: it may not be a link out of it.
+def read_source(
+    path: Path, *, folder: Path | None = None, option: str = "", error: type[FormersError] = CheckpointError
+) -> str:
+    """A text that is obeyed: a recipe, a template. folder: it may not be a link out of it; option: that named it.
 
     Raises `error` for what is no regular file, too long, not UTF-8, or elsewhere.
     """
+    what = f"{option} {path}".strip()
     try:
         if folder is not None and leads_out(path, folder):
-            raise error(f"{path} is a link to a file outside of its folder; put the file itself there")
+            raise error(f"{what} is a link to a file outside of its folder; put the file itself there")
         return read_bytes(path, most=MOST_TEXT).decode("utf-8")
     except CheckpointError as fault:
         raise error(str(fault)) from fault
     except FileNotFoundError:
-        raise error(f"{path}: there is no such file") from None
+        raise error(f"{what}: there is no such file") from None
     except UnicodeDecodeError as fault:
-        raise error(f"{path} is no text in UTF-8 (byte {fault.start:,}); save it as UTF-8") from fault
+        raise error(f"{what} is no text in UTF-8 (byte {fault.start:,}); save it as UTF-8") from fault
     except (OSError, ValueError) as fault:
-        raise error(f"{path} cannot be read ({fault})") from fault
+        raise error(f"{what} cannot be read ({fault})") from fault
 
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path in a folder is a link that ends elsewhere; in a hub's cache all files are links to its blobs."""
-    folder, place = folder.resolve(), path.resolve()
+    folder, place = (
+        Path(os.path.realpath(folder)),
+        Path(os.path.realpath(path)),
+    )  # resolve() raises for links in a circle
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return not (place.is_relative_to(folder) or place.is_relative_to(blobs))
 

@@ -232,7 +232,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
     Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
     """
     path = expanded(source)
-    if (path / "checkpoints").is_dir():
+    if os.path.isdir(path / "checkpoints"):  # methods of Path raise for a name that is too long
         from formers.training.run import Run
 
         run = Run(path)
@@ -240,7 +240,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         if folder is None:
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
-    if os.path.exists(path):  # Path.exists raises for a name that is too long
+    if os.path.exists(path):
         if not path.is_dir() and path.suffix != ".gguf":
             raise CheckpointError(
                 f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
@@ -250,7 +250,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         raise CheckpointError(f"{source}: there is no such run yet; train it first, or name another one")
     from formers.pretrained.hub import fetch, fetch_gguf, is_gguf, is_id
 
-    if is_gguf(str(source)) and not path.parent.is_dir():
+    if is_gguf(str(source)) and not os.path.isdir(path.parent):
         return fetch_gguf(str(source), offline=offline)
     if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)

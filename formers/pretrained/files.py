@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -159,7 +160,9 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch pickle, without running code."""
     try:
         regular(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on kinds of pickles and tensors: they are read, or refused below
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except BROKEN_PICKLE as fault:
         raise CheckpointError(f"{path} cannot be read ({pickle_fault(fault)}); get it again") from fault
     plain = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)

@@ -108,7 +108,7 @@ def read_template(name: str, specials: dict[str, str]) -> ChatTemplate:
         if template is None:
             raise ConfigError(f"rows.template {place}: there is no chat template in this folder")
         return ChatTemplate(template.source, specials, where=template.where)
-    return ChatTemplate(read_source(place), specials, where=str(place))
+    return ChatTemplate(read_source(place, option="rows.template"), specials, where=str(place))
 
 
 def prepared(

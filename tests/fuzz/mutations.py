@@ -262,7 +262,7 @@ def change_bin(content: bytes, random: Random) -> tuple[bytes, str]:
     name, one = random.choice(list(tree.items())), torch.ones(1)
     news: dict[str, Any] = {
         "stretched": one.expand(10**11),
-        "sparse": torch.sparse_coo_tensor([[0]], [1.0], (10**6,)),
+        "sparse": torch.sparse_coo_tensor([[0]], [1.0], (10**6,), check_invariants=True),
         "meta": torch.empty(10**6, 10**6, device="meta"),
         "empty": torch.empty(0),
         "complex": one.to(torch.complex64),

@@ -225,9 +225,7 @@ def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
     while at.is_dir() and is_adapter(at):
         if at.resolve() in seen:
             names = ", ".join(sorted(map(str, seen)))
-            raise CheckpointError(
-                f"{adapter.folder} and what it belongs to name each other: {names}; {by_hand(adapter)}"
-            )
+            raise CheckpointError(f"{adapter.folder} belongs to adapters that name each other: {names}")
         seen.add(at.resolve())
         at = named_base(read_adapter(at), allow_bin=allow_bin)
     return place
@@ -251,9 +249,8 @@ def named_base(adapter: Adapter, *, allow_bin: bool) -> Path:
         return hub.fetch_gguf(name)
     if hub.is_id(name):
         return hub.fetch(name, allow_bin=allow_bin)
-    raise CheckpointError(
-        f"the model that {adapter.folder} belongs to, {shown(name)[1:-1]}, is not there; {by_hand(adapter)}"
-    )
+    what = f"the model that {adapter.folder} belongs to, {shown(name)}, is not there"
+    raise CheckpointError(f"{what}; {by_hand(adapter)}")
 
 
 def merged(adapter: Adapter, loaded: Loaded, share: float = 1.0) -> Loaded:

@@ -81,7 +81,7 @@ def chat_template(name: str, language: LanguageModel) -> ChatTemplate:
     plain = plain_template(language.needs_tokenizer())
     if name == "plain":
         return plain
-    return ChatTemplate(read_source(expanded(name), error=DataError), plain.specials, where=name)
+    return ChatTemplate(read_source(expanded(name), option="--template", error=DataError), plain.specials, where=name)
 
 
 def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Event]:

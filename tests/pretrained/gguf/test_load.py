@@ -410,7 +410,7 @@ def test_other_files_are_refused(good, tmp_path):
     assert "does not exist" in refused(tmp_path / "none.gguf")
     folder = tmp_path / "folder.gguf"
     folder.mkdir()
-    assert "cannot read" in refused(folder)
+    assert "is a folder, expected a file" in refused(folder)
 
 
 def test_an_unknown_type_is_named(good):

@@ -153,7 +153,7 @@ def test_save_and_go_on(chat, tmp_path):
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ("{", "cannot be read as a conversation"), ("[]", "expected a list of messages"), ("3", "expected a list"),
+    ("{", "chat.json is not valid JSON"), ("[]", "expected a list of messages"), ("3", "expected a list"),
     ('[{"role": "bot", "content": "x"}]', 'the role "bot" is not known'), ('[{"content": "x"}]', "it has no role"),
     ('[{"role": "user", "content": "x"}]', "the last message is a user's"),
     ('[{"role": "user", "content": 3}]', "expected text"),
