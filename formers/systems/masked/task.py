@@ -25,7 +25,7 @@ from formers.models.replaced import ReplacedPretraining, with_generator
 from formers.pretrained.families import families
 from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.encoders import Begun, begin
+from formers.systems.encoders import Begun, begin, recompute
 from formers.systems.masked.data import MaskedBatch, MaskedBatches, MaskedRows
 from formers.systems.masked.system import GENERATOR, MaskedModel, Words
 from formers.systems.system import Report, cost, perplexity, share
@@ -91,8 +91,7 @@ class MaskedTask:
         """Texts with masks, filled with the likeliest words."""
         return filled(self.masked, self.validation, self.config.samples)
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 class ReplacedTask:
