@@ -11,7 +11,7 @@ from pathlib import Path
 
 from formers import registry
 from formers.errors import ConfigError
-from formers.files import TEMPORARY
+from formers.files import TEMPORARY, read_json
 from formers.recipe import Recipe, build, default_folder, load_recipe
 from formers.training.distributed import company, join
 from formers.training.events import Event, Reported, Saved, Started
@@ -126,6 +126,12 @@ def as_decided(recipe: Recipe, before: Recipe) -> Recipe:
 def with_precision(recipe: Recipe, precision: str) -> Recipe:
     sections = recipe.sections
     return replace(recipe, sections={**sections, "train": replace(sections["train"], precision=precision)})
+
+
+def samples_of(folder: Path) -> list[str]:
+    """What the last samples of a run were made of; none where there are none."""
+    files = sorted(Run(folder).samples.glob("[0-9]*.json"))
+    return [text for text, _ in read_json(files[-1], list[tuple[str, str]])] if files else []
 
 
 def save_curve(folder: Path) -> Path | None:

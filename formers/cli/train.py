@@ -134,7 +134,9 @@ def summary(
     if drawn is not None:
         note(f"learning curve:  {drawn}")
     if finished is not None:
+        from formers.launch import samples_of
+
         name = shlex.quote(str(folder))
-        note(f"next:            formers {recipe.example().format(name)}")
+        note(f"next:            formers {recipe.example(samples_of(folder)).format(name)}")
         if any(verb.name == "evaluate" for verb in system(recipe.system).verbs):
             note(f"                 formers evaluate {name}")
