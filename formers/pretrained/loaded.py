@@ -17,7 +17,7 @@ from formers.shapes import Closed
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
-MOST_MISSING = 16  # published folders lack one or two rows, and all those of tokens that were added later
+MOST_MISSING = 4  # published folders lack one or two rows, and all those of tokens that were added later
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
 

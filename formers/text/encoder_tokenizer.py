@@ -88,6 +88,7 @@ def load_deberta(folder: Path, settings: TokenizerSettings, config: Mapping[str,
     rules = unigrams(pieces, DEBERTA, settings, path)
     rules.normalizer = normalizers.Sequence(steps)
     prefix = "always" if pieces.dummy_prefix else "never"
+    prefix = "first" if values.get("add_prefix_space") is False else prefix
     words = pre_tokenizers.Metaspace(prepend_scheme=prefix)
     marks = [pre_tokenizers.Punctuation("isolated")] if values.get("split_by_punct") else []
     rules.pre_tokenizer = pre_tokenizers.Sequence([*marks, words])

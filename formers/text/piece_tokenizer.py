@@ -141,6 +141,9 @@ def load_marian(folder: Path, settings: TokenizerSettings, config: Mapping[str, 
 def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> PieceTokenizer:
     """spiece.model, and 100 sentinels (unless told) after it, of which `<extra_id_0>` has the highest id."""
     check_class("spiece.model", settings.values, config, folder)
+    if settings.values.get("split_special_tokens"):
+        what = f"{folder}: split_special_tokens of tokenizer_config.json is not done for spiece.model"
+        raise CheckpointError(f"{what}; put the model's tokenizer.json beside it")
     model = read_pieces(folder / "spiece.model")
     size, extra = model.get_piece_size(), settings.values.get("extra_ids", 100)
     ids = {model.id_to_piece(i): i for i in range(size)}

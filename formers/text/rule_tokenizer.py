@@ -154,7 +154,9 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
     names = {**usual, **settings.stated}
     if isinstance(rules.model, models.WordPiece) and known and "unk_token" in names:
         rules.model.unk_token = names["unk_token"]
-    add_tokens(rules, settings.to_add(settings.stated), settings, path)
+    there = {token.content for token in rules.get_added_tokens_decoder().values()}
+    there -= {token.content for _, token in settings.added}  # which say anew how they take spaces; names alone do not
+    add_tokens(rules, [each for each in settings.to_add(settings.stated) if each.content not in there], settings, path)
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
 
