@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.data.sentences import split_spans
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.decoding.writer import Continuation, TokenSources, Writer, Writing
@@ -25,6 +24,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
 from formers.systems.system import Report, Score, share
+from formers.systems.translation.instructions import split_input
 from formers.text.tokenizer import Tokenizer
 
 TOKENS_PER_BATCH = 4096  # of sources, padding included, for one beam
@@ -78,17 +78,25 @@ class Translator:
         """The best translation of a text (str) or of each of several (list of str).
 
         prefix: how every translation must begin. split: translate long texts sentence by sentence, keeping what
-        stands between the sentences. options: the fields of `DecodingOptions`, for every sentence; what is left open
-        is as the checkpoint asks.
+        stands between the sentences; an instruction at the beginning (`>>fra<<`, T5's tasks) is read with each.
+        options: the fields of `DecodingOptions`, for every sentence; what is left open is as the checkpoint asks.
         """
+        listed = [texts] if isinstance(texts, str) else texts
+        parts = self.sentences(listed, prefix=prefix, split=split, **options)
+        out = ["".join(translation.text + gap for translation, gap in sentences) for sentences in parts]
+        return out[0] if isinstance(texts, str) else out
+
+    def sentences(
+        self, texts: Sequence[str], *, prefix: str = "", split: bool = True, **options: Any
+    ) -> list[list[tuple[Translation, str]]]:
+        """The same sentence by sentence, with scores, and what stands behind each: joined, the translation."""
         if DecodingOptions(**options).several:
             raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
-        listed = [texts] if isinstance(texts, str) else texts
-        spans = [split_spans(t) if split and not prefix else [(t, "")] for t in listed]
+        tasks = "t5" in (self.family or "")
+        spans = [split_input(text, tasks=tasks) if split and not prefix else [(text, "")] for text in texts]
         flat = [sentence for text in spans for sentence, _ in text]
         translations = iter(self.candidates(flat, prefix=prefix, **options))
-        out = ["".join(next(translations)[0].text + gap for _, gap in text) for text in spans]
-        return out[0] if isinstance(texts, str) else out
+        return [[(next(translations)[0], gap) for _, gap in text] for text in spans]
 
     def candidates(
         self, texts: Sequence[str], *, prefix: str = "", tokens_per_batch: int = TOKENS_PER_BATCH, **options: Any
@@ -139,7 +147,9 @@ class Translator:
     def forced(self, prefix: str) -> list[int]:
         """The tokens of how a translation must begin."""
         tokens = self.needs_tokenizer().encode_target([prefix])[0] if prefix else []
-        return tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        tokens = tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        first = self.settings.forced_first  # comes before all that is said, such as the language
+        return tokens if first is None or not tokens or tokens[0] == first else [first, *tokens]
 
     def describe(self, text: Continuation) -> Translation:
         return Translation(text.text, text.score, self.needs_tokenizer().pieces(text.tokens), text.scores, text.reason)

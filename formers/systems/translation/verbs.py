@@ -29,14 +29,24 @@ class Translate:
     prefix: str = ""
     """How every translation must begin."""
     no_split: bool = False
-    """Do not split a text into sentences (nor with nbest, samples or scores)."""
+    """Do not split a text into sentences (nor with nbest or samples)."""
     decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
     """How the translation is written."""
 
 
 @dataclass(frozen=True)
+class TranslatedSentence:
+    """One sentence of a text."""
+
+    translation: str
+    score: float
+    tokens: list[str]
+    log_probabilities: list[float]
+
+
+@dataclass(frozen=True)
 class Translated:
-    """A text and its translation; with `nbest` or `scores` one of its candidates."""
+    """A text and its translation; with `nbest` or `samples` one of its candidates."""
 
     text: str
     translation: str
@@ -45,13 +55,16 @@ class Translated:
     tokens: list[str] | None = None
     log_probabilities: list[float] | None = None
     """Of the tokens, the one that ends the text last."""
+    sentences: list[TranslatedSentence] | None = None
+    """Of a text that was split, with `scores`: each has tokens and scores of its own."""
     ranked: bool = field(default=False, metadata={"json": False})
     """Whether its line begins with the score."""
 
     def line(self) -> str:
         lines = [f"{self.score:.4f}\t{self.translation}" if self.ranked else self.translation]
-        if self.tokens and self.log_probabilities:
-            lines += aligned(self.tokens, [f"{score:.2f}" for score in self.log_probabilities])
+        for part in self.sentences or [self]:
+            if part.tokens and part.log_probabilities:
+                lines += aligned(part.tokens, [f"{score:.2f}" for score in part.log_probabilities])
         return "\n".join(lines)
 
 
@@ -60,13 +73,25 @@ def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     translator.needs_tokenizer()
     for texts in options.texts:
         how = {"prefix": options.prefix, **vars(options.decoding)}
-        if options.decoding.several or options.scores:
+        if options.decoding.several:
             for text, candidates in zip(texts, translator.candidates(texts, **how), strict=True):
                 yield from (described(text, candidate, translator, options) for candidate in candidates)
             continue
-        translations = translator.translate(texts, split=not options.no_split, **how)
-        for text, translation in zip(texts, translations, strict=True):
-            yield Translated(text, translation)
+        for text, parts in zip(texts, translator.sentences(texts, split=not options.no_split, **how), strict=True):
+            translation = "".join(part.text + gap for part, gap in parts)
+            scored = [described(text, part, translator, options) for part, _ in parts if part.scores]
+            if not options.scores or not scored:
+                yield Translated(text, translation)
+            elif len(scored) == 1:
+                yield replace(scored[0], translation=translation)
+            else:
+                sentences = [
+                    TranslatedSentence(one.translation, one.score or 0.0, one.tokens or [], one.log_probabilities or [])
+                    for one in scored
+                ]
+                tokens = [token for one in sentences for token in one.tokens]
+                scores = [score for one in sentences for score in one.log_probabilities]
+                yield Translated(text, translation, None, tokens, scores, sentences)
 
 
 def described(text: str, candidate: Translation, translator: Translator, options: Translate) -> Translated:
@@ -76,7 +101,7 @@ def described(text: str, candidate: Translation, translator: Translator, options
         tokens = [*candidate.pieces, *tokenizer.pieces(translator.settings.stop[:1])][: len(candidate.scores)]
     ranked = options.decoding.nbest > 1 and bool(candidate.pieces)
     log_probabilities = candidate.scores if options.scores else None
-    return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked)
+    return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked=ranked)
 
 
 def aligned(names: list[str], numbers: list[str]) -> list[str]:
