@@ -51,7 +51,7 @@ def bias(sequences: Mapping[tuple[int, ...], float]) -> Filter:
 
 
 def forced(at: Mapping[int, int | Sequence[int]]) -> Filter:
-    """When n tokens are there, `at[n]` (or one of them) comes next for certain: log-probability 0 (BART, M2M-100)."""
+    """When n tokens are there, `at[n]` (or one of them) comes next, with log-probability 0 (BART, M2M-100)."""
 
     def apply(logits: Tensor, tokens: Tensor) -> Tensor:
         if tokens.shape[1] in at:

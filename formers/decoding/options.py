@@ -146,12 +146,11 @@ class DecodingOptions:
             self.nbest,
         )
 
-    def filters(self, settings: Settings, extent: Extent | None = None) -> list[Filter]:
+    def filters(self, settings: Settings, *extent: Extent) -> list[Filter]:
         """The checkpoint's own filters for a text, with what is asked for here in their place."""
         penalty = first(self.repetition_penalty, settings.repetition, 1.0)
         ngram = int(first(self.no_repeat_ngram, settings.no_repeat, 0))
-        settings = replace(settings, repetition=penalty, no_repeat=ngram)
-        return settings.filters() if extent is None else settings.filters(extent)
+        return replace(settings, repetition=penalty, no_repeat=ngram).filters(*extent)
 
 
 def first(asked: float | None, checkpoint: float | None, neutral: float) -> float:

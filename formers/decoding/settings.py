@@ -54,7 +54,7 @@ class Extent(typing.NamedTuple):
     """What an encoder reads before, or else the prompt."""
 
 
-NO_EXTENT = Extent(0, 0, ())
+ANYWHERE = Extent(0, 0, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ class Settings:
         end = 0 if self.forced_last is None else prompt + limit
         return Extent(prompt if begin else 0, end, source if reads else ())
 
-    def filters(self, extent: Extent = NO_EXTENT) -> list[Filter]:
+    def filters(self, extent: Extent = ANYWHERE) -> list[Filter]:
         """What these settings do to the logits of a text, in the order of `transformers`."""
         chain: list[Filter] = []
         if self.biases:

@@ -71,6 +71,25 @@ def test_nbest_prints_score_and_text(trained, translator):
     assert scores == sorted(scores, reverse=True)
 
 
+def test_scores_change_no_translation(trained, translator):
+    """A text is split as without them, and every sentence has its own."""
+    text = "I ate an apple. Do you see the house?\nI ate."
+    plain = works("translate", trained.folder, text)
+    found = works("translate", trained.folder, text, "--scores")
+    assert found.startswith(plain)
+    below = found.removeprefix(plain).splitlines()
+    parts = [translation for translation, _ in translator.sentences([text])[0]]
+    assert len(parts) == 3 and len(below) == 6
+    for part, pieces, scores in zip(parts, below[::2], below[1::2], strict=True):
+        assert [float(score) for score in scores.split()] == pytest.approx(part.scores, abs=0.006)
+        assert len(pieces) == len(scores)
+    (line,) = works("translate", trained.folder, text, "--scores", "--json").splitlines()
+    written = json.loads(line)
+    assert written["translation"] == translator.translate(text) and len(written["sentences"]) == 3
+    whole = works("translate", trained.folder, text, "--scores", "--no-split")
+    assert whole.startswith(works("translate", trained.folder, text, "--no-split"))
+
+
 def test_scores_stand_below_their_tokens(trained, translator):
     text, pieces, scores = works("translate", trained.folder, "I ate", "--scores").splitlines()
     [[best]] = translator.candidates(["I ate"])

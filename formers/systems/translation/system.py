@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.data.sentences import split_spans
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.decoding.writer import Continuation, TokenSources, Writer, Writing
@@ -28,6 +27,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
 from formers.systems.system import Report, Score, share
+from formers.systems.translation.instructions import split_input
 from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.tokenizer import Tokenizer
 
@@ -130,18 +130,25 @@ class Translator:
         """The best translation of a text (str) or of each of several (list of str).
 
         to, source_language: as in `speaking`. prefix: how every translation must begin. split: translate long texts
-        sentence by sentence, keeping what stands between the sentences. long: what becomes of a sentence with more
-        tokens than the model reads: refuse, cut (its end is lost), or split between words. options: the fields of
-        `DecodingOptions`, for every sentence; what is left open is as the checkpoint asks. Raises TextsError for
-        sentences that are refused.
+        sentence by sentence, keeping what stands between the sentences; an instruction at the beginning (`>>fra<<`,
+        T5's tasks) is read with each. long: what becomes of a sentence with more tokens than the model reads: refuse,
+        cut (its end is lost), or split between words. options: the fields of `DecodingOptions`, for every sentence;
+        what is left open is as the checkpoint asks. Raises TextsError for sentences that are refused.
         """
-        if to or source_language:
-            spoken = self.speaking(to=to, source_language=source_language)
-            return spoken.translate(texts, prefix=prefix, split=split, long=long, **options)
+        spoken = self.speaking(to=to, source_language=source_language)
+        listed = [texts] if isinstance(texts, str) else texts
+        parts = spoken.sentences(listed, prefix=prefix, split=split, long=long, **options)
+        out = ["".join(translation.text + gap for translation, gap in sentences) for sentences in parts]
+        return out[0] if isinstance(texts, str) else out
+
+    def sentences(
+        self, texts: Sequence[str], *, prefix: str = "", split: bool = True, long: Long = "refuse", **options: Any
+    ) -> list[list[tuple[Translation, str]]]:
+        """The same sentence by sentence, with scores, and what stands behind each: joined, the translation."""
         if DecodingOptions(**options).several:
             raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
-        listed = [texts] if isinstance(texts, str) else texts
-        spans = [split_spans(t) if split and not prefix else [(t, "")] for t in listed]
+        tasks = "t5" in (self.family or "")
+        spans = [split_input(text, tasks=tasks) if split and not prefix else [(text, "")] for text in texts]
         spans = [[part for sentence in text for part in self.fitting(*sentence, long)] for text in spans]
         flat = [(place, sentence) for place, text in enumerate(spans) for sentence, _ in text]
         try:
@@ -149,8 +156,7 @@ class Translator:
         except TextsError as error:
             raise error.among([place for place, _ in flat]) from None
         translations = iter(candidates)
-        out = ["".join(next(translations)[0].text + gap for _, gap in text) for text in spans]
-        return out[0] if isinstance(texts, str) else out
+        return [[(next(translations)[0], gap) for _, gap in text] for text in spans]
 
     def candidates(
         self, texts: Sequence[str], *, prefix: str = "", tokens_per_batch: int = TOKENS_PER_BATCH, **options: Any
@@ -233,7 +239,9 @@ class Translator:
         if prefix and isinstance(self.tokenizer, LanguageTokenizer):
             return self.tokenizer.beginning(prefix)
         tokens = self.needs_tokenizer().encode_target([prefix])[0] if prefix else []
-        return tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        tokens = tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        first = self.settings.forced_first  # comes before all that is said, such as the language
+        return tokens if first is None or not tokens or tokens[0] == first else [first, *tokens]
 
     def describe(self, text: Continuation) -> Translation:
         return Translation(text.text, text.score, self.needs_tokenizer().pieces(text.tokens), text.scores, text.reason)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError
@@ -36,7 +36,7 @@ class Translate:
     prefix: str = ""
     """How every translation must begin."""
     no_split: bool = False
-    """Do not split a text into sentences (nor with nbest, samples or scores)."""
+    """Do not split a text into sentences (nor with nbest or samples)."""
     long: Literal["refuse", "cut", "split"] = "refuse"
     """A sentence that is too long for the model: refuse it, cut it, or split it between words (not with nbest ...)."""
     decoding: Annotated[DecodingOptions, Part()] = field(default_factory=DecodingOptions)
@@ -44,13 +44,23 @@ class Translate:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.long == "split" and (self.decoding.several or self.scores):
-            raise ConfigError("--long split gives one translation of a text: leave out samples, nbest and scores")
+        if self.long == "split" and self.decoding.several:
+            raise ConfigError("--long split gives one translation of a text: leave out samples and nbest")
+
+
+@dataclass(frozen=True)
+class TranslatedSentence:
+    """One sentence of a text."""
+
+    translation: str
+    score: float
+    tokens: list[str]
+    log_probabilities: list[float]
 
 
 @dataclass(frozen=True)
 class Translated:
-    """A text and its translation; with `nbest` or `scores` one of its candidates."""
+    """A text and its translation; with `nbest` or `samples` one of its candidates."""
 
     text: str
     translation: str
@@ -59,13 +69,17 @@ class Translated:
     tokens: list[str] | None = None
     log_probabilities: list[float] | None = None
     """Of the tokens, the one that ends the text last."""
+    sentences: list[TranslatedSentence] | None = None
+    """Of a text that was split, with `scores`: each has tokens and scores of its own."""
     ranked: bool = field(default=False, metadata={"json": False})
     """Whether its line begins with the score."""
 
     def line(self) -> str:
         lines = [f"{self.score:.4f}\t{self.translation}" if self.ranked else self.translation]
-        if self.tokens and self.log_probabilities:
-            lines += aligned(self.tokens, [f"{score:.2f}" for score in self.log_probabilities])
+        parts: list[Any] = [*(self.sentences or [self])]
+        for part in parts:
+            if part.tokens and part.log_probabilities:
+                lines += aligned(part.tokens, [f"{score:.2f}" for score in part.log_probabilities])
         return "\n".join(lines)
 
 
@@ -76,14 +90,32 @@ def translate(translator: Translator, options: Translate) -> Iterator[Event]:
     how = {"prefix": options.prefix, **vars(options.decoding)}
 
     def work(texts: Sequence[str]) -> Iterator[Event]:
-        if options.decoding.several or options.scores:
+        if options.decoding.several:
             read = [translator.fitting(text, "", options.long)[0][0] for text in texts]
             several = zip(texts, translator.candidates(read, **how), strict=True)
             return (described(text, candidate, translator, options) for text, each in several for candidate in each)
-        translations = translator.translate(texts, split=not options.no_split, long=options.long, **how)
-        return map(Translated, texts, translations)
+        parts = translator.sentences(texts, split=not options.no_split, long=options.long, **how)
+        return (whole(text, sentences, translator, options) for text, sentences in zip(texts, parts, strict=True))
 
     yield from options.texts.worked(work)
+
+
+def whole(
+    text: str, sentences: Sequence[tuple[Translation, str]], translator: Translator, options: Translate
+) -> Translated:
+    """A text of one or several sentences, with the scores of each where they are asked for."""
+    translation = "".join(part.text + gap for part, gap in sentences)
+    scored = [described(text, part, translator, options) for part, _ in sentences if part.scores]
+    if not options.scores or not scored:
+        return Translated(text, translation)
+    if len(scored) == 1:
+        return replace(scored[0], translation=translation)
+    each = [
+        TranslatedSentence(one.translation, one.score or 0.0, one.tokens or [], one.log_probabilities or [])
+        for one in scored
+    ]
+    tokens = [token for one in each for token in one.tokens]
+    return Translated(text, translation, None, tokens, [p for one in each for p in one.log_probabilities], each)
 
 
 def described(text: str, candidate: Translation, translator: Translator, options: Translate) -> Translated:
@@ -93,7 +125,7 @@ def described(text: str, candidate: Translation, translator: Translator, options
         tokens = [*candidate.pieces, *tokenizer.pieces(translator.settings.stop[:1])][: len(candidate.scores)]
     ranked = options.decoding.nbest > 1 and bool(candidate.pieces)
     log_probabilities = candidate.scores if options.scores else None
-    return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked)
+    return Translated(text, candidate.text, candidate.score, tokens, log_probabilities, ranked=ranked)
 
 
 def aligned(names: list[str], numbers: list[str]) -> list[str]:
