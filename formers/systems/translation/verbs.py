@@ -76,7 +76,7 @@ class Translated:
 
     def line(self) -> str:
         lines = [f"{self.score:.4f}\t{self.translation}" if self.ranked else self.translation]
-        parts: list[Any] = [*(self.sentences or [self])]
+        parts: list[Any] = list(self.sentences or ()) or [self]
         for part in parts:
             if part.tokens and part.log_probabilities:
                 lines += aligned(part.tokens, [f"{score:.2f}" for score in part.log_probabilities])
