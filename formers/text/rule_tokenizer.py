@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,9 @@ def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:
     ids: list[int] = []
     for text in ("", "a B.", *runs, *(f"ñ{word} ñ {word}ñ" for word in words)):
         for second in (None, "é 1"):
-            try:
+            with ExitStack() as stack:
+                stack.push(lacks_unknown)
                 ids += rules.encode(text, second).ids
-            except BaseException as fault:
-                if not lacks_unknown(fault):
-                    raise
     rules.decode(ids)
 
 
