@@ -153,8 +153,7 @@ def _encoded(texts: Sequence[str], rules: tokenizers.Tokenizer) -> Iterator[tupl
     for row, document in enumerate(texts):
         waiting += [(row, sentence) for sentence in split_sentences(document)]
         if len(waiting) > TOGETHER or row == len(texts) - 1:
-            sentences = [sentence for _, sentence in waiting]
-            with reading(sentences):
+            with reading(sentences := [sentence for _, sentence in waiting]):
                 encodings = rules.encode_batch(sentences, add_special_tokens=False)
             yield from zip([number for number, _ in waiting], encodings, strict=True)
             waiting = []

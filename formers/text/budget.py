@@ -64,7 +64,8 @@ def growth(steps: Sequence[Table]) -> float:
 
 def _before(step: Table, after: Weights) -> Weights:
     """The weights before a step, from those after it."""
-    kind, most = _text(step, "type"), max(after.values())
+    kind: Any = _text(step, "type")
+    most = max(after.values())
 
     def weigh(text: str) -> float:
         return sum(after.get(letter, after[OTHER]) for letter in text)

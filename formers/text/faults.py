@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from formers.errors import CheckpointError, DataError, shown
+from formers.errors import CheckpointError, DataError, FormersError, shown
 
 Texts = str | Iterable["Texts"]
 HALF = re.compile("[\ud800-\udfff]")
@@ -26,20 +27,30 @@ def check_unicode(texts: Texts) -> None:
         raise DataError(f"{what}; give the text in UTF-8")
 
 
-@contextmanager
-def reading(texts: Texts, what: str = "the tokenizer") -> Iterator[None]:
-    """Around every call that gives texts to a library: its faults become a DataError or a CheckpointError.
+@dataclass(frozen=True)
+class LibraryFaults:
+    """A block in which a library's faults become ours; where nothing goes wrong it costs nothing."""
 
-    Costs nothing where nothing goes wrong.
-    """
-    try:
-        yield
-    except BaseException as fault:
-        if isinstance(fault, TypeError | ValueError):  # of which UnicodeEncodeError is one
+    ours: Callable[[BaseException], FormersError | None]
+    """What a fault becomes; None: it stays itself."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if fault is not None and (ours := self.ours(fault)) is not None:
+            raise ours from None
+
+
+def reading(texts: Texts, what: str = "the tokenizer") -> LibraryFaults:
+    """Around every call that gives texts to a library: its faults become a DataError or a CheckpointError."""
+
+    def ours(fault: BaseException) -> FormersError | None:
+        if isinstance(fault, TypeError | ValueError | RuntimeError):  # what the libraries say of half characters
             check_unicode(texts)
-        if of_library(fault):
-            raise CheckpointError(f"{what} cannot read {shown(texts)}: {fault!s:.200}") from None
-        raise
+        return CheckpointError(f"{what} cannot read {shown(texts)}: {fault!s:.200}") if of_library(fault) else None
+
+    return LibraryFaults(ours)
 
 
 def of_library(fault: BaseException) -> bool:
@@ -47,26 +58,21 @@ def of_library(fault: BaseException) -> bool:
     return type(fault) is Exception or type(fault).__module__ == "pyo3_runtime"
 
 
-@contextmanager
-def ignoring_unknown() -> Iterator[None]:
-    """Around a trial text, which may have a word without a piece in a vocabulary without a token for that."""
-    try:
-        yield
-    except BaseException as fault:
-        if type(fault) is not Exception or "unk" not in str(fault).lower():
-            raise
+def lacks_unknown(kind: object, fault: BaseException | None, trace: object) -> bool:
+    """Whether a text had a word without a piece, in a vocabulary without a token for that."""
+    return type(fault) is Exception and "unk" in str(fault).lower()
 
 
 @contextmanager
 def opening(what: str) -> Iterator[None]:
     """Around the making of a library's rules, and the first trial of them. Raises CheckpointError."""
-    try:
-        with _without_panics():
-            yield
-    except BaseException as fault:
-        if of_library(fault) or isinstance(fault, ValueError | TypeError | OverflowError):
-            raise CheckpointError(f"{what} is not a tokenizer ({fault!s:.200}); get the file again") from None
-        raise
+
+    def ours(fault: BaseException) -> FormersError | None:
+        known = of_library(fault) or isinstance(fault, ValueError | TypeError | OverflowError)
+        return CheckpointError(f"{what} is not a tokenizer ({fault!s:.200}); get the file again") if known else None
+
+    with LibraryFaults(ours), _without_panics():
+        yield
 
 
 @contextmanager
