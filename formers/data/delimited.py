@@ -37,7 +37,9 @@ def read_csv(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
 
     A quoted value may hold separators, quotes and line breaks. A line `sep=;`, as spreadsheets write it, is obeyed.
     """
-    lines = list(io.StringIO(read_text(name), newline=""))
+    text = read_text(name)
+    budget().check(name, rows=text.count("\n"))  # before an object is made of each line
+    lines = list(io.StringIO(text, newline=""))
     head = lines[0].strip().casefold() if lines else ""
     named = head[4:] if head.startswith("sep=") and head[4:] in SEPARATORS else ""
     separator = named or separator_of(lines, wanted)

@@ -246,6 +246,7 @@ def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
     except DataError as error:
         if bad is refuse or data.startswith(tuple(MARKS)):
             raise
+        budget().check(name, rows=data.count(LINE_FEED))
         lines: dict[int, str] = {}
         for number, line in enumerate(data.removesuffix(LINE_FEED).split(LINE_FEED), 1):
             try:
@@ -255,6 +256,6 @@ def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
         if not lines:
             raise error from None
     else:
+        budget().check(name, rows=text.count("\n"))  # before an object is made of each
         lines = dict(enumerate(text.removesuffix("\n").split("\n"), 1)) if text else {}
-    budget().check(name, rows=len(lines))
     return {number: line.removesuffix("\r") for number, line in lines.items()}

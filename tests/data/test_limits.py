@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from formers.data import limits
+from formers.data.documents import read_documents
 from formers.data.limits import Budget, budget, widened
 from formers.data.rows import parquet_rows
 from formers.data.source import Source
@@ -40,6 +41,7 @@ BOMBS = {
     "bytes": ("x.txt.gz", gzip.compress(b"a" * 10_000_000), "x.txt.gz, unpacked: 1,048,576 bytes or more"),
     "plain bytes": ("x.txt", b"a" * 60_000, "x.txt: 60,000 bytes or more, expected at most 50,000"),
     "rows": ("x.txt", b"\n" * 2_000, "2,000 rows or more, expected at most 1,000"),
+    "lines of a table": ("x.csv", b"a\n" * 2_000, "2,000 rows or more"),
     "rows of a table": ("x.tsv", b"a\n" * 2_000, "2,000 rows or more"),
     "fields": ("x.csv", b"," * 4_000, "values or more, expected at most 3,000"),
     "fields between tabs": ("x.tsv", b"\t" * 4_000, "4,001 values or more"),
@@ -55,6 +57,13 @@ def test_a_bomb_is_one_line(write, refused, small, what):
     message = refused(write(name, content), columns=["text"])
     assert part in message
     assert what == "depth" or ("--budget " in message and "data.budget = " in message)
+
+
+def test_documents_are_counted_before_they_are_made(write, small):
+    for separator, content in (("line", "a\n" * 2_000), ("blank", "a\n\n" * 2_000), ("|", "a|" * 2_000)):
+        with pytest.raises(DataError, match="2,000 rows or more"):
+            read_documents(write("x.txt", content), separator=separator)
+    assert len(read_documents("x.txt", separator="file")) == 1
 
 
 def test_the_budget_is_raised_by_a_recipe_and_by_the_environment(write, small, monkeypatch):

@@ -180,7 +180,7 @@ def as_number(value: object) -> float:
         return float("nan")
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return float("nan")
 
 
@@ -191,9 +191,8 @@ def check_groups(table: Table, column: str, drop_empty: bool) -> Table:
         where = table.where(row)
         if not isinstance(texts, list | tuple):
             raise fault(where, f"column {quoted(column)} holds {quoted(texts)}, expected a list of texts")
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise fault(where, f"column {quoted(column)} holds {quoted(wrong)} in its list, expected texts only")
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise fault(where, f"column {quoted(column)} holds {quoted(wrong[0])} in its list, expected texts only")
         blank = any(not text.strip() for text in texts)
         if len(texts) < 2 or blank:
             if not drop_empty:
