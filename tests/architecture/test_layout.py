@@ -245,6 +245,14 @@ def test_no_constructor_takes_more_than_twelve_parameters():
             assert count <= 12, f"{where}: {count} parameters"
 
 
+def test_blocks_and_models_define_no_function_at_every_call():
+    """Tests check the shapes of every function there, which takes a thousand times as long to prepare as to do."""
+    rooms = [path for path in FILES if part(path) in ("blocks", "models")]
+    for where, node in nodes(rooms, ast.FunctionDef):
+        inner = [each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef) and each is not node]
+        assert not inner, f"{where}: {node.name} defines {inner[0]}; make it a method, or `partial` of one"
+
+
 def test_the_stack_config_has_its_sixteen_fields():
     import dataclasses
 
