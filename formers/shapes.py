@@ -103,7 +103,7 @@ def _revived(hint: Any, value: Any) -> Any:
         if fitting:  # of several that it could be, the one that is spelled out
             kind = max(fitting, key=lambda kind: _hints(kind).keys() == value.keys())
             return kind(**{key: _revived(_hints(kind)[key], item) for key, item in value.items()})
-    if isinstance(value, list) and tuple in map(typing.get_origin, kinds):
+    if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in kinds):
         return tuple(value)
     return float(value) if type(value) is int and float in kinds and int not in kinds else value
 

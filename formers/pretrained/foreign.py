@@ -36,7 +36,7 @@ ELSEWHERE = words("""
 """)
 # Read by some family, and nothing to what a trained model computes.
 TRAINING = words("dropout dropout_rate hidden_dropout_prob resid_dropout resid_pdrop tie_word_embeddings")
-NOTHING = (None, False, 0, "", "none", [], {})
+NOTHING: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
 # Values beside those that change nothing.
 NEUTRAL: dict[str, Any] = {
     **dict.fromkeys(
