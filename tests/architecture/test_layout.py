@@ -170,7 +170,7 @@ def test_the_command_line_and_the_whole_stay_small():
     def lines(paths):
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
-    assert lines([path for path in FILES if part(path) == "cli"]) <= 1700
+    assert lines([path for path in FILES if part(path) == "cli"]) <= 1710  # --ignore-key, wherever a model is opened
     assert lines(FILES) <= WHOLE
 
 
