@@ -74,13 +74,13 @@ TWICE: set[str] = set()  # class names that stand for two things
 # Systems with more than 600 lines: at most so many, and why.
 RICH = {
     "translation": (833, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
-    "chat": (643, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (765, "windows over long texts, CoNLL, entities"),
-    "classification": (862, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
-    "answering": (905, "windows, unanswerable questions, SQuAD's two forms"),
-    "language": (1002, "packed rows and streams, three looks of its own"),
-    "masked": (1421, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
-    "embedding": (1620, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
+    "chat": (640, "sessions that keep their cache, three forms of conversations"),
+    "tagging": (728, "windows over long texts, CoNLL, entities"),
+    "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
+    "answering": (838, "windows, unanswerable questions, SQuAD's two forms"),
+    "language": (973, "packed rows and streams, three looks of its own"),
+    "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
+    "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
 WHOLE = 45_000  # lines of the package, the senses to come included
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
@@ -275,11 +275,9 @@ def test_models_inherit_from_module_only():
 
 
 def test_nothing_is_caught_that_is_not_named():
-    panics = "formers/text/faults.py"  # a panic of the tokenizers library is no Exception, and has no class to name
     for where, node in nodes(FILES, ast.ExceptHandler):
         caught = "" if node.type is None else ast.unparse(node.type)
-        broad = not caught or re.search(r"\b(Base)?Exception\b", caught)
-        assert not broad or where.startswith(panics), f"{where}: except {caught}"
+        assert caught and not re.search(r"\b(Base)?Exception\b", caught), f"{where}: except {caught}"
 
 
 def test_no_hasattr_and_no_code_from_files():
