@@ -52,8 +52,7 @@ LEAVE = 2.0  # seconds until a process ends for which another speaks: a launcher
 def helps() -> dict[str, str]:
     """Every verb and its line of help: training, what models do, the rest."""
     declared = {name: owners[0][1].help for name, owners in verbs().items()}
-    first = ("train", "chat")
-    return {**{name: OWN[name] for name in first}, **declared, **OWN}
+    return {**{name: OWN[name] for name in ("train", "chat")}, **declared, **OWN}
 
 
 class Verbs(TyperGroup):

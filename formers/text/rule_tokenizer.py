@@ -15,7 +15,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from formers.errors import CheckpointError, shown
 from formers.files import MOST_JSON, as_json, parse_json, read_bytes, read_json, replace_file
 from formers.text.budget import check_budget, check_ids
-from formers.text.faults import opening, reading
+from formers.text.faults import lacks_unknown, opening, reading
 from formers.text.tokenizer import Watch, share
 from formers.text.tokenizer_class import DEBERTA, GPT2, ROBERTA, check_class, settled, tokenizer_class
 from formers.text.tokenizer_files import TokenizerSettings, TokenizerShape, check_places
