@@ -20,7 +20,7 @@ class ConvolutionNorm(nn.Module):
         self.activation = ACTIVATIONS[activation] if activation else None
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch width rows columns"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
         x = self.norm(self.convolution(x))
         return x if self.activation is None else self.activation(x)
 
@@ -30,6 +30,7 @@ class ResidualConvolutions(nn.Module):
 
     Two of size 3, or a `bottleneck`: 1, 3, 1, the first two a quarter as wide. The stride is that of the (first)
     convolution of size 3; `stride_first`: of the first one (He et al. 2016; the published ones moved it).
+    Between the convolutions is a ReLU, whatever the activation.
     """
 
     def __init__(
@@ -47,19 +48,19 @@ class ResidualConvolutions(nn.Module):
         if bottleneck:
             inner, (first, second) = width // 4, (stride, 1) if stride_first else (1, stride)
             layers = [
-                ConvolutionNorm(channels, inner, 1, stride=first, activation=activation),
-                ConvolutionNorm(inner, inner, 3, stride=second, activation=activation),
+                ConvolutionNorm(channels, inner, 1, stride=first),
+                ConvolutionNorm(inner, inner, 3, stride=second),
                 ConvolutionNorm(inner, width, 1, activation=""),
             ]
         else:
             layers = [
-                ConvolutionNorm(channels, width, 3, stride=stride, activation=activation),
+                ConvolutionNorm(channels, width, 3, stride=stride),
                 ConvolutionNorm(width, width, 3, activation=""),
             ]
         self.layers = nn.Sequential(*layers)
         same = channels == width and stride == 1
         self.shortcut = None if same else ConvolutionNorm(channels, width, 1, stride=stride, activation="")
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch width rows columns"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
         kept = x if self.shortcut is None else self.shortcut(x)
         return self.activation(kept + self.layers(x))

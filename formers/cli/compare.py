@@ -16,10 +16,10 @@ from formers.cli.show import draw_table
 from formers.comparison import Trained, Variant, finished, summary, table, train, values_of, variants
 from formers.errors import ConfigError
 from formers.fields import Natural
+from formers.phrases import duration
 from formers.processes import alone
 from formers.recipe import default_folder
 from formers.systems.system import Typed
-from formers.training.lines import duration
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from formers.cli.show import Output, show
 from formers.data.builtin.split import SPLITS
 from formers.errors import ConfigError
 from formers.fields import Count, Natural
+from formers.phrases import short
 from formers.preview import lengths, lessons_of, rows_of
 from formers.systems.system import Typed
-from formers.training.lines import short
 
 LONGEST = 400  # characters of a text that are shown
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from formers.cli.output import console, note
+from formers.phrases import duration
 from formers.training.events import Evaluated, Event, Saved, Started, Stepped, to_json
-from formers.training.lines import duration, lines
+from formers.training.lines import lines
 
 
 def as_json(events: Iterator[Event]) -> Iterator[Event]:

@@ -15,6 +15,7 @@ import typer
 from formers.cli.output import bar, console, note, show_table
 from formers.errors import ConfigError
 from formers.files import text_file, try_file
+from formers.phrases import short
 from formers.systems.system import (
     Coloured,
     Event,
@@ -29,7 +30,6 @@ from formers.systems.system import (
     Written,
     record,
 )
-from formers.training.lines import short
 
 LINES = ("", ".txt", ".tsv")  # endings of files of text
 

@@ -15,11 +15,11 @@ from formers.cli.options import Change, Ignored
 from formers.cli.output import INTERRUPTED, note, size
 from formers.errors import ConfigError
 from formers.fields import Natural
+from formers.phrases import duration
 from formers.processes import alike, follows
 from formers.recipe import Recipe, recipe_of, run_folder
 from formers.registry import system
 from formers.systems.system import Typed
-from formers.training.lines import duration
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped

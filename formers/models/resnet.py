@@ -70,7 +70,7 @@ class ResNet(nn.Module):
 
     def forward(
         self, pictures: Float[Tensor, "batch channels height width"], *, seen: list[Tensor] | None = None
-    ) -> Float[Tensor, "batch width rows columns"]:
+    ) -> Float[Tensor, "batch filters rows columns"]:
         """Features of the last stage; seen: gets what goes into the first stage and comes out of each.
 
         Raises ValueError for another number of channels.
@@ -88,7 +88,7 @@ class ResNet(nn.Module):
             seen.append(x)
         return x
 
-    def pool(self, x: Float[Tensor, "batch width rows columns"]) -> Float[Tensor, "batch width"]:
+    def pool(self, x: Float[Tensor, "batch filters rows columns"]) -> Float[Tensor, "batch filters"]:
         """One vector of each picture: the mean over its places."""
         return x.mean((2, 3))
 

@@ -117,7 +117,7 @@ class Family:
 
         ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
         """
-        if type(model) is not self.model or self.body not in (None, type(vars(model.config).get("encoder"))):
+        if type(model) is not self.model or self.body not in (None, *map(type, vars(model.config).values())):
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:

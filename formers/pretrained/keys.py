@@ -42,11 +42,11 @@ Label = str | int | float | bool
 
 # How texts are written: in generation_config.json, and where that is silent in config.json.
 _GENERATION = (
-    (int | Ids, words("eos_token_id")),
+    (int | Ids, words("eos_token_id forced_eos_token_id")),
     (
         int,
         words("""
-            bos_token_id decoder_start_token_id forced_bos_token_id forced_eos_token_id pad_token_id sep_token_id
+            bos_token_id decoder_start_token_id forced_bos_token_id pad_token_id sep_token_id
         """),
     ),
     (
@@ -101,6 +101,15 @@ ConfigShape = shape(
     (dict[str, Label | None], words("id2label label2id")),
     (Annotated[int, Between(1, 2**24)], words("num_labels _num_labels")),
     (dict[str, Any], words("sentence_transformers task_specific_params")),
+    # pictures
+    (Size | Annotated[list[Size], Sized(2, 2)], words("image_size patch_size")),
+    (Size, words("num_channels")),
+    (Count, words("num_register_tokens")),
+    (Positive, words("mlp_ratio")),
+    (NotNegative, words("layerscale_value")),
+    (Annotated[list[Size], Sized(1, 64)], words("depths hidden_sizes")),
+    (bool, words("downsample_in_bottleneck downsample_in_first_stage qkv_bias use_swiglu_ffn")),
+    (str, words("layer_type pooler_act")),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (

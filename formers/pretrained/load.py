@@ -22,6 +22,8 @@ from formers.pretrained.family import Family
 from formers.pretrained.files import (
     CONFIG,
     GENERATION,
+    INDEX,
+    WEIGHTS,
     read_config,
     read_weights,
     weight_files,
@@ -70,7 +72,7 @@ def load_model(
     place, plain = body_folder(folder)
     raw, generation = read_config(place)
     model_type, architectures, notes = type_and_head(raw, place, plain)
-    kind = family(model_type, architectures)
+    kind = family(model_type, architectures, stored_names(place))
     settled, more = settle(raw, kind, ignore_keys, str(place / CONFIG))  # said before the weights are read
     tensors = read_weights(place, allow_bin=allow_bin)
     kind = family(model_type, architectures, tensors)
@@ -96,6 +98,11 @@ def load_model(
         tuple(notes),
         generation,
     )
+
+
+def stored_names(place: Path) -> list[str] | None:
+    """The names of the weights of a folder, None where only reading them would tell."""
+    return list(weight_names(place)) if (place / INDEX).exists() or (place / WEIGHTS).exists() else None
 
 
 def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:
@@ -125,7 +132,7 @@ def model_family(place: Path) -> Family:
     place, plain = body_folder(place)
     raw, _ = read_config(place)
     model_type, architectures, _ = type_and_head(raw, place, plain)
-    return family(model_type, architectures, weight_names(place))
+    return family(model_type, architectures, stored_names(place))
 
 
 def is_gguf_file(place: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formers.errors import on_a_line, shortened
+from formers.phrases import duration, short
 from formers.training.events import Evaluated, Event, Reported, Sampled, Saved, Started, Stepped, Stopped
 
 
@@ -49,17 +49,3 @@ def decision(event: Started) -> str:
     if event.precision == "bf16":
         return f"probe: {much} faster than fp32"
     return f"probe: bf16 is {much} faster, too little" if event.gain > 0 else f"probe: bf16 is {much} slower"
-
-
-def duration(seconds: float) -> str:
-    """`12 s`, `2:05` (minutes), `1:02:05`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
-
-
-def short(text: str, most: int = 100) -> str:
-    """On one line, cut when long: an untrained model can go on for ever."""
-    return shortened(on_a_line(text), most)

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
-GROUND = {"errors", "files", "fields", "notes", "shapes"}
+GROUND = {"errors", "files", "fields", "notes", "shapes", "phrases"}
 # Below the systems.
 BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
 
@@ -45,6 +45,7 @@ INSIDE = {
     "fields": set(),
     "notes": set(),
     "shapes": set(),
+    "phrases": set(),
     "pictures": set(),
     "launch": EVERYTHING, "processes": {"errors", "training"}, "comparison": EVERYTHING, "preview": EVERYTHING,
     "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,

@@ -122,7 +122,7 @@ def test_faults(trained, tmp_path):
     assert "line 2: the sentence" in fails("translate", run, "--file", "-", stdin="hi\n" + long)
     assert len(works("translate", run, "--no-split", "--long", "cut", stdin="hi\n" + long).splitlines()) == 2
     assert works("translate", run, "--skip-bad", stdin="hi\n" + long) == works("translate", run, "hi")
-    assert "leave out samples, nbest and scores" in fails("translate", run, "hi", "--long", "split", "--scores")
+    assert "leave out samples and nbest" in fails("translate", run, "hi", "--long", "split", "--samples", "2")
     assert "line 2, byte 2: not UTF-8" in fails("translate", run, stdin=b"ok\nh\xff\n")
     (tmp_path / "latin.txt").write_bytes(b"ok\nh\xffx\n")
     assert "latin.txt, line 2" in fails("translate", run, "--file", "latin.txt")

@@ -17,7 +17,8 @@ from samples import ROWS, SAMPLES, TEXTS
 
 from formers.data.documents import read_documents
 from formers.data.source import Source
-from formers.data.sources import read_column, read_table
+from formers.data.sources import read_table
+from formers.data.texts import read_column
 from formers.decoding.options import DecodingOptions
 from formers.errors import FormersError
 from formers.recipe import load_recipe, origin_of

@@ -74,9 +74,9 @@ def opened(folder):
     """Open it and use it; gives the message where it is refused."""
     try:
         loaded = load_model(folder)
+        Settings.of(loaded.config)
     except FormersError as refused:
         return str(refused)
-    Settings.of(loaded.config)
     tokens = torch.tensor([[2, 3]])
     with torch.no_grad():
         loaded.model(*[tokens] * (2 if isinstance(loaded.model, Transformer) else 1))

@@ -52,17 +52,22 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
         **vision.picture_size(raw),
         "stack.bias": "qkvo" if raw["qkv_bias"] else "o",
-        "stack.hidden": (int(hidden * 2 / 3) + 7) // 8 * 8 if gated else hidden,
+        "stack.hidden": gated_width(hidden) if gated else hidden,
         "stack.gated": gated,
         **({"stack.activation": "silu"} if gated else {}),  # whatever hidden_act says
     }
 
 
+def gated_width(hidden: int) -> int:
+    """Two thirds, rounded up to a multiple of 8."""
+    return (int(hidden * 2 / 3) + 7) // 8 * 8
+
+
 def written(config: ViTConfig) -> dict[str, Any]:
     s = config.stack
     ratio = s.hidden / s.dim
-    if s.gated:  # any ratio that is rounded to this width
-        ratio = (s.hidden * 3 / 2) / s.dim
+    if s.gated:  # the first whole one that is rounded to this width
+        ratio = next((n for n in range(1, 64) if gated_width(s.dim * n) == s.hidden), s.hidden * 1.5 / s.dim)
     return {
         **vision.written_size(config),
         "qkv_bias": "q" in s.bias,

@@ -216,6 +216,7 @@ def head_family(layout: PictureLayout, head: PictureHead) -> Family:
         ),
         weights=weights,
         architectures=(head.architecture,),
+        body=layout.config,
         head=tuple(name.partition("{")[0] for name in theirs(head)),
     )
 
