@@ -136,7 +136,7 @@ class Settings:
         for name in ("start", "forced_first", "forced_last") if "decoder_start_token_id" in keys else ():
             ids = own.get(name)
             if any(id not in rows for id in (ids if isinstance(ids, tuple) else () if ids is None else (ids,))):
-                got = f"{KEYS[name]} is {shown(ids)}, which is none of the {len(rows):,} tokens of this model"
+                got = f"{KEYS[name]} is {shown(ids)}, which is none of the {rows.stop:,} tokens of this model"
                 raise CheckpointError(f"{WHAT}: {got}")
         strange = [
             f"{key} = {shown(keys[key])}{cure}"
