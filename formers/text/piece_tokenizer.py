@@ -189,7 +189,7 @@ def piece_tokenizer(
     config: Mapping[str, Any],
 ) -> PieceTokenizer:
     """The tokenizer, with the files that it was read from."""
-    check_places(sides[0].ids, settings, folder)
+    check_places(sides[0].ids.get, settings, folder)
     names = settings.special_names(T5)
     for side in sides:
         check_specials(side.ids, folder / files[-1], [names["eos_token"]])

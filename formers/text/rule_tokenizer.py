@@ -185,7 +185,7 @@ def add_tokens(
     rules.add_tokens(list(tokens))
     with opening(f"{what} with the added tokens beside it"):
         try_out(rules, [token.content for token in fresh[:100]])
-    check_places(rules.get_vocab(), settings, what.parent)
+    check_places(rules.token_to_id, settings, what.parent)
 
 
 def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:

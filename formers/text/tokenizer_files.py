@@ -7,7 +7,7 @@ added_tokens.json         tokens after the vocabulary: those that count where th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -163,10 +163,10 @@ def as_token(value: str | Mapping[str, Any], *, special: bool | None = None) -> 
     return AddedToken(value["content"], **(flags if special is None else {**flags, "special": special}))
 
 
-def check_places(ids: Mapping[str, int], settings: TokenizerSettings, folder: Path) -> None:
+def check_places(id_of: Callable[[str], int | None], settings: TokenizerSettings, folder: Path) -> None:
     """A note where the files give an added token another id than the one it has after its vocabulary."""
     for number, token in settings.added:
-        if (id := ids.get(token.content, number)) != number:
+        if (id := id_of(token.content)) not in (None, number):
             note(f"{folder}: the added token {token.content!r} has the id {id}, though its files say {number}")
             return
 
