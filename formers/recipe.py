@@ -16,6 +16,7 @@ from typing import Any
 from formers import fields
 from formers.errors import ConfigError, nearest
 from formers.fields import convert, fields_of
+from formers.notes import note
 from formers.registry import NAMES, sections, system
 from formers.systems.system import Origin
 
@@ -156,7 +157,11 @@ def origin_of(model: str) -> Origin:
     """What a model is called, and the recipe that it was trained with, where it is a run."""
     if (path := run_file(model)) is None:
         return Origin(model)
-    recipe = load_recipe(path)
+    try:
+        recipe = load_recipe(path)
+    except ConfigError as fault:  # its weights are as good as they were
+        note(f"{fault}; {model} is opened without its recipe, so its data have to be named")
+        return Origin(model, recipe_is_bad=True)
     return Origin(model, recipe.sections, recipe.system)
 
 

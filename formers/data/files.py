@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import glob
 import gzip
 import importlib
@@ -18,7 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from formers.data.class_names import ClassNames, stored_class_names
-from formers.errors import DataError, nearest
+from formers.errors import DataError, near, nearest
 
 Lines = list[int] | None
 SHOWN = 12  # names listed in an error before "and 29 more": an error stays one readable line
@@ -106,17 +105,17 @@ def missing(name: str, path: Path) -> DataError:
     if lost.name in names:
         reason = "a link to nothing, a file taken for a folder, or no permission"
         return fault(name, f"{lost} cannot be followed: {reason}")
-    close = difflib.get_close_matches(lost.name, names, n=1)
+    close = near(lost.name, names)
     step = "does not exist" if lost == path else f"does not exist, for there is no {quoted(lost.name)}"
     if close:
-        return fault(name, f'{step}; the folder {folder} does and holds "{close[0]}": did you mean that?')
+        return fault(name, f'{step}; the folder {folder} does and holds "{close}": did you mean that?')
     what = f"holds {listed(names)}" if names else "is empty"
     return fault(name, f"{step}; the folder {folder} does and {what}")
 
 
 def no_column(where: str, column: str, columns: Sequence[str], word: str = "column") -> DataError:
     """A wanted column that is not there: those that are, and the nearest."""
-    close = nearest(column, columns) if difflib.get_close_matches(column, columns, n=1) else ""
+    close = nearest(column, columns) if near(column, columns) else ""
     return fault(where, f"no {word} {quoted(column)}; the {word}s are {listed(columns) or 'none'}{close}")
 
 
