@@ -1,6 +1,7 @@
 # make demo    train a small translator on built-in data and use it   (a minute or two, needs no network after the install)
 # make test    every test                    make check   layout, lint and types
 # make bench   compare with the reference    make clean   remove what make made (runs/ stays)
+# make fuzz    10,000 broken files: each loads or is refused in one line (CASES=, SEED=; CASE= one again)
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ DEMO_READY := $(VENV)/.ready-demo
 SENTENCE := I ate an apple
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check bench clean help
+.PHONY: demo test check fuzz bench clean help
 .NOTPARALLEL:
 
 help:
@@ -30,6 +31,9 @@ check: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fuzz: $(TEST_READY)
+	$(BIN)/python tests/fuzz/run.py --seed $(or $(SEED),1) $(if $(CASE),--case $(CASE),--cases $(or $(CASES),10000))
 
 bench: $(TEST_READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from formers import shapes
 from formers.errors import CheckpointError, FormersError
 
 TEMPORARY = ".tmp-"  # begins the names of what is being written, or removed: a kill may leave such files
 MOST_JSON = 100 * 2**20  # bytes: tokenizers of a quarter of a million words have 35 MB
+MOST_TEXT = 2**20  # bytes of a chat template, a recipe
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # what only half of a character is written with
 Content = bytes | Callable[[Path], None]  # of a file, or what writes it
 
@@ -49,6 +50,43 @@ def read_bytes(path: Path, *, most: int) -> bytes:
     return path.read_bytes()
 
 
+def read_source(
+    path: Path, *, folder: Path | None = None, option: str = "", error: type[FormersError] = CheckpointError
+) -> str:
+    """A text that is obeyed: a recipe, a template. folder: it may not be a link out of it; option: that named it.
+
+    Raises `error` for what is no regular file, too long, not UTF-8, or elsewhere.
+    """
+    what = f"{option} {path}".strip()
+    try:
+        if folder is not None and leads_out(path, folder):
+            raise error(f"{what} is a link to a file outside of its folder; put the file itself there")
+        return read_bytes(path, most=MOST_TEXT).decode("utf-8")
+    except CheckpointError as fault:
+        raise error(str(fault)) from fault
+    except FileNotFoundError:
+        raise error(f"{what}: there is no such file") from None
+    except UnicodeDecodeError as fault:
+        raise error(f"{what} is no text in UTF-8 (byte {fault.start:,}); save it as UTF-8") from fault
+    except (OSError, ValueError) as fault:
+        raise error(f"{what} cannot be read ({fault})") from fault
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path in a folder is a link that ends elsewhere; in a hub's cache all files are links to its blobs."""
+    folder, place = (
+        Path(os.path.realpath(folder)),
+        Path(os.path.realpath(path)),
+    )  # resolve() raises for links in a circle
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    return not (place.is_relative_to(folder) or place.is_relative_to(blobs))
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ~ as the home folder; an unknown ~user stays as it is written."""
+    return Path(os.path.expanduser(path))
+
+
 def regular(path: Path) -> Path:
     """The path, of what is there and is a file. Raises CheckpointError for a pipe or device, which would never end."""
     mode = path.stat().st_mode
@@ -57,8 +95,18 @@ def regular(path: Path) -> Path:
     return path
 
 
-def parse_json(text: str | bytes, shape: Any, what: str, *, error: type[FormersError] = CheckpointError) -> Any:
-    """The value of a JSON text that has the shape of a type hint. Raises `error`, which begins with `what`."""
+def parse_json(
+    text: str | bytes,
+    shape: Any,
+    what: str,
+    *,
+    error: type[FormersError] = CheckpointError,
+    fix: str = "get the file again",
+) -> Any:
+    """The value of a JSON text that has the shape of a type hint. Raises `error`, which begins with `what`.
+
+    fix: what to do about a text that is no JSON.
+    """
     try:
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
         if _SURROGATE.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
@@ -68,7 +116,7 @@ def parse_json(text: str | bytes, shape: Any, what: str, *, error: type[FormersE
     except UnicodeEncodeError as fault:
         raise error(f"{what} holds half of a character (a lone surrogate), which is no text") from fault
     except ValueError as fault:
-        raise error(f"{what} is not valid JSON ({fault}); get the file again") from fault
+        raise error(f"{what} is not valid JSON ({fault}); {fix}") from fault
     if message := shapes.fault(value, shape):
         raise error(f"{what}: {message}")
     return value
@@ -153,6 +201,13 @@ def try_folder(path: Path, *, overwrite: bool) -> None:
         try_file(above / f"{TEMPORARY}{path.name}")
     except OSError as fault:
         raise OSError(fault.errno, fault.strerror, str(path)) from fault
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A file of text that takes its place when it is whole."""
+    with replaced_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        yield file
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import tomllib
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from formers import fields
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError, nearest, shown
 from formers.fields import convert, fields_of
+from formers.files import expanded, read_source
 from formers.notes import note
 from formers.registry import NAMES, sections, system
 from formers.systems.system import Origin
@@ -117,21 +119,24 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if shipped is None:
             raise ConfigError(f'there is no recipe "{name}"{nearest(str(name), names())}')
         path = shipped
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such recipe file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    text = read_source(expanded(path), error=ConfigError)
+    raw = parse_toml(text, str(path))
     first = text.split("\n", 1)[0]
     return build(raw, overrides, name=str(name), where=str(path), comment=first if first.startswith("#") else "")
 
 
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Raises ConfigError, one line."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number too long, brackets nested too deep
+        raise ConfigError(f"{where}: not a TOML file: {error}") from error
+
+
 def run_file(name: str) -> Path | None:
     """The recipe that a run folder was begun with; None where the name is no run."""
-    path = Path(name).expanduser() / "recipe.toml"
-    return path if path.is_file() else None
+    path = expanded(name) / "recipe.toml"
+    return path if os.path.exists(path) else None
 
 
 def recipe_of(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -147,7 +152,7 @@ def names_recipe(name: str) -> bool:
 
 def run_folder(name: str) -> Path:
     """Where a recipe is trained unless --run says: runs/<name>; a run that is there: itself."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if run_file(name) is not None:
         return path
     return path.parent if path.name == "recipe.toml" else default_folder(name)
@@ -160,7 +165,7 @@ def origin_of(model: str) -> Origin:
     try:
         recipe = load_recipe(path)
     except ConfigError as fault:  # its weights are as good as they were
-        note(f"{fault}; {model} is opened without its recipe, so its data have to be named")
+        note(f"{model} is opened without its recipe, so data have to be named: {fault}")
         return Origin(model, recipe_is_bad=True)
     return Origin(model, recipe.sections, recipe.system)
 
@@ -172,7 +177,7 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
     if raw["system"] == "instruct":
         raise ConfigError(f'{where}: since formers 0.2.0 the system "instruct" is called "chat"; write system = "chat"')
     if raw["system"] not in NAMES:
-        raise ConfigError(f'{where}: there is no system "{raw["system"]}"{nearest(str(raw["system"]), NAMES)}')
+        raise ConfigError(f"{where}: there is no system {shown(raw['system'])}{nearest(str(raw['system']), NAMES)}")
     declared = system(raw["system"])
     kinds = sections(declared)
     given: dict[str, Any] = {
@@ -227,7 +232,7 @@ def _parse(overrides: Sequence[str], kinds: Mapping[str, type]) -> Iterator[tupl
             continue
         try:
             yield (section, name), tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             yield (section, name), value.strip()
 
 

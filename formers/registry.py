@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
+from formers.files import expanded
 from formers.systems.system import Look, System, Verb, resolve
 
 if TYPE_CHECKING:
@@ -97,7 +100,7 @@ def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
     if adapter.kind == "none":
         return prepared
     assert place is not None
-    base = str(place.resolve()) if Path(start).expanduser().exists() else start
+    base = str(place.resolve()) if os.path.exists(expanded(start)) else start
     return resolve("systems.adapted:adapted")(prepared, adapter, place=place, base=base, seed=filled["train"].seed)
 
 
@@ -130,6 +133,7 @@ class LoadSettings(TypedDict, total=False):
     device: str | None
     allow_bin: bool
     offline: bool | None
+    ignore_keys: Sequence[str]
 
 
 @overload
@@ -160,12 +164,14 @@ def load(
     device: str | None = None,
     allow_bin: bool = False,
     offline: bool | None = None,
+    ignore_keys: Sequence[str] = (),
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
 
     system: what it must be, which also tells a type checker what comes. dtype: "fp32" (default), "bf16", "fp16"; or
     "int8" (CPU only, for use and not for training), "int8:64" with a scale for every 64 columns instead of one per row.
-    allow_bin: also read pytorch_model.bin (weights only, no code).
+    allow_bin: also read pytorch_model.bin (weights only, no code). ignore_keys: keys of config.json to take for absent,
+    which are not computed here and are known to change nothing.
     Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
     """
     from formers.pretrained.load import DTYPES, load_model
@@ -180,7 +186,7 @@ def load(
     if device is not None:
         check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
+    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
     if kind == "int8":
         _to_int8(loaded.model, int(group or 0))
     return open_loaded(loaded, system, source)
@@ -205,7 +211,10 @@ def open_loaded(loaded: Any, wanted: str | None = None, source: str | Path = "")
     declared = _system_of(loaded.system, type(loaded.model).__name__, source or loaded.folder)
     if wanted is not None and system(wanted).open != declared.open:
         raise ConfigError(f"{source} is for {declared.name}, expected a model for {wanted}")
-    return resolve(declared.open)(loaded)
+    opener = resolve(declared.open)
+    if isinstance(opener, type):
+        return opener(loaded.model, loaded.tokenizer, family=loaded.family)
+    return opener(loaded)
 
 
 def check_device(name: str) -> None:
@@ -222,8 +231,8 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
 
     Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
     """
-    path = Path(source).expanduser()
-    if (path / "checkpoints").is_dir():
+    path = expanded(source)
+    if os.path.isdir(path / "checkpoints"):  # methods of Path raise for a name that is too long
         from formers.training.run import Run
 
         run = Run(path)
@@ -231,7 +240,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         if folder is None:
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
-    if path.exists():
+    if os.path.exists(path):
         if not path.is_dir() and path.suffix != ".gguf":
             raise CheckpointError(
                 f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
@@ -241,7 +250,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         raise CheckpointError(f"{source}: there is no such run yet; train it first, or name another one")
     from formers.pretrained.hub import fetch, fetch_gguf, is_gguf, is_id
 
-    if is_gguf(str(source)) and not path.parent.is_dir():
+    if is_gguf(str(source)) and not os.path.isdir(path.parent):
         return fetch_gguf(str(source), offline=offline)
     if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)

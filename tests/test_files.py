@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, ConfigError
 from formers.files import (
+    expanded,
+    read_source,
     remove_folder,
     remove_leftovers,
     replace_file,
@@ -128,3 +130,26 @@ def test_a_place_is_tried(tmp_path):
                 attempt(tmp_path / "x")
             assert fault.value.filename == str(tmp_path / "x")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_obeyed_is_a_regular_text(tmp_path):
+    path = tmp_path / "a.toml"
+    with pytest.raises(ConfigError, match=r"--recipe .*a\.toml: there is no such file"):
+        read_source(path, option="--recipe", error=ConfigError)
+    path.write_text("ä")
+    assert read_source(path) == "ä"
+    path.write_bytes(b"a\xff")
+    with pytest.raises(ConfigError, match=r"no text in UTF-8 \(byte 1\)"):
+        read_source(path, error=ConfigError)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="no regular file"):
+        read_source(path, error=ConfigError)
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_source(tmp_path / name, error=ConfigError)
+
+
+def test_an_unknown_user_is_part_of_a_name():
+    assert str(expanded("~nobody-of-this-name/x")) == "~nobody-of-this-name/x"
+    assert str(expanded("~/x")) == os.path.expanduser("~/x")

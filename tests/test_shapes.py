@@ -53,6 +53,8 @@ def test_a_value_of_the_shape_passes():
         ("kind", ["a"], "kind is ['a'], expected 'a' or 'b'"),
         ("rate", True, "rate is True, expected a number"),
         ("rate", float("nan"), "rate is nan, expected a number"),
+        ("rate", 10**400, f"rate is 1{'0' * 98}…, expected a number"),
+        ("table", {"a": 2**63}, "table.a is 9223372036854775808, expected a whole number"),
         ("inner", {}, "inner is {}, expected a list of objects"),
         ("inner", [{}], "inner[0].name is missing"),
         ("inner", [{"name": "x"}, {"name": 3}], "inner[1].name is 3, expected a text"),

@@ -6,7 +6,6 @@ Everything wrong with what the user gave is a FormersError: one line on stderr a
 
 from __future__ import annotations
 
-import codecs
 import copy
 import io
 import os
@@ -22,8 +21,9 @@ from typer.core import TyperGroup
 import formers
 from formers.cli.command import command
 from formers.cli.output import INTERRUPTED
-from formers.cli.processes import follows
+from formers.data import limits
 from formers.errors import FormersError, PeerFault, nearest
+from formers.processes import follows
 from formers.registry import verbs
 
 # Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
@@ -52,8 +52,7 @@ LEAVE = 2.0  # seconds until a process ends for which another speaks: a launcher
 def helps() -> dict[str, str]:
     """Every verb and its line of help: training, what models do, the rest."""
     declared = {name: owners[0][1].help for name, owners in verbs().items()}
-    first = ("train", "chat")
-    return {**{name: OWN[name] for name in first}, **declared, **OWN}
+    return {**{name: OWN[name] for name in ("train", "chat")}, **declared, **OWN}
 
 
 class Verbs(TyperGroup):
@@ -84,7 +83,7 @@ class Verbs(TyperGroup):
         return None, None, args
 
     def load(self, verb: str) -> Any:
-        """The command of a verb; --debug and --threads are understood before and after it."""
+        """The command of a verb; --debug, --threads and --budget are understood before and after it."""
         if verb in TRAINING:
             # oneDNN keeps what it made for the last 1,024 shapes of a product. Batches of a training have ever new
             # ones: memory grows and grows, and steps are no faster for it (measured). Read when torch is loaded.
@@ -96,7 +95,7 @@ class Verbs(TyperGroup):
             app.command(verb)(command(verbs()[verb]))
         made = typer.main.get_command(app)
         for parameter in self.params:
-            if parameter.name in ("debug", "threads"):
+            if parameter.name in ("debug", "threads", "budget"):
                 again = copy.copy(parameter)
                 again.expose_value = False
                 made.params.append(again)
@@ -143,6 +142,12 @@ def _set_threads(value: int | None) -> int | None:
     return value
 
 
+def _set_budget(value: float | None) -> float | None:
+    if value is not None:
+        os.environ[limits.VARIABLE] = str(value)
+    return value
+
+
 def _show_version(value: bool) -> None:
     if value:
         print(f"formers {formers.__version__}")
@@ -169,6 +174,10 @@ def options(
         int | None,
         typer.Option(min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(callback=_set_budget, metavar="N", help="Read files of N times the usual most (data.budget)."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -178,16 +187,6 @@ def options(
     A first tour: [bold]formers train translation[/bold], then
     [bold]formers translate runs/translation "I ate an apple"[/bold].
     """
-
-
-def escaped(fault: UnicodeError) -> tuple[str, int]:
-    """What a terminal or pipe cannot show, as JSON escapes it: lines of JSON stay what they are."""
-    assert isinstance(fault, UnicodeEncodeError)
-    units = fault.object[fault.start : fault.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), fault.end
-
-
-codecs.register_error("formers.escaped", escaped)
 
 
 def main() -> None:

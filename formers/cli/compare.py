@@ -11,12 +11,13 @@ import typer
 
 from formers.cli.command import own_command
 from formers.cli.options import Change
-from formers.cli.output import INTERRUPTED, duration, note
-from formers.cli.processes import alone
+from formers.cli.output import INTERRUPTED, note
 from formers.cli.show import draw_table
 from formers.comparison import Trained, Variant, finished, summary, table, train, values_of, variants
 from formers.errors import ConfigError
 from formers.fields import Natural
+from formers.phrases import duration
+from formers.processes import alone
 from formers.recipe import default_folder
 from formers.systems.system import Typed
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 
-from formers.cli.output import bar, console, note, short, show_table
+from formers.cli.output import bar, console, note, show_table
 from formers.errors import ConfigError
-from formers.files import replaced_file, try_file
+from formers.files import text_file, try_file
+from formers.phrases import short
 from formers.systems.system import (
     Coloured,
     Event,
@@ -85,13 +86,6 @@ def show(events: Iterable[Event], output: Output) -> None:
             else:
                 target = target or stack.enter_context(text_file(output.path))
                 write(event, output, target)
-
-
-@contextmanager
-def text_file(path: Path) -> Iterator[TextIO]:
-    """A file of text that takes its place when it is whole."""
-    with replaced_file(path) as beside, beside.open("w", encoding="utf-8") as file:
-        yield file
 
 
 def apart(events: Iterable[Result | Piece | Remark], output: Output) -> Iterator[Result | Piece | Remark]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from formers.cli.command import own_command
-from formers.cli.options import Change
-from formers.cli.output import INTERRUPTED, duration, note, size
-from formers.cli.processes import alike, follows
+from formers.cli.options import Change, Ignored
+from formers.cli.output import INTERRUPTED, note, size
 from formers.errors import ConfigError
 from formers.fields import Natural
+from formers.phrases import duration
+from formers.processes import alike, follows
 from formers.recipe import Recipe, recipe_of, run_folder
 from formers.registry import system
 from formers.systems.system import Typed
@@ -49,6 +50,8 @@ class TrainOptions:
     """How many steps in all: --set train.steps."""
     pooling: Annotated[str | None, Typed("first|mean|max")] = None
     """Which vector of a text is used: --set task.pooling."""
+    ignore_key: Ignored = ()
+    """Take this key of the model to start from for absent: --set model.ignore_keys."""
 
 
 @own_command
@@ -76,14 +79,16 @@ def run(options: TrainOptions) -> None:
 
 def changed(options: TrainOptions) -> Recipe:
     """The recipe with all that the options change."""
-    recipe = recipe_of(options.recipe, options.set)
+    ignored = [f"model.ignore_keys={list(options.ignore_key)}"] if options.ignore_key else []
+    changes = [*options.set, *ignored]
+    recipe = recipe_of(options.recipe, changes)
     given = {name: value for name in SHORT if (value := getattr(options, name)) is not None}
     for name in given:
         if SHORT[name] not in recipe.flat():
             absent = f"which recipes of the system {recipe.system} do not have"
             raise ConfigError(f"--{name} sets {SHORT[name]}, {absent}")
     short = [f"{SHORT[name]}={value}" for name, value in given.items()]
-    return recipe_of(options.recipe, [*options.set, *short]) if short else recipe
+    return recipe_of(options.recipe, [*changes, *short]) if short else recipe
 
 
 def follow(recipe: Recipe, folder: Path, options: TrainOptions, silent: bool) -> tuple[Stopped | None, Finished | None]:

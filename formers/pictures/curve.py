@@ -35,7 +35,7 @@ def draw_curve(events: Iterable[Entry], title: str) -> Figure:
         raise DataError(f"{title}: nothing was recorded yet, so there is no curve to draw")
     panels = panels_of(evaluations)
     heights = [3.2, *(1.3 + 0.2 * len(panel.scores) for panel in panels), 1.1]
-    figure = new_figure(8.5, 1.2 + sum(heights), title)
+    figure = new_figure(10, 1.2 + sum(heights), title)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     draw_losses(axes[0], steps, evaluations)
     for place, panel in zip(axes[1:], panels, strict=False):
@@ -99,7 +99,7 @@ def draw_star(axes: Sequence[Axes], panels: Sequence[Panel], evaluations: Sequen
         if value is None or on is None:
             continue
         unit = "%" if panel.label == "%" else ""
-        name = f"best {monitor.replace('_', ' ')}:\n{value * panel.scale:.3g}{unit} at step {event['step']:,}"
+        name = f"best {monitor.replace('_', ' ')}: {value * panel.scale:.3g}{unit} at step {event['step']:,}"
         star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "markeredgewidth": 0.6}
         place.plot(event["step"], on * panel.scale, color=ORANGE, linestyle="none", label=name, **star)
 

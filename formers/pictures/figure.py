@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formers.errors import DataError
+from formers.errors import DataError, shortened
 from formers.files import replaced_file
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def visible(piece: str) -> str:
 
 def label(piece: str, longest: int = LONGEST_LABEL) -> str:
     """A piece without the space before it, cut when long."""
-    text = visible(piece).strip() or "␣"
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    return shortened(visible(piece).strip() or "␣", longest)
 
 
 def numbered(count: int, most: int) -> range:

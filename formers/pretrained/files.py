@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from formers.errors import CheckpointError
-from formers.files import Content, as_json, read_json, replaced_folder, write_file
+from formers.errors import CheckpointError, shown
+from formers.files import Content, as_json, read_json, regular, replaced_folder, write_file
+from formers.pretrained.keys import ConfigShape, GenerationShape
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
@@ -28,6 +31,11 @@ OWNED = """
     merges.txt source.spm target.spm spiece.model formers.json
 """.split()
 
+# The numbers that weights are read in; whole ones are positions and masks.
+TYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
 # what an unpickler stumbles into, depending on the byte where a file is broken
 BROKEN_PICKLE = (
     pickle.UnpicklingError,
@@ -41,6 +49,12 @@ BROKEN_PICKLE = (
 )
 
 
+class WeightMap(TypedDict):
+    """The index of shards."""
+
+    weight_map: dict[str, str]
+
+
 def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and generation_config.json (empty when absent)."""
     if not folder.is_dir():
@@ -48,7 +62,8 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has no {CONFIG}; it is not a model folder")
     generation = folder / GENERATION
-    return read_json(folder / CONFIG), read_json(generation) if generation.exists() else {}
+    settings = read_json(generation, GenerationShape) if generation.exists() else {}
+    return read_json(folder / CONFIG, ConfigShape), settings
 
 
 def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
@@ -57,11 +72,11 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     Pickled files are refused unless `allow_bin`, and then read without running code (`weights_only`).
     Raises CheckpointError for a missing, truncated or corrupted file.
     """
+    if (folder / WEIGHTS).exists():  # whole, whatever shards an older save has left beside it
+        return read_safetensors(folder / WEIGHTS)
     if (folder / INDEX).exists():
         return read_shards(folder, INDEX, read_safetensors)
-    if (folder / WEIGHTS).exists():
-        return read_safetensors(folder / WEIGHTS)
-    pickled = BIN_INDEX if (folder / BIN_INDEX).exists() else BIN
+    pickled = BIN if (folder / BIN).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
     if not (folder / pickled).exists():
         raise CheckpointError(f"{folder} has no {WEIGHTS}")
     if not allow_bin:
@@ -72,19 +87,17 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
 
 def weight_names(folder: Path) -> Iterator[str]:
     """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
-    if (folder / INDEX).exists():
-        yield from shard_places(folder, INDEX)
-    elif (folder / WEIGHTS).exists():
+    if (folder / WEIGHTS).exists():
         yield from safetensors_names(folder / WEIGHTS)
+    elif (folder / INDEX).exists():
+        yield from shard_places(folder, INDEX)
     else:
         yield from read_weights(folder)
 
 
 def shard_places(folder: Path, index: str) -> dict[str, str]:
     """The names of the tensors of all shards, and the file of each."""
-    places = read_json(folder / index).get("weight_map")
-    if not isinstance(places, dict):
-        raise CheckpointError(f"{folder / index} has no weight_map")
+    places: dict[str, str] = read_json(folder / index, WeightMap)["weight_map"]
     return places
 
 
@@ -92,8 +105,9 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     """The tensors of all shards; the index must name exactly what they hold."""
     places = shard_places(folder, index)
     shards = sorted(set(places.values()))
-    if strange := [name for name in shards if Path(name).name != name]:
-        raise CheckpointError(f"{folder / index} names a file outside the folder: {strange[0]}")
+    ending = Path(index.removesuffix(".index.json")).suffix
+    if strange := [name for name in shards if not re.fullmatch(rf"[\w.+-]{{1,200}}\{ending}", name)]:
+        raise CheckpointError(f"{folder / index}: {shown(strange[0])} is no name of a {ending} file in its folder")
     if missing := [name for name in shards if not (folder / name).exists()]:
         count, names = f"{len(missing)} of {len(shards)}", ", ".join(missing[:4])
         raise CheckpointError(f"{folder} lacks {count} shards ({names}); get them again")
@@ -101,7 +115,7 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     for name in shards:
         tensors.update(read(folder / name))
     if lost := sorted(places.keys() - tensors.keys()):
-        names = ", ".join(lost[:4])
+        names = shown(", ".join(lost[:4]))[1:-1]
         raise CheckpointError(f"the shards of {folder} lack {len(lost)} weights of {index}: {names}")
     return tensors
 
@@ -109,7 +123,7 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
     with safetensors_faults(path):
-        return load_file(path)
+        return readable(path, load_file(path))
 
 
 def safetensors_names(path: Path) -> list[str]:
@@ -118,15 +132,25 @@ def safetensors_names(path: Path) -> list[str]:
         return list(file.keys())
 
 
+def readable(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file. Raises CheckpointError for numbers of eight bits and less, whose scales are a scheme."""
+    if strange := [name for name, tensor in tensors.items() if tensor.dtype not in TYPES]:
+        kind = str(tensors[strange[0]].dtype).removeprefix("torch.")
+        what = f"{path} holds {len(strange)} weights as {kind} ({shown(strange[0])[1:-1]})"
+        raise CheckpointError(f"{what}, which is not read here; get this model in bf16, fp16 or fp32")
+    return tensors
+
+
 @contextmanager
 def safetensors_faults(path: Path) -> Iterator[None]:
     try:
+        regular(path)  # a pipe would never end
         yield
     except SafetensorError as fault:
         size = path.stat().st_size
         if size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path} is a Git LFS pointer, no weights; run git lfs pull") from fault
-        what = f"{path} ({size:,} bytes) is truncated or corrupted ({fault})"
+        what = f"{path} ({size:,} bytes) is truncated or corrupted ({shown(str(fault))[1:-1]})"
         raise CheckpointError(f"{what}; delete it and get it again") from fault
     except OSError as fault:
         raise CheckpointError(f"cannot read {path}: {fault.strerror or fault}") from fault
@@ -135,13 +159,34 @@ def safetensors_faults(path: Path) -> Iterator[None]:
 def read_bin(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch pickle, without running code."""
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on kinds of pickles and tensors: they are read, or refused below
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except BROKEN_PICKLE as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise CheckpointError(f"{path} cannot be read ({reason}); get it again") from fault
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise CheckpointError(f"{path} holds more than named tensors, so it is not read")
-    return tensors
+        raise CheckpointError(f"{path} cannot be read ({pickle_fault(fault)}); get it again") from fault
+    plain = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not plain or not all(map(is_dense, tensors.values())):
+        raise CheckpointError(f"{path} holds more than named, dense tensors, so it is not read")
+    return readable(path, tensors)
+
+
+def pickle_fault(fault: BaseException) -> str:
+    """What is wrong with a pickle, in short; PyTorch's own words advise to run its code."""
+    if code := re.search(r"GLOBAL ([\w.]+)", str(fault)):
+        return f"it wants {code[1]:.60}, which is no tensor: code of a pickle is never run"
+    return "it is damaged, or holds more than tensors" if "weights_only" in str(fault) else shown(str(fault))[1:-1]
+
+
+def is_dense(value: Any) -> bool:
+    """Whether it is a tensor all of whose numbers are there; a small file may say that one number is a trillion."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and value.untyped_storage().nbytes() >= value.nbytes
+    )
 
 
 def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:

@@ -11,13 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict
 
 import torch
 from torch import Tensor
 
-from formers.errors import CheckpointError, nearest
-from formers.files import Content, as_json, read_json
+from formers.errors import CheckpointError, nearest, shown
+from formers.fields import Between
+from formers.files import Content, as_json, leads_out, read_json
 from formers.models.sentence import Dense, Normalise, SentenceHead
 from formers.pretrained.config_map import pairs
 from formers.pretrained.files import CONFIG, as_safetensors, read_weights
@@ -26,7 +27,7 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Where the encoder's length is: the last of these names are of 2019 and 2020.
 LENGTHS = [f"sentence_{kind}_config.json" for kind in "bert roberta distilbert camembert albert xlm-roberta".split()]
 # Their pooling mode -> ours, in the order in which several are put one behind the other.
-MODES = {"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}
+MODES = {**{"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}, "lasttoken": "last"}
 OLD_MODES = pairs("""
     pooling_mode_cls_token=cls pooling_mode_max_tokens=max pooling_mode_mean_tokens=mean
     pooling_mode_mean_sqrt_len_tokens=mean_sqrt_len_tokens pooling_mode_weightedmean_tokens=weightedmean
@@ -36,6 +37,56 @@ ACTIVATIONS = {name: name.lower() for name in ("Tanh", "Identity", "ReLU", "GELU
 PLACES = {"Identity": "linear"}  # torch.nn.modules.linear.Identity; all others are in .activation
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 KNOWN = "Transformer, Pooling, Dense, Normalize, Dropout"
+LIBRARY = "sentence_transformers."  # begins the types of its own modules; others are code that a folder brings along
+
+
+class ModuleShape(TypedDict):
+    """An entry of modules.json."""
+
+    idx: int
+    path: str
+    type: str
+
+
+class PoolingShape(TypedDict, total=False):
+    """1_Pooling/config.json."""
+
+    embedding_dimension: int
+    word_embedding_dimension: int
+    pooling_mode: str | list[str] | None
+    pooling_mode_cls_token: bool
+    pooling_mode_max_tokens: bool
+    pooling_mode_mean_tokens: bool
+    pooling_mode_mean_sqrt_len_tokens: bool
+    pooling_mode_weightedmean_tokens: bool
+    pooling_mode_lasttoken: bool
+    include_prompt: bool
+
+
+class DenseShape(TypedDict, total=False):
+    """2_Dense/config.json."""
+
+    in_features: Required[Annotated[int, Between(1)]]
+    out_features: Required[Annotated[int, Between(1)]]
+    bias: bool
+    activation_function: str
+    use_residual: bool
+    module_input_name: str | None
+
+
+class ReadingShape(TypedDict, total=False):
+    """sentence_bert_config.json."""
+
+    max_seq_length: Annotated[int, Between(1)] | None
+    do_lower_case: bool | None
+
+
+class SentenceShape(TypedDict, total=False):
+    """config_sentence_transformers.json."""
+
+    prompts: dict[str, str | None] | None
+    default_prompt_name: str | None
+    similarity_fn_name: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,20 +184,22 @@ class Modules:
 def read_modules(folder: Path) -> Modules | None:
     """modules.json of a folder, None where it has none. Raises CheckpointError for one that cannot be followed."""
     path = folder / MODULES
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        modules = sorted(json.loads(path.read_text("utf-8")), key=lambda module: module["idx"])
-        entries = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        what = f"{path} is not a list of modules with idx, path and type ({fault!r})"
-        raise CheckpointError(f"{what}; get the file again") from fault
+    modules = sorted(read_json(path, list[ModuleShape]), key=lambda module: module["idx"])
+    for module in modules:
+        if not module["type"].startswith(LIBRARY):
+            what = f"{path}: {shown(module['type'])} is a module of its own, whose code is not run here"
+            raise CheckpointError(f"{what}; known: {KNOWN} of {LIBRARY.rstrip('.')}")
+    entries = [(module["type"].rpartition(".")[2], module["path"]) for module in modules]
     for kind, place in entries:
-        if Path(place).is_absolute() or ".." in Path(place).parts:
-            raise CheckpointError(f"{path} names a folder outside its own: {place!r} of {kind}")
+        if Path(place).is_absolute() or ".." in Path(place).parts or leads_out(folder / place, folder):
+            raise CheckpointError(f"{path} names a folder outside its own: {shown(place)} of {kind}")
     if not entries or entries[0][0] != "Transformer":
         got = entries[0][0] if entries else "nothing"
-        raise CheckpointError(f"{path}: the first module is {got}, expected Transformer; this model is not supported")
+        raise CheckpointError(
+            f"{path}: the first module is {got:.40}, expected Transformer; this model is not supported"
+        )
     return Modules(folder, [(kind, folder / place) for kind, place in entries])
 
 
@@ -184,14 +237,14 @@ def read_sentence_folder(folder: Path, dim: int) -> tuple[SentenceHead, Sentence
         elif kind == "Normalize":
             steps.append(Normalise())
         elif kind != "Dropout":  # which does nothing but in training
-            raise CheckpointError(f"{folder / MODULES}: module {kind} is not supported; known: {KNOWN}")
+            raise CheckpointError(f"{folder / MODULES}: module {kind:.40} is not supported; known: {KNOWN}")
     head = SentenceHead(poolings, steps)
     return head, read_settings(folder, modules.body, include_prompt), ""
 
 
 def read_pooling(place: Path, dim: int) -> tuple[tuple[str, ...], bool]:
     """The poolings, and whether a prompt counts."""
-    config = read_json(place / CONFIG)
+    config = read_json(place / CONFIG, PoolingShape)
     width = config.get("embedding_dimension", config.get("word_embedding_dimension", dim))
     if width != dim:
         raise CheckpointError(f"{place / CONFIG}: pools vectors of {width} numbers, but the encoder's have {dim}")
@@ -200,29 +253,31 @@ def read_pooling(place: Path, dim: int) -> tuple[tuple[str, ...], bool]:
         modes = [mode for key, mode in OLD_MODES.items() if config.get(key)] or ["mean"]
     modes = [modes] if isinstance(modes, str) else list(modes)
     if strange := [mode for mode in modes if mode not in MODES]:
-        raise CheckpointError(f"{place / CONFIG}: pooling {strange[0]!r} is not supported; known: {', '.join(MODES)}")
+        raise CheckpointError(
+            f"{place / CONFIG}: pooling {shown(strange[0])} is not supported; known: {', '.join(MODES)}"
+        )
     return tuple(MODES[mode] for mode in modes), bool(config.get("include_prompt", True))
 
 
 def read_dense(place: Path, width: int) -> Dense:
     """The dense layer of a folder, which reads vectors of `width`."""
     where = place / CONFIG
-    config = read_json(where)
+    config = read_json(where, DenseShape)
     if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
         raise CheckpointError(f"{where}: a dense layer with use_residual, or of tokens, is not supported")
-    given = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    given = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     name = given.rpartition(".")[2]
     if name not in ACTIVATIONS or not given.startswith("torch."):
-        raise CheckpointError(f"{where}: activation_function {given} is not supported{nearest(name, ACTIVATIONS)}")
-    reads, gives = config.get("in_features"), config.get("out_features")
-    if reads != width or not isinstance(gives, int) or gives < 1:
+        raise CheckpointError(f"{where}: activation_function {given:.100} is not supported{nearest(name, ACTIVATIONS)}")
+    reads, gives, bias = config["in_features"], config["out_features"], bool(config.get("bias", True))
+    if reads != width:
         raise CheckpointError(f"{where}: from {reads} (in_features) to {gives} (out_features), expected from {width}")
-    step = Dense(width, gives, bias=bool(config.get("bias", True)), activation=ACTIVATIONS[name])
     tensors = read_weights(place)
-    expected = {f"linear.{key}": tuple(tensor.shape) for key, tensor in step.linear.state_dict().items()}
+    expected = {"linear.weight": (gives, width), **({"linear.bias": (gives,)} if bias else {})}
     got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if got != expected:
-        raise CheckpointError(f"the weights of {place} are {got}, expected {expected}")
+        raise CheckpointError(f"the weights of {place} are {shown(got)}, expected {expected}")
+    step = Dense(width, gives, bias=bias, activation=ACTIVATIONS[name])
     state: dict[str, Tensor] = {key: tensor.to(torch.float32) for key, tensor in tensors.items()}
     step.load_state_dict(state, assign=True)
     return step.eval()
@@ -230,23 +285,20 @@ def read_dense(place: Path, width: int) -> Dense:
 
 def read_settings(folder: Path, body: Path, include_prompt: bool) -> SentenceSettings:
     """Length and case from the encoder's folder, prompts and the comparison from the whole model's."""
-    place = next((body / name for name in LENGTHS if (body / name).is_file()), None)
-    reading = {} if place is None else read_json(place)
-    whole = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    prompts = {str(name): str(text or "") for name, text in (whole.get("prompts") or {}).items()}
+    place = next((body / name for name in LENGTHS if (body / name).exists()), None)
+    reading = {} if place is None else read_json(place, ReadingShape)
+    whole = read_json(folder / SETTINGS, SentenceShape) if (folder / SETTINGS).exists() else {}
+    prompts = {name: text or "" for name, text in (whole.get("prompts") or {}).items()}
     default, where = whole.get("default_prompt_name"), folder / SETTINGS
     if default is not None and default not in prompts:
-        hint = nearest(str(default), prompts)
-        raise CheckpointError(f"{where}: default_prompt_name {default!r} is none of its prompts{hint}")
+        hint = nearest(default, prompts)
+        raise CheckpointError(f"{where}: default_prompt_name {shown(default)} is none of its prompts{hint}")
     similarity = whole.get("similarity_fn_name") or "cosine"
     if similarity not in SIMILARITIES:
-        hint = nearest(str(similarity), SIMILARITIES)
-        raise CheckpointError(f"{where}: similarity_fn_name {similarity!r} is not known{hint}")
-    length = reading.get("max_seq_length")
-    if length is not None and (not isinstance(length, int) or length < 1):
-        raise CheckpointError(f"{place}: max_seq_length {length!r}, expected a number of tokens from 1")
+        hint = nearest(similarity, SIMILARITIES)
+        raise CheckpointError(f"{where}: similarity_fn_name {shown(similarity)} is not known{hint}")
     return SentenceSettings(
-        length=length,
+        length=reading.get("max_seq_length"),
         lowercase=bool(reading.get("do_lower_case")),
         prompts=prompts,
         include_prompt=include_prompt,

@@ -19,10 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import formers
-from formers.errors import ConfigError, FormersError
+from formers.errors import ConfigError, FormersError, one_line
+from formers.files import parse_json
 from formers.server.models import Models, Served, schema_of
 from formers.systems.system import Event, Piece, Progress, Remark, Verb, record, resolve
 
+FIX = "send an object of the verb's options"
 LARGEST = 8 << 20  # bytes of a request
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 log = logging.getLogger("formers.server")
@@ -105,13 +107,8 @@ async def body_of(request: Request) -> bytes:
 
 
 def read(body: bytes, verb: str) -> dict[str, Any]:
-    """A JSON object."""
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"POST /{verb}: the request is not JSON ({error})") from error
-    if not isinstance(given, dict):
-        raise ConfigError(f"POST /{verb}: got {type(given).__name__}, expected a JSON object of the verb's options")
+    """A JSON object: the verb's options."""
+    given: dict[str, Any] = parse_json(body, dict[str, Any], f"POST /{verb}: the request", error=ConfigError, fix=FIX)
     return given
 
 
@@ -140,10 +137,6 @@ def sent(events: Iterable[Event]) -> Iterator[str]:
 
 def failure(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": one_line(message)}, status_code=status)
-
-
-def one_line(message: str) -> str:
-    return " ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def page(models: Models) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError, nearest, shown
 from formers.fields import Field, build, check, fields_of
-from formers.systems.system import Event, Origin, System, Texts, Typed, Verb, resolve
+from formers.systems.system import Event, Origin, System, Typed, Verb, resolve
+from formers.systems.texts import Texts
 
 END = object()
 
@@ -89,7 +90,7 @@ def texts_of(value: Any, where: str) -> Texts:
     """A text or a list of texts."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"{where}: got {value!r:.100}, expected a text or a list of texts")
+        raise ConfigError(f"{where}: got {shown(value)}, expected a text or a list of texts")
     return Texts.of(texts)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from formers.data.forms import read_form
 from formers.data.sources import Table
 from formers.decoding.options import DecodingOptions
-from formers.errors import CheckpointError, ConfigError
-from formers.pretrained.load import load_model
+from formers.errors import ConfigError
+from formers.files import expanded, read_source
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language_model import LanguageModel, open_language
 from formers.systems.next_token import new_language, obtain_tokenizer
@@ -56,7 +55,8 @@ def answers(
     """What the model says to each conversation, greedily, at most `limit` tokens; "" where it has no room left."""
     prompts = [encoder.ids(messages) for messages in conversations]
     fit = [at for at, prompt in enumerate(prompts) if len(prompt) < language.model.config.length]
-    written = language.writer().write([prompts[at] for at in fit], DecodingOptions(max_tokens=limit, temperature=0.0))
+    greedy = DecodingOptions(max_tokens=limit, temperature=0.0, beams=1)
+    written = language.writer().write([prompts[at] for at in fit], greedy)
     texts = dict(zip(fit, (several[0].text for several in written), strict=True))
     return [texts.get(at, "") for at in range(len(conversations))]
 
@@ -80,7 +80,7 @@ def obtain_model(beginning: Beginning, system: str, texts: list[str]) -> tuple[L
     The template is that of rows.template, else the model's own, else roles in plain words; it is saved with the model.
     """
     if beginning.start is not None:
-        language = open_language(load_model(beginning.start), system)
+        language = open_language(beginning.loaded(), system)
     else:
         language = new_language(beginning.sizes, obtain_tokenizer(beginning, texts))
         language.system = system
@@ -102,16 +102,13 @@ def encoder_of(language: LanguageModel) -> ChatEncoder:
 
 def read_template(name: str, specials: dict[str, str]) -> ChatTemplate:
     """The template in a file, or of a model folder."""
-    place = Path(name).expanduser()
+    place = expanded(name)
     if place.is_dir():
         template = load_template(place)
         if template is None:
             raise ConfigError(f"rows.template {place}: there is no chat template in this folder")
         return ChatTemplate(template.source, specials, where=template.where)
-    try:
-        return ChatTemplate(place.read_text("utf-8"), specials, where=str(place))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"rows.template {place}: cannot be read ({error})") from error
+    return ChatTemplate(read_source(place, option="rows.template"), specials, where=str(place))
 
 
 def prepared(

@@ -8,6 +8,7 @@ A message is {"role": "system" | "user" | "assistant" | "tool", "content": text}
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import tokenizers
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.files import read_source
 from formers.text.open import read_settings
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.sandbox import CLOSE, OPEN, Refusal, compiled, rendered
@@ -89,11 +91,8 @@ def load_template(folder: str | Path, settings: Mapping[str, Any] | None = None)
     settings = read_settings(folder) if settings is None else settings
     specials = special_texts(settings)
     path, where = folder / FILE, str(folder / "tokenizer_config.json")
-    if path.is_file():
-        try:
-            return ChatTemplate(path.read_text("utf-8"), specials, where=str(path))
-        except (OSError, UnicodeDecodeError) as fault:
-            raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
+    if os.path.lexists(path):
+        return ChatTemplate(read_source(path, folder=folder), specials, where=str(path))
     template = settings.get("chat_template")
     if isinstance(template, list):
         named = {str(entry.get("name")): entry.get("template") for entry in template if isinstance(entry, dict)}

@@ -42,8 +42,8 @@ def write(
             save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, fresh / TENSORS)
             (fresh / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     except (OSError, SafetensorError, CheckpointError) as error:
-        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error  # of what the task writes
-        reason = reason.strerror or reason if isinstance(reason, OSError) else reason
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # of what the task writes
+        reason = cause.strerror or cause if isinstance(cause, OSError) else cause
         intact = "; the earlier checkpoints are intact" if earlier else ""
         raise CheckpointError(f"cannot save the checkpoint {final}: {reason}{intact}") from error
     return final

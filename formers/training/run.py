@@ -34,7 +34,7 @@ class Decisions(TypedDict, total=False):
     precision: PrecisionFacts
 
 
-class Environment(TypedDict, total=False):
+class EnvironmentShape(TypedDict, total=False):
     """What is read of environment.json again."""
 
     decisions: Decisions
@@ -123,7 +123,7 @@ class Run:
         """What an earlier start of this run decided (the precision), so that a later one does the same."""
         if not self.environment.exists():
             return {}
-        return read_json(self.environment, Environment).get("decisions", {})
+        return read_json(self.environment, EnvironmentShape).get("decisions", {})
 
     def decide(self, name: str, value: Any) -> None:
         """Keep a decision for later starts."""

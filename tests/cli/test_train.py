@@ -10,6 +10,7 @@ import pytest
 
 from formers.cli import progress
 from formers.recipe import load_recipe
+from formers.training import lines
 from formers.training.events import Evaluated, Reported, Sampled, Saved, Started, Stepped, Stopped, from_json
 from tests.cli.conftest import SETS, SMALL, call, fails, start, works
 
@@ -65,7 +66,7 @@ def test_a_recipe_of_ones_own_is_trained_under_its_name(tmp_path):
 
 FAULTS = [
     (["train", "translatoin"], 'there is no recipe "translatoin"; did you mean "translation"?'),
-    (["train", "none.toml"], "none.toml: there is no such recipe file"),
+    (["train", "none.toml"], "none.toml: there is no such file"),
     (["train", "translation", "--set", "steps=3"], "--set steps=3: expected section.key=value"),
     (["train", "translation", "--set", "train.steps"], "--set train.steps: expected section.key=value"),
     (["train", "translation", "--set", "trian.steps=3"], 'no section [trian]; did you mean "train"?'),
@@ -239,4 +240,4 @@ def test_the_margin_of_a_probe_is_shown():
         (0.04, "fp32", "in fp32 (probe: bf16 is 4% faster, too little)"),
         (-0.3, "fp32", "in fp32 (probe: bf16 is 30% slower)"),
     ):
-        assert words in progress.started(replace(usual, gain=gain, precision=precision, decided="probe"))
+        assert words in lines.started(replace(usual, gain=gain, precision=precision, decided="probe"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,15 @@ def test_an_index_that_is_wrong(folder):
     with pytest.raises(CheckpointError, match=r"lack 1 weights of .*: c"):
         read_weights(folder)
     index.write_text(json.dumps({"weight_map": places | {"c": "../../secret"}}))
-    with pytest.raises(CheckpointError, match="names a file outside the folder"):
+    with pytest.raises(CheckpointError, match=r"secret' is no name of a \.safetensors file in its folder"):
         read_weights(folder)
     index.write_text("{}")
-    with pytest.raises(CheckpointError, match="has no weight_map"):
+    with pytest.raises(CheckpointError, match="weight_map is missing"):
         read_weights(folder)
+    for name in ("", ".", "x.txt", "x.safetensors\0", "a" * 300 + ".safetensors", 3, None, ["x"]):
+        index.write_text(json.dumps({"weight_map": places | {"c": name}}))
+        with pytest.raises(CheckpointError, match=r"is no name of a|weight_map.c is"):
+            read_weights(folder)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +111,54 @@ def test_pickles_are_refused_unless_allowed(folder):
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_weights(folder, allow_bin=True)
     torch.save({"a": 3}, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="more than named tensors"):
+    with pytest.raises(CheckpointError, match="more than named, dense tensors"):
         read_weights(folder, allow_bin=True)
     (folder / "pytorch_model.bin").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_weights(folder, allow_bin=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(1).expand(10**11),
+        torch.sparse_coo_tensor([[0]], [1.0], (4,), check_invariants=True),
+        torch.empty(10**6, 10**6, device="meta"),
+        {"a": torch.ones(1)},
+        None,
+    ],
+    ids=["stretched", "sparse", "meta", "nested", "none"],
+)
+def test_pickled_tensors_that_are_not_all_there(folder, value):
+    (folder / "model.safetensors").unlink()
+    for tensors in ({**TENSORS, "a": value}, {3: TENSORS["a"]}, [value]):
+        torch.save(tensors, folder / "pytorch_model.bin")
+        with pytest.raises(CheckpointError, match="more than named, dense tensors"):
+            read_weights(folder, allow_bin=True)
+
+
+def test_no_fault_of_a_pickle_advises_to_run_it(folder):
+    (folder / "model.safetensors").unlink()
+    path = folder / "pytorch_model.bin"
+    for content in (Path("x"), print, slice(3), {"a": Path("x")}):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=r"it wants [\w.]+, which is no tensor") as fault:
+            read_weights(folder, allow_bin=True)
+        assert "weights_only" not in str(fault.value)
+    for content in (b"", b"junk", b"\x80\x04\x95", b"PK\x03\x04", pickle.dumps({"a": [1]}), pickle.dumps("a" * 10)):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError) as fault:
+            read_weights(folder, allow_bin=True)
+        assert "weights_only" not in str(fault.value) and len(str(fault.value)) < 400
+
+
+def test_pipes_and_devices_are_no_weights(folder):
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+        with pytest.raises(CheckpointError, match=f"{name} is no regular file"):
+            read_weights(folder, allow_bin=True)
+        (folder / name).unlink()
 
 
 def test_sharded_pickles(folder):

@@ -166,7 +166,7 @@ def test_weights_without_the_outer_module(tmp_path):
 def test_config_faults(tmp_path):
     save_model(tmp_path, model_of(MARIAN))
     change(tmp_path, "config.json", lambda raw: raw | {"encoder_layer": 3})
-    with pytest.raises(CheckpointError, match=r"'encoder_layer' .*did you mean \"encoder_layers\""):
+    with pytest.raises(CheckpointError, match=r"unknown key 'encoder_layer' .*did you mean \"encoder_layers\""):
         load_model(tmp_path)
     change(tmp_path, "config.json", lambda raw: {"vocab_size": 3})
     with pytest.raises(CheckpointError, match="has no model_type"):
@@ -265,9 +265,13 @@ def test_a_checkpoint_names_its_system(tmp_path):
     folder = save_model(tmp_path / "m", model_of(MARIAN), system="translation")
     assert json.loads((folder / "formers.json").read_text()) == {"system": "translation"}
     assert load_model(folder).system == "translation"
-    for text in ('{"system": 3}', "{}", '{"system": "a", "b": 1}'):
+    for text, message in (
+        ('{"system": 3}', "system is 3, expected a text"),
+        ("{}", "system is missing"),
+        ('{"system": "a", "b": 1}', "b is not known"),
+    ):
         (folder / "formers.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r'formers.json holds .*, expected \{"system": NAME\}'):
+        with pytest.raises(CheckpointError, match=f"formers.json: {message}"):
             load_model(folder)
     save_model(folder, model_of(MARIAN))  # a save replaces all that an older one wrote
     assert load_model(folder).system is None and not (folder / "formers.json").exists()

@@ -39,6 +39,7 @@ HEADS = {
     "mean": lambda: SentenceHead(),
     "first": lambda: SentenceHead(("first",), [Normalise()]),
     "max": lambda: SentenceHead(("max",)),
+    "last": lambda: SentenceHead(("last",)),
     "mean_sqrt": lambda: SentenceHead(("mean_sqrt",)),
     "several": lambda: SentenceHead(("first", "max", "mean")),
     "other order": lambda: SentenceHead(("mean", "first")),
@@ -138,15 +139,36 @@ def entries(place: Path, number: int, **values) -> None:
     place.write_text(json.dumps(listed))
 
 
+def link_out(folder: Path) -> None:
+    other = folder.parent.parent / f"{folder.parent.name}-outside"
+    shutil.move(folder, other)
+    folder.symlink_to(other)
+
+
 FAULTS = {
     "module LSTM is not supported": lambda f: entries(f / "modules.json", 2, type="sentence_transformers.models.LSTM"),
     "first module is BoW": lambda f: entries(f / "modules.json", 0, type="sentence_transformers.models.BoW"),
     "names a folder outside": lambda f: entries(f / "modules.json", 1, path="../1_Pooling"),
-    "not a list of modules": lambda f: (f / "modules.json").write_text("{}[]"),
+    "modules.json is not valid JSON": lambda f: (f / "modules.json").write_text("{}[]"),
+    "modules.json: it is {}, expected a list": lambda f: (f / "modules.json").write_text("{}"),
+    r"\[1\].path is missing": lambda f: (f / "modules.json").write_text(
+        '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}, {"idx": 1, "type": "x"}]'
+    ),
+    r"\[1\].idx is True": lambda f: entries(f / "modules.json", 1, idx=True),
+    "'custom_st.Pooling' is a module of its own": lambda f: entries(f / "modules.json", 1, type="custom_st.Pooling"),
+    "'Transformer' is a module of its own": lambda f: entries(f / "modules.json", 0, type="Transformer"),
+    "names a folder outside its own: '1_Pooling'": lambda f: link_out(f / "1_Pooling"),
+    "pooling_mode_mean_tokens is 'yes'": lambda f: change(f / "1_Pooling/config.json", pooling_mode_mean_tokens="yes"),
+    "pooling_mode is 3, expected": lambda f: change(f / "1_Pooling/config.json", pooling_mode=3),
+    "out_features is 0": lambda f: change(f / "2_Dense/config.json", out_features=0),
+    "the weights of .* are": lambda f: change(f / "2_Dense/config.json", out_features=10**12),
+    "prompts.query is 3": lambda f: change(f / "config_sentence_transformers.json", prompts={"query": 3}),
     "no Pooling module": lambda f: (f / "modules.json").write_text(
         '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}]'
     ),
-    "pooling 'lasttoken' is not supported": lambda f: change(f / "1_Pooling/config.json", pooling_mode="lasttoken"),
+    "pooling 'weightedmean' is not supported": lambda f: change(
+        f / "1_Pooling/config.json", pooling_mode="weightedmean"
+    ),
     "pools vectors of 99": lambda f: change(f / "1_Pooling/config.json", word_embedding_dimension=99),
     "activation_function evil.run": lambda f: change(f / "2_Dense/config.json", activation_function="evil.run"),
     "use_residual": lambda f: change(f / "2_Dense/config.json", use_residual=True),
@@ -158,7 +180,7 @@ FAULTS = {
     "default_prompt_name 'q' is none": lambda f: change(
         f / "config_sentence_transformers.json", default_prompt_name="q", prompts={"query": ""}
     ),
-    "max_seq_length 0": lambda f: change(f / "sentence_bert_config.json", max_seq_length=0),
+    "max_seq_length is 0": lambda f: change(f / "sentence_bert_config.json", max_seq_length=0),
     "1_Pooling has no config.json": lambda f: (f / "1_Pooling/config.json").unlink(),
 }
 

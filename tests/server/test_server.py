@@ -86,7 +86,7 @@ def test_a_wrong_request_is_one_line(client, fields, message):
 
 def test_what_is_not_json_or_not_a_route(client):
     headers = {"content-type": "application/json"}
-    for body in ("{", "[1]", '"a"', "[" * 100_000):
+    for body in ("{", "[1]", '"a"', "[" * 100_000, b"\xff", '{"texts": ["\\ud800"]}', '{"beams": NaN}', "1" * 5000, ""):
         answer = client.post("/translate", content=body, headers=headers)
         assert answer.status_code == 400 and answer.json()["error"].startswith("POST /translate: ")
     assert "content-type: application/json" in client.post("/translate", content="{}").json()["error"]

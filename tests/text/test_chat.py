@@ -1,6 +1,7 @@
 """Chat templates and conversations as tokens, against what is written by hand and against transformers."""
 
 import json
+import os
 
 import pytest
 import tokenizers
@@ -194,8 +195,38 @@ def test_broken_template_files(tmp_path):
     with pytest.raises(CheckpointError, match=r"tokenizer_config.json, line 2: "):
         load_template(folder(tmp_path, chat_template="\n{% if %}"))
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="no text in UTF-8"):
         load_template(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("x" * (2**20 + 1))
+    with pytest.raises(CheckpointError, match="1,048,577 bytes long, expected at most 1,048,576"):
+        load_template(tmp_path)
+
+
+def test_a_template_is_a_file_of_its_folder(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "m").mkdir()
+    path = tmp_path / "m" / "chat_template.jinja"
+    for target in ("../secret", "/dev/zero", "nowhere", "chat_template.jinja"):
+        path.symlink_to(target)
+        with pytest.raises(CheckpointError, match=r"outside of its folder|no such file|cannot be read"):
+            load_template(tmp_path / "m")
+        path.unlink()
+    (tmp_path / "m" / "other.jinja").write_text("here")
+    path.symlink_to("other.jinja")
+    assert load_template(tmp_path / "m").source == "here"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        load_template(tmp_path / "m")
+
+
+def test_files_of_a_hub_snapshot_are_links_to_its_blobs(tmp_path):
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "0"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (blobs / "1").write_text("blob")
+    (snapshot / "chat_template.jinja").symlink_to("../../blobs/1")
+    assert load_template(snapshot).source == "blob"
 
 
 # ---- messages ----------------------------------------------------------------------------------------------

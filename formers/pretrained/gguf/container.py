@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from formers.errors import CheckpointError, FormersError
+from formers.files import expanded, regular
 from formers.pretrained.mapping import finite
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
@@ -94,8 +95,9 @@ def open_gguf(path: str | Path) -> GgufFile:
 
     Raises CheckpointError, one line: not a GGUF file, another version, cut short, a type that is not read here.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
+        regular(path)
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise CheckpointError(f"{path} is empty; get the file again")

@@ -8,6 +8,7 @@ A folder holds what was learned and the name of the model that it belongs to:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 from formers.adapters import lora
 from formers.adapters.bitfit import learning
 from formers.adapters.lora import LowRank, attach, merge_into_base, plain
-from formers.errors import CheckpointError
-from formers.files import Content, as_json, read_json
+from formers.errors import CheckpointError, shown
+from formers.files import Content, as_json, expanded, read_json
 from formers.models.heads import HeadConfig
 from formers.pretrained import hub
 from formers.pretrained.express import express
@@ -35,17 +36,20 @@ from formers.pretrained.files import (
     safetensors_names,
     write_folder,
 )
+from formers.pretrained.keys import GenerationShape
 from formers.pretrained.loaded import Loaded, check_vocabulary, read_system, system_file
 from formers.pretrained.mapping import Rule, as_rules, fill, rules_of, to_theirs
 from formers.pretrained.peft.heads import head_files, learned_head, with_head
 from formers.pretrained.peft.lora import read_lora, read_whole, with_whole, write_lora
+from formers.pretrained.peft.shapes import CHANGES_FORMAT, AdapterShape, ChangesShape
+from formers.pretrained.provenance import provenance_of, remember
 from formers.text.chat import load_template
 from formers.text.open import load_tokenizer
 
 Loader = Callable[..., Loaded]  # `load_model`: what opens the model that an adapter belongs to
 PEFT = ("adapter_config.json", "adapter_model.safetensors")
 CHANGES = ("changes.json", "changes.safetensors")
-BASE, FORMAT = "base_model_name_or_path", "formers changes 1"
+BASE = "base_model_name_or_path"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Adapter:
     def names(self) -> list[str]:
         """The names of its tensors, from the header. Raises CheckpointError for a broken file, as `tensors` does."""
         # with bias = "all" peft also writes the biases of a saved module as it was, and a second time as it is
-        spare = (".original_module.", ".modules_to_save.") if "peft_type" in self.raw else ()
+        spare = (".original_module.", ".modules_to_save.") if self.kind == "lora" else ()
         return [name for name in safetensors_names(self.weights) if not any(part in name for part in spare)]
 
     @cached_property
@@ -72,7 +76,7 @@ class Adapter:
     @property
     def kind(self) -> str:
         """lora, or what learned in a folder of our own format (bitfit, head)."""
-        return "lora" if "peft_type" in self.raw else str(self.raw["kind"])
+        return "lora" if self.weights.name == PEFT[1] else str(self.raw["kind"])
 
     @property
     def base(self) -> str | None:
@@ -96,15 +100,13 @@ def is_adapter(folder: Path) -> bool:
 
 def read_adapter(folder: str | Path) -> Adapter:
     """An adapter folder, its tensors not yet read. Raises CheckpointError for missing files or a broken config."""
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} holds a whole model, no adapter")
     if not is_adapter(folder):
         raise CheckpointError(f"{folder} holds no adapter (it has no {PEFT[0]} and no {CHANGES[0]})")
     names = PEFT if (folder / PEFT[0]).exists() else CHANGES
-    raw = read_json(folder / names[0])
-    if names is CHANGES and (raw.get("format") != FORMAT or not isinstance(raw.get("kind"), str)):
-        raise CheckpointError(f"{folder / names[0]}: format = {raw.get('format')!r} is not known; known: {FORMAT}")
+    raw = read_json(folder / names[0], AdapterShape if names is PEFT else ChangesShape)
     if not (folder / names[1]).exists():
         raise CheckpointError(f"{folder} has no {names[1]}")
     return Adapter(folder, raw, folder / names[1])
@@ -178,7 +180,7 @@ def save_adapter(
         raw, tensors = with_whole(raw, tensors, learned_head(model), table, model)
         names = PEFT
     else:
-        raw, tensors = {"format": FORMAT, "kind": kind}, to_theirs(whole_groups(model, table), table)
+        raw, tensors = {"format": CHANGES_FORMAT, "kind": kind}, to_theirs(whole_groups(model, table), table)
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
     return write_folder(folder, {**files, **head_files(model), **system_file(system), **(extra or {})})
@@ -217,21 +219,38 @@ def config_of(folder: Path) -> dict[str, Any] | None:
 
 
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
-    """The folder of the model that an adapter belongs to."""
+    """The folder of the model that an adapter belongs to. Raises CheckpointError, for adapters in a circle too."""
+    place = named_base(adapter, allow_bin=allow_bin)
+    seen, at = {adapter.folder.resolve()}, place
+    while at.is_dir() and is_adapter(at):
+        if at.resolve() in seen:
+            names = ", ".join(sorted(map(str, seen)))
+            raise CheckpointError(f"{adapter.folder} belongs to adapters that name each other: {names}")
+        seen.add(at.resolve())
+        at = named_base(read_adapter(at), allow_bin=allow_bin)
+    return place
+
+
+def by_hand(adapter: Adapter) -> str:
+    return f"merge it by hand: formers adapt merge MODEL {adapter.folder} OUT"
+
+
+def named_base(adapter: Adapter, *, allow_bin: bool) -> Path:
+    """What the folder of an adapter names: a model, or another adapter."""
     name = adapter.base
-    by_hand = f"merge it by hand: formers adapt merge MODEL {adapter.folder} OUT"
     if not name:
-        raise CheckpointError(f"{adapter.folder} does not say which model it belongs to ({BASE}); {by_hand}")
-    for place in (Path(name).expanduser(), adapter.folder / name):
-        if place.exists():
+        raise CheckpointError(f"{adapter.folder} does not say which model it belongs to ({BASE}); {by_hand(adapter)}")
+    for place in (expanded(name), adapter.folder / name):
+        if os.path.exists(place):  # Path.exists raises for a name that is too long
             if place.resolve() == adapter.folder.resolve():
-                raise CheckpointError(f"{adapter.folder} names itself as the model it belongs to; {by_hand}")
+                raise CheckpointError(f"{adapter.folder} names itself as the model it belongs to; {by_hand(adapter)}")
             return place
     if hub.is_gguf(name):
         return hub.fetch_gguf(name)
     if hub.is_id(name):
         return hub.fetch(name, allow_bin=allow_bin)
-    raise CheckpointError(f"the model that {adapter.folder} belongs to, {name}, is not there; {by_hand}")
+    what = f"the model that {adapter.folder} belongs to, {shown(name)}, is not there"
+    raise CheckpointError(f"{what}; {by_hand(adapter)}")
 
 
 def merged(adapter: Adapter, loaded: Loaded, share: float = 1.0) -> Loaded:
@@ -243,6 +262,7 @@ def merged(adapter: Adapter, loaded: Loaded, share: float = 1.0) -> Loaded:
         labels = ("id2label", "label2id", "problem_type")
         kept = {key: value for key, value in loaded.config.items() if key not in labels}
         settings = {**kept, "problem_type": "regression"} if number else kept
+        remember(model, provenance_of(loaded.model))
         loaded = replace(loaded, model=model, config=settings, system=None)
     merge_adapter(model, fit(adapter, model, family_of_class(loaded.family, type(model))), share)
     return loaded
@@ -255,14 +275,17 @@ def load_adapted(folder: Path, load: Loader, *, allow_bin: bool = False) -> Load
     """
     adapter = read_adapter(folder)
     loaded = merged(adapter, load(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin))
-    generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    generation = read_json(folder / GENERATION, GenerationShape) if (folder / GENERATION).exists() else {}
     config = {**loaded.config, **generation}
+    if (before := provenance_of(loaded.model)) is not None:
+        remember(loaded.model, replace(before, generation={**before.generation, **generation}))
     tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, loaded.model, folder)
     return replace(
         loaded,
         folder=folder,
         config=config,
+        settings=generation or loaded.settings,
         tokenizer=tokenizer or loaded.tokenizer,
         template=load_template(folder) or loaded.template,
         system=read_system(folder) or loaded.system,

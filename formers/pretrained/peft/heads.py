@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from formers.adapters.lora import adapted
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, nearest, shown
 from formers.files import Content, as_json, read_json
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
@@ -27,14 +27,16 @@ from formers.models.heads import (
     TokenClassifier,
     body,
 )
-from formers.pretrained.config_map import revive
 from formers.pretrained.families import family_of_class
 from formers.pretrained.family import Family
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
+from formers.pretrained.peft.shapes import HEAD_FORMAT, HeadShape
+from formers.pretrained.provenance import LABELS
+from formers.shapes import revive
 
-HEAD_FILE, FORMAT = "head.json", "formers head 1"
+HEAD_FILE = "head.json"
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
 OF_TASKS = (SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
 ALL: tuple[type[nn.Module], ...] = (Encoder, *HEADS)
@@ -66,7 +68,7 @@ def head_files(model: nn.Module) -> dict[str, Content]:
     if body(model) is None:
         return {}
     config: Any = model.config
-    return {HEAD_FILE: as_json({"format": FORMAT, "model": type(model).__name__, "config": asdict(config)})}
+    return {HEAD_FILE: as_json({"format": HEAD_FORMAT, "model": type(model).__name__, "config": asdict(config)})}
 
 
 def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor], loaded: Loaded) -> nn.Module:
@@ -137,9 +139,9 @@ def given(folder: Path) -> tuple[type[nn.Module], Any] | None:
     path = folder / HEAD_FILE
     if not path.exists():
         return None
-    raw = read_json(path)
-    if raw.get("format") != FORMAT or raw.get("model") not in CLASSES or not isinstance(raw.get("config"), dict):
-        raise CheckpointError(f"{path} is not understood: format = {raw.get('format')!r}, model = {raw.get('model')!r}")
+    raw = read_json(path, HeadShape)
+    if raw["model"] not in CLASSES:
+        raise CheckpointError(f"{path}: there is no model {shown(raw['model'])}{nearest(raw['model'], CLASSES)}")
     kind = CLASSES[raw["model"]]
     try:
         return kind, revive(EncoderConfig if kind is Encoder else HeadConfig, raw["config"])
@@ -157,12 +159,13 @@ def guessed(
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
     settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
-    config = family.config.to_ours(settings, whole, what=where)
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head)}
+    config = family.config.to_ours(settings, headless, what=where)  # whose labels may be those of another head
     rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
     if rows is None:
         return None
     if kind is not SpanFinder and len(rows) != len(config.labels):
-        settings = {key: value for key, value in settings.items() if key not in ("label2id", "problem_type")}
+        settings = {key: value for key, value in settings.items() if key not in LABELS}
         settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(rows))}
     return kind, family.config.to_ours(settings, whole, what=where)
 

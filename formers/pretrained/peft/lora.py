@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from formers.adapters.lora import HEAD, LowRank, ends_in, linears, plain
-from formers.errors import CheckpointError, ConfigError
+from formers.errors import CheckpointError, ConfigError, shown
 from formers.models.causal import CausalLM
 from formers.models.heads import SequenceClassifier, SpanFinder, TokenClassifier
 from formers.models.transformer import Transformer
@@ -41,6 +41,7 @@ from formers.pretrained.mapping import (
     to_ours,
     to_theirs,
 )
+from formers.pretrained.peft.patterns import matches, per_module
 
 OUTER = "base_model.model."
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")
@@ -67,35 +68,28 @@ TASKS_OF_HEADS: dict[str, type[nn.Module]] = {
 def check(raw: Mapping[str, Any], what: str) -> None:
     """Refuse, by name, what is not computed here."""
     if raw.get("peft_type") != "LORA":
-        raise CheckpointError(f"{what}: peft_type = {raw.get('peft_type')!r} is not computed here; known: LORA")
+        raise CheckpointError(f"{what}: peft_type = {shown(raw.get('peft_type'))} is not computed here; known: LORA")
     for key, value in raw.items():
         if key not in READ and key not in SILENT and value:
-            raise CheckpointError(f"{what}: {key} = {value!r} is not computed here")
-    if raw.get("init_lora_weights", True) not in INITIAL:
+            raise CheckpointError(f"{what}: {shown(key)[1:-1]} = {shown(value)} is not computed here")
+    if raw.get("init_lora_weights") not in (None, *INITIAL):
         raise CheckpointError(
-            f"{what}: init_lora_weights = {raw['init_lora_weights']!r} changes the model's own "
+            f"{what}: init_lora_weights = {shown(raw['init_lora_weights'])} changes the model's own "
             "weights; save the adapter with peft's path_initial_model_for_weight_conversion"
         )
     if raw.get("bias", "none") not in ("none", "all", "lora_only"):
-        raise CheckpointError(f"{what}: bias = {raw['bias']!r} is not known; known: none, all, lora_only")
+        raise CheckpointError(f"{what}: bias = {shown(raw['bias'])} is not known; known: none, all, lora_only")
     for key in ("r", "lora_alpha"):
-        if not isinstance(raw.get(key), int | float) or raw[key] <= 0:
-            raise CheckpointError(f"{what}: {key} = {raw.get(key)!r}, expected a positive number")
+        if key not in raw:
+            raise CheckpointError(f"{what}: {key} is missing, expected a positive number")
 
 
-def pattern_value(patterns: Mapping[str, Any] | None, module: str, usual: Any) -> Any:
-    """What rank_pattern or alpha_pattern says of a module: the first pattern that the end of its name matches."""
-    for pattern, value in (patterns or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            return value
-    return usual
-
-
-def is_target(targets: str | Sequence[str], module: str) -> bool:
-    """Whether target_modules means a module: a regular expression of the whole name, or ends of names."""
+def targeted(targets: str | Sequence[str], modules: Sequence[str], what: str) -> list[str]:
+    """The modules that target_modules means: a regular expression of the whole name, or ends of names."""
     if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
-    return ends_in(module, targets)
+        hits = matches([targets], modules, what)[targets]
+        return [module for module in modules if module in hits]
+    return [module for module in modules if ends_in(module, targets)]
 
 
 def read_lora(
@@ -129,17 +123,20 @@ def read_lora(
         del factors[module]
     renamed, prefix = rename({f"{module}.weight": pair["A"] for module, pair in factors.items()}, rules, prefixes)
     parts: dict[str, LowRank] = {}
-    every = linears(model)
+    every, modules = linears(model), list(factors)
+    ranks = per_module(raw.get("rank_pattern"), raw["r"], modules, what)
+    alphas = per_module(raw.get("alpha_pattern"), raw["lora_alpha"], modules, what)
     for name, (module, pair) in zip(renamed, factors.items(), strict=True):
         names = ours_for(name, rules)
         if not names or any(place not in every for place in names):
             faults.add(EXTRA, f"+ {OUTER}{module}")
         else:
-            read_part(raw, module, pair["A"], pair["B"], [(place, every[place]) for place in names], parts, faults)
+            places = [(place, every[place]) for place in names]
+            read_part(raw, module, (pair["A"], pair["B"]), (ranks[module], alphas[module]), places, parts, faults)
     if not (prefix or raw.get("layers_to_transform") or raw.get("exclude_modules")):
         theirs = dict.fromkeys(theirs_for(f"{name}.weight", rules).removesuffix(".weight") for name in every)
-        for module in theirs:
-            if is_target(raw.get("target_modules") or (), module) and module not in factors:
+        for module in targeted(raw.get("target_modules") or (), list(theirs), what):
+            if module not in factors:
                 faults.add(MISSING, f"- {OUTER}{module}")
     faults.refuse(what)
     return parts, read_whole(whole, rules, prefixes, model, what)
@@ -148,20 +145,19 @@ def read_lora(
 def read_part(
     raw: Mapping[str, Any],
     module: str,
-    a: Tensor,
-    b: Tensor,
+    pair: tuple[Tensor, Tensor],
+    sizes: tuple[int, float],
     places: list[tuple[str, nn.Linear]],
     parts: dict[str, LowRank],
     faults: Faults,
 ) -> None:
-    """One matrix of theirs, which is one or several equal ones of ours."""
+    """One matrix of theirs, which is one or several equal ones of ours; sizes: rank and alpha."""
+    (a, b), (rank, alpha) = pair, sizes
     inside, outside = places[0][1].in_features, sum(linear.out_features for _, linear in places)
-    rank = pattern_value(raw.get("rank_pattern"), module, raw["r"])
     for factor, tensor, expected in (("A", a, (rank, inside)), ("B", b, (outside, rank))):
         if shape_of(tensor) != expected:
             faults.add("wrong shape", f"{OUTER}{module}.lora_{factor}.weight {shape_of(tensor)}, expected {expected}")
             return
-    alpha = pattern_value(raw.get("alpha_pattern"), module, raw["lora_alpha"])
     stabilised, dropout = bool(raw.get("use_rslora")), raw.get("lora_dropout", 0.0)
     for (name, _), piece in zip(places, b.chunk(len(places)), strict=True):
         parts[name] = LowRank(a.clone(), piece.clone(), alpha=alpha, rank_stabilised=stabilised, dropout=dropout)
@@ -318,7 +314,7 @@ def shortest(wanted: set[str], every: set[str]) -> list[str]:
     """The shortest ends of names that mean these modules and no other."""
     for length in range(1, max(name.count(".") for name in wanted) + 1):
         ends = {".".join(name.split(".")[-length:]) for name in wanted}
-        if {name for name in every if is_target(sorted(ends), name)} == wanted:
+        if {name for name in every if ends_in(name, sorted(ends))} == wanted:
             return sorted(ends)
     return sorted(wanted)
 

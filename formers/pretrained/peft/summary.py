@@ -9,8 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from formers.adapters.lora import LowRank
+from formers.errors import CheckpointError
+from formers.pretrained.mapping import shape_of
 from formers.pretrained.peft.adapters import Adapter
-from formers.pretrained.peft.lora import FACTOR, OUTER, check, pattern_value
+from formers.pretrained.peft.lora import FACTOR, OUTER, check
+from formers.pretrained.peft.patterns import per_module
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,17 @@ class LowRankGroup:
 def summary(raw: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) -> list[LowRankGroup]:
     """What an adapter file changes, without its model."""
     check(raw, what)
+    modules = [match[1] for key in tensors if (match := FACTOR.fullmatch(key.removeprefix(OUTER)))]
+    alphas = per_module(raw.get("alpha_pattern"), raw["lora_alpha"], modules, what)
     groups: dict[tuple[str, str], list[tuple[int, float, float]]] = {}  # rank, scale, norm of each
     for key, a in tensors.items():
         match = FACTOR.fullmatch(key.removeprefix(OUTER))
         b = tensors.get(key.replace(".lora_A.", ".lora_B."))
         if match is None or match[2] == "B" or b is None:
             continue
-        alpha = pattern_value(raw.get("alpha_pattern"), match[1], raw["lora_alpha"])
-        part = LowRank(a.float(), b.float(), alpha=alpha, rank_stabilised=bool(raw.get("use_rslora")))
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+            raise CheckpointError(f"{what}: the factors of {match[1]} have shapes {shape_of(a)} and {shape_of(b)}")
+        part = LowRank(a.float(), b.float(), alpha=alphas[match[1]], rank_stabilised=bool(raw.get("use_rslora")))
         # |b a|^2 = sum of (b^T b) * (a a^T): the whole matrix never exists
         square = ((part.b.T @ part.b) * (part.a @ part.a.T)).sum().clamp(min=0).item()
         kind = match[1].rpartition(".")[2], f"{b.shape[0]} x {a.shape[1]}"

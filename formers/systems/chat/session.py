@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from formers.decoding.options import DecodingOptions
 from formers.decoding.prefix import PrefixCache
 from formers.decoding.writer import Continuation, Writing
-from formers.errors import ConfigError, DataError
-from formers.files import replace_file
+from formers.errors import CheckpointError, ConfigError, DataError
+from formers.files import MOST_JSON, expanded, parse_json, read_bytes, replace_file
 from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
@@ -156,16 +156,16 @@ class Chat:
     def save(self, path: str | Path) -> None:
         """Write the messages as JSON: a list of {"role": ..., "content": ...}."""
         text = json.dumps(self.messages, ensure_ascii=False, indent=2)
-        replace_file(Path(path).expanduser(), f"{text}\n".encode())
+        replace_file(expanded(path), f"{text}\n".encode())
 
 
 def read_messages(path: str | Path) -> list[Message]:
     """What `Chat.save` wrote. Raises DataError, one line that names the file."""
     try:
-        messages = json.loads(Path(path).expanduser().read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        text = read_bytes(expanded(path), most=MOST_JSON)
+    except (OSError, CheckpointError) as error:
         raise DataError(f"{path}: cannot be read as a conversation ({error})") from error
-    messages = check_messages(messages, str(path))
+    messages = check_messages(parse_json(text, list[Any], str(path), error=DataError), str(path))
     if messages[-1]["role"] == "user":
         raise DataError(f"{path}: the last message is a user's, expected its answer; remove it and say it again")
     return messages

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError, DataError
 from formers.fields import Part, check
+from formers.files import expanded, read_source
 from formers.systems.language_scores import EvaluateLanguage, named_scores, task_report
 from formers.systems.system import Event, Piece, Typed
 
@@ -81,11 +81,7 @@ def chat_template(name: str, language: LanguageModel) -> ChatTemplate:
     plain = plain_template(language.needs_tokenizer())
     if name == "plain":
         return plain
-    try:
-        source = Path(name).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--template {name}: cannot be read ({error}); give a Jinja file, or plain") from error
-    return ChatTemplate(source, plain.specials, where=name)
+    return ChatTemplate(read_source(expanded(name), option="--template", error=DataError), plain.specials, where=name)
 
 
 def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Event]:

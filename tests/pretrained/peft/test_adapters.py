@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from formers.adapters.bitfit import learn_biases, learn_last
 from formers.adapters.lora import LowRank, activate, adapters, add_lora, merge, plain, unmerge
 from formers.errors import CheckpointError
-from formers.pretrained.load import load_model, save_model
+from formers.pretrained.load import load_model, model_class, save_model
+from formers.pretrained.peft import patterns
 from formers.pretrained.peft.adapters import load_adapter, read_adapter, save_adapter
 from formers.pretrained.peft.lora import join
 
@@ -300,8 +302,8 @@ FAULTS = [
     ({"model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(2, 16)}, {}, r"\+ model.layers.0.self_attn"),
     ({"base_model.model.model.norm.bias": torch.ones(16)}, {"bias": "all"}, r"not known .*model.norm.bias"),
     ({}, {"r": 3}, r"wrong shape \(4\)"),
-    ({}, {"r": 0}, "r = 0, expected a positive number"),
-    ({}, {"lora_alpha": None}, "lora_alpha = None, expected a positive number"),
+    ({}, {"r": 0}, "r is 0, expected at least 1"),
+    ({}, {"lora_alpha": None}, "lora_alpha is None, expected a number"),
     ({}, {"bias": "some"}, "bias = 'some' is not known"),
     ({}, {"use_dora": True}, "use_dora = True is not computed here"),
     ({}, {"layer_replication": [[0, 2], [1, 2]]}, "layer_replication = .* is not computed here"),
@@ -361,13 +363,57 @@ def test_embeddings_that_were_saved_unasked_and_did_not_change(folder):
         load_model(folder)
 
 
+def test_an_adapter_of_an_adapter_and_adapters_that_name_each_other(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "second")
+    edit(tmp_path / "second", base_model_name_or_path=str(folder))
+    load_model(tmp_path / "second")
+    edit(folder, base_model_name_or_path=str(tmp_path / "second"))
+    for place in (folder, tmp_path / "second"):
+        for read in (load_model, model_class):
+            with pytest.raises(CheckpointError, match="belongs to adapters that name each other"):
+                read(place)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"r": True}, "r is True, expected a whole number"),
+        ({"r": 10**400}, "r is 10+…, expected a whole number"),
+        ({"lora_dropout": 2}, "lora_dropout is 2, expected"),
+        ({"target_modules": [3]}, r"target_modules\[0\] is 3, expected a text"),
+        ({"rank_pattern": {"q_proj": "2"}}, "rank_pattern.q_proj is '2', expected a whole number"),
+        ({"rank_pattern": {"(": 2}}, r"'\(\.\*|'\(' is no regular expression"),
+        ({"modules_to_save": "lm_head"}, "modules_to_save is 'lm_head', expected a list of texts or null"),
+        ({"base_model_name_or_path": 3}, "base_model_name_or_path is 3, expected a text or null"),
+        ({"base_model_name_or_path": "~nobody/x"}, "'~nobody/x', is not there"),
+        ({"base_model_name_or_path": "x" * 5000}, "…, is not there"),
+        ({"peft_type": "LORA" * 1000}, "peft_type = 'LORALORA.*… is not computed here"),
+        ({"peft_type": None}, "peft_type is None, expected a text"),
+    ],
+)
+def test_what_a_config_may_not_say(folder, config, message):
+    edit(folder, **config)
+    with pytest.raises(CheckpointError, match=message) as fault:
+        load_model(folder)
+    assert len(str(fault.value)) < 600
+
+
+@pytest.mark.parametrize("key", ["target_modules", "alpha_pattern", "rank_pattern"])
+def test_a_pattern_that_would_run_for_years_ends(folder, key, monkeypatch):
+    monkeypatch.setattr(patterns, "SECONDS", 1)
+    slow = r"(\w+\.?)+\1(\w+)*!"
+    edit(folder, **{key: slow if key == "target_modules" else {slow: 4}})
+    with pytest.raises(CheckpointError, match="take more than 1 seconds"):
+        load_model(folder)
+
+
 def test_where_the_model_is(folder, tmp_path):
     # a path beside the adapter, for folders that move together
     edit(folder, base_model_name_or_path="../base")
     load_model(folder)
     for name, part in (
         (None, "does not say which model"),
-        (str(tmp_path / "gone"), "gone, is not there"),
+        (str(tmp_path / "gone"), "gone', is not there"),
         (str(folder), "names itself"),
     ):
         edit(folder, base_model_name_or_path=name)

@@ -187,7 +187,7 @@ def test_answers_to_a_conversation_that_is_too_long_are_empty(tmp_path, talks):
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        (["rows.template=nowhere.jinja"], CheckpointError, "rows.template nowhere.jinja: cannot be read"),
+        (["rows.template=nowhere.jinja"], CheckpointError, "rows.template nowhere.jinja: there is no such file"),
         (["rows.length=65"], ConfigError, r"rows.length \(65\) must not be more than the model's length \(64\)"),
         (["task.sample_tokens=0"], ConfigError, "task.sample_tokens"),
         (["rows.length=2"], DataError, "no token carries loss"),
