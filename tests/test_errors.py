@@ -11,6 +11,8 @@ from formers.errors import near, nearest
         ("trian", ["train", "task"], "train"),
         ("pcs", ["pca", "umap"], "pca"),
         ("blue", ["bleu", "chrf"], "bleu"),
+        ("vocabulary", ["vocab", "length"], "vocab"),
+        ("word", ["words_per_text"], "words_per_text"),
         ("label", ["table", "text"], None),
         ("translate", ["transcribe"], None),
         ("mean", ["max"], None),
