@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 MOST = 100  # characters of a value that a message shows
+NEAR = 0.75  # of difflib's likeness: "trian" is 0.8 like "train", "table" 0.6 like "label"
 
 
 class FormersError(Exception):
@@ -73,11 +74,21 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean "steps"?` when a known name is close to `name`, else the list of known names."""
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is a slip of: very like it, one letter of three differs, or it begins like it."""
     known, name = sorted(known), name[:MOST]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+    alike = difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+    alike += [other for other in known if len(other) == len(name) > 2 and sum(map(str.__ne__, other, name)) == 1]
+    long = [other for other in known if min(len(other), len(name)) > 3]
+    alike += [other for other in long if other.startswith(name) or name.startswith(other)]
+    return alike[0] if alike else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean "steps"?` when a known name is near to `name`, else the list of known names."""
+    known = sorted(known)
+    close = near(name, known)
+    return f'; did you mean "{close}"?' if close else f"; known: {', '.join(known)}"
 
 
 def escaped(fault: UnicodeError) -> tuple[str, int]:

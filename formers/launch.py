@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from formers import registry
 from formers.errors import ConfigError
 from formers.files import TEMPORARY, read_json
-from formers.recipe import Recipe, build, default_folder, load_recipe
+from formers.recipe import Recipe, default_folder, load_recipe
 from formers.training.distributed import company, join
 from formers.training.events import Event, Reported, Saved, Started
 from formers.training.run import Run
@@ -114,7 +113,7 @@ def changes(recipe: Recipe, run: Run) -> list[str]:
 
 def recipe_before(run: Run) -> Recipe:
     """The recipe that a run was begun with."""
-    return build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name="", where=str(run.recipe))
+    return load_recipe(run.recipe)
 
 
 def as_decided(recipe: Recipe, before: Recipe) -> Recipe:

@@ -18,6 +18,7 @@ from formers import fields
 from formers.errors import ConfigError, nearest, shown
 from formers.fields import convert, fields_of
 from formers.files import expanded, read_source
+from formers.notes import note
 from formers.registry import NAMES, sections, system
 from formers.systems.system import Origin
 
@@ -161,7 +162,11 @@ def origin_of(model: str) -> Origin:
     """What a model is called, and the recipe that it was trained with, where it is a run."""
     if (path := run_file(model)) is None:
         return Origin(model)
-    recipe = load_recipe(path)
+    try:
+        recipe = load_recipe(path)
+    except ConfigError as fault:  # its weights are as good as they were
+        note(f"{model} is opened without its recipe, so data have to be named: {fault}")
+        return Origin(model, recipe_is_bad=True)
     return Origin(model, recipe.sections, recipe.system)
 
 

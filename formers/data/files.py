@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import gzip
 import importlib
@@ -15,7 +14,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from formers.data.limits import budget
-from formers.errors import DataError, nearest
+from formers.errors import DataError, near, nearest
 
 SHOWN = 12  # names listed in an error before "and 29 more": an error stays one readable line
 COMPRESSED = ".gz"
@@ -122,10 +121,10 @@ def missing(name: str, path: Path) -> DataError:
     if lost.name in names:
         reason = "a link to nothing, a file taken for a folder, or no permission"
         return fault(name, f"{lost} cannot be followed: {reason}")
-    close = difflib.get_close_matches(lost.name, names, n=1)
+    close = near(lost.name, names)
     step = "does not exist" if lost == path else f"does not exist, for there is no {quoted(lost.name)}"
     if close:
-        return fault(name, f'{step}; the folder {folder} does and holds "{close[0]}": did you mean that?')
+        return fault(name, f'{step}; the folder {folder} does and holds "{close}": did you mean that?')
     what = f"holds {listed(names)}" if names else "is empty"
     return fault(name, f"{step}; the folder {folder} does and {what}")
 
@@ -135,7 +134,7 @@ def no_column(
 ) -> MissingColumn:
     """Wanted columns of which one at least is not there: those that are, and the nearest."""
     lacking = [column for column in wanted if column not in columns]
-    close = nearest(lacking[0], columns) if difflib.get_close_matches(lacking[0], columns, n=1) else ""
+    close = nearest(lacking[0], columns) if near(lacking[0], columns) else ""
     there = f"the {word}s are {listed(columns) or 'none'}{close}{hint}"
     return MissingColumn(_joined(where, f"no {word} {quoted(lacking[0])}; {there}"), lacking)
 

@@ -1,9 +1,10 @@
-"""The learning curve: losses, scores and learning rate of a run over its steps."""
+"""The learning curve: losses, scores and learning rate of a run over its steps, each unit on an axis of its own."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from formers.errors import DataError
 from formers.pictures.figure import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, new_figure
@@ -12,58 +13,101 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Entry = Mapping[str, Any]
+OF_THE_LOSS = ("loss", "perplexity", "row_perplexity")  # perplexity is the loss once more
+STYLES = list(zip((GREEN, PURPLE, SKY, RED, BLUE), "os^Dv", strict=True))
 
-def draw_curve(events: Iterable[Mapping[str, Any]], title: str) -> Figure:
+
+class Panel(NamedTuple):
+    """Scores that share an axis; `scale` times their values are drawn."""
+
+    label: str
+    scores: list[str]
+    scale: float = 1.0
+
+
+def draw_curve(events: Iterable[Entry], title: str) -> Figure:
     """The events of a run as `Run.read_events` gives them: loss, scores and learning rate over the steps."""
     record = list(events)
     steps = [event for event in record if event["event"] == "stepped"]
-    evaluations = [event for event in record if event["event"] == "evaluated"]
+    evaluations = [event for event in record if event["event"] == "evaluated" and event.get("metrics")]
     if not steps and not evaluations:
         raise DataError(f"{title}: nothing was recorded yet, so there is no curve to draw")
-    names = list(dict.fromkeys(name for event in evaluations for name in event["metrics"]))
-    names = [name for name in names if name not in ("loss", "perplexity")]
-    heights = [3.2, *([2.4] if names else []), 1.1]
-    figure = new_figure(8.5, 1.2 + sum(heights), title)
-    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    draw_losses(panels[0], steps, evaluations)
-    for name, colour, mark in zip(names, (GREEN, PURPLE, SKY, RED, ORANGE), "os^Dv", strict=False):
-        points = [(event["step"], event["metrics"][name]) for event in evaluations if name in event["metrics"]]
-        panels[1].plot(*columns(points), color=colour, marker=mark, markersize=4, label=name.replace("_", " "))
-        panels[1].set(ylabel="validation score")
-    draw_star(panels, names, evaluations)
-    rates = [(event["step"], event["rate"]) for event in steps]
-    panels[-1].plot(*columns(rates), color="#555555", marker=dot(rates))
-    panels[-1].set(ylabel="rate", xlabel="step")
-    panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.align_ylabels(panels)
+    panels = panels_of(evaluations)
+    heights = [3.2, *(1.3 + 0.2 * len(panel.scores) for panel in panels), 1.1]
+    figure = new_figure(10, 1.2 + sum(heights), title)
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    draw_losses(axes[0], steps, evaluations)
+    for place, panel in zip(axes[1:], panels, strict=False):
+        for name, (colour, mark) in zip(panel.scores, itertools.cycle(STYLES), strict=False):
+            points = series(evaluations, name, panel.scale)
+            place.plot(*columns(points), color=colour, marker=mark, markersize=4, label=name.replace("_", " "))
+        place.set(ylabel=panel.label)
+    draw_star(axes, panels, evaluations)
+    rates = [(event["step"], event["rate"]) for event in steps if event.get("rate") is not None]
+    axes[-1].plot(*columns(rates), color="#555555", marker=dot(rates))
+    axes[-1].set(ylabel="rate", xlabel="step")
+    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    for place in axes:
+        place.grid(alpha=0.3)
+        place.spines[["top", "right"]].set_visible(False)
+        if place.get_legend_handles_labels()[0]:
+            # beside the curves, which fill their panel
+            place.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.05), fontsize=9)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels(axes)
     return figure
 
 
-def draw_losses(axes: Axes, steps: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> None:
-    losses = [(event["step"], event["loss"]) for event in steps if event["loss"] is not None]
+def panels_of(evaluations: Sequence[Entry]) -> list[Panel]:
+    """A panel for every unit. Bare numbers share one where all lie between -1 and 1, as correlations do."""
+    units = units_of(evaluations)
+    panels: dict[str, Panel] = {}
+    for name in dict.fromkeys(name for event in evaluations for name in event["metrics"] if name not in OF_THE_LOSS):
+        unit, words = units.get(name, ""), name.replace("_", " ")
+        small = all(abs(value) <= 1 for _, value in series(evaluations, name))
+        panel = Panel("score", []) if small else Panel(words, [])
+        panel = Panel("%", [], 100.0) if unit == "share" else Panel(unit, []) if unit else panel
+        panels.setdefault(panel.label, panel).scores.append(name)
+    return list(panels.values())
+
+
+def units_of(evaluations: Sequence[Entry]) -> dict[str, str]:
+    """The units of the scores, which runs of before 0.3 did not record."""
+    return {name: unit for event in evaluations for name, unit in event.get("units", {}).items()}
+
+
+def draw_losses(axes: Axes, steps: Sequence[Entry], evaluations: Sequence[Entry]) -> None:
+    losses = [(event["step"], event["loss"]) for event in steps if event.get("loss") is not None]
     if losses:
         axes.plot(*columns(losses), color=BLUE, linewidth=1.3, label="training", marker=dot(losses))
-    judged = [event for event in evaluations if event["metrics"].get("loss") is not None]
-    if judged:
-        points = [(event["step"], event["metrics"]["loss"]) for event in judged]
-        axes.plot(*columns(points), color=RED, marker="o", markersize=4, label="validation")
-    axes.set(ylabel="loss per token")
+    if judged := series(evaluations, "loss"):
+        axes.plot(*columns(judged), color=RED, marker="o", markersize=4, label="validation")
+    unit = units_of(evaluations).get("loss", "")
+    axes.set(ylabel=f"loss ({unit})" if unit else "loss")
 
 
-def draw_star(panels: Sequence[Axes], names: Sequence[str], evaluations: Sequence[Mapping[str, Any]]) -> None:
+def draw_star(axes: Sequence[Axes], panels: Sequence[Panel], evaluations: Sequence[Entry]) -> None:
     """Marks the best value of the monitored score on its curve (of perplexity: on that of the loss)."""
-    for event in [event for event in evaluations if event["best"] and event.get("monitor")][-1:]:
+    for event in [event for event in evaluations if event.get("best") and event.get("monitor")][-1:]:
         monitor, scores = event["monitor"], event["metrics"]
-        panel, value = (panels[1], scores[monitor]) if monitor in names else (panels[0], scores["loss"])
-        name = f"best {monitor.replace('_', ' ')}: {scores[monitor]:.3g} at step {event['step']:,}"
+        places = zip(axes[1:], panels, strict=False)
+        place, panel = next(
+            ((at, one) for at, one in places if monitor in one.scores), (axes[0], Panel("loss", ["loss"]))
+        )
+        value, on = scores.get(monitor), scores.get(monitor if monitor in panel.scores else "loss")
+        if value is None or on is None:
+            continue
+        unit = "%" if panel.label == "%" else ""
+        name = f"best {monitor.replace('_', ' ')}: {value * panel.scale:.3g}{unit} at step {event['step']:,}"
         star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "markeredgewidth": 0.6}
-        panel.plot(event["step"], value, color=ORANGE, linestyle="none", label=name, **star)
+        place.plot(event["step"], on * panel.scale, color=ORANGE, linestyle="none", label=name, **star)
+
+
+def series(evaluations: Sequence[Entry], name: str, scale: float = 1.0) -> list[tuple[int, float]]:
+    """(step, value) of a score, where it has one."""
+    values = ((event["step"], event["metrics"].get(name)) for event in evaluations)
+    return [(step, value * scale) for step, value in values if value is not None]
 
 
 def columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAP = "viridis"
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 LONGEST_LABEL = 14
+TITLE = 13  # points
 LARGE = 150_000  # bytes of a picture that is worth making smaller
 # Tried in this order; DejaVu comes with matplotlib and has no Chinese, Japanese, Korean or Indic letters.
 FONTS = """DejaVu Sans, Noto Sans CJK SC, Noto Sans CJK JP, Noto Sans, Noto Sans Devanagari, Noto Sans Thai,
@@ -36,11 +37,27 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     rcParams["font.family"] = [name for name in FONTS if name in installed]
-    figure = Figure(figsize=(width, height), layout="constrained")
+    lines = title_lines(visible(title), width)
+    figure = Figure(figsize=(width, height + TITLE / 50 * max(0, len(lines) - 1)), layout="constrained")
     if title:
-        lines = textwrap.wrap(visible(title), max(20, int(width * 8)))  # as many as it needs
-        figure.suptitle("\n".join(lines), fontsize=13, fontweight="bold", parse_math=False)
+        figure.suptitle("\n".join(lines), fontsize=TITLE, fontweight="bold", parse_math=False)
     return figure
+
+
+def title_lines(title: str, width: float) -> list[str]:
+    """A title in as many lines as it needs in a figure of so many inches: capitals and Chinese letters are wide."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font, most = FontProperties(size=TITLE, weight="bold"), int(width * 8)
+    while True:
+        lines = textwrap.wrap(title, most)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
+            widths = [TextPath((0, 0), line.replace("$", "S"), prop=font).get_extents().width for line in lines]
+        if max(widths, default=0) <= 0.95 * 72 * width or most < 8:
+            return lines
+        most = most * 9 // 10
 
 
 def save(figure: Figure, path: str | Path) -> Path:

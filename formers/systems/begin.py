@@ -150,7 +150,7 @@ def judged_on(
         source = replace(source or Source(**resolve(f"systems.{system}:SYSTEM").data), test=data)
     elif source is None:
         is_other = f"{origin.name} is a run of the system {origin.system}, so its test data are not for {system}"
-        bare = f"{origin.name} is not a run, so it has no test data of its own"
+        bare = f"{origin.name} {origin.no_data}, so it has no test data of its own"
         raise ConfigError(f"{is_other if origin.system else bare}: give --data SOURCE")
     source = replace(source, held_out=count or source.held_out)
     reading = rows.reading(source)

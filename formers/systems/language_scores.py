@@ -63,7 +63,7 @@ class EvaluateLanguage:
         origin = self.origin
         if origin.sections is None or origin.system != system:
             other = f"is a run of the system {origin.system}, so it has no data for {system} models"
-            what = other if origin.system else "is not a run, so it has no data of its own"
+            what = other if origin.system else f"{origin.no_data}, so it has no data of its own"
             raise ConfigError(f"{origin.name} {what}: give --text FILE or --choices FILE (a language model)")
         return Beginning(origin.sections, Path(origin.name).expanduser())
 

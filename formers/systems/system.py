@@ -145,6 +145,13 @@ class Origin:
     """The recipe of a run."""
     system: str = ""
     """The system of that recipe."""
+    recipe_is_bad: bool = False
+    """Whether it is a run whose recipe cannot be read."""
+
+    @property
+    def no_data(self) -> str:
+        """Why there are no data of its own."""
+        return "has a recipe that cannot be read" if self.recipe_is_bad else "is not a run"
 
     @property
     def short(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 
 import numpy as np
@@ -66,3 +67,24 @@ def test_export_and_merge_replace_no_folder_unless_told(trained, tmp_path):
         assert "cannot write" in fails("export", "model", "model", "--overwrite")
     assert works("inspect", "model", "parameters")
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_run_with_a_recipe_of_before_still_opens(trained, tmp_path, caplog):
+    from formers.notes import note
+    from formers.server.models import Models
+
+    shutil.copytree(trained.folder, tmp_path / "old")
+    recipe = (tmp_path / "old" / "recipe.toml").read_text()
+    for text, part in (
+        (recipe.replace("[data]", "[data]\nvocab = 3", 1), "since formers 0.2.0 [data] says only where rows come from"),
+        ("x = [", "not a TOML file"),
+        ('system = "instruct"', 'is called "chat"'),
+    ):
+        (tmp_path / "old" / "recipe.toml").write_text(text)
+        note.cache_clear()
+        caplog.clear()
+        assert len(works("translate", "old", "I ate an apple").splitlines()) == 1
+        assert list(Models.load(["old"]).served) == ["old"]
+        assert part in caplog.text and "old is opened without its recipe" in caplog.text
+        assert "has a recipe that cannot be read" in call("evaluate", "old").stderr
+        assert part in fails("train", "old")  # which needs it
