@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 MOST = 100  # characters of a value that a message shows
 
@@ -26,12 +27,29 @@ class DataError(FormersError):
     """A data file or a row of it that cannot be used."""
 
 
+class TextsError(DataError):
+    """Texts among several that cannot be used: place, counted from 0, -> why."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(sorted(reasons.items()))
+        place, reason = next(iter(self.reasons.items()))
+        super().__init__(f"text {place + 1}: {reason}")
+
+    def among(self, places: Sequence[int]) -> TextsError:
+        """The same where the texts were a part of others, at these places."""
+        return TextsError({places[place]: reason for place, reason in reversed(self.reasons.items())})
+
+
 class CheckpointError(FormersError):
     """A model folder, weight file or tokenizer that cannot be used."""
 
 
 class TrainingError(FormersError):
     """A training that cannot start or go on."""
+
+
+class PeerFault(FormersError):
+    """What process 0 of several tells the user, raised in another one, which has nothing more to say."""
 
 
 def one_line(text: str) -> str:
@@ -42,8 +60,17 @@ def one_line(text: str) -> str:
 
 def shown(value: object) -> str:
     """A value as a message shows it: as Python writes it, cut at 100 characters."""
-    text = repr(value)
-    return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+    return shortened(repr(value), MOST)
+
+
+def on_a_line(text: str) -> str:
+    """A text with every white space in it as one space."""
+    return " ".join(text.split())
+
+
+def shortened(text: str, most: int) -> str:
+    """A text as it is, or cut so that it has `most` characters with the sign that it was."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -51,3 +78,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known, name = sorted(known), name[:MOST]
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+
+
+def escaped(fault: UnicodeError) -> tuple[str, int]:
+    """What a terminal or pipe cannot show, as JSON escapes it: lines of JSON stay what they are."""
+    assert isinstance(fault, UnicodeEncodeError)
+    units = fault.object[fault.start : fault.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), fault.end
+
+
+codecs.register_error("formers.escaped", escaped)

@@ -199,10 +199,19 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     values: dict[str, Any] = {}
     parts: dict[tuple[str, type], dict[str, Any]] = {}
     for name, value in given.items():
-        owner = known[name].part
-        target = values if owner is None else parts.setdefault(owner, {})
-        target[name] = convert(value, known[name], f"{where} {name}")
-    return settings(**values, **{name: kind(**inner) for (name, kind), inner in parts.items()})
+        if owner := known[name].part:
+            parts.setdefault(owner, {})[name] = value
+        else:
+            values[name] = convert(value, known[name], f"{where} {name}")
+    return settings(**values, **{name: build(kind, inner, where) for (name, kind), inner in parts.items()})
+
+
+def changed(settings: Any, name: str, value: Any) -> Any:
+    """The same settings with another value of a field, which may be one of a part's."""
+    owner = fields_of(settings.__class__)[name].part
+    if owner is None:
+        return dataclasses.replace(settings, **{name: value})
+    return dataclasses.replace(settings, **{owner[0]: changed(getattr(settings, owner[0]), name, value)})
 
 
 def convert(value: Any, field: Field, where: str) -> Any:

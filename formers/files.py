@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from formers import shapes
 from formers.errors import CheckpointError, FormersError
@@ -135,11 +136,76 @@ def write_file(path: Path, content: Content) -> None:
 
 
 def replace_file(path: Path, content: Content) -> None:
-    """Write a file whole or not at all. Raises OSError."""
-    temporary = path.with_name(TEMPORARY + path.name)
-    write_file(temporary, content)
-    flush(temporary)
-    temporary.replace(path)
+    """Write a file, and the folder that it is in, whole or not at all. Raises OSError, which names it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as beside:
+        write_file(beside, content)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, of the same ending, to write into; then it takes that place, or is gone after a fault.
+
+    A link goes on leading there; a pipe or device is written itself. Raises OSError, which names `path`.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    place, beside = path.resolve(), None
+    try:
+        mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
+        beside = _beside(place)
+        yield beside
+        flush(beside)
+        beside.chmod(mode)
+        beside.replace(place)
+    except OSError as fault:
+        if fault.filename not in (None, str(beside)) or isinstance(fault, ConnectionError):
+            raise  # not of this file: of what is read for it, or of a pipe
+        reason = fault.strerror or f"only a part could be written ({fault}); is the disk full?"  # so numpy tells it
+        raise OSError(fault.errno or errno.EIO, reason, str(path)) from fault
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+
+
+def try_file(path: Path) -> None:
+    """Find out now whether a file can be written at `path` later. Raises OSError, which names it."""
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if path.exists() and not path.is_file():
+        return
+    try:
+        beside = _beside(path.resolve())
+        try:
+            beside.write_bytes(b"0")
+            flush(beside)
+        finally:
+            beside.unlink()
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(path)) from fault
+
+
+def try_folder(path: Path, *, overwrite: bool) -> None:
+    """Find out now whether a folder can be written later. Raises CheckpointError for one that is there and not empty,
+    unless `overwrite`, and for a file; OSError, which names it.
+    """
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"cannot write the folder {path}: a file of that name exists")
+    if path.is_dir() and not overwrite and any(path.iterdir()):
+        raise CheckpointError(f"{path} is not empty; name another folder, or give --overwrite")
+    above = next(parent for parent in path.absolute().parents if parent.is_dir())
+    try:
+        try_file(above / f"{TEMPORARY}{path.name}")
+    except OSError as fault:
+        raise OSError(fault.errno, fault.strerror, str(path)) from fault
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A file of text that takes its place when it is whole."""
+    with replaced_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        yield file
 
 
 @contextmanager
@@ -152,9 +218,10 @@ def replaced_folder(path: Path, keep: Callable[[str], bool] = lambda name: False
     fresh = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     try:
         yield fresh
+        mask = _umask()  # which not every writer of a file asks for
         for written in [*fresh.rglob("*"), fresh]:
+            written.chmod((0o777 if written.is_dir() else 0o666) & ~mask)
             flush(written)
-        fresh.chmod(0o777 & ~_umask())
         _swap(fresh, path, keep)
         flush(path.parent)
     finally:
@@ -205,6 +272,13 @@ def _swap(fresh: Path, path: Path, keep: Callable[[str], bool]) -> None:
         if not (path / name).exists():
             (old / "folder" / name).rename(path / name)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new and empty file in the folder of `path`, of the same ending."""
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+    os.close(descriptor)
+    return Path(name)
 
 
 def _umask() -> int:

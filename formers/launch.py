@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from formers import registry
 from formers.errors import ConfigError
+from formers.files import TEMPORARY, read_json
 from formers.recipe import Recipe, build, default_folder, load_recipe
-from formers.training.distributed import join
-from formers.training.events import Event, Reported
+from formers.training.distributed import company, join
+from formers.training.events import Event, Reported, Saved, Started
 from formers.training.run import Run
 from formers.training.trainer import train as run_training
+
+STAGED = f"{TEMPORARY}fresh"  # in the run's folder: what a fresh start prepares while the old run is still there
 
 
 def train(
@@ -24,61 +27,120 @@ def train(
     """Train a recipe in a run folder (default: runs/<recipe name>), yielding what happens.
 
     The first event reports on the data and the model. A run that was interrupted goes on exactly where it was;
-    `fresh` begins anew. Raises ConfigError where the run folder holds a run of another recipe.
+    `fresh` begins anew: the run that is there is moved aside when recipe and data have been read, and deleted when the
+    new one is first saved. Raises ConfigError, at once, for a recipe that is none, and with the first event where the
+    run folder holds a run of another recipe, TrainingError where another process trains in it.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    folder = default_folder(chosen.name) if run is None else Path(run)
-    world = join(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if world.main:
-        begin(chosen, Run(folder), fresh)
-        prepared = registry.prepare(chosen.system, chosen.sections, folder)
-    world.broadcast(None)  # the others find the run's folder and tokenizer in place
-    if not world.main:
-        prepared = registry.prepare(chosen.system, chosen.sections, folder)
-    if world.main:
-        reported = Reported(step=0, lines=prepared.report)
-        if not Run(folder).events.exists():
-            Run(folder).record(reported)
-        yield reported
-    yield from run_training(prepared.task, prepared.batches, chosen.sections["train"], Run(folder))
+    return events(chosen, Run(default_folder(chosen.name) if run is None else run), fresh)
 
 
-def begin(recipe: Recipe, run: Run, fresh: bool) -> None:
-    """Make or check the run's folder."""
-    if fresh and run.folder.exists():
-        forget(run)
-    changed = changes(recipe, run) if run.recipe.is_file() else []
-    if changed and run.latest() is not None:
+def events(recipe: Recipe, run: Run, fresh: bool) -> Iterator[Event]:
+    """What `train` yields."""
+    world = join()
+    with ExitStack() as stack:
+        stack.enter_context(company(world))
+        recipe, staged = world.from_main(lambda: begin(recipe, run, fresh, stack))
+        place = staged or run.folder
+        # the others find the tokenizer of rank 0 in place
+        prepared = world.together(lambda: registry.prepare(recipe.system, recipe.sections, place))
+        report = [line.replace(str(place), str(run.folder)) for line in prepared.report]
+        if staged is not None:
+            world.from_main(lambda: begin_anew(run, staged, stack))
+        if world.main:
+            if run.replaced.exists():
+                report.append(f"the run before this one is in {run.replaced} until this one is first saved")
+            reported = Reported(step=0, lines=report)
+            if not run.events.exists():
+                run.record(reported)
+            yield reported
+        for event in run_training(prepared.task, prepared.batches, recipe.sections["train"], run, held=True):
+            if isinstance(event, Started):
+                run.save_recipe(with_precision(recipe, event.precision).to_toml())
+            if isinstance(event, Saved):
+                run.forget()
+            yield event
+
+
+def begin(recipe: Recipe, run: Run, fresh: bool, stack: ExitStack) -> tuple[Recipe, Path | None]:
+    """Hold the run's folder and make or check it; gives the recipe as its run decided, and for a fresh start where to
+    prepare it, while what is there stays as it is.
+    """
+    run.recover()
+    is_run = run.recipe.is_file()
+    if fresh and not is_run and run.holds_other_files():
+        raise ConfigError(f"{run.folder} is not a run folder (it has no recipe.toml); --fresh deletes runs only")
+    stack.enter_context(run.hold())
+    if fresh and is_run:
+        return recipe, stage(recipe, run, stack)
+    different = changes(recipe, run) if is_run else []
+    if different and run.latest() is not None:
         raise ConfigError(
-            f"{run.folder} was begun with another recipe: {', '.join(changed)}; "
+            f"{run.folder} was begun with another recipe: {', '.join(different)}; "
             "give the same values, another --run, or --fresh to begin anew"
         )
-    if changed:
+    if different:
         shutil.rmtree(run.folder / "tokenizer", ignore_errors=True)  # made for other data or sizes
+        run.environment.unlink(missing_ok=True)  # its decisions were too
+    elif is_run:
+        recipe = as_decided(recipe, recipe_before(run))
     run.save_recipe(recipe.to_toml())
+    return recipe, None
+
+
+def stage(recipe: Recipe, run: Run, stack: ExitStack) -> Path:
+    """A folder to prepare a fresh start in."""
+    start = recipe.sections["model"].start
+    if start and Path(start).expanduser().resolve().is_relative_to(run.folder.resolve()):
+        raise ConfigError(f"model.start is {start}, which --fresh would delete; name another --run")
+    staged = Run(run.folder / STAGED)
+    shutil.rmtree(staged.folder, ignore_errors=True)  # of a start that was killed
+    staged.save_recipe(recipe.to_toml())
+    stack.callback(shutil.rmtree, staged.folder, ignore_errors=True)
+    return staged.folder
+
+
+def begin_anew(run: Run, staged: Path, stack: ExitStack) -> None:
+    """Recipe and data are good: what was staged becomes the run."""
+    stack.enter_context(Run(staged).hold())
+    run.begin_anew(staged)
 
 
 def changes(recipe: Recipe, run: Run) -> list[str]:
     """What differs from the recipe that the run was begun with."""
-    before = build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name=recipe.name, where=str(run.recipe))
-    return recipe.changes(before)
+    before = recipe_before(run)
+    return as_decided(recipe, before).changes(before)
 
 
-def forget(run: Run) -> None:
-    """Delete a run's own files; a folder that is not a run is left alone."""
-    if any(run.folder.iterdir()) and not run.recipe.is_file():
-        raise ConfigError(f"{run.folder} is not a run folder (it has no recipe.toml); --fresh deletes runs only")
-    shutil.rmtree(run.folder)
+def recipe_before(run: Run) -> Recipe:
+    """The recipe that a run was begun with."""
+    return build(tomllib.loads(run.recipe.read_text(encoding="utf-8")), (), name="", where=str(run.recipe))
+
+
+def as_decided(recipe: Recipe, before: Recipe) -> Recipe:
+    """The recipe with the precision that was measured when its run was begun."""
+    automatic = recipe.sections["train"].precision == "auto" and "train" in before.sections
+    return with_precision(recipe, before.sections["train"].precision) if automatic else recipe
+
+
+def with_precision(recipe: Recipe, precision: str) -> Recipe:
+    sections = recipe.sections
+    return replace(recipe, sections={**sections, "train": replace(sections["train"], precision=precision)})
+
+
+def samples_of(folder: Path) -> list[str]:
+    """What the last samples of a run were made of; none where there are none."""
+    files = sorted(Run(folder).samples.glob("[0-9]*.json"))
+    return [text for text, _ in read_json(files[-1], list[tuple[str, str]])] if files else []
 
 
 def save_curve(folder: Path) -> Path | None:
     """samples/curve.png of the run; None where nothing was recorded yet."""
     from formers.pictures.curve import draw_curve
     from formers.pictures.figure import save
-    from formers.training.run import Run
 
-    place = Run(folder)
-    events = list(place.read_events())
-    if not any(event["event"] in ("stepped", "evaluated") for event in events):
+    run = Run(folder)
+    lines = list(run.read_events())
+    if not any(line["event"] in ("stepped", "evaluated") for line in lines):
         return None
-    return save(draw_curve(events, f"learning curve of {folder}"), place.samples / "curve.png")
+    return save(draw_curve(lines, f"learning curve of {folder}"), run.samples / "curve.png")

@@ -32,6 +32,7 @@ MAY_CHANGE = {
     "train.keep",
     "train.patience",
     "data.test",
+    "task.samples",
 }
 
 
@@ -60,15 +61,22 @@ class Recipe:
             for field in dataclasses.fields(values)
         }
 
-    def example(self) -> str:
-        """What to try first with {} for the model: on a sample of the recipe, where the verb takes a text alone."""
-        example = system(self.system).example
-        samples = getattr(self.sections["task"], "samples", ())
-        sample = next((text.strip() for text in samples if text.strip()), "")
-        alone = re.fullmatch(r'(\w+ \{\}) "[^"]*"', example)
-        if not sample or alone is None:
-            return example
-        return f"{alone[1]} {shlex.quote(sample).replace('{', '{{').replace('}', '}}')}"
+    def example(self, seen: Sequence[str] = ()) -> str:
+        """What to try first with {} for the model: on samples of the recipe, where the verb takes nothing but texts.
+
+        seen: samples of the run, for data that are not the recipe's own; without them, dots stand for a text.
+        """
+        example, own = system(self.system).example, not self.sections["data"].train.startswith("builtin:")
+        samples = getattr(self.sections["task"], "samples", ()) or (seen if own else ())
+        texts = [text for text in (" ".join(text.split()) for text in samples) if text and " | " not in text]  # a pair
+        if own:
+            texts.sort(key=len)
+        quoted = re.findall(r'"[^"]*"', example)
+        alone = re.fullmatch(r'\w+ \{\}( "[^"]*")+', example)
+        if not (alone and len(texts) >= len(quoted)):
+            return re.sub(r'"[^"]*"', '"..."', example) if own else example
+        words = [shlex.quote(text).replace("{", "{{").replace("}", "}}") for text in texts[: len(quoted)]]
+        return " ".join([example.partition(' "')[0], *words])
 
     def changes(self, other: Recipe) -> list[str]:
         """Dotted names whose values differ, those that a resumed run may change left out."""
@@ -176,7 +184,13 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
         if section not in kinds or not isinstance(values, dict):
             raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, kinds)}")
     refuse_old(given.get("data", {}), kinds, where)
-    for (section, name_), value in _parse(overrides, kinds):
+    changed = dict(_parse(overrides, kinds))
+    other_data = given.get("data", {}).get("train") != changed.get(
+        ("data", "train"), given.get("data", {}).get("train")
+    )
+    if other_data and isinstance(given.get("task"), dict):
+        given["task"].pop("samples", None)  # which are of the recipe's own data: others show what they have
+    for (section, name_), value in changed.items():
         known = fields_of(kinds[section])
         if name_ in known:
             convert(value, known[name_], f"--set {section}.{name_}")

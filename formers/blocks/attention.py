@@ -131,8 +131,11 @@ class Attention(nn.Module):
         norm_eps: float = 1e-6,
         scale: float | None = None,
         dropout: float = 0.0,
+        rotary_value: bool = False,
     ) -> None:
+        """rotary_value: what turns queries and keys turns values too (RoFormer)."""
         super().__init__()
+        self.rotary_value = rotary_value
         kv_heads = heads if kv_heads is None else kv_heads
         if head_dim is None:
             if dim % heads:
@@ -173,6 +176,7 @@ class Attention(nn.Module):
             q, k, v = map(self.split, projected)
             k = k if self.k_norm is None else self.k_norm(k)
             k = k if rotary is None else rotary(k)
+            v = rotary(v) if rotary is not None and self.rotary_value else v
             k, v = (k, v) if cache is None else cache.append(k, v)
         q = q if self.q_norm is None else self.q_norm(q)
         q = q if rotary is None else rotary(q)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class StackConfig:
     """Share of each residual branch and of the embeddings set to zero while training."""
 
 
-def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
+def make_attention(c: StackConfig, context_dim: int | None = None, *, rotary_value: bool = False) -> Attention:
     """The attention of a block, over itself or over a memory of that width."""
     return Attention(
         c.dim,
@@ -67,6 +68,7 @@ def make_attention(c: StackConfig, context_dim: int | None = None) -> Attention:
         qk_norm=c.norm if c.qk_norm else None,
         norm_eps=c.norm_eps,
         scale=c.scale,
+        rotary_value=rotary_value,
     )
 
 
@@ -89,12 +91,16 @@ class Block(nn.Module):
         *,
         memory_dim: int | None = None,
         after: Callable[[StackConfig], nn.Module] | None = None,
+        rotary_value: bool = False,
     ) -> None:
-        """after: makes what each branch passes before it is added: a second norm, a `Scale`, a `DropPath`."""
+        """after: makes what each branch passes before it is added: a second norm, a `Scale`, a `DropPath`.
+
+        rotary_value: as in `Attention`.
+        """
         super().__init__()
         c = config
         self.norm_first, self.dropout = c.norm_first, c.dropout
-        self.attention = make_attention(c)
+        self.attention = make_attention(c, rotary_value=rotary_value)
         self.norm_attention = make_norm(c.norm, c.dim, c.norm_eps)
         self.after_attention = None if after is None else after(c)
         self.cross_attention = None
@@ -120,21 +126,19 @@ class Block(nn.Module):
         """last: only the last vector is asked for, (batch, 1, dim)."""
         own, read = cache or (None, None)
 
-        def attend(h: Tensor) -> Tensor:
-            return self.attention(h, mask=mask, rotary=rotary, cache=own, last=last)
-
+        attend = partial(self.attention, mask=mask, rotary=rotary, cache=own, last=last)
         x = self.residual(x, self.norm_attention, attend, self.after_attention)
         if self.cross_attention is not None:
             assert memory is not None
-            cross, rows = self.cross_attention, len(memory)
-
-            def look(h: Tensor) -> Tensor:
-                # Several hypotheses of one sentence are neighbouring rows: they read its one memory as more queries.
-                folded = h.reshape(rows, -1, h.shape[-1])
-                return cross(folded, memory, mask=memory_mask, cache=read).view(h.shape)
-
+            look = partial(self.look, memory=memory, mask=memory_mask, cache=read)
             x = self.residual(x, self.norm_cross, look, self.after_cross)
         return self.residual(x, self.norm_feed_forward, self.feed_forward, self.after_feed_forward)
+
+    def look(self, h: Tensor, *, memory: Tensor, mask: Resolved, cache: LayerCache | None) -> Tensor:
+        """Several hypotheses of one sentence are neighbouring rows: they read its one memory as more queries."""
+        assert self.cross_attention is not None
+        folded = h.reshape(len(memory), -1, h.shape[-1])
+        return self.cross_attention(folded, memory, mask=mask, cache=cache).view(h.shape)
 
     def residual(
         self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], after: nn.Module | None

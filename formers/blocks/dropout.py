@@ -24,8 +24,16 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     return x * (kept * (256 / (256 - threshold))).to(x.dtype)
 
 
+def drop_rows(x: Tensor, share: float, training: bool) -> Tensor:
+    """Stochastic depth (Huang et al. 2016): zero a random `share` of rows and scale the rest up, while training."""
+    if not training or share == 0.0:
+        return x
+    kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= share
+    return x * kept.to(x.dtype) / (1 - share)
+
+
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, a random `share` of rows is zero and the rest scaled up."""
+    """`drop_rows` as a part of a block."""
 
     def __init__(self, share: float) -> None:
         """Raises ValueError unless share is in [0, 1)."""
@@ -35,7 +43,4 @@ class DropPath(nn.Module):
         self.share = share
 
     def forward(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
-        if not self.training or self.share == 0.0:
-            return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.share
-        return x * kept.to(x.dtype) / (1 - self.share)
+        return drop_rows(x, self.share, self.training)

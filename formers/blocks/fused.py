@@ -37,7 +37,7 @@ class CompiledSteps:
             raise NotImplementedError
         self.stack, self.loops = stack, loops
         self.few: int = 1 << 30  # the least of all matrices
-        self.layers = [self.layer(stack.blocks[i // stack.repeat], window) for i, window in enumerate(stack.windows)]
+        self.layers = [self.layer(stack.block(i), window) for i, window in enumerate(stack.windows)]
         self.norm = None if stack.norm is None else self.norm_of(stack.norm)
 
     def take(self, x: Tensor) -> bool:
@@ -77,7 +77,7 @@ class CompiledSteps:
         return self.loops.Layer(heads, *norms, block.norm_first, gate, up, down, forward.gate is not None, activation)
 
     def heads(self, attention: nn.Module, window: int) -> Any:
-        if type(attention) is not Attention:
+        if type(attention) is not Attention or attention.rotary_value:
             raise NotImplementedError
         a, size = attention, attention.head_dim
         norms = [self.norm_of(norm or nn.RMSNorm(0, eps=0.0)) for norm in (a.q_norm, a.k_norm)]

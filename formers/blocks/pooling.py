@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Pooling = Literal["first", "mean", "max"]
+Pooling = Literal["first", "mean", "max", "last"]
 
 
 def pool(
@@ -18,7 +18,7 @@ def pool(
     *,
     at: Int[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, "batch dim"]:
-    """The first real token, or the mean or the maximum of all real tokens; keep: True is one.
+    """The first or the last real token, or the mean or the maximum of all real tokens; keep: True is one.
 
     at: the vector of this position of each row instead, whatever `how` and `keep` say (`first_of`, for CLIP).
     A row without a real token gives zeros for the mean. Source: Reimers and Gurevych 2019 (SBERT), section 3.
@@ -27,6 +27,10 @@ def pool(
         if keep is None:
             return x[:, 0]
         at = keep.int().argmax(1)
+    if at is None and how == "last":
+        if keep is None:
+            return x[:, -1]
+        at = keep.shape[1] - 1 - keep.flip(1).int().argmax(1)
     if at is not None:
         return x[torch.arange(len(x), device=x.device), at]
     if how == "max":

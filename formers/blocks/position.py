@@ -16,37 +16,47 @@ def places_of(keep: Bool[Tensor, "batch keys"], new: int) -> Int[Tensor, "batch 
     return (keep.cumsum(1) - 1).clamp(min=0)[:, -new:]
 
 
-def sinusoids(length: int, dim: int, *, split: bool = False, base: float = 10000.0) -> Float[Tensor, "length dim"]:
+def sinusoids(
+    length: int, dim: int, *, split: bool = False, base: float = 10000.0, inclusive: bool = False
+) -> Float[Tensor, "length dim"]:
     """PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos(same); odd `dim` drops the last cosine.
 
-    split: all sines first, then all cosines (Marian's arrangement of the same numbers).
+    split: all sines first, then all cosines (Marian's arrangement of the same numbers). inclusive: the slowest pair
+    turns by exactly 1 / base, and odd `dim` ends with a zero (fairseq, tensor2tensor).
     Source: Vaswani et al. 2017, 3.5.
     """
-    position = torch.arange(length, dtype=torch.float64)[:, None]
-    angle = position / base ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    position, pairs = torch.arange(length, dtype=torch.float64)[:, None], (dim if inclusive else dim + 1) // 2
+    exponent = torch.arange(pairs, dtype=torch.float64) / (max(1, pairs - 1) if inclusive else dim / 2)
+    angle = position / base**exponent
     sines, cosines = angle.sin(), angle.cos()[:, : dim // 2]
     if split:
-        return torch.cat([sines, cosines], 1).float()
-    table = torch.empty(length, dim)
-    table[:, 0::2], table[:, 1::2] = sines.float(), cosines.float()
+        both = torch.cat([sines, cosines], 1).float()
+        return F.pad(both, (0, dim - both.shape[1]))
+    table = torch.zeros(length, dim)
+    table[:, 0 : 2 * pairs : 2], table[:, 1 : 2 * (dim // 2) : 2] = sines.float(), cosines.float()
     return table
 
 
 class Sinusoidal(nn.Module):
-    """Fixed positions, computed for any length; nothing to learn and nothing in a checkpoint."""
+    """Fixed positions, computed for any length; nothing to learn and nothing in a checkpoint.
 
-    def __init__(self, dim: int, *, split: bool = False) -> None:
+    split, inclusive: as in `sinusoids`; offset: the place of the first position in that table (fairseq: 2).
+    """
+
+    def __init__(self, dim: int, *, split: bool = False, inclusive: bool = False, offset: int = 0) -> None:
         super().__init__()
-        self.dim, self.split = dim, split
+        self.dim, self.split, self.inclusive, self.offset = dim, split, inclusive, offset
         self.table: Tensor | None = None  # a plain attribute: derived, so neither parameter nor buffer
 
     def forward(
         self, start: int, length: int, like: Tensor, at: Tensor | None = None
     ) -> Float[Tensor, "*batch length dim"]:
+        start = start + self.offset
         end = start + length  # no place of `at` lies beyond it
         if self.table is None or len(self.table) < end or self.table.device != like.device:
-            self.table = sinusoids(max(512, 2 * end), self.dim, split=self.split).to(like.device)
-        return (self.table[start:end] if at is None else self.table[at]).to(like.dtype)
+            table = sinusoids(max(512, 2 * end), self.dim, split=self.split, inclusive=self.inclusive)
+            self.table = table.to(like.device)
+        return (self.table[start:end] if at is None else self.table[at + self.offset]).to(like.dtype)
 
 
 class Learned(nn.Module):
@@ -84,12 +94,57 @@ class Stretch:
     low: float = 1.0
     high: float = 4.0
 
-    def __call__(self, turns: Float[Tensor, " half"]) -> Float[Tensor, " half"]:
+    def __call__(self, turns: Float[Tensor, " half"], base: float, length: int) -> Float[Tensor, " half"]:
         slow = turns / self.factor
         if self.original is None:
             return slow
         share = (self.original * turns / (2 * math.pi) - self.low) / (self.high - self.low)
         return slow.lerp(turns, share.clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class Yarn:
+    """YaRN (Peng et al. 2023): pairs that turn more than `fast` times within the `original` positions stay, those that
+    turn less than `slow` times are `factor` times slower, those between are mixed by their place among the pairs.
+    """
+
+    factor: float
+    original: int
+    slow: float = 1.0
+    fast: float = 32.0
+    loudness: float = 1.0
+    """Factor on cosines and sines, and so on queries and keys."""
+    whole: bool = True
+    """The mixing begins and ends at a whole pair."""
+
+    def __call__(self, turns: Float[Tensor, " half"], base: float, length: int) -> Float[Tensor, " half"]:
+        half = len(turns)
+        first, last = (
+            half * math.log(self.original / (2 * math.pi * times)) / math.log(base) for times in (self.fast, self.slow)
+        )
+        if self.whole:
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, 2 * half - 1)
+        index = torch.arange(half, dtype=torch.float32, device=turns.device)
+        share = (index - first) / (last - first if last != first else 0.001)
+        return turns.lerp(turns / self.factor, share.clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """A base that grows with the text beyond its `original` positions (dynamic NTK scaling): `factor` says how fast."""
+
+    factor: float
+    original: int
+
+    def __call__(self, turns: Float[Tensor, " half"], base: float, length: int) -> Float[Tensor, " half"]:
+        half = len(turns)
+        growth = self.factor * max(length, self.original) / self.original - (self.factor - 1)
+        exponent = torch.arange(half, dtype=torch.float32, device=turns.device) / half
+        return turns / (growth ** (half / (half - 1))) ** exponent
+
+
+AnyStretch = Stretch | Yarn | Dynamic
 
 
 class Rotary(nn.Module):
@@ -98,21 +153,25 @@ class Rotary(nn.Module):
     Norms are kept and q . k depends on the difference of positions only.
     """
 
-    def __init__(self, head_dim: int, *, base: float = 10000.0, stretch: Stretch | None = None) -> None:
+    def __init__(self, head_dim: int, *, base: float = 10000.0, stretch: AnyStretch | None = None) -> None:
         super().__init__()
+        if isinstance(stretch, Dynamic) and head_dim < 4:
+            raise ValueError(f"head_dim is {head_dim}, expected at least 4 with a base that grows")
         self.head_dim, self.base, self.stretch = head_dim, base, stretch
 
-    def frequencies(self, device: torch.device) -> Float[Tensor, " half"]:
-        """Radians per position of each pair."""
+    def frequencies(self, device: torch.device, length: int = 0) -> Float[Tensor, " half"]:
+        """Radians per position of each pair, in a text of so many positions."""
         exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device) / self.head_dim
         turns = 1.0 / self.base**exponent  # rounded as in published models: an ulp is seen at position 1000
-        return turns if self.stretch is None else self.stretch(turns)
+        return turns if self.stretch is None else self.stretch(turns, self.base, length)
 
     def at(self, start: int, length: int, like: Tensor) -> Turn:
         """The rotation for positions start .. start + length - 1, computed once and used by every layer."""
         position = torch.arange(start, start + length, dtype=torch.float32, device=like.device)
-        angle = torch.outer(position, self.frequencies(like.device))
+        angle = torch.outer(position, self.frequencies(like.device, start + length))
         cos, sin = angle.cos(), angle.sin()
+        if isinstance(self.stretch, Yarn):
+            cos, sin = cos * self.stretch.loudness, sin * self.stretch.loudness
         return Turn(torch.cat([cos, cos], 1).to(like.dtype), torch.cat([-sin, sin], 1).to(like.dtype))
 
 

@@ -36,7 +36,8 @@ class Stack(nn.Module):
     """`causal`: a decoder; `memory_dim`: every block also reads a memory of that width.
 
     `windows`: how far back each layer looks, its own position included (0: as far as there is); layers with a window
-    turn by `local_rotary` where there is one (Gemma 3). `repeat`: every block runs so many times (ALBERT).
+    turn by `local_rotary` where there is one (Gemma 3). `repeat`: every block runs so many times; `cycle`: so many
+    neighbours take turns while they do (ALBERT: 0 1 0 1 2 3 2 3 repeats twice in cycles of two).
     """
 
     def __init__(
@@ -52,16 +53,18 @@ class Stack(nn.Module):
         final_norm: bool = True,
         block: Callable[..., nn.Module] = Block,
         repeat: int = 1,
+        cycle: int = 1,
     ) -> None:
         super().__init__()
-        if config.layers % repeat:
-            raise ValueError(f"layers ({config.layers}) must be a multiple of repeat ({repeat})")
+        if config.layers % (repeat * cycle):
+            what = f"repeat ({repeat})" if cycle == 1 else f"repeat ({repeat}) times cycle ({cycle})"
+            raise ValueError(f"layers ({config.layers}) must be a multiple of {what}")
         if windows and len(windows) != config.layers:
             raise ValueError(f"windows: got {len(windows)}, expected one for each of the {config.layers} layers")
         self.causal, self.rotary, self.local_rotary, self.relative = causal, rotary, local_rotary or rotary, relative
         self.windows = tuple(windows) or (0,) * config.layers
         self.recompute = False  # gradient checkpointing: activations are computed again in the backward pass
-        self.repeat = repeat
+        self.repeat, self.cycle = repeat, cycle
         self.steps: Steps | None = None  # the same for a few vectors, where `fused` has put it
         self.blocks = nn.ModuleList(block(config, memory_dim=memory_dim) for _ in range(config.layers // repeat))
         self.norm = make_norm(config.norm, config.dim, config.norm_eps) if final_norm else None
@@ -112,7 +115,7 @@ class Stack(nn.Module):
             seen.append(x)
         windows = self.windows[:until]
         for i, window in enumerate(windows):
-            block = self.blocks[i // self.repeat]
+            block = self.block(i)
             layer_cache = None if cache is None else cache[i]
             only = last and i == len(windows) - 1
             again = self.recompute and self.training
@@ -120,3 +123,7 @@ class Stack(nn.Module):
             if seen is not None:
                 seen.append(x)
         return x if self.norm is None or until is not None else self.norm(x)
+
+    def block(self, layer: int) -> nn.Module:
+        """The block that runs as this layer."""
+        return self.blocks[layer // (self.repeat * self.cycle) * self.cycle + layer % self.cycle]

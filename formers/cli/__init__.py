@@ -7,8 +7,10 @@ Everything wrong with what the user gave is a FormersError: one line on stderr a
 from __future__ import annotations
 
 import copy
+import io
 import os
 import sys
+import time
 import traceback
 from importlib import import_module
 from typing import Annotated, Any
@@ -19,7 +21,9 @@ from typer.core import TyperGroup
 import formers
 from formers.cli.command import command
 from formers.cli.output import INTERRUPTED
-from formers.errors import FormersError, nearest
+from formers.data import limits
+from formers.errors import FormersError, PeerFault, nearest
+from formers.processes import follows
 from formers.registry import verbs
 
 # Idle OpenMP threads soon sleep instead of spinning on: as fast on a quiet machine, and several times faster where
@@ -41,17 +45,24 @@ OWN = {
 }
 TRAINING = ("train", "adapt", "compare")
 DEBUG = "formers.debug"
+USAGE: Any = typer.BadParameter.__mro__[1]  # what is wrong with a command line
+LEAVE = 2.0  # seconds until a process ends for which another speaks: a launcher ends all of them with the first
 
 
 def helps() -> dict[str, str]:
     """Every verb and its line of help: training, what models do, the rest."""
     declared = {name: owners[0][1].help for name, owners in verbs().items()}
-    first = ("train", "chat")
-    return {**{name: OWN[name] for name in first}, **declared, **OWN}
+    return {**{name: OWN[name] for name in ("train", "chat")}, **declared, **OWN}
 
 
 class Verbs(TyperGroup):
     """Knows the verbs by name and help; what a verb needs is imported when it is run."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="formers.escaped")
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(helps())
@@ -72,7 +83,7 @@ class Verbs(TyperGroup):
         return None, None, args
 
     def load(self, verb: str) -> Any:
-        """The command of a verb; --debug and --threads are understood before and after it."""
+        """The command of a verb; --debug, --threads and --budget are understood before and after it."""
         if verb in TRAINING:
             # oneDNN keeps what it made for the last 1,024 shapes of a product. Batches of a training have ever new
             # ones: memory grows and grows, and steps are no faster for it (measured). Read when torch is loaded.
@@ -84,7 +95,7 @@ class Verbs(TyperGroup):
             app.command(verb)(command(verbs()[verb]))
         made = typer.main.get_command(app)
         for parameter in self.params:
-            if parameter.name in ("debug", "threads"):
+            if parameter.name in ("debug", "threads", "budget"):
                 again = copy.copy(parameter)
                 again.expose_value = False
                 made.params.append(again)
@@ -100,6 +111,9 @@ class Verbs(TyperGroup):
             # the reader of a pipe has gone (`| head`): nothing to say, and nothing to flush at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
+        except PeerFault as error:
+            time.sleep(LEAVE)
+            raise typer.Exit(2) from error
         except (FormersError, OSError) as error:  # OSError: a full disk, a folder that may not be written
             if ctx.meta.get(DEBUG):
                 traceback.print_exc()
@@ -125,6 +139,12 @@ def _set_threads(value: int | None) -> int | None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(value)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(value)
+    return value
+
+
+def _set_budget(value: float | None) -> float | None:
+    if value is not None:
+        os.environ[limits.VARIABLE] = str(value)
     return value
 
 
@@ -154,6 +174,10 @@ def options(
         int | None,
         typer.Option(min=1, callback=_set_threads, metavar="N", help="CPU threads (default: as torch finds best)."),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(callback=_set_budget, metavar="N", help="Read files of N times the usual most (data.budget)."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -167,4 +191,11 @@ def options(
 
 def main() -> None:
     """The entry point of the command."""
-    app(prog_name="formers")
+    if not follows():
+        app(prog_name="formers")
+        return
+    try:
+        sys.exit(app(prog_name="formers", standalone_mode=False))
+    except USAGE as fault:  # which the first process shows
+        time.sleep(LEAVE)
+        sys.exit(fault.exit_code)

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from formers.adapters.changes import adapter_changes
 from formers.cli.command import own_command
-from formers.cli.options import Change, Opening
+from formers.cli.options import Change, Ignored, Opening
 from formers.cli.output import note, show_table, size
 from formers.errors import ConfigError, nearest
+from formers.files import try_folder
+from formers.processes import alike
 from formers.systems.system import Typed
 
 USAGE = "expected MODEL, or: merge MODEL ADAPTER... OUT, or: show ADAPTER"
-LORA = {"rank": "rank", "alpha": "alpha", "dropout": "dropout", "targets": "targets", "rslora": "rank_stabilised"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,14 @@ class AdaptOptions:
     """Print every event as a line of JSON."""
     shares: Annotated[str | None, Typed("X,X,...")] = None
     """merge: how much of each adapter (default: all of it)."""
+    overwrite: bool = False
+    """merge: replace the model files of a folder that is there."""
     allow_bin: bool = False
     """Also read pytorch_model.bin (weights only, no code)."""
     offline: bool = False
     """Take hub models from the cache only."""
+    ignore_key: Ignored = ()
+    """Take this key of config.json for absent, which is not computed here and is known to change nothing."""
 
 
 @own_command
@@ -59,7 +65,7 @@ def run(options: AdaptOptions) -> None:
     verb, *rest = options.what
     if verb not in ("merge", "show") and rest:
         raise ConfigError(f"adapt {' '.join(options.what)}: {USAGE}{nearest(verb, ('merge', 'show'))}")
-    opening = Opening(allow_bin=options.allow_bin, offline=options.offline)
+    opening = Opening(allow_bin=options.allow_bin, offline=options.offline, ignore_key=options.ignore_key)
     if verb == "show":
         if len(rest) != 1:
             raise ConfigError(f"adapt show: got {len(rest)} names, {USAGE}")
@@ -67,24 +73,12 @@ def run(options: AdaptOptions) -> None:
     elif verb == "merge":
         if len(rest) < 3:
             raise ConfigError(f"adapt merge: got {len(rest)} names, {USAGE}")
-        merge(rest[0], rest[1:-1], Path(rest[-1]), options.shares, opening)
+        try_folder(out := Path(rest[-1]), overwrite=options.overwrite)
+        merge(rest[0], rest[1:-1], out, options.shares, opening)
     else:
         if sum((options.lora is not None, options.bitfit, options.head)) > 1:
             raise ConfigError("give one of --lora, --bitfit and --head")
         train(verb, options)
-
-
-def adapter_changes(kind: str, lora: str | None) -> list[str]:
-    """The --set of the recipe's [adapter] section."""
-    changes = [f"adapter.kind={kind}"]
-    for part in filter(None, (lora or "").split(",")):
-        key, equals, value = part.partition("=")
-        if key not in LORA or not equals:
-            raise ConfigError(f"--lora {part}: expected KEY=VALUE{nearest(key, LORA)}")
-        if key == "targets":
-            value = "[" + ", ".join(f"'{name}'" for name in value.split("+")) + "]"
-        changes.append(f"adapter.{LORA[key]}={value}")
-    return changes
 
 
 def train(model: str, options: AdaptOptions) -> None:
@@ -94,11 +88,12 @@ def train(model: str, options: AdaptOptions) -> None:
     from formers.registry import locate, system_of
 
     kind = "bitfit" if options.bitfit else "head" if options.head else "lora"
-    name = options.recipe or system_of(locate(model), model).recipe
+    name = options.recipe or alike(lambda: system_of(locate(model), model)).recipe
     usual = default_folder(name)
     folder = options.run or usual.with_name(f"{usual.name.removesuffix('-lora')}-{kind}")
-    changes = [f"model.start={model}", *adapter_changes(kind, options.lora), *options.set]
-    command.run(recipe=name, run=folder, set=changes, fresh=options.fresh, plain=options.plain, json=options.json)
+    changes = [f"model.start={model}", *alike(lambda: adapter_changes(kind, options.lora)), *options.set]
+    shown = {"plain": options.plain, "json": options.json, "ignore_key": options.ignore_key}
+    command.run(recipe=name, run=folder, set=changes, fresh=options.fresh, **shown)
 
 
 def merge(model: str, adapters: list[str], out: Path, shares: str | None, opening: Opening) -> None:
@@ -113,7 +108,8 @@ def merge(model: str, adapters: list[str], out: Path, shares: str | None, openin
         raise ConfigError(f"--shares {shares}: expected numbers, for example 0.5,0.5") from None
     if len(parts) != len(adapters):
         raise ConfigError(f"--shares {shares}: got {len(parts)} numbers for {len(adapters)} adapters")
-    loaded = load_model(locate(model, **opening.place()), allow_bin=opening.allow_bin)
+    place = locate(model, **opening.place())
+    loaded = load_model(place, allow_bin=opening.allow_bin, ignore_keys=opening.ignore_key)
     opened = [read_adapter(locate(name, **opening.place())) for name in adapters]
     for adapter, share in zip(opened, parts, strict=True):
         loaded = merged(adapter, loaded, share)

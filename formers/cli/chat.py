@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formers.cli.command import checked, taken, takes, unescaped, written
-from formers.cli.inputs import decoded
 from formers.cli.options import MODEL, Opening
 from formers.cli.output import note
+from formers.data.standard_input import decoded
 from formers.errors import ConfigError, FormersError, nearest
 from formers.fields import Field, fields_of
 from formers.systems.chat.verbs import ChatOptions
@@ -76,7 +76,7 @@ class Piped:
     def __call__(self) -> str | None:
         line = sys.stdin.buffer.readline()
         self.number += 1
-        return decoded(line.removesuffix(b"\n"), self.number) if line else None
+        return decoded([line.removesuffix(b"\n")], self.number)[0] if line else None
 
 
 def talk(chat: Chat, read: Callable[[], str | None], *, forgiving: bool) -> None:

@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import passage_of, standard_input, texts_of, typed_of
+from formers.cli.inputs import files_of, texts_of, typed_of
 from formers.cli.options import MODEL, Destination, Opening
 from formers.cli.show import Output, show
+from formers.data.standard_input import passage_of, standard_input
 from formers.errors import ConfigError
-from formers.fields import Escaped, Field, build, check, fields_of
-from formers.systems.system import Origin, System, Texts, Verb, resolve
+from formers.fields import Escaped, Field, build, changed, check, fields_of
+from formers.systems.system import Origin, System, Verb, resolve
+from formers.systems.texts import Texts
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]
@@ -39,7 +41,10 @@ def command(declared: Declared) -> Callable[..., None]:
             given[name] = standard_input() if given[name] == "-" else given[name]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
-        perform(declared, model, given, opening, destination)
+        with files_of(given, fields):
+            perform(declared, model, given, opening, destination)
+        if texts is not None and (skipped := given[texts.name].skipped):
+            typer.echo(f"left out: {len(skipped):,} row(s) that cannot be used; the first: {skipped[0]}", err=True)
 
     shared = {**fields_of(Destination), **fields_of(Opening)}
     return takes(run, {"model": MODEL, **fields, **shared}, declared[0][1].help)
@@ -100,7 +105,7 @@ def perform(
     assert options is not None  # one way or the other
     opened = load(place, **opening.arguments())
     if "origin" in fields_of(resolve(verb.options)):
-        options = dataclasses.replace(options, origin=origin_of(model))
+        options = changed(options, "origin", origin_of(model))
     show(resolve(verb.run)(opened, options), output)
 
 
@@ -166,12 +171,17 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     if field.kind is Texts:
         metavar = "[FILE]" if typed.source else f"[{typed.metavar or 'TEXT'}]..."
         arguments = typer.Argument(metavar=metavar, help=field.help, show_default=False)
-        file = typer.Option("--file", metavar="FILE", help="The lines of a file, or a column of a table (--column).")
+        file = typer.Option(
+            "--file", metavar="FILE", help="Its lines, or a column of a table (--column); -: standard input."
+        )
         column = typer.Option("--column", metavar="NAME", help="The column of --file with the texts.")
+        left_out = "Leave out rows of --file or standard input that cannot be used, and count them."
+        skip = typer.Option("--skip-bad", help=left_out, show_default=False)
         return [
             parameter(name, list[str] | None, arguments, None),
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
+            parameter("skip_bad", bool | None, skip, None),
         ]
     if typing.get_origin(field.kind) in (types.UnionType, typing.Union):  # which has no form on a command line
         return []

@@ -11,11 +11,13 @@ import typer
 
 from formers.cli.command import own_command
 from formers.cli.options import Change
-from formers.cli.output import INTERRUPTED, duration, note
+from formers.cli.output import INTERRUPTED, note
 from formers.cli.show import draw_table
 from formers.comparison import Trained, Variant, finished, summary, table, train, values_of, variants
 from formers.errors import ConfigError
 from formers.fields import Natural
+from formers.phrases import duration
+from formers.processes import alone
 from formers.recipe import default_folder
 from formers.systems.system import Typed
 
@@ -45,6 +47,7 @@ def run(options: CompareOptions) -> None:
     The scores are those of the best evaluation of each run on its validation data. The same command goes on where it
     was interrupted; what is finished is not trained again.
     """
+    alone("compare")
     recipe, seeds = options.recipe, options.seeds
     fields = [values_of(text) for text in options.over]
     if len({name for name, _ in fields}) < len(fields):

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from formers.cli.command import own_command
 from formers.cli.options import Change
-from formers.cli.output import note, short, show_table
+from formers.cli.output import note, show_table
 from formers.cli.show import Output, show
 from formers.data.builtin.split import SPLITS
 from formers.errors import ConfigError
 from formers.fields import Count, Natural
+from formers.phrases import short
 from formers.preview import lengths, lessons_of, rows_of
 from formers.systems.system import Typed
 

@@ -10,6 +10,7 @@ from formers.cli.command import own_command
 from formers.cli.options import Opening
 from formers.cli.output import note, size
 from formers.fields import Part
+from formers.files import try_folder
 from formers.systems.system import Typed
 
 
@@ -20,7 +21,9 @@ class ExportOptions:
     model: Annotated[str, Typed("MODEL", positional=True)]
     """A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."""
     folder: Annotated[Path, Typed("FOLDER", positional=True)]
-    """Where to write."""
+    """Where to write: a folder that is empty or not there yet."""
+    overwrite: bool = False
+    """Replace the model files of a folder that is there."""
     opening: Annotated[Opening, Part()] = field(default_factory=Opening)
     """How the model is opened."""
 
@@ -30,6 +33,7 @@ def run(options: ExportOptions) -> None:
     """Write a model as a Hugging Face folder with safetensors."""
     from formers.registry import load
 
+    try_folder(options.folder, overwrite=options.overwrite)
     load(options.model, **options.opening.arguments()).save(options.folder)
     note(f"{options.folder}:")
     for path in sorted(options.folder.iterdir()):

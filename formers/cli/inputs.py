@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from formers.data.standard_input import spooled, typed_lines
 from formers.errors import ConfigError, DataError
 from formers.fields import Field
-from formers.systems.system import Texts, Typed
-
-LONGEST_NAME = 1000  # a longer argument is a text, not the name of a file
-GROUP = 64  # most lines of standard input that are worked on together
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+from formers.systems.system import Typed
+from formers.systems.texts import Texts
 
 
 def typed_of(field: Field) -> Typed:
@@ -22,10 +20,15 @@ def typed_of(field: Field) -> Typed:
 
 
 def texts_of(given: dict[str, Any], field: Field) -> Texts:
-    """The texts that a command was given; takes them, --file and --column out of its values."""
+    """The texts that a command was given; takes them, --file, --column and --skip-bad out of its values.
+
+    One rule for all verbs: - is standard input, a line a text; a table, by its ending or because --column names one,
+    gives a column; any other file its lines.
+    """
     typed = typed_of(field)
     texts: list[str] | None = given.pop(field.name, None)
     file, column = given.pop("file", None), given.pop("column", None)
+    skipped: list[DataError] | None = [] if given.pop("skip_bad", False) else None
     if typed.source and texts:
         if file or len(texts) > 1:
             raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
@@ -37,62 +40,33 @@ def texts_of(given: dict[str, Any], field: Field) -> Texts:
     if column and not file:
         raise ConfigError("--column is for --file")
     if texts:
+        if skipped is not None:
+            raise ConfigError("--skip-bad is for --file and standard input")
         return Texts.of(texts)
     if file is None or file == "-":
+        if column:
+            raise ConfigError("--column is for --file with a table; of standard input every line is a text")
         if sys.stdin.isatty():
             print("one text a line, Ctrl-D ends", file=sys.stderr)
-        return Texts(typed_lines(), lambda number: f"line {number}")
-    named = file.startswith(("hf:", "builtin:")) or "*" in file
-    if column or typed.source or (typed.table and (named or file.removesuffix(".gz").endswith(TABLES))):
-        from formers.data.sources import read_column
+        if skipped is None:
+            return Texts(typed_lines(), lambda number: f"line {number}")
+        places: list[int] = []
+        return Texts(
+            typed_lines(places, skipped), lambda number: f"line {places[number - 1]}", places=places, skipped=skipped
+        )
+    from formers.systems.file_texts import file_texts
 
-        table, texts = read_column(file, column)
-        return Texts([texts], lambda number: table.where(number - 1), places=table.lines or table.rows)
-    from formers.data.files import text_lines
-
-    return Texts([text_lines(file)], lambda number: f"line {number}")
-
-
-def typed_lines() -> Iterator[list[str]]:
-    """Lines of standard input as they come: those that are there already together, at most GROUP."""
-    number, rest = 0, b""
-    incoming: Any = sys.stdin.buffer
-    while data := incoming.read1(65536):  # what there is by now; waits where there is nothing
-        *whole, rest = (rest + data).split(b"\n")
-        for start in range(0, len(whole), GROUP):
-            yield [decoded(line, number + i) for i, line in enumerate(whole[start : start + GROUP], start + 1)]
-        number += len(whole)
-    if rest:
-        yield [decoded(rest, number + 1)]
+    return file_texts(file, column, skipped, pairs=bool(typed.pairs and given.get(typed.pairs)))
 
 
-def decoded(line: bytes, number: int) -> str:
-    """A line of standard input as text."""
-    try:
-        return line.decode("utf-8").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        where = f"standard input, line {number}, byte {error.start + 1}"
-        raise DataError(f"{where}: not UTF-8; convert it, for example with iconv") from error
-
-
-def passage_of(given: str, option: str) -> str:
-    """The text that a `Passage` is: as it was given, what a file holds, or standard input."""
-    if given == "-":
-        text = standard_input()
-    elif len(given) < LONGEST_NAME and "\n" not in given and os.path.isfile(os.path.expanduser(given)):
-        from formers.data.files import read_text
-
-        text = read_text(given)
-    elif " " not in given.strip() and ("/" in given or given.endswith((".txt", ".md"))):
-        raise DataError(f"{option} {given}: there is no such file; give a file, or the text itself in quotes")
-    else:
-        text = given
-    if not text.strip():
-        raise DataError(f"{option} {given}: is empty, expected a text")
-    return text
-
-
-def standard_input() -> str:
-    """All of it, without the line feed at its end."""
-    lines = sys.stdin.buffer.read().split(b"\n")
-    return "\n".join(decoded(line, number) for number, line in enumerate(lines, 1)).removesuffix("\n")
+@contextmanager
+def files_of(given: dict[str, Any], fields: Mapping[str, Field]) -> Iterator[None]:
+    """Within it, standard input is a file: where an option that names a file or data source says -, it names that."""
+    asked = [name for name in given.keys() & fields.keys() if typed_of(fields[name]).file and given[name] == "-"]
+    if not asked:
+        yield
+        return
+    if len(asked) > 1:
+        raise ConfigError(f"standard input comes once: give - for one of {', '.join(sorted(asked))}")
+    with spooled(plain=typed_of(fields[asked[0]]).plain) as given[asked[0]]:
+        yield

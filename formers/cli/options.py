@@ -14,6 +14,7 @@ from formers.systems.system import System, Typed
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
 MODEL = Field("model", str, dataclasses.MISSING, MODEL_HELP, False, (Typed("MODEL", positional=True),))
 Change = Annotated[tuple[str, ...], Typed(metavar="SECTION.KEY=VALUE")]
+Ignored = Annotated[tuple[str, ...], Typed(metavar="NAME")]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Opening:
     """Also read pytorch_model.bin (weights only, no code)."""
     offline: bool = False
     """Take hub models from the cache only."""
+    ignore_key: Ignored = ()
+    """Take this key of config.json for absent, which is not computed here and is known to change nothing."""
 
     def __post_init__(self) -> None:
         if self.int8 and self.dtype not in (None, "int8"):
@@ -51,7 +54,8 @@ class Opening:
 
     def arguments(self) -> dict[str, Any]:
         """What `formers.load` takes."""
-        return {"dtype": "int8" if self.int8 else self.dtype, "device": self.device, **self.place()}
+        how = {"device": self.device, "ignore_keys": tuple(self.ignore_key), **self.place()}
+        return {"dtype": "int8" if self.int8 else self.dtype, **how}
 
     def located(self, model: str) -> tuple[Path, System]:
         """Where a model is, which is found once, and its system; it is not opened yet."""

@@ -45,27 +45,12 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     place.print()
 
 
-def duration(seconds: float) -> str:
-    """`12 s`, `2:05` (minutes), `1:02:05`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
-
-
 def size(count: float) -> str:
     """Bytes for people."""
     for unit, power in (("GB", 30), ("MB", 20), ("kB", 10)):
         if count >= 2**power:
             return f"{count / 2**power:.{1 if count < 10 * 2**power else 0}f} {unit}"
     return f"{count:.0f} bytes"
-
-
-def short(text: str, most: int = 100) -> str:
-    """On one line, cut when long: an untrained model can go on for ever."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 @contextmanager

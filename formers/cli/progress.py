@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from formers.cli.output import console, duration, note, short
-from formers.training.events import Evaluated, Event, Reported, Sampled, Saved, Started, Stepped, Stopped, to_json
+from formers.cli.output import console, note
+from formers.phrases import duration
+from formers.training.events import Evaluated, Event, Saved, Started, Stepped, to_json
+from formers.training.lines import lines
 
 
 def as_json(events: Iterator[Event]) -> Iterator[Event]:
@@ -58,38 +60,3 @@ def live(events: Iterator[Event]) -> Iterator[Event]:
             if isinstance(event, Evaluated) and bar is not None and "loss" in event.metrics:
                 progress.update(bar, score=f"validation {event.metrics['loss']:.3f}")
             yield event
-
-
-def lines(event: Event, steps: int) -> list[str]:
-    """An event for people; none where the end of the command says it all."""
-    if isinstance(event, Reported):
-        return event.lines
-    if isinstance(event, Started):
-        return [started(event)]
-    at = f"step {event.step:>{len(str(steps))}}/{steps}"
-    if isinstance(event, Stepped):
-        parts = "".join(f"  {name} {value:.4f}" for name, value in event.parts.items())
-        return [
-            f"{at}  epoch {event.epoch}  loss {event.loss:.4f}{parts}  rate {event.rate:.2e}  "
-            f"{event.tokens_per_second:,.0f} tokens/s  {duration(event.remaining_seconds)} left"
-        ]
-    if isinstance(event, Evaluated):
-        scores = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())
-        return [f"{at}  validation: {scores}{' (best)' if event.best else ''}"]
-    if isinstance(event, Sampled):
-        return [f"{at}  sample: {short(source)} -> {short(result)}" for source, result in event.samples]
-    if isinstance(event, Saved):
-        return [f"{at}  saved {event.folder}"]
-    return [event.message] if isinstance(event, Stopped) and event.reason == "patience" else []
-
-
-def started(event: Started) -> str:
-    """On what the training runs, and how long it should take."""
-    begin = f"going on after step {event.step:,} of" if event.resumed else "training"
-    processes = f" x {event.processes}" if event.processes > 1 else ""
-    time = "" if event.estimate_seconds is None else f", about {duration(event.estimate_seconds)} without evaluations"
-    learned = (
-        "" if event.trainable == event.parameters else f", {event.trainable:,} of {event.parameters:,} weights learn"
-    )
-    where = f"{event.device}{processes} in {event.precision} ({event.decided})"
-    return f"{begin} {event.steps:,} steps on {where}{learned}{time}"

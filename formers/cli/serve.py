@@ -52,6 +52,5 @@ def run(options: ServeOptions) -> None:
     config = uvicorn.Config(
         make_app(loaded, hosts=LOOPBACK if local else ("*",)), host=host, port=port, log_level="warning"
     )
-    server = uvicorn.Server(config)
     note(f"http://{host}:{port}/docs  (Ctrl-C ends)")
-    server.run()
+    uvicorn.Server(config).run()

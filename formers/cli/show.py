@@ -12,8 +12,10 @@ from typing import Any, TextIO
 
 import typer
 
-from formers.cli.output import bar, console, note, short, show_table
+from formers.cli.output import bar, console, note, show_table
 from formers.errors import ConfigError
+from formers.files import text_file, try_file
+from formers.phrases import short
 from formers.systems.system import (
     Coloured,
     Event,
@@ -50,6 +52,8 @@ class Output:
             raise ConfigError(f"--out {self.path}: is a folder, expected a file")
         if self.path is not None and not self.path.parent.is_dir():
             raise ConfigError(f"--out {self.path}: the folder {self.path.parent} does not exist")
+        if self.path is not None:
+            try_file(self.path)
 
 
 def show(events: Iterable[Event], output: Output) -> None:
@@ -80,7 +84,7 @@ def show(events: Iterable[Event], output: Output) -> None:
             elif output.path is None:
                 shown(event, output.as_json)
             else:
-                target = target or stack.enter_context(output.path.open("w", encoding="utf-8"))
+                target = target or stack.enter_context(text_file(output.path))
                 write(event, output, target)
 
 

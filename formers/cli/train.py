@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -12,15 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from formers.cli.command import own_command
-from formers.cli.options import Change
-from formers.cli.output import INTERRUPTED, duration, note, size
+from formers.cli.options import Change, Ignored
+from formers.cli.output import INTERRUPTED, note, size
 from formers.errors import ConfigError
+from formers.fields import Natural
+from formers.phrases import duration
+from formers.processes import alike, follows
 from formers.recipe import Recipe, recipe_of, run_folder
 from formers.registry import system
 from formers.systems.system import Typed
 
 if TYPE_CHECKING:
     from formers.training.events import Finished, Stopped
+
+
+SHORT = {"data": "data.train", "steps": "train.steps", "pooling": "task.pooling"}  # option -> what it sets
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,14 @@ class TrainOptions:
     """Plain lines also on a terminal."""
     json: bool = False
     """Print every event as a line of JSON."""
+    data: Annotated[str | None, Typed("FILE")] = None
+    """What to learn from: --set data.train."""
+    steps: Natural | None = None
+    """How many steps in all: --set train.steps."""
     pooling: Annotated[str | None, Typed("first|mean|max")] = None
     """Which vector of a text is used: --set task.pooling."""
+    ignore_key: Ignored = ()
+    """Take this key of the model to start from for absent: --set model.ignore_keys."""
 
 
 @own_command
@@ -52,13 +63,9 @@ def run(options: TrainOptions) -> None:
     """
     if options.plain and options.json:
         raise ConfigError("give --plain or --json, not both")
-    recipe = recipe_of(options.recipe, options.set)
-    if options.pooling is not None:
-        if "task.pooling" not in recipe.flat():
-            raise ConfigError(f"--pooling sets task.pooling, which recipes of the system {recipe.system} do not have")
-        recipe = recipe_of(options.recipe, [*options.set, f"task.pooling={options.pooling}"])
+    recipe = alike(lambda: changed(options))
     folder = options.run or run_folder(options.recipe)
-    silent = os.environ.get("RANK", "0") != "0"  # under torchrun, one process speaks
+    silent = follows()
     stopped, finished = follow(recipe, folder, options, silent)
     if not silent:
         from formers.launch import save_curve
@@ -68,6 +75,20 @@ def run(options: TrainOptions) -> None:
             summary(recipe, folder, stopped, finished, drawn)
     if finished is None and not silent:
         raise typer.Exit(INTERRUPTED)
+
+
+def changed(options: TrainOptions) -> Recipe:
+    """The recipe with all that the options change."""
+    ignored = [f"model.ignore_keys={list(options.ignore_key)}"] if options.ignore_key else []
+    changes = [*options.set, *ignored]
+    recipe = recipe_of(options.recipe, changes)
+    given = {name: value for name in SHORT if (value := getattr(options, name)) is not None}
+    for name in given:
+        if SHORT[name] not in recipe.flat():
+            absent = f"which recipes of the system {recipe.system} do not have"
+            raise ConfigError(f"--{name} sets {SHORT[name]}, {absent}")
+    short = [f"{SHORT[name]}={value}" for name, value in given.items()]
+    return recipe_of(options.recipe, [*changes, *short]) if short else recipe
 
 
 def follow(recipe: Recipe, folder: Path, options: TrainOptions, silent: bool) -> tuple[Stopped | None, Finished | None]:
@@ -113,7 +134,9 @@ def summary(
     if drawn is not None:
         note(f"learning curve:  {drawn}")
     if finished is not None:
+        from formers.launch import samples_of
+
         name = shlex.quote(str(folder))
-        note(f"next:            formers {recipe.example().format(name)}")
+        note(f"next:            formers {recipe.example(samples_of(folder)).format(name)}")
         if any(verb.name == "evaluate" for verb in system(recipe.system).verbs):
             note(f"                 formers evaluate {name}")

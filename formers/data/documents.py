@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from formers.data.files import READERS, ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.files import ending, fault, held, listed, located, matching, quoted, read_text
+from formers.data.limits import budget
+from formers.data.readers import READERS
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
 
@@ -27,6 +29,7 @@ def read_documents(
     seed: int = 0,
     count: int | None = None,
     drop_empty: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Table:
     """A table of one column, a document in each row.
 
@@ -44,7 +47,9 @@ def read_documents(
     """
     files = text_files(source, split)
     if files is None:
-        return read_table(source, columns=[column], split=split, seed=seed, count=count, drop_empty=drop_empty)
+        return read_table(
+            source, columns=[column], split=split, seed=seed, count=count, drop_empty=drop_empty, settings=settings
+        )
     texts: list[str] = []
     lines: list[int] = []
     owners: list[str] = []
@@ -52,6 +57,8 @@ def read_documents(
     for file in files:
         text = read_text(file).replace("\r\n", "\n")
         marked = marked or separator in text
+        if separator != "file":
+            budget().check(file, rows=text.count({"line": "\n", "blank": "\n\n"}.get(separator, separator)))
         if not text.strip():
             if not drop_empty:
                 fix = "; remove it or set data.drop_empty = true" if len(files) > 1 else ""

@@ -1,51 +1,58 @@
-"""Files into columns: every kept format behind `read_file`; every fault is one line that says where."""
+"""Files of data: what is wrong with one in one line, which paths a name means, the text of a file within a budget."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import glob
 import gzip
 import importlib
-import io
-import json
 import os
+import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NoReturn
 
-from formers.data.class_names import ClassNames, stored_class_names
+from formers.data.limits import budget
 from formers.errors import DataError, nearest
 
-Lines = list[int] | None
 SHOWN = 12  # names listed in an error before "and 29 more": an error stays one readable line
 COMPRESSED = ".gz"
+LINE_FEED = b"\n"
+CHUNK = 2**20  # bytes that are unpacked at a time
+# How a file begins that is no text -> what it is, and the cure
+FOREIGN = {
+    b"\x1f\x8b": "a gzip file: let its name end in .gz",
+    b"PK\x03\x04": "a zip file or a spreadsheet: unpack it, or save its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet: save its sheet as CSV",
+    b"PAR1": "a Parquet file: let its name end in .parquet",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it, or pack it with gzip",
+    b"BZh": "packed by bzip2: unpack it, or pack it with gzip",
+    b"\xfd7zXZ": "packed by xz: unpack it, or pack it with gzip",
+    b"SQLite format 3": "a database: write its table as CSV",
+    b"%PDF-": "a PDF: save its text",
+    b"version https://git-lfs": "only the pointer to a file of Git LFS: fetch the file with git lfs pull",
+    b"<!doctype html": "a web page, not the file that it links to: download that",
+    b"<html": "a web page, not the file that it links to: download that",
+}
+# Byte order marks -> the encoding; that of four bytes begins with that of two
+MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+Refusal = Callable[[DataError], None]  # what is done about a row that cannot be used: raise, or note it and go on
 
 
-class Columns(NamedTuple):
-    """Columns of equal length; for text formats the 1-based line that each row begins on; names of class numbers."""
+class MissingColumn(DataError):
+    """A source without columns that are wanted: `columns`."""
 
-    values: dict[str, list]
-    lines: Lines = None
-    names: ClassNames | None = None
-
-
-def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
-    """Read one file by its ending; a blank line becomes a row of None, which the caller reports or drops."""
-    path = located(name)
-    if not os.path.exists(path):  # Path.exists raises for a name that is too long or a folder that is closed
-        raise missing(name, path)
-    if path.is_dir():
-        raise fault(name, "is a folder, expected a file")
-    suffix = ending(name)
-    if suffix not in READERS:
-        got = f"unknown ending {quoted(suffix)}" if suffix else "the name has no ending"
-        expected = f"one of {', '.join(sorted(READERS))} (or of a text form, .gz)"
-        raise fault(name, f"{got}, expected {expected}; convert or rename it")
-    return READERS[suffix](name, list(wanted) if wanted is not None else None)
+    def __init__(self, message: str, columns: Sequence[str]) -> None:
+        super().__init__(message)
+        self.columns = tuple(columns)
 
 
 def located(name: str) -> Path:
@@ -68,7 +75,16 @@ def ending(name: str) -> str:
 
 def fault(where: str, what: str) -> DataError:
     """One line, whatever a file name, a value or a library's message contains."""
-    return DataError("\\n".join(line for line in f"{where}: {what}".splitlines() if line.strip()))
+    return DataError(_joined(where, what))
+
+
+def _joined(where: str, what: str) -> str:
+    return "\\n".join(line for line in f"{where}: {what}".splitlines() if line.strip())
+
+
+def refuse(error: DataError) -> NoReturn:
+    """What is done about a row that cannot be used, where nobody says to go on without it."""
+    raise error
 
 
 def quoted(value: object) -> str:
@@ -81,7 +97,7 @@ def listed(names: Iterable[str]) -> str:
     """`a, b, c and 29 more`."""
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(quoted(str(name))[1:-1] for name in names[:SHOWN]) + more
 
 
 def matching(pattern: Path) -> list[str]:
@@ -114,10 +130,14 @@ def missing(name: str, path: Path) -> DataError:
     return fault(name, f"{step}; the folder {folder} does and {what}")
 
 
-def no_column(where: str, column: str, columns: Sequence[str], word: str = "column") -> DataError:
-    """A wanted column that is not there: those that are, and the nearest."""
-    close = nearest(column, columns) if difflib.get_close_matches(column, columns, n=1) else ""
-    return fault(where, f"no {word} {quoted(column)}; the {word}s are {listed(columns) or 'none'}{close}")
+def no_column(
+    where: str, wanted: Sequence[str], columns: Sequence[str], word: str = "column", hint: str = ""
+) -> MissingColumn:
+    """Wanted columns of which one at least is not there: those that are, and the nearest."""
+    lacking = [column for column in wanted if column not in columns]
+    close = nearest(lacking[0], columns) if difflib.get_close_matches(lacking[0], columns, n=1) else ""
+    there = f"the {word}s are {listed(columns) or 'none'}{close}{hint}"
+    return MissingColumn(_joined(where, f"no {word} {quoted(lacking[0])}; {there}"), lacking)
 
 
 def optional(module: str, extra: str, what: str) -> ModuleType:
@@ -135,264 +155,107 @@ def optional(module: str, extra: str, what: str) -> ModuleType:
 
 
 def read_text(name: str) -> str:
-    """The text of a UTF-8 file, plain or .gz, without byte order mark; faults name line and byte, from 1."""
-    path = located(name)
+    """The text of a UTF-8 file (UTF-16 and -32 with their mark too), plain or .gz, without byte order mark.
+
+    Lines that end in a lone carriage return, as long ago, end in a line feed. Faults name line and byte, from 1.
+    """
+    return decoded(name, read_data(name))
+
+
+def read_data(name: str) -> bytes:
+    """The bytes of a file of text, unpacked. Raises DataError for what begins like something else."""
+    data = _unpacked(name, located(name))
+    start = data[:32].lower()
+    for sign, what in FOREIGN.items():
+        if start.startswith(sign.lower()):
+            raise fault(name, f"is no text, but {what}")
+    return data
+
+
+def decoded(name: str, data: bytes, line: int = 1) -> str:
+    """Bytes that begin on a line of a file as text. Raises DataError with line and byte for what is none."""
+    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        data = path.read_bytes()
-        if path.suffix.lower() == COMPRESSED:
-            data = gzip.decompress(data)
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding.startswith(("utf-16", "utf-32")):
+            got = f"byte {error.start + 1} is no {encoding.upper()} ({error.reason}); save it as UTF-8"
+            raise fault(name, got) from None
+        got = f"got 0x{data[error.start]:02x}, expected UTF-8"
+        hint = "perhaps it is Latin-1 or Windows-1252"
+        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}: save the file as UTF-8") from None
+    if "\0" in text:
+        data = text[: text.index("\0")].encode()
+        hint = "perhaps it is UTF-16: save the file as UTF-8; else remove it, for example with tr -d '\\000'"
+        raise fault(f"{name}, {_place(data, len(data), line)}", f"got 0x00, which is no text; {hint}")
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def _place(data: bytes, at: int, line: int) -> str:
+    """Where a byte is, from 1, of data that begin on a line."""
+    return f"line {data.count(LINE_FEED, 0, at) + line}, byte {at - data.rfind(LINE_FEED, 0, at)}"
+
+
+def _unpacked(name: str, path: Path) -> bytes:
+    """The bytes of a regular file, unpacked where it is .gz. Raises DataError: no such file, over the budget."""
+    allowed = budget()
+    try:
+        allowed.check(name, bytes=regular(name))
+        if path.suffix.lower() != COMPRESSED:
+            return path.read_bytes()
+        chunks, size = [], 0
+        with gzip.open(path) as file:
+            while chunk := file.read(CHUNK):
+                size += len(chunk)
+                allowed.check(f"{name}, unpacked", bytes=size)
+                chunks.append(chunk)
     except FileNotFoundError:
         raise missing(name, path) from None
-    except IsADirectoryError:
-        raise fault(name, "is a folder, expected a file") from None
     except PermissionError:
         raise fault(name, "no permission to read it; allow it with: chmod u+r") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise fault(name, f"broken gzip file ({error}); copy or compress it again") from None
     except OSError as error:
         raise fault(name, f"cannot be read ({error.strerror or error})") from None
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = error.start - data.rfind(b"\n", 0, error.start)
-        utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        hint = "it looks like UTF-16" if utf16 else "perhaps it is Latin-1 or Windows-1252"
-        got = f"got 0x{data[error.start]:02x}, expected UTF-8"
-        raise fault(f"{name}, line {line}, byte {byte}", f"{got}; {hint}: save the file as UTF-8") from None
-    return text.removeprefix("\ufeff")
+    data = b"".join(chunks)
+    if data.startswith(b"\x1f\x8b"):
+        raise fault(name, "is a gzip file within a gzip file; unpack it once")
+    return data
+
+
+def regular(name: str) -> int:
+    """The bytes of what is there. Raises DataError for a folder, and for a pipe or device, which may never end."""
+    status = located(name).stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise fault(name, "is a folder, expected a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise fault(name, "is no regular file but a pipe or a device, expected a file; - is standard input")
+    return status.st_size
 
 
 def text_lines(name: str) -> list[str]:
     """The lines of a text file. Only a line feed ends one: `str.splitlines` would cut at U+2028 as well."""
-    text = read_text(name)
-    if not text:
-        return []
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return list(numbered_lines(name).values())
 
 
-def _read_txt(name: str, wanted: list[str] | None) -> Columns:
-    """One row a line, in one column: the wanted one, else `text`."""
-    if wanted is not None and len(wanted) != 1:
-        fix = "give one file for each, separated by commas, or a .tsv"
-        got = f"{len(wanted)} are wanted ({listed(wanted)})"
-        raise fault(name, f"a .txt file has one column, but {got}: {fix}")
-    lines = text_lines(name)
-    return Columns({(wanted or ["text"])[0]: lines}, list(range(1, len(lines) + 1)))
-
-
-def read_parallel(names: Sequence[str], wanted: Sequence[str] | None) -> Columns:
-    """Text files of equal length, one sentence a line, as columns side by side.
-
-    The columns are `wanted`, in that order; without them the endings of the files name them (`train.en`: en).
-    """
-    whole = ",".join(names)
-    for name in names:
-        if ending(name) in READERS and ending(name) != ".txt":
-            what = f"commas join text files of one sentence a line, but {name} is a table; give it alone"
-            raise fault(whole, what)
-    endings = [ending(name).removeprefix(".") for name in names]
-    columns = list(wanted) if wanted is not None else endings
-    if len(columns) != len(names):
-        raise fault(whole, f"{len(names)} files, but {len(columns)} columns are wanted ({listed(columns)})")
-    if len(set(columns)) < len(columns) or "" in columns:
-        raise fault(whole, f"the endings ({listed(columns)}) give no distinct column names; name the columns")
-    if set(columns) == set(endings) and columns != endings:
-        # "a.en,a.de" read as German-English would train the wrong way round without a word
-        order = ",".join(names[endings.index(column)] for column in columns)
-        got = f"the files hold {listed(endings)}, but the columns are {listed(columns)}"
-        raise fault(whole, f"{got}: write {order}")
-    values = [text_lines(name) for name in names]
-    if len({len(lines) for lines in values}) > 1:
-        sizes = zip(names, values, strict=True)
-        counts = ", ".join(f"{name} has {len(lines):,} lines" for name, lines in sizes)
-        raise fault(whole, f"{counts}; line n of each file must be the same sentence: make the counts equal")
-    return Columns(dict(zip(columns, values, strict=True)), list(range(1, len(values[0]) + 1)))
-
-
-# ---- tables ------------------------------------------------------------------------------------------------
-
-
-def _read_tsv(name: str, wanted: list[str] | None) -> Columns:
-    """Fields between tabs, taken literally: a quote is part of the sentence, as in every parallel corpus."""
-    rows = [line.split("\t") if line.strip() else [] for line in text_lines(name)]
-    return _table(name, rows, list(range(1, len(rows) + 1)), wanted)
-
-
-def _read_csv(name: str, wanted: list[str] | None) -> Columns:
-    """Fields between commas, standard quoting: a quoted value may hold commas, quotes and line breaks."""
-    reader = csv.reader(io.StringIO(read_text(name), newline=""), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    line = 1
+def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
+    """The lines of a text file by number, from 1. bad: what is done about one that is no text, which is left out."""
+    data = read_data(name)
     try:
-        for row in reader:
-            rows.append([] if len(row) == 1 and not row[0].strip() else row)
-            lines.append(line)
-            line = reader.line_num + 1  # the next record begins on the line after the last one read
-    except csv.Error as error:
-        if "field limit" in str(error):
-            most = f"{csv.field_size_limit():,} characters"
-            hint = f"a value is longer than {most}; close its quote or use .jsonl"
-        else:
-            hint = f'{error}; quote values that hold commas or line breaks, and write a quote inside as ""'
-        raise fault(f"{name}, line {line}", hint) from None
-    return _table(name, rows, lines, wanted)
-
-
-def _table(name: str, rows: list[list[str]], lines: list[int], wanted: list[str] | None) -> Columns:
-    """Columns out of rows of fields; the first row that is not blank decides whether there is a header."""
-    first = next((row for row in rows if row), None)
-    if first is None:
-        return Columns({column: [None] * len(rows) for column in wanted or []}, lines)
-    start = rows.index(first)
-    header = _header(f"{name}, line {lines[start]}", first, wanted)
-    if header is None:
-        header = list(wanted or [])
+        text = decoded(name, data)
+    except DataError as error:
+        if bad is refuse or data.startswith(tuple(MARKS)):
+            raise
+        budget().check(name, rows=data.count(LINE_FEED))
+        lines: dict[int, str] = {}
+        for number, line in enumerate(data.removesuffix(LINE_FEED).split(LINE_FEED), 1):
+            try:
+                lines[number] = decoded(name, line, number)
+            except DataError as wrong:
+                bad(wrong)
+        if not lines:
+            raise error from None
     else:
-        del rows[start], lines[start]
-    for row, line in zip(rows, lines, strict=True):
-        if row and len(row) != len(header):
-            sign = "tab" if ending(name) == ".tsv" else "comma"
-            got = f"{len(row)} field{'s' * (len(row) != 1)}, expected {len(header)} ({listed(header)})"
-            raise fault(f"{name}, line {line}", f"{got}; look for a missing or extra {sign}")
-    taken = header if wanted is None else wanted
-    places = [(column, header.index(column)) for column in taken]
-    return Columns({column: [row[at] if row else None for row in rows] for column, at in places}, lines)
-
-
-def _header(where: str, first: list[str], wanted: list[str] | None) -> list[str] | None:
-    """The header that the first line is, or None when it is already data (the rule is in `read_table`)."""
-    if wanted is None or set(wanted) <= set(first):
-        named = first if wanted is None else wanted
-        twice = next((column for column in named if first.count(column) > 1), None)
-        if twice is not None:
-            raise fault(where, f"the header names the column {quoted(twice)} twice; rename one")
-        return first
-    names = {field.strip().casefold() for field in first}
-    if len(first) == len(wanted) and not names & {column.casefold() for column in wanted}:
-        return None
-    column = next(column for column in wanted if column not in first)
-    error = no_column(where, column, [quoted(field)[1:-1] for field in first])
-    plain = f"a file without a header has {len(wanted)} fields in each row: {listed(wanted)}"
-    raise error if names & {column.casefold() for column in wanted} else DataError(f"{error}; {plain}")
-
-
-# ---- objects -----------------------------------------------------------------------------------------------
-
-
-def _read_jsonl(name: str, wanted: list[str] | None) -> Columns:
-    """One JSON object a line."""
-    rows: list[object] = []
-    texts = text_lines(name)
-    for line, text in enumerate(texts, 1):
-        rows.append(_json(name, text, line - 1) if text.strip() else None)
-        if text.strip() and not isinstance(rows[-1], dict):
-            raise fault(f"{name}, line {line}", f"got {quoted(rows[-1])}, expected an object such as {{...}}")
-    return _objects(name, "line", rows, list(range(1, len(rows) + 1)), wanted)
-
-
-def _read_json(name: str, wanted: list[str] | None) -> Columns:
-    """One list of objects."""
-    text = read_text(name)
-    rows = _json(name, text, 0) if text.strip() else []
-    if not isinstance(rows, list):
-        kind = f"an object with the keys {listed(rows)}" if isinstance(rows, dict) else quoted(rows)
-        fix = "write [{...}, ...], or name the file .jsonl"
-        raise fault(name, f"got {kind}, expected a list of objects; {fix}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise fault(f"{name}, row {number}", f"got {quoted(row)}, expected an object such as {{...}}")
-    return _objects(name, "row", rows, None, wanted)
-
-
-def _json(name: str, text: str, before: int) -> object:
-    """Parse JSON that begins after `before` lines of the file."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{name}, line {before + error.lineno}, column {error.colno}"
-        more = error.msg == "Extra data" and ending(name) == ".json"
-        hint = "; if it holds one object a line, name the file .jsonl" if more else ""
-        raise fault(where, f"bad JSON: {error.msg}{hint}") from None
-    except (ValueError, RecursionError) as error:  # a number too long, brackets nested too deep
-        raise fault(f"{name}, line {before + 1}", f"bad JSON: {error}") from None
-
-
-def _objects(name: str, word: str, rows: Sequence, lines: Lines, wanted: list[str] | None) -> Columns:
-    """Columns out of objects: `wanted`, else the keys of the first object, which all must then have."""
-    flat = [row if row is None else _flat(row, wanted) for row in rows]
-    first: dict = next((row for row in flat if row is not None), {})
-    keys = list(first) if wanted is None else wanted
-    for number, row in enumerate(flat, 1):
-        if row is None:
-            continue
-        where = f"{name}, {word} {number}"
-        lacking = next((key for key in keys if key not in row), None)
-        if lacking is not None:
-            raise no_column(where, lacking, list(row), "key")
-        if wanted is None and len(row) > len(keys):
-            extra = next(key for key in row if key not in first)
-            raise fault(where, f"the key {quoted(extra)} is not in the first row; name the columns you want")
-    return Columns({key: [row if row is None else row[key] for row in flat] for key in keys}, lines)
-
-
-def _flat(row: dict, wanted: list[str] | None) -> dict:
-    """The WMT layout `{"translation": {"en": ..., "de": ...}}` without its outer level, if not wanted."""
-    nested = row.get("translation")
-    if not isinstance(nested, dict) or "translation" in (wanted or ()):
-        return row
-    return {**{key: value for key, value in row.items() if key != "translation"}, **nested}
-
-
-def flatten(name: str, values: dict[str, list], wanted: list[str] | None) -> Columns:
-    """Columns as they came, with a nested `translation` column spread into its languages."""
-    nested = values.get("translation")
-    if not nested or "translation" in (wanted or ()) or not any(isinstance(value, dict) for value in nested):
-        return Columns(values)
-    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return _objects(name, "row", [None if row["translation"] is None else row for row in rows], None, wanted)
-
-
-def _read_parquet(name: str, wanted: list[str] | None) -> Columns:
-    """The wanted columns of a Parquet file."""
-    with opened_parquet(name) as file:
-        values = file.read(columns=pick(name, file.schema_arrow.names, wanted)).to_pydict()
-        names = stored_class_names(file.schema_arrow.metadata)
-    return flatten(name, values, wanted)._replace(names=names)
-
-
-@contextmanager
-def opened_parquet(name: str, **options: Any) -> Iterator[Any]:
-    """A Parquet file, with options of pyarrow's ParquetFile; its faults are ours."""
-    parquet = optional("pyarrow.parquet", "parquet", f"{name}: reading Parquet")
-    arrow = importlib.import_module("pyarrow")
-    try:
-        with parquet.ParquetFile(located(name), **options) as file:
-            yield file
-    except PermissionError:
-        raise fault(name, "no permission to read it; allow it with: chmod u+r") from None
-    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise fault(name, f"broken Parquet file ({error}); copy or write it again") from None
-
-
-def pick(name: str, columns: Sequence[str], wanted: Sequence[str] | None) -> list[str] | None:
-    """The columns to load: the wanted ones, and `translation` (WMT layout) for those not at the top."""
-    if wanted is None:
-        return None
-    top = [column for column in wanted if column in columns]
-    lost = [column for column in wanted if column not in columns]
-    if lost and "translation" not in columns:
-        raise no_column(name, lost[0], columns)
-    return top + ["translation"] * (bool(lost) and "translation" not in top)
-
-
-READERS: dict[str, Callable[[str, list[str] | None], Columns]] = {
-    ".txt": _read_txt,
-    ".tsv": _read_tsv,
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".json": _read_json,
-    ".parquet": _read_parquet,
-}
+        budget().check(name, rows=text.count("\n"))  # before an object is made of each
+        lines = dict(enumerate(text.removesuffix("\n").split("\n"), 1)) if text else {}
+    return {number: line.removesuffix("\r") for number, line in lines.items()}

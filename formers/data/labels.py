@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from formers.data.files import ending, fault, listed, located, quoted
 from formers.data.sources import Table
-from formers.errors import DataError
+from formers.errors import ConfigError, DataError
 
 LabelKind = Literal["one", "several", "number"]
 
@@ -68,11 +68,16 @@ def learn_labels(
 ) -> Labels:
     """The labels of a training table. known: those of the model to begin with, whose order is kept if they are these.
 
-    kind auto: lists are "several"; numbers with a fraction "number"; all else "one" of the classes. Whole numbers are
-    named by the file (`file_names`), else by `known`, else by themselves.
+    kind auto: lists, and fields with a separator, are "several"; numbers with a fraction "number"; all else "one" of
+    the classes. Whole numbers are named by the file (`file_names`), else by `known`, else by themselves.
     Raises DataError: one class only, mixed values.
     """
-    kind = guess(table, column) if kind == "auto" else kind
+    if separator and kind not in ("auto", "several"):
+        fix = "set task.kind to several (or auto), or leave rows.separator empty"
+        raise ConfigError(
+            f'rows.separator = {quoted(separator)} parts several labels, but task.kind is "{kind}"; {fix}'
+        )
+    kind = "several" if separator else guess(table, column) if kind == "auto" else kind
     if kind == "number":
         answers = Labels("number", (column,)).answers(table, column)
         if (answers == answers[0]).all():

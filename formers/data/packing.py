@@ -16,6 +16,7 @@ from torch import Tensor
 
 from formers.data.batching import bucket, first_and_more, pack
 
+MOSTLY = 0.5  # the share of padding from which on it is named as a fault of the sizes
 EVALUATED = 8192  # tokens of a batch that needs no gradients
 Rows = NDArray[np.int64]
 
@@ -75,17 +76,19 @@ class PackedRows(Generic[Texts]):
         self.cut = int((number > 1).sum())
         self.rows = pack(self.size, length) if together else [[piece] for piece in range(len(owner))]
         self.width = np.array([self.size[row].sum() for row in self.rows])
+        self.room = int(self.width.max(initial=1))
+        """Tokens of the fullest row: what every row is as wide as at most, and how many fit into a batch."""
 
     def epoch(self, epoch: int) -> list[Rows]:
         """The row numbers of every batch: a pure function of (seed, epoch)."""
         if not self.together:
             return bucket(self.width[:, None], self.tokens_per_batch, seed=self.seed, epoch=epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        return row_chunks(order, self.tokens_per_batch // self.length)
+        return row_chunks(order, self.tokens_per_batch // self.room)
 
     def spread(self, most: int) -> list[Rows]:
         """About `most` rows (0: all), evenly over the text, in batches for evaluation."""
-        return row_chunks(evenly_spread(len(self.rows), most), max(self.tokens_per_batch, EVALUATED) // self.length)
+        return row_chunks(evenly_spread(len(self.rows), most), max(self.tokens_per_batch, EVALUATED) // self.room)
 
     def collate(self, rows: Sequence[int] | Rows) -> TextBatch:
         """The tensors of these rows, as wide as the fullest."""
@@ -121,13 +124,15 @@ class PackedRows(Generic[Texts]):
         """How the rows are filled, for the report."""
         pieces, documents = len(self.size), len(self.corpus.sizes)
         if self.together:
-            places = len(self.rows) * self.length
-            kind = f"{len(self.rows):,} rows of {self.length} tokens hold {pieces:,} pieces, none of which sees another"
+            places = len(self.rows) * self.room
+            kind = f"{len(self.rows):,} rows of {self.room} tokens hold {pieces:,} pieces, none of which sees another"
         else:
             places = sum(len(rows) * int(self.width[rows].max()) for rows in self.epoch(0))
             kind = f"{len(self.rows):,} rows, a piece each"
+        padding = 1 - self.corpus.labels / places
+        fix = ", most of a batch: set rows.length so that rows are fuller" if padding > MOSTLY else ""
         return [
-            f"packing: {kind}; padding {1 - self.corpus.labels / places:.1%}",
+            f"packing: {kind}; padding {padding:.1%}{fix}",
             f"cut: {self.cut:,} of {documents:,} documents ({self.cut / documents:.1%}) are longer than {self.length} "
             "tokens and cut into pieces; nothing is dropped",
         ]

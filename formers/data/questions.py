@@ -5,10 +5,12 @@ rows {"question": text, "choices": [text, text ...], "answer": one of them, or i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from formers.data.files import fault, quoted, read_file
+from formers.data.files import fault, quoted
+from formers.data.readers import read_file
 from formers.data.sources import Table
 
 KEYS = ("question", "choices", "answer")
@@ -44,6 +46,12 @@ def questions_of(table: Table) -> list[ChoiceQuestion]:
     """The questions of a table with the columns of `KEYS`. Raises DataError with the row of one that is none."""
     rows = enumerate(zip(*(table.columns[key] for key in KEYS), strict=True))
     return [question_of(table.where(row), *values) for row, values in rows]
+
+
+def check_choices(where: str, choices: Sequence[str]) -> None:
+    """Refuse fewer than two texts, or an empty one. Raises DataError."""
+    if isinstance(choices, str) or len(choices) < 2 or not all(choice.strip() for choice in choices):
+        raise fault(where, f"got the choices {quoted(choices)}, expected at least two texts that are not empty")
 
 
 def question_of(where: str, question: Any, choices: Any, answer: Any) -> ChoiceQuestion:

@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formers.data.class_names import ClassNames, stored_class_names
-from formers.data.files import fault, flatten, listed, located, missing, opened_parquet, pick
+from formers.data.files import fault, listed, located, missing
+from formers.data.limits import budget
+from formers.data.objects import flatten
+from formers.data.parquet import opened_parquet, pick
 from formers.data.sources import of_split
 
 
@@ -72,6 +75,7 @@ class ParquetRows:
         sizes: list[int] = []
         places: list[tuple[int, int]] = []
         schema: list[str] = []
+        allowed = budget()
         for number, file in enumerate(self.files):
             if not os.path.exists(located(file)):
                 raise missing(file, located(file))
@@ -85,8 +89,12 @@ class ParquetRows:
                 raise fault(name, f"{file} {got}: all files of a pattern must agree")
             self.footers.append(footer)
             for group in range(footer.num_row_groups):
+                size = footer.row_group(group)
+                if size.num_rows < 0 or size.total_byte_size < 0:
+                    raise fault(file, f"broken Parquet file (a negative size in row group {group})")
+                allowed.check(f"{file}, row group {group}", rows=size.num_rows, bytes=size.total_byte_size)
                 places.append((number, group))
-                sizes.append(footer.row_group(group).num_rows)
+                sizes.append(size.num_rows)
         self.ends = np.cumsum(np.asarray(sizes, np.int64))
         self.places = places
         self.before = np.cumsum([0, *(footer.num_rows for footer in self.footers)])

@@ -8,11 +8,19 @@ from functools import partial
 from typing import Annotated, Any
 
 from formers.data.documents import cut
+from formers.data.limits import widened
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 
 SetAside = Callable[[Table], tuple[Table, Table]]
+
+
+def settings_of(rows: Any, *fields: str) -> dict[str, str]:
+    """Column -> what chooses another, for messages: those that `fields` of a section [rows] hold."""
+    columns = ((field, getattr(rows, field)) for field in fields)
+    named = ((field, [value] if isinstance(value, str) else value) for field, value in columns)
+    return {column: f"--set rows.{field}=COLUMN" for field, values in named for column in values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,8 @@ class Source:
     """Leave out rows in which something is empty instead of refusing the file."""
     seed: int = 1
     """Seed of the order of the data and of what is generated."""
+    budget: Annotated[float, Between(above=0)] = 1.0
+    """How many times the usual most of a file may be read: 512 MiB unpacked, 10 million rows, 20 million values."""
 
     def __post_init__(self) -> None:
         check(self, "data")
@@ -76,7 +86,8 @@ class Source:
         count = self.count if part == "train" else int(self.held_out)  # a share of a text is 0 here: all there is
         generated = name.startswith("builtin:")
         most = count or None if generated else None
-        table = reader(name, **options, split=part, seed=self.seed, count=most, drop_empty=self.drop_empty)
+        with widened(self.budget):
+            table = reader(name, **options, split=part, seed=self.seed, count=most, drop_empty=self.drop_empty)
         front = part == "train" and not generated and 0 < count < len(table)
         return table.select(range(count)) if front else table
 

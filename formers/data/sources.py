@@ -6,7 +6,7 @@ import glob
 import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,25 @@ from typing import Any
 import numpy as np
 
 from formers.data.class_names import ClassNames, class_names
+from formers.data.columns import Columns
 from formers.data.files import (
-    Columns,
+    MissingColumn,
+    Refusal,
     ending,
     fault,
-    flatten,
     held,
     listed,
     located,
     matching,
     missing,
     optional,
-    pick,
     quoted,
-    read_file,
-    read_parallel,
+    refuse,
 )
+from formers.data.limits import budget
+from formers.data.objects import flatten
+from formers.data.parquet import pick
+from formers.data.readers import read_file, read_parallel
 from formers.errors import DataError, nearest
 
 
@@ -68,6 +71,14 @@ class Table:
     rows: list[int] | None = None  # for other formats: the 1-based row number, where it is not index + 1
     files: list[str] | None = None  # the file of each row, where a pattern or a folder names several
     names: ClassNames = field(default_factory=dict)  # column -> the names of its numbered classes
+    header: bool = True  # whether the columns had names of their own; else they were taken in order
+
+    @property
+    def described(self) -> str:
+        """Its name, and how its columns were taken where the file does not name them."""
+        if self.header:
+            return self.name
+        return f"{self.name} (no header line was seen: its columns are taken as {listed(self.columns)}, in order)"
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -129,6 +140,8 @@ def read_table(
     count: int | None = None,
     drop_empty: bool | None = False,
     text: Sequence[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    bad: Refusal = refuse,
 ) -> Table:
     """Read `source` into memory.
 
@@ -146,24 +159,32 @@ def read_table(
 
     columns: the columns to keep, in this order; None keeps all.
     text: those of `columns` that must hold text (default: all); the others may hold anything but nothing.
-    count: at most the first `count` rows. drop_empty: leave out empty rows (None: keep
-    them), else the first one is an error.
+    count: at most the first `count` rows. drop_empty: leave out empty rows (None: keep them), else the first one is
+    an error. settings: column -> what chooses another, such as "--set rows.text=COLUMN", for messages.
+    bad: what is done about a row that cannot be read or is of a wrong kind; where it does not raise, it is left out.
 
-    Header rule of .tsv and .csv: the first line is the header if it has all of `columns`, or if `columns` is
-    None. It is data if it has as many fields as `columns` and none of these names, whatever their case: the
-    columns are then taken in order. Anything else is an error.
+    Header rule of .tsv and .csv: the first line is the header if it has all of `columns`. It is data if it has as many
+    fields as `columns`, none of these names, whatever their case, and does not look like names (`header.py`): the
+    columns are then taken in order, and `Table.header` is False. Anything else is an error. With `columns` None it is
+    the header if all its fields could be names, else the columns are "column 1" and so on.
 
     A row is empty when one of `columns` is missing there or nothing but white space; with columns=None when
     all its values are. Raises DataError, one line that says where.
     """
     name = str(source)
     _check(name, columns, text, count)
-    if name.startswith("hf:"):
-        table = _hub(name, columns, split)
-    elif name.startswith("builtin:"):
-        table = _builtin(name, columns, split, seed, count)
-    else:
-        table = _files(name, columns, split, isinstance(source, str))
+    try:
+        if name.startswith("hf:"):
+            table = _hub(name, columns, split)
+        elif name.startswith("builtin:"):
+            table = _builtin(name, columns, split, seed, count)
+        else:
+            table = _files(name, columns, split, isinstance(source, str), bad)
+    except MissingColumn as error:
+        options = [settings[column] for column in error.columns if settings and column in settings]
+        if not options:
+            raise
+        raise MissingColumn(f"{error}; choose with {' '.join(options)}", error.columns) from None
     if columns is not None:
         table = replace(table, columns={column: table.columns[column] for column in columns})
     if not len(table):
@@ -171,33 +192,8 @@ def read_table(
     if drop_empty is not None:
         table = _without_empty(table, columns, drop_empty)
     for column in text if text is not None else columns or ():
-        _check_text(table, column)
+        table = _check_text(table, column, bad)
     return table if count is None or count >= len(table) else table.select(range(count))
-
-
-def read_column(name: str, column: str | None) -> tuple[Table, list[str]]:
-    """A table and the texts of one of its columns, by default the only one of texts; empty cells are empty texts."""
-    column = column_of_texts(name) if column is None else column
-    table = read_table(name, columns=[column], text=[], drop_empty=None)
-    texts = ["" if text is None else text for text in table.columns[column]]
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f'{table.where(row)}: column "{column}" holds {text!r} ({type(text).__name__}), expected text; '
-                "choose another column with --column"
-            )
-    return table, texts
-
-
-def column_of_texts(name: str) -> str:
-    """The one column of a file that holds text."""
-    if name.removesuffix(".gz").endswith(".txt"):
-        return "text"
-    columns = read_table(name, drop_empty=None).columns
-    names = [name for name, values in columns.items() if all(isinstance(v, str) or v is None for v in values)]
-    if len(names) != 1 and "text" not in names:
-        raise fault(name, f"the columns are {listed(columns)}; say which holds the texts: --column NAME")
-    return "text" if "text" in names else names[0]
 
 
 def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None, count: int | None) -> None:
@@ -220,11 +216,11 @@ def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None,
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -> Table:
+def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool, bad: Refusal) -> Table:
     """One file, several side by side (`joined`: commas may join them), or shards one after the other."""
     path = located(name)
     if os.path.isdir(path):
-        return _shards(name, of_split(name, path, split), columns)
+        return _shards(name, of_split(name, path, split), columns, bad)
     if not os.path.exists(path):
         if joined and "," in name:
             return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
@@ -232,16 +228,18 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -
             files = matching(path)
             if not files:
                 raise fault(name, "no file matches this pattern")
-            return _shards(name, files, columns)
+            return _shards(name, files, columns, bad)
         if name in BUILTIN:
             raise fault(name, f'no such file; did you mean "builtin:{name}"?')
         if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not ending(name) and not os.path.isdir(path.parent):
             raise fault(name, f'no such file; if it is a data set of the hub, write "hf:{name}"')
-    return _table(name, read_file(name, columns))
+    return _table(name, read_file(name, columns, bad))
 
 
 def _table(name: str, columns: Columns) -> Table:
-    return Table(name, columns.values, columns.lines, names=columns.names or {})
+    return Table(
+        name, columns.values, columns.lines, rows=columns.rows, names=columns.names or {}, header=columns.header
+    )
 
 
 def of_split(name: str, folder: Path, split: str) -> list[str]:
@@ -254,9 +252,14 @@ def of_split(name: str, folder: Path, split: str) -> list[str]:
     return [os.path.join(name, entry) for entry in files]
 
 
-def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> Table:
+def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None, bad: Refusal) -> Table:
     """Files one after the other; they must have the same columns, and all or none of them lines."""
-    parts = [(file, read_file(file, columns)) for file in files]
+    parts = []
+    allowed, rows = budget(), 0
+    for file in files:
+        parts.append((file, read_file(file, columns, bad)))
+        rows += len(next(iter(parts[-1][1].values.values()), []))
+        allowed.check(name, rows=rows)
     first = parts[0][1]
     for file, part in parts:
         if set(part.values) != set(first.values):
@@ -264,14 +267,17 @@ def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> T
             raise fault(name, f"{file} {got}: all files of a pattern must agree")
         if (part.lines is None) != (first.lines is None):
             raise fault(name, f"{files[0]} and {file} are of different formats: read them one by one")
-    sizes = [len(next(iter(part.values.values()))) for _, part in parts]
+    sizes = [len(next(iter(part.values.values()), [])) for _, part in parts]
     return Table(
         name,
         {column: [value for _, part in parts for value in part.values[column]] for column in first.values},
         lines=None if first.lines is None else [line for _, part in parts for line in part.lines or ()],
-        rows=None if first.lines is not None else [row for size in sizes for row in range(1, size + 1)],
+        rows=None
+        if first.lines is not None
+        else [row for (_, part), size in zip(parts, sizes, strict=True) for row in part.rows or range(1, size + 1)],
         files=[file for (file, _), size in zip(parts, sizes, strict=True) for _ in range(size)],
         names=first.names or {},
+        header=all(part.header for _, part in parts),
     )
 
 
@@ -351,16 +357,19 @@ def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and (not value or value.isspace()))
 
 
-def _check_text(table: Table, column: str) -> None:
-    """Refuse what is not text, and text that UTF-8 cannot hold: half a character, as JSON can write it."""
+def _check_text(table: Table, column: str, bad: Refusal) -> Table:
+    """The table without what is not text; and text that UTF-8 cannot hold: half a character, as JSON can write it."""
     values = table.columns[column]
-    for row, value in enumerate(values):
-        if not isinstance(value, str):
-            got = f"column {quoted(column)} holds {quoted(value)} ({type(value).__name__}), expected text"
-            raise fault(table.where(row), f"{got}; make it a string or choose another column")
+    wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
+    for row in wrong:
+        got = f"column {quoted(column)} holds {quoted(values[row])} ({type(values[row]).__name__}), expected text"
+        bad(fault(table.where(row), f"{got}; make it a string or choose another column"))
+    if wrong:
+        table = table.select(sorted({*range(len(table))} - {*wrong}))
     try:
-        "".join(values).encode()
+        "".join(table.columns[column]).encode()
     except UnicodeEncodeError:
         row = next(row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value))
         what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
         raise fault(table.where(row), what) from None
+    return table

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Escaped, Natural, check
+from formers.notes import note
 
 if TYPE_CHECKING:
     from formers.decoding.filters import Filter
-    from formers.decoding.settings import Settings
+    from formers.decoding.settings import Extent, Settings
     from formers.decoding.strategies import Beam, Sample, Strategy
 
 AHEAD = 4  # tokens of a guess: with the one before them five rows, which cost little more than one in fp32 (measured)
@@ -27,8 +28,8 @@ class DecodingOptions:
     """
 
     max_tokens: Natural | None = None
-    """Most tokens to write (default: 256, of a translation two for a token of its source, and 50); also ends at the
-    model's length."""
+    """Most tokens to write (default: as the checkpoint asks, else 256, of a translation two for a token of its source,
+    and 50); also ends at the model's length."""
     temperature: Annotated[float, Between(0)] | None = None
     """Below 1 sharper, above 1 flatter, 0 always the likeliest."""
     top_k: Count | None = None
@@ -103,9 +104,20 @@ class DecodingOptions:
         from formers.decoding.strategies import Greedy
 
         if self.draws:
+            self.note_beams(settings, "drawn tokens")
             return self.sampling(settings, None if self.seed is None else seeds(self.seed, keys))
         beam = self.beam(settings)
+        if self.stop:
+            self.note_beams(settings, "stop strings")
+        if settings.sample and self.temperature is None and (self.beams or 1) == 1:
+            how = "ask for temperature, top_k, top_p, min_p, seed or samples to draw tokens"
+            note(f"the checkpoint's do_sample = true is not obeyed unless asked: the likeliest tokens are taken; {how}")
         return Greedy() if beam.width == 1 else beam
+
+    def note_beams(self, settings: Settings, other: str) -> None:
+        """Say that the checkpoint's beams are not searched."""
+        if settings.beams > 1 and self.beams is None:
+            note(f"the checkpoint's num_beams = {settings.beams} is not obeyed together with {other}")
 
     def sampling(self, settings: Settings, seed: tuple[int, ...] | None) -> Sample:
         from formers.decoding.strategies import Sample
@@ -115,6 +127,9 @@ class DecodingOptions:
             top_k=int(first(self.top_k, settings.top_k, 0)),
             top_p=first(self.top_p, settings.top_p, 1.0),
             min_p=first(self.min_p, settings.min_p, 0.0),
+            typical_p=first(settings.typical_p, None, 1.0),
+            epsilon_cutoff=settings.epsilon_cutoff or 0.0,
+            eta_cutoff=settings.eta_cutoff or 0.0,
             samples=1 if self.samples is None else self.samples,
             seed=seed,
         )
@@ -127,15 +142,15 @@ class DecodingOptions:
         return Beam(
             beams if self.beams is None else self.beams,
             first(self.length_penalty, settings.length_penalty, 1.0),
-            stopping,  # type: ignore[arg-type]  # a checkpoint's is any text, which Beam refuses
+            stopping,
             self.nbest,
         )
 
-    def filters(self, settings: Settings) -> list[Filter]:
-        """The checkpoint's own filters, with what is asked for here in their place."""
+    def filters(self, settings: Settings, *extent: Extent) -> list[Filter]:
+        """The checkpoint's own filters for a text, with what is asked for here in their place."""
         penalty = first(self.repetition_penalty, settings.repetition, 1.0)
         ngram = int(first(self.no_repeat_ngram, settings.no_repeat, 0))
-        return replace(settings, repetition=penalty, no_repeat=ngram).filters()
+        return replace(settings, repetition=penalty, no_repeat=ngram).filters(*extent)
 
 
 def first(asked: float | None, checkpoint: float | None, neutral: float) -> float:

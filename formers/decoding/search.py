@@ -59,7 +59,7 @@ def generate(
     *,
     stop: Collection[int],
     limit: int | Sequence[int],
-    filters: Sequence[Filter] = (),
+    filters: Sequence[Filter] | Sequence[Sequence[Filter]] = (),
     keep: Tensor | None = None,
     pad: int = 0,
     before: Tensor | None = None,
@@ -68,7 +68,7 @@ def generate(
 ) -> Iterator[Step]:
     """Go on from `prompt` (sentences, length) for at most `limit` tokens, and tell what every step decided.
 
-    limit: one for all, or one for each sentence. keep: (sentences, length), the real tokens of prompts padded on
+    limit, filters: for all, or of each sentence. keep: (sentences, length), the real tokens of prompts padded on
     either side; a sentence's text does not depend on its padding. pad: fills ended rows. before: (sentences, cache
     length), what the cache has read, where filters should see it. until: asked once for every token of a greedy
     or sampled text that is no stop token. ahead: most tokens that are guessed from what a single text repeats, which
@@ -91,7 +91,7 @@ def generate(
     if keep is not None:
         prompt, keep = pad_left(prompt, keep)
     assert before is None or keep is None, "padding and tokens read before: filters could not tell them apart"
-    search = _Search(model, prompt, cache, strategy, frozenset(stop), limits, filters, keep, pad)
+    search = _Search(model, prompt, cache, strategy, frozenset(stop), limits, _each(filters, len(prompt)), keep, pad)
     search.until = until
     if before is not None:
         search.history = torch.cat([before, prompt], 1)
@@ -160,7 +160,8 @@ class _Sentence:
     place: int
     rows: list[_Row]
     limit: int
-    padding: int = 0  # columns before its prompt
+    padding: int  # columns before its prompt
+    filters: Sequence[Filter]
     pool: list[tuple[float, Hypothesis]] = field(default_factory=list)
     done: bool = False
 
@@ -176,12 +177,12 @@ class _Search:
         strategy: Strategy,
         stop: frozenset[int],
         limits: Sequence[int],
-        filters: Sequence[Filter],
+        filters: Sequence[Sequence[Filter]],
         keep: Tensor | None,
         pad: int,
     ) -> None:
         self.model, self.cache, self.strategy, self.stop = model, cache, strategy, stop
-        self.filters, self.pad = filters, pad
+        self.filters, self.pad = any(filters), pad
         self.tokens, self.keep = prompt, keep
         self.until: Until | None = None
         self.lookahead: Lookahead | None = None
@@ -190,8 +191,8 @@ class _Search:
         self.padded = keep is not None
         padding = [0] * len(prompt) if keep is None else (~keep).sum(1).tolist()
         self.sentences = [
-            _Sentence(place, [_Row(0, pad, 0.0)], limit, front)
-            for place, (limit, front) in enumerate(zip(limits, padding, strict=True))
+            _Sentence(place, [_Row(0, pad, 0.0)], *one)
+            for place, one in enumerate(zip(limits, padding, filters, strict=True))
         ]
         self.dice = strategy.dice(len(prompt))
         self.length = 0
@@ -234,18 +235,18 @@ class _Search:
         return Frontier(logits, logits.log_softmax(-1), self.totals, restrict, noise, len(self.stop))
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """All filters, one after the other; none sees padding, so rows with more of it are filtered apart."""
-        if not self.padded:
-            for apply in self.filters:
-                logits = apply(logits, self.history)
-            return logits
-        width, alike = len(logits) // len(self.sentences), dict[int, list[int]]()
+        """All filters, one after the other; none sees padding, so only rows alike in it are filtered together."""
+        width, alike = len(logits) // len(self.sentences), dict[tuple[int, int], list[int]]()
         for i, sentence in enumerate(self.sentences):
-            alike.setdefault(sentence.padding, []).extend(range(i * width, (i + 1) * width))
-        for padding, rows in alike.items():
-            some, history = logits[rows], self.history[rows, padding:]
-            for apply in self.filters:
-                some = apply(some, history)
+            rows = alike.setdefault((sentence.padding, id(sentence.filters)), [])
+            rows.extend(range(i * width, (i + 1) * width))
+        for rows in alike.values():
+            sentence, whole = self.sentences[rows[0] // width], len(rows) == len(logits)
+            some, history = (logits, self.history) if whole else (logits[rows], self.history[rows])
+            for apply in sentence.filters:
+                some = apply(some, history[:, sentence.padding :])
+            if whole:
+                return some
             logits[rows] = some
         return logits
 
@@ -320,6 +321,14 @@ class _Search:
             self.keep = torch.tensor([[row.total > -math.inf] for row in rows], device=device)
         if self.filters:
             self.history = torch.cat([self.history, self.tokens], 1)
+
+
+def _each(filters: Sequence[Filter] | Sequence[Sequence[Filter]], sentences: int) -> Sequence[Sequence[Filter]]:
+    """Every sentence's own."""
+    own = [one for one in filters if not callable(one)]
+    if len(own) not in (0, sentences):
+        raise ConfigError(f"filters: got {len(own)} for {sentences} sentences, expected one list each")
+    return own or [[one for one in filters if callable(one)]] * sentences
 
 
 def _listed(picks: Picks) -> Iterator[list[_Candidate]]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from formers.decoding.filters import min_p, temperature, top_k, top_p
+from formers.decoding.filters import Filter, epsilon_cutoff, eta_cutoff, min_p, temperature, top_k, top_p, typical_p
 from formers.errors import ConfigError
 
 
@@ -80,7 +80,7 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw from the distribution: temperature, then the k likeliest, the nucleus, the minimum share.
+    """Draw from the distribution: temperature, the k likeliest, the nucleus, the minimum share, the other cuts.
 
     Every sentence has its own generator, so its text does not depend on its batch-mates: `seed` is one number
     for all of them, a tuple of one each, or None for chance.
@@ -90,6 +90,9 @@ class Sample:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
     samples: int = 1
     seed: int | tuple[int, ...] | None = None
     independent: ClassVar[bool] = True
@@ -109,10 +112,13 @@ class Sample:
     def nbest(self) -> int:
         return self.samples
 
-    def filters(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def filters(self) -> list[Filter]:
         """What this strategy itself does to the logits, in order."""
         chain = [temperature(self.temperature), top_p(self.top_p), min_p(self.min_p)]
-        return [chain[0], top_k(self.top_k), *chain[1:]] if self.top_k else chain
+        chain = [chain[0], top_k(self.top_k), *chain[1:]] if self.top_k else chain
+        chain += [typical_p(self.typical_p)] if self.typical_p != 1 else []
+        chain += [epsilon_cutoff(self.epsilon_cutoff)] if self.epsilon_cutoff else []
+        return [*chain, eta_cutoff(self.eta_cutoff)] if self.eta_cutoff else chain
 
     def pick(self, frontier: Frontier) -> Picks:
         assert frontier.noise is not None

@@ -19,9 +19,10 @@ from formers.blocks.cache import Cache
 from formers.blocks.fused import fused
 from formers.blocks.mode import inference
 from formers.decoding.decodable import Decodable, Decoder, Decodes
+from formers.decoding.filters import Filter
 from formers.decoding.options import MAX_TOKENS, DecodingOptions
 from formers.decoding.search import Hypothesis, complete, generate
-from formers.decoding.settings import Settings
+from formers.decoding.settings import Extent, Settings
 from formers.decoding.strategies import Sample, Strategy
 from formers.decoding.stream import TextStream
 from formers.errors import ConfigError, DataError
@@ -127,7 +128,35 @@ class Writer:
 
     def limit(self, prompt: Sequence[int], options: DecodingOptions, default: int = MAX_TOKENS) -> int:
         """The last token that is written need not be read, so a full prompt still has one answer."""
-        return min(options.max_tokens or default, self.model.config.length + 1 - len(prompt))
+        settings = self.settings
+        most = options.max_tokens or settings.maximum_new or default
+        if settings.maximum is not None and options.max_tokens is None and settings.maximum_new is None:
+            if len(prompt) >= settings.maximum:
+                got = f"{len(prompt):,} tokens stand before the text, but the checkpoint's max_length is"
+                raise DataError(f"{got} {settings.maximum:,}, those included; give max_tokens")
+            most = min(most, settings.maximum - len(prompt))
+        return min(most, self.model.config.length + 1 - len(prompt))
+
+    def filters(
+        self, options: DecodingOptions, prompts: Sequence[Sequence[int]], limits: Sequence[int], sources: Sources | None
+    ) -> list[list[Filter]]:
+        """Of each text; texts that are filtered alike have the same list."""
+        keys = prompts if sources is None else sources.keys
+        extents = [
+            self.settings.extent(len(prompt), limit, tuple(key))
+            for prompt, limit, key in zip(prompts, limits, keys, strict=True)
+        ]
+        chains: dict[Extent, list[Filter]] = {
+            extent: options.filters(self.settings, extent) for extent in dict.fromkeys(extents)
+        }
+        return [chains[extent] for extent in extents]
+
+    def described(self, hypothesis: Hypothesis, stream: TextStream, limit: int) -> Continuation:
+        """A text that its settings end at its limit did not end by itself."""
+        forced = self.settings.forced_last is not None and len(hypothesis.scores) >= limit
+        ended = (hypothesis.finished and not forced) or stream.stopped is not None
+        reason: Literal["stop", "length"] = "stop" if ended else "length"
+        return Continuation(stream.text, hypothesis.tokens, hypothesis.scores, hypothesis.score, reason, stream.stopped)
 
     def write(
         self,
@@ -150,7 +179,7 @@ class Writer:
         lengths = list(map(len, rows)) if sources is None else sources.lengths
         spans = [sum(pair) for pair in zip(lengths, limits, strict=True)] if sources is None else lengths
         order = sorted(range(len(rows)), key=lambda i: -lengths[i])
-        strategy = options.strategy(self.settings, keys)
+        strategy, filters = options.strategy(self.settings, keys), self.filters(options, rows, limits, sources)
         done: dict[int, list[Continuation]] = {}
         with ready(self.model), torch.no_grad():
             for places in batches(order, spans, positions // strategy.width):
@@ -162,7 +191,13 @@ class Writer:
                 ]
                 begin = self.model.begin if sources is None else partial(sources.begin, places)
                 texts = self.batch(
-                    [rows[i] for i in places], [limits[i] for i in places], begin, options, some, streams
+                    [rows[i] for i in places],
+                    [limits[i] for i in places],
+                    [filters[i] for i in places],
+                    begin,
+                    options,
+                    some,
+                    streams,
                 )
                 done |= zip(places, texts, strict=True)
         return [done[i] for i in range(len(rows))]
@@ -171,6 +206,7 @@ class Writer:
         self,
         rows: list[list[int]],
         limits: list[int],
+        filters: list[list[Filter]],
         begin: Callable[..., Cache],
         options: DecodingOptions,
         strategy: Strategy,
@@ -191,20 +227,20 @@ class Writer:
             strategy,
             stop=self.ends,
             limit=limits,
-            filters=options.filters(self.settings),
+            filters=filters,
             keep=keep,
             pad=self.settings.pad,
             until=until if options.stop else None,
             ahead=ahead_of(options, cache),
         )
         texts: list[list[Continuation]] = []
-        for hypotheses, several in zip(done, streams, strict=True):
+        for hypotheses, several, limit in zip(done, streams, limits, strict=True):
             texts.append([])
             for hypothesis, stream in zip(hypotheses, several, strict=False):  # filters may leave fewer than asked for
                 if not options.stop:
                     stream.hold(hypothesis.tokens)
                 stream.end()
-                texts[-1].append(described(hypothesis, stream))
+                texts[-1].append(self.described(hypothesis, stream, limit))
         return texts
 
     def stream(
@@ -235,6 +271,8 @@ class Writing:
     ) -> None:
         if (options.samples or 1) > 1 or (options.beams or options.nbest) > 1:
             raise ConfigError("a text can be streamed when it is one: with one sample and one beam")
+        if not options.draws:
+            options.note_beams(writer.settings, "streaming")
         self.writer, self.prompt, self.options = writer, [*prompt, *prefix], replace(options, beams=1)
         self.cache, self.read, self.sources = cache, list(read), sources
         self.stream = writer.stream([*read, *prompt], options, sources, prefix)
@@ -266,7 +304,7 @@ class Writing:
                 options.strategy(writer.settings, keys),
                 stop=writer.ends,
                 limit=limit,
-                filters=options.filters(writer.settings),
+                filters=writer.filters(options, [whole], [limit], self.sources),
                 pad=writer.settings.pad,
                 until=until,
                 ahead=ahead_of(options, cache),
@@ -278,18 +316,12 @@ class Writing:
                     self.tokens.append(token)
                 if step.done:
                     pieces.append(self.stream.end())
-                    self.result = described(step.done[0][0], self.stream)
+                    self.result = writer.described(step.done[0][0], self.stream, limit)
                 yield from filter(None, pieces)
                 pieces.clear()
 
     def begin(self) -> Cache:
         return self.writer.model.begin(capacity=0) if self.sources is None else self.sources.begin([0], capacity=0)
-
-
-def described(hypothesis: Hypothesis, stream: TextStream) -> Continuation:
-    ended = hypothesis.finished or stream.stopped is not None
-    reason: Literal["stop", "length"] = "stop" if ended else "length"
-    return Continuation(stream.text, hypothesis.tokens, hypothesis.scores, hypothesis.score, reason, stream.stopped)
 
 
 def ahead_of(options: DecodingOptions, cache: Cache) -> int:

@@ -25,7 +25,7 @@ from formers.blocks.cache import Cache
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
 from formers.blocks.output import LinearHead
-from formers.blocks.position import Learned, Rotary, Stretch, places_of
+from formers.blocks.position import AnyStretch, Learned, Rotary, places_of
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 
@@ -44,7 +44,7 @@ class CausalConfig:
     windows: tuple[int, ...] = ()
     """How far back each layer looks (0: to the beginning); empty: all of them to the beginning."""
     rotary_base: float = 10000.0
-    rotary_stretch: Stretch | None = None
+    rotary_stretch: AnyStretch | None = None
     local_rotary_base: float | None = None
     """Rotary base of the layers with a window, never stretched; None: as the others."""
     scale_embedding: bool = False
@@ -52,6 +52,11 @@ class CausalConfig:
     final_norm: bool = True
     tied: bool = True
     """The output head is the token embedding."""
+
+    @property
+    def segments(self) -> int:
+        """Kinds of segments that are told apart: none."""
+        return 0
 
 
 class CausalLM(nn.Module):

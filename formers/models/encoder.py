@@ -1,9 +1,10 @@
-"""The encoder: BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, MPNet, RoFormer and DeBERTa are sizes and parts of it.
+"""The encoder: BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, MPNet, RoFormer, DeBERTa, T5's are sizes and parts of it.
 
     tokens -> norm(embed + position + segment) (-> project) -> Stack -> hidden states (-> pool: one vector)
 
 Papers: Devlin et al. 2019 (BERT); Liu et al. 2019; Sanh et al. 2019; Lan et al. 2020 (ALBERT); Clark et al. 2020;
 Song et al. 2020 (MPNet); Su et al. 2021 (RoFormer); He et al. 2021 (DeBERTa). What is particular:
+  * T5's encoder has a bias on the scores alone, and no norm before its blocks but one behind them.
   * ALBERT runs one block many times, and its embeddings are narrower than the stream (ELECTRA's may be, too).
   * RoBERTa and MPNet count learned positions from 2; MPNet adds T5's bias to the scores.
   * RoFormer turns queries and keys and has no positions in its input; DeBERTa has a stack of its own.
@@ -12,12 +13,14 @@ Song et al. 2020 (MPNet); Su et al. 2021 (RoFormer); He et al. 2021 (DeBERTa). W
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from formers.blocks.block import Block
 from formers.blocks.disentangled import Disentangled, DisentangledStack
 from formers.blocks.dropout import dropout
 from formers.blocks.embedding import embed
@@ -41,10 +44,16 @@ class EncoderConfig:
     """Unused rows before position 0 in the learned table (RoBERTa, MPNet: 2)."""
     segments: int = 2
     """Kinds of segments that are told apart (0: none are embedded)."""
+    embedding_norm: bool = True
+    """Normalise the embeddings (T5's encoder does not)."""
     embedding_dim: int | None = None
     """Width of the embeddings, which a matrix brings to dim (ALBERT); None: dim."""
     repeat: int = 1
     """How many layers in a row are one and the same block (ALBERT: all of them)."""
+    cycle: int = 1
+    """How many neighbouring blocks take turns while they repeat (ALBERT's inner groups)."""
+    rotary_value: bool = False
+    """Rotary positions turn values too."""
     relative_buckets: int = 0
     """Buckets of a learned bias on the scores, as T5's (MPNet: 32); 0: none."""
     relative_distance: int = 128
@@ -63,7 +72,7 @@ class Encoder(nn.Module):
         self.embedding = nn.Embedding(c.vocab, width)
         self.positions = Learned(c.length, width, offset=c.position_offset) if c.positions == "learned" else None
         self.segments = nn.Embedding(c.segments, width) if c.segments else None
-        self.norm = make_norm(s.norm, width, s.norm_eps)
+        self.norm = make_norm(s.norm, width, s.norm_eps) if c.embedding_norm else nn.Identity()
         self.project = nn.Linear(width, s.dim) if c.embedding_dim else None
         self.stack = self.make_stack()
         self.pooler = nn.Linear(s.dim, s.dim) if c.pooler else None
@@ -77,7 +86,15 @@ class Encoder(nn.Module):
         relative = None
         if c.relative_buckets:
             relative = RelativeBias(s.heads, buckets=c.relative_buckets, distance=c.relative_distance)
-        return Stack(s, rotary=rotary, relative=relative, final_norm=s.norm_first, repeat=c.repeat)
+        return Stack(
+            s,
+            rotary=rotary,
+            relative=relative,
+            final_norm=s.norm_first,
+            block=partial(Block, rotary_value=c.rotary_value),
+            repeat=c.repeat,
+            cycle=c.cycle,
+        )
 
     def forward(
         self,

@@ -4,6 +4,8 @@
 
 Every model takes what `Encoder` takes. A label of a text is the encoder's pooled vector and one matrix: RoBERTa,
 DistilBERT, ELECTRA and DeBERTa file the dense layer in front of it under the classifier, here it is the pooler.
+What a label is read from may also be a decoder (Llama: after its last token), or an encoder-decoder that reads the text
+twice (BART, Lewis et al. 2019, section 3.1).
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.norm import make_norm
 from formers.blocks.output import LinearHead
-from formers.blocks.pooling import Pooling
+from formers.blocks.pooling import Pooling, pool
+from formers.blocks.stack import StackConfig
+from formers.models.causal import CausalConfig, CausalLM
 from formers.models.encoder import Encoder, EncoderConfig, initialise
+from formers.models.transformer import Transformer, TransformerConfig
 
 Tokens = Int[Tensor, "batch length"]
 Segments = Int[Tensor, "batch length"] | None
@@ -31,13 +36,29 @@ Keep = Bool[Tensor, "batch length"] | None
 class HeadConfig:
     """An encoder and what its head needs to know."""
 
-    encoder: EncoderConfig
+    encoder: EncoderConfig | CausalConfig | TransformerConfig
+    """What reads the text; of the latter two only a `SequenceClassifier` is made, without their own output head."""
     labels: tuple[str, ...] = ()
     """Names of the classes, in the order of the logits; a number to learn has one name."""
     kind: Literal["one", "several", "number"] = "one"
     """Of a labelled text: one of the labels, any number of them, or one number."""
     pooling: Pooling = "first"
     """Which vector of a text its label is read from."""
+    dense: Literal["", "tanh"] = ""
+    """Activation of a dense layer of the head's own in front of a label, where what reads has no pooler."""
+    bias: bool = True
+    """Whether the map to the labels has one."""
+    start: int = 0
+    """The token that a decoder reads before a text that its encoder has read."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the hidden states."""
+        return stack_of(self).dim
+
+    @property
+    def segments(self) -> int:
+        return self.encoder.segments
 
     @property
     def vocab(self) -> int:
@@ -48,9 +69,42 @@ class HeadConfig:
         return self.encoder.length
 
 
-def output_map(config: HeadConfig, size: int) -> nn.Linear:
+def stack_of(config: HeadConfig) -> StackConfig:
+    """The sizes of the blocks that the hidden states come out of."""
+    read = config.encoder
+    return read.decoder if isinstance(read, TransformerConfig) else read.stack
+
+
+def encoder_of(config: HeadConfig) -> Encoder:
+    """A new encoder. Raises ValueError where a head is to stand on something else."""
+    if not isinstance(config.encoder, EncoderConfig):
+        raise ValueError(f"this head stands on an encoder, got a {type(config.encoder).__name__}")
+    return Encoder(config.encoder)
+
+
+def reads_of(config: HeadConfig) -> Encoder | CausalLM | Transformer:
+    """What a label is read from."""
+    if isinstance(config.encoder, CausalConfig):
+        return CausalLM(config.encoder)
+    return Transformer(config.encoder) if isinstance(config.encoder, TransformerConfig) else encoder_of(config)
+
+
+def hidden_states(
+    network: Encoder | CausalLM | Transformer, tokens: Tokens, *, segments: Segments, keep: Keep, start: int
+) -> Float[Tensor, "batch length dim"]:
+    """After each token; a decoder that has an encoder reads the same text again, one place later."""
+    if isinstance(network, Transformer):
+        again = tokens.roll(1, 1)
+        again[:, 0] = start
+        return network.features(tokens, again, source_keep=keep, target_keep=keep)
+    if isinstance(network, CausalLM):
+        return network.features(tokens, keep=keep)
+    return network(tokens, segments=segments, keep=keep)
+
+
+def output_map(config: HeadConfig, size: int, *, bias: bool = True) -> nn.Linear:
     """A new map from hidden states to so many numbers."""
-    linear = nn.Linear(config.encoder.stack.dim, size)
+    linear = nn.Linear(config.dim, size, bias=bias)
     initialise(linear)
     return linear
 
@@ -78,7 +132,8 @@ class MaskedWords(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
+        self.words = WordHead(self.encoder.config)
 
     def forward(
         self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
@@ -98,7 +153,8 @@ class Pretraining(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder, self.words = config, Encoder(config.encoder), WordHead(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
+        self.words = WordHead(self.encoder.config)
         self.next = output_map(config, 2)
 
     def forward(
@@ -121,7 +177,7 @@ class NextSentence(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder = config, Encoder(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
         self.next = output_map(config, 2)
 
     def forward(self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None) -> Float[Tensor, "batch 2"]:
@@ -134,13 +190,19 @@ class SequenceClassifier(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder = config, Encoder(config.encoder)
-        self.out = output_map(config, len(config.labels))
+        self.config, self.encoder = config, reads_of(config)
+        self.dense = output_map(config, config.dim) if config.dense else None
+        self.out = output_map(config, len(config.labels), bias=config.bias)
 
     def forward(self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None) -> Float[Tensor, "batch labels"]:
-        x = self.encoder(tokens, segments=segments, keep=keep)
-        x = self.encoder.pool(x, keep, how=self.config.pooling)
-        return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
+        c, share = self.config, stack_of(self.config).dropout
+        x = hidden_states(self.encoder, tokens, segments=segments, keep=keep, start=c.start)
+        if isinstance(self.encoder, Encoder):
+            x = self.encoder.pool(x, keep, how=c.pooling)
+        else:
+            x = pool(x, keep, c.pooling)
+        x = dropout(x, share, self.training)
+        return self.out(x if self.dense is None else dropout(torch.tanh(self.dense(x)), share, self.training))
 
 
 class TokenClassifier(nn.Module):
@@ -148,14 +210,14 @@ class TokenClassifier(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder = config, Encoder(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
         self.out = output_map(config, len(config.labels))
 
     def forward(
         self, tokens: Tokens, *, segments: Segments = None, keep: Keep = None
     ) -> Float[Tensor, "batch length labels"]:
         x = self.encoder(tokens, segments=segments, keep=keep)
-        return self.out(dropout(x, self.config.encoder.stack.dropout, self.training))
+        return self.out(dropout(x, self.encoder.config.stack.dropout, self.training))
 
 
 class SpanFinder(nn.Module):
@@ -163,7 +225,7 @@ class SpanFinder(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder = config, Encoder(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
         self.out = output_map(config, 2)
 
     def forward(
@@ -178,7 +240,7 @@ class MultipleChoice(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config, self.encoder = config, Encoder(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
         self.out = output_map(config, 1)
 
     def forward(
@@ -190,7 +252,7 @@ class MultipleChoice(nn.Module):
     ) -> Float[Tensor, "batch choices"]:
         flat = None if keep is None else keep.flatten(0, 1)
         x = self.encoder(tokens.flatten(0, 1), keep=flat, segments=None if segments is None else segments.flatten(0, 1))
-        x = dropout(self.encoder.pool(x, flat), self.config.encoder.stack.dropout, self.training)
+        x = dropout(self.encoder.pool(x, flat), self.encoder.config.stack.dropout, self.training)
         return self.out(x).view(tokens.shape[:2])
 
 
@@ -199,8 +261,8 @@ class ReplacedTokens(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        s = config.encoder.stack
-        self.config, self.encoder = config, Encoder(config.encoder)
+        self.config, self.encoder = config, encoder_of(config)
+        s = self.encoder.config.stack
         self.dense, self.out = nn.Linear(s.dim, s.dim), nn.Linear(s.dim, 1)
         self.activation = ACTIVATIONS[s.activation]
         self.dense.apply(initialise)
@@ -224,9 +286,12 @@ HEADS: tuple[type[nn.Module], ...] = (
 )
 
 
+def network_of(model: nn.Module) -> nn.Module:
+    """What reads the text: what is below a head, else the model itself."""
+    return model.encoder if isinstance(model, HEADS) else model  # type: ignore[return-value]
+
+
 def body(model: nn.Module) -> Encoder | None:
-    """The encoder of any of these models; None for another model."""
-    if isinstance(model, Encoder):
-        return model
-    found = model.encoder if isinstance(model, HEADS) else None
-    return found if isinstance(found, Encoder) else None
+    """The encoder of any of these models; None for another model, and for a label that is read from a decoder."""
+    network = network_of(model)
+    return network if isinstance(network, Encoder) else None

@@ -43,6 +43,6 @@ class ReplacedPretraining(nn.Module):
 
 def with_generator(discriminator: ReplacedTokens, share: float) -> ReplacedPretraining:
     """A discriminator with a new generator."""
-    config = generator_config(discriminator.config.encoder, share)
+    config = generator_config(discriminator.encoder.config, share)
     generator = MaskedWords(HeadConfig(encoder=config)).to(discriminator.out.weight.device)
     return ReplacedPretraining(generator, discriminator)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.pooling import pool
 
-POOLINGS = ("first", "mean", "max", "mean_sqrt")
+POOLINGS = ("first", "mean", "max", "mean_sqrt", "last")
 BENDS: dict[str, Callable[[Tensor], Tensor]] = {
     **ACTIVATIONS,
     "tanh": torch.tanh,

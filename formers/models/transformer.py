@@ -1,11 +1,11 @@
-"""The encoder-decoder Transformer: the 2017 form, Marian, BART and T5 are sizes and parts of this one class.
+"""The encoder-decoder Transformer: the 2017 form, Marian, BART, M2M-100 and T5 are sizes and parts of this one class.
 
     source -> embed -> Stack -> memory;   target -> embed -> causal Stack reading memory -> logits of the next token
 
 Papers: Vaswani et al. 2017 "Attention Is All You Need"; Lewis et al. 2019 (BART); Raffel et al. 2020 (T5).
 What is particular:
   * Marian keeps the sines and cosines of the positions in two halves; the 2017 paper interleaves them.
-  * BART normalises embeddings and counts learned positions from 2.
+  * BART normalises embeddings and counts learned positions from 2; mBART and M2M-100 normalise first.
   * T5 has no positions in the input but a bias on the scores, and scales the decoder's output when the head is tied.
 """
 
@@ -27,6 +27,8 @@ from formers.blocks.output import LinearHead
 from formers.blocks.position import Learned, RelativeBias, Rotary, Sinusoidal, places_of
 from formers.blocks.stack import Stack, StackConfig
 
+# fairseq_sinusoidal: the slowest pair turns by exactly 1 / 10000, padding takes no position on either side (M2M-100)
+Positions = Literal["sinusoidal", "split_sinusoidal", "fairseq_sinusoidal", "learned", "relative", "rotary"]
 ROWS = 16  # sentences that are encoded at a time, where their lengths differ
 
 
@@ -40,9 +42,9 @@ class TransformerConfig:
     """Tokens of a separate target vocabulary; None: one embedding serves both sides."""
     length: int = 512
     """Longest sequence; binding for learned positions, a promise for the others."""
-    positions: Literal["sinusoidal", "split_sinusoidal", "learned", "relative", "rotary"] = "sinusoidal"
+    positions: Positions = "sinusoidal"
     position_offset: int = 0
-    """Unused rows before position 0 in the learned table (BART: 2)."""
+    """Unused rows before position 0 in the table of learned or fairseq's positions (BART, M2M-100: 2)."""
     scale_embedding: bool = False
     """Multiply token embeddings by sqrt(dim)."""
     embedding_norm: bool = False
@@ -57,6 +59,11 @@ class TransformerConfig:
     """A bias per token on the logits (Marian, BART)."""
     relative_buckets: int = 32
     relative_distance: int = 128
+
+    @property
+    def segments(self) -> int:
+        """Kinds of segments that are told apart: none."""
+        return 0
 
 
 class Transformer(nn.Module):
@@ -84,6 +91,8 @@ class Transformer(nn.Module):
             return Learned(c.length, stack.dim, offset=c.position_offset)
         if c.positions in ("sinusoidal", "split_sinusoidal"):
             return Sinusoidal(stack.dim, split=c.positions == "split_sinusoidal")
+        if c.positions == "fairseq_sinusoidal":
+            return Sinusoidal(stack.dim, split=True, inclusive=True, offset=c.position_offset)
         return None
 
     def make_stack(self, stack: StackConfig, *, causal: bool, memory_dim: int | None = None) -> Stack:
@@ -129,10 +138,12 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch source dim"]:
         """The memory: what the encoder hands over to every block of the decoder.
 
-        Padding on the left takes positions, as in published models of this kind; on the right it changes nothing.
+        Padding on the left takes positions, as in published models but fairseq's; on the right it changes nothing.
         """
+        counted = None if self.config.positions != "fairseq_sinusoidal" else keep
+        at = None if counted is None else places_of(counted, source.shape[1])
         scale = self.config.encoder.dim**0.5 if self.config.scale_embedding else 1.0
-        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale))
+        x = self.source_norm(embed(source, self.embedding, self.source_positions, scale=scale, at=at))
         return self.encoder(dropout(x, self.config.encoder.dropout, self.training), keep=keep)
 
     def decode(
@@ -201,7 +212,7 @@ class Transformer(nn.Module):
 class Form:
     """What a published family fixes besides its sizes."""
 
-    positions: Literal["sinusoidal", "split_sinusoidal", "learned", "relative", "rotary"]
+    positions: Positions
     stack: dict[str, Any]
     rest: dict[str, Any]
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formers.errors import DataError
+from formers.errors import DataError, shortened
+from formers.files import replaced_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,15 +50,16 @@ def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
+        with replaced_file(path) as beside, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")  # no font has it: drawn as a box
-            figure.savefig(path, dpi=100)
-        if path.suffix.lower() == ".png" and path.stat().st_size > LARGE:
-            # 256 colours are a third of the bytes; this method keeps rare ones
-            image, method = Image.open(path).convert("RGB"), Image.Quantize.MAXCOVERAGE
-            image.quantize(256, method=method, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
+            figure.savefig(beside, dpi=100)
+            if path.suffix.lower() == ".png" and beside.stat().st_size > LARGE:
+                # 256 colours are a third of the bytes; this method keeps rare ones
+                image, method = Image.open(beside).convert("RGB"), Image.Quantize.MAXCOVERAGE
+                image.quantize(256, method=method, kmeans=1, dither=Image.Dither.NONE).save(beside, optimize=True)
     except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib cannot write
-        raise DataError(f"cannot write the picture {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"cannot write the picture {path}: {reason}") from error
     return path
 
 
@@ -75,8 +77,7 @@ def visible(piece: str) -> str:
 
 def label(piece: str, longest: int = LONGEST_LABEL) -> str:
     """A piece without the space before it, cut when long."""
-    text = visible(piece).strip() or "␣"
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    return shortened(visible(piece).strip() or "␣", longest)
 
 
 def numbered(count: int, most: int) -> range:

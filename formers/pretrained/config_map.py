@@ -1,11 +1,9 @@
-"""The config map of a family: their config.json <-> our dataclass, and no key that is not understood."""
+"""The config map of a family: their config.json <-> our dataclass."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -13,43 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from formers.errors import CheckpointError, nearest
+from formers.errors import CheckpointError, shown
+from formers.pretrained.keys import BOOKKEEPING, GENERATION, MUST_BE_OFF, Raw, pairs, words
+from formers.shapes import revive
 
-Raw = Mapping[str, Any]
-
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-def pairs(text: str) -> dict[str, str]:
-    """A table of names, "theirs=ours theirs=ours"."""
-    return {theirs: ours for theirs, _, ours in (pair.partition("=") for pair in text.split())}
-
-
-# Keys of any config.json that say nothing about what the network computes.
-GENERATION = words("""
-    assistant_confidence_threshold assistant_early_exit assistant_lookbehind bad_words_ids
-    begin_suppress_tokens bos_token_id cache_implementation decoder_start_token_id diversity_penalty
-    do_sample early_stopping encoder_no_repeat_ngram_size encoder_repetition_penalty eos_token_id
-    epsilon_cutoff eta_cutoff exponential_decay_length_penalty force_bos_token_to_be_generated
-    forced_bos_token_id forced_decoder_ids
-    forced_eos_token_id guidance_scale length_penalty low_memory max_length
-    max_new_tokens max_time min_length min_new_tokens min_p no_repeat_ngram_size num_assistant_tokens
-    num_assistant_tokens_schedule num_beam_groups num_beams num_return_sequences output_logits
-    output_scores pad_token_id penalty_alpha prefix remove_invalid_values renormalize_logits
-    repetition_penalty return_dict_in_generate sep_token_id sequence_bias suppress_tokens
-    target_lookbehind temperature top_k top_p typical_p use_cache
-""")
-BOOKKEEPING = words("""
-    _attn_implementation_autoset _commit_hash _name_or_path _num_labels add_cross_attention architectures
-    chunk_size_feed_forward cross_attention_hidden_size dtype finetuning_task gradient_checkpointing
-    id2label is_decoder label2id model_type name_or_path num_labels output_attentions output_hidden_states
-    output_past problem_type return_dict task_specific_params tf_legacy_loss tie_encoder_decoder
-    tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 xla_device
-""")
-# Would change the computation, so they must be empty or off.
-MUST_BE_OFF = ("pruned_heads", "quantization_config", "per_layer_config", "auto_map")
+__all__ = ["ACTIVATIONS", "ConfigMap", "Native", "Raw", "pairs", "words"]
 
 # Theirs -> ours; of several the first is written.
 ACTIVATIONS = {
@@ -90,48 +56,61 @@ class ConfigMap:
     canonical: Callable[[Any], Any] = lambda config: config
     """Ours -> the one of its spellings that reading gives (no kv_heads where they are as many as heads)."""
 
+    @property
+    def read(self) -> frozenset[str]:
+        """Their keys that say what is computed."""
+        return frozenset((*self.names, *self.aliases, *self.checked, *self.defaults, *self.reads))
+
+    def unknown(self, raw: Raw) -> list[str]:
+        """The keys of a file that neither this family reads nor any says nothing with."""
+        known = self.read | self.ignored | GENERATION | BOOKKEEPING | {*MUST_BE_OFF}
+        return [key for key in raw if key not in known and not (key == "is_encoder_decoder" and raw[key] is False)]
+
+    def not_computed(self, raw: Raw) -> list[str]:
+        """What the keys of a file say that our model does not compute, one text for each of them."""
+        raw = self.completed(raw)
+        texts = [f"{key} = {shown(raw[key])} is not computed here" for key in MUST_BE_OFF if raw.get(key)]
+        for key, value in self.checked.items():
+            try:
+                expected = value(raw) if callable(value) else value
+            except KeyError:  # which is told where it is read
+                continue
+            if key in raw and raw[key] != expected:
+                family = f"but this family computes {json.dumps(expected)} only"
+                texts.append(f"{key} = {shown(json.dumps(raw[key]))[1:-1]}, {family}")
+        return texts
+
+    def completed(self, raw: Raw) -> dict[str, Any]:
+        """The keys of a file that are not null, and what those mean that are absent."""
+        given = {key: value for key, value in raw.items() if value is not None or key in self.nullable}
+        return {**self.defaults, **given}
+
     def to_ours(self, raw: Raw, tensors: Mapping[str, Tensor], *, what: str = "config.json") -> Any:
-        """Our config from theirs. Raises CheckpointError for unknown keys and values not computed here."""
-        raw = {key: value for key, value in raw.items() if value is not None or key in self.nullable}
+        """Our config from theirs. Raises CheckpointError for values that are not computed here."""
+        try:
+            if texts := self.not_computed(raw):
+                raise ValueError("; ".join(texts))
+            return self.canonical(nest(self.config, self.values(raw, tensors)))
+        except KeyError as fault:
+            raise CheckpointError(f"{what} lacks {fault.args[0]}") from fault
+        except (TypeError, ValueError, ArithmeticError) as fault:
+            raise CheckpointError(f"{what}: {fault}") from fault
+
+    def values(self, raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Ours by their dotted names. Raises ValueError; KeyError for a key that is absent."""
+        given = {key: value for key, value in raw.items() if value is not None}
         for alias, key in self.aliases.items():
-            if alias in raw and raw.setdefault(key, raw[alias]) != raw[alias]:
-                raise CheckpointError(f"{what}: {alias} = {raw[alias]!r}, but {key} = {raw[key]!r}")
-        given, raw = raw, {**self.defaults, **raw}
-        self.check(given, raw, what)
+            if alias in given and given.setdefault(key, given[alias]) != given[alias]:
+                raise ValueError(f"{alias} = {shown(given[alias])}, but {key} = {shown(given[key])}")
+        raw = self.completed({**raw, **given})
         ours: dict[str, Any] = dict(self.fixed)
         for key, target in self.names.items():
             paths, values = (target, None) if isinstance(target, str) else target
-            if key not in raw:
-                raise CheckpointError(f"{what} lacks {key}")
             value = raw[key]
             if values is not None and value not in list(values):  # which compares, and a list has no hash
-                known = ", ".join(map(str, values))
-                raise CheckpointError(f"{what}: {key} = {value!r} is not computed here; known: {known}")
+                raise ValueError(f"{key} = {shown(value)} is not computed here; known: {', '.join(map(str, values))}")
             ours.update(dict.fromkeys(paths.split(), value if values is None else values[value]))
-        try:
-            ours.update(self.derived(raw, tensors))
-            return self.canonical(nest(self.config, ours))
-        except KeyError as fault:
-            raise CheckpointError(f"{what} lacks {fault.args[0]}") from fault
-        except (TypeError, ValueError) as fault:
-            raise CheckpointError(f"{what}: {fault}") from fault
-
-    def check(self, given: Raw, raw: Raw, what: str) -> None:
-        """Refuse a key that nobody reads, and a value that our model does not compute."""
-        read = {*self.names, *self.aliases, *self.checked, *self.defaults, *self.reads}
-        passed = {*self.ignored, *GENERATION, *BOOKKEEPING, *MUST_BE_OFF}
-        for key in given:
-            if key not in read and key not in passed:
-                raise CheckpointError(f"{what} has the unknown key {key!r} ({given[key]!r}){near(key, read)}")
-        for key in MUST_BE_OFF:
-            if given.get(key):
-                raise CheckpointError(f"{what}: {key} = {given[key]!r} is not computed here")
-        for key, value in self.checked.items():
-            expected = value(raw) if callable(value) else value
-            if key in given and given[key] != expected:
-                raise CheckpointError(
-                    f"{what}: {key} = {json.dumps(given[key])}, but this family computes {json.dumps(expected)} only"
-                )
+        return {**ours, **self.derived(raw, tensors)}
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
         """Their config from ours, or None when this family has no word for it (see `Family.expresses`)."""
@@ -157,24 +136,28 @@ class Native:
     config: type
 
     def to_ours(self, raw: Raw, tensors: Mapping[str, Tensor], *, what: str = "config.json") -> Any:
+        if "config" not in raw:
+            raise CheckpointError(f"{what} lacks 'config'")
         try:
-            return revive(self.config, raw["config"])
-        except KeyError as fault:
-            raise CheckpointError(f"{what} lacks {fault}") from fault
-        except (TypeError, ValueError) as fault:
+            return revive(self.config, raw["config"], "config")
+        except ValueError as fault:
             raise CheckpointError(f"{what}: {fault}") from fault
+
+    @property
+    def read(self) -> frozenset[str]:
+        return frozenset({"config"})
+
+    def unknown(self, raw: Raw) -> list[str]:
+        return [key for key in raw if key not in self.read | GENERATION | BOOKKEEPING]
+
+    def not_computed(self, raw: Raw) -> list[str]:
+        return []
 
     def to_theirs(self, config: Any) -> dict[str, Any] | None:
         return {"config": dataclasses.asdict(config)}
 
     def canonical(self, config: Any) -> Any:
         return config
-
-
-def near(key: str, known: set[str]) -> str:
-    """A hint only where a known key is close: the list of all would be long."""
-    hint = nearest(key, known)
-    return hint if "did you mean" in hint else "; it may change what the model computes, so it is not skipped"
 
 
 def nest(kind: type, values: Mapping[str, Any]) -> Any:
@@ -187,35 +170,3 @@ def nest(kind: type, values: Mapping[str, Any]) -> Any:
             branch = branch.setdefault(folder, {})
         branch[name] = value
     return revive(kind, tree)
-
-
-def revive(kind: type, tree: Mapping[str, Any]) -> Any:
-    """A dataclass, and those within it, from a tree of plain values; an unknown key says what was meant."""
-    hints = typing.get_type_hints(kind)
-    for key in tree:
-        if key not in hints:
-            raise ValueError(f"{kind.__name__} has no field {key!r}{nearest(key, hints)}")
-    return kind(**{key: _as_hinted(hints[key], value, key) for key, value in tree.items()})
-
-
-JSON_NAMES = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-JSON_NAMES[type(None)] = "null"
-
-
-def _as_hinted(hint: Any, value: Any, key: str) -> Any:
-    """What JSON cannot say: a dataclass from an object (`Stretch | None` too), a tuple from a list, 0 for 0.0."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for kind in kinds:
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            return revive(typing.cast(type, kind), value)
-        if typing.get_origin(kind) is tuple and isinstance(value, list):
-            return tuple(value)
-        if kind is float and type(value) is int:
-            return float(value)
-        if typing.get_origin(kind) is typing.Literal and value not in typing.get_args(kind):
-            raise ValueError(f"{key} is {value!r}, expected {' or '.join(map(repr, typing.get_args(kind)))}")
-    plain = tuple(kind for kind in (typing.get_origin(option) or option for option in kinds) if isinstance(kind, type))
-    if len(plain) == len(kinds) and not isinstance(value, plain):
-        names = " or ".join(JSON_NAMES.get(kind, "an object") for kind in plain)
-        raise ValueError(f"{key} is {value!r}, expected {names}")
-    return value

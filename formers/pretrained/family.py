@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from formers.blocks.stack import StackConfig
 from formers.errors import CheckpointError
 from formers.pretrained.config_map import ConfigMap, Native
-from formers.pretrained.mapping import as_rules, to_ours, to_theirs
+from formers.pretrained.mapping import Rule, as_rules, theirs_for, to_ours, to_theirs
 
 RANDOM: set[Any] = {torch.Tensor.uniform_, torch.Tensor.normal_}
 RANDOM |= {nn.init.trunc_normal_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
 
 
-class WithoutDice(TorchFunctionMode):
-    """Skips random initialisation: every parameter comes from the checkpoint, or loading fails."""
+class Outline(TorchFunctionMode):
+    """A model is made without memory for its weights: each comes from the checkpoint, or loading fails.
+
+    So nothing is drawn at random, and sizes that a file only claims cost nothing before they are compared.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in RANDOM:
             return args[0] if args else kwargs["tensor"]
+        if func is torch.empty:
+            return func(*args, **{**(kwargs or {}), "device": "meta"})
         return func(*args, **(kwargs or {}))
+
+
+class Built(NamedTuple):
+    """A model made of a checkpoint."""
+
+    model: nn.Module
+    prefix: str
+    """The prefix change that was needed."""
+    unread: tuple[str, ...]
+    """Names of learned tensors that it has no place for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +55,12 @@ class Family:
     """Changes of prefix that published files need: "+model." before every name, "-bert." taken off."""
     architectures: tuple[str, ...] = ()
     """Class names that other libraries look for in config.json."""
+    also: tuple[str, ...] = ()
+    """Class names of files that are read as this, too: a body, or what the class was called before."""
     head: tuple[str, ...] = ()
     """Beginnings of the names of what only a head has; a file without any of them holds the body alone."""
+    body: type | None = None
+    """The class of the config of what a head stands on; None: the model is no head."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """Token ids that the family takes for granted where its files are silent."""
 
@@ -54,22 +74,41 @@ class Family:
         *,
         dtype: torch.dtype | None = None,
         what: str = "the checkpoint",
-    ) -> tuple[nn.Module, str]:
-        """Our model with these weights, and the prefix change that was needed. Raises CheckpointError."""
-        config = self.config.to_ours(raw, tensors, what=f"config.json of {what}")
+    ) -> Built:
+        """Our model with these weights. Raises CheckpointError."""
+        where = f"config.json of {what}"
+        config = self.config.to_ours(raw, tensors, what=where)
+        if (layers := blocks_of(config)) > len(tensors):
+            raise CheckpointError(f"{where} says {layers:,} layers, but there are {len(tensors):,} weights")
         try:
-            with WithoutDice():
+            with Outline():
                 model = self.model(config)
-        except ValueError as fault:  # sizes that do not go together
-            raise CheckpointError(f"config.json of {what}: {fault}") from fault
-        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        loaded = to_ours(tensors, self.table(config), shapes, prefixes=self.prefixes, what=what)
-        state = {
-            name: tensor.to(dtype or torch.float32) if tensor.is_floating_point() else tensor
-            for name, tensor in loaded.state.items()
-        }
-        model.load_state_dict(state, assign=True)
-        return model.to(dtype or torch.float32).eval(), loaded.prefix
+        except (ValueError, ArithmeticError, RuntimeError, TypeError) as fault:  # sizes that do not go together
+            raise CheckpointError(f"{where}: {str(fault).splitlines()[0]}") from fault
+        rules = as_rules(self.table(config))
+        expected = model.state_dict()
+        shapes = {name: tensor.shape for name, tensor in expected.items()}
+        loaded = to_ours(tensors, rules, shapes, prefixes=self.prefixes, what=what)
+        for name, tensor in loaded.state.items():
+            if expected[name].is_floating_point() and not tensor.is_floating_point():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise CheckpointError(f"{what}: {theirs_for(name, rules)} is stored as {kind}, expected fractions")
+        model.load_state_dict(self.cast(loaded.state, rules, dtype or torch.float32), assign=True)
+        return Built(model.eval(), loaded.prefix, loaded.unread)
+
+    def cast(self, state: Mapping[str, Tensor], rules: Sequence[Rule], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Our tensors in another type of numbers, but those that would lose digits of the file's own."""
+        wide = [pattern for rule in rules if rule.op.wide for pattern in rule.target_patterns]
+
+        def keeps(name: str, tensor: Tensor) -> bool:
+            return not tensor.is_floating_point() or any(pattern.fullmatch(name) for pattern in wide)
+
+        return {name: tensor if keeps(name, tensor) else tensor.to(dtype) for name, tensor in state.items()}
+
+    def narrow(self, model: nn.Module, dtype: torch.dtype) -> None:
+        """Give a model that was built another type of numbers, as `build` does."""
+        rules = as_rules(self.table(model.config))
+        model.load_state_dict(self.cast(model.state_dict(), rules, dtype), assign=True)
 
     def express(
         self, model: nn.Module, ids: Mapping[str, Any] | None = None
@@ -78,7 +117,7 @@ class Family:
 
         ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
         """
-        if type(model) is not self.model:
+        if type(model) is not self.model or self.body not in (None, *map(type, vars(model.config).values())):
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:
@@ -87,8 +126,20 @@ class Family:
         try:
             rules = as_rules(self.table(model.config))
             computed = {rule.theirs[0]: rule.computed() for rule in rules if rule.computed is not None}
-            tensors = {**to_theirs(model.state_dict(), rules), **computed}
+            state = model.state_dict()
+            tensors = {**to_theirs(state, rules), **computed}
+            if any(rule.op.wide for rule in rules):  # what is held wider than the rest is not so in the file
+                narrow = next(iter(state.values())).dtype
+                tensors = {name: tensor.to(narrow) for name, tensor in tensors.items()}
             same = self.config.to_ours(raw, tensors) == self.config.canonical(model.config)
         except CheckpointError:  # a part that this layout has no name for
             return None
         return (raw, tensors) if same else None
+
+
+def blocks_of(config: Any) -> int:
+    """How many blocks a config asks for, all its stacks together."""
+    if isinstance(config, StackConfig):
+        return config.layers
+    inner = (getattr(config, part.name) for part in fields(config)) if is_dataclass(config) else ()
+    return sum(map(blocks_of, inner)) // max(1, getattr(config, "repeat", 1))

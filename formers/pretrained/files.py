@@ -19,6 +19,7 @@ from torch import Tensor
 
 from formers.errors import CheckpointError, shown
 from formers.files import Content, as_json, read_json, regular, replaced_folder, write_file
+from formers.pretrained.keys import ConfigShape, GenerationShape
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
@@ -30,6 +31,11 @@ OWNED = """
     merges.txt source.spm target.spm spiece.model formers.json
 """.split()
 
+# The numbers that weights are read in; whole ones are positions and masks.
+TYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
 # what an unpickler stumbles into, depending on the byte where a file is broken
 BROKEN_PICKLE = (
     pickle.UnpicklingError,
@@ -56,7 +62,8 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has no {CONFIG}; it is not a model folder")
     generation = folder / GENERATION
-    return read_json(folder / CONFIG), read_json(generation) if generation.exists() else {}
+    settings = read_json(generation, GenerationShape) if generation.exists() else {}
+    return read_json(folder / CONFIG, ConfigShape), settings
 
 
 def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
@@ -65,11 +72,11 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     Pickled files are refused unless `allow_bin`, and then read without running code (`weights_only`).
     Raises CheckpointError for a missing, truncated or corrupted file.
     """
+    if (folder / WEIGHTS).exists():  # whole, whatever shards an older save has left beside it
+        return read_safetensors(folder / WEIGHTS)
     if (folder / INDEX).exists():
         return read_shards(folder, INDEX, read_safetensors)
-    if (folder / WEIGHTS).exists():
-        return read_safetensors(folder / WEIGHTS)
-    pickled = BIN_INDEX if (folder / BIN_INDEX).exists() else BIN
+    pickled = BIN if (folder / BIN).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
     if not (folder / pickled).exists():
         raise CheckpointError(f"{folder} has no {WEIGHTS}")
     if not allow_bin:
@@ -80,10 +87,10 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
 
 def weight_names(folder: Path) -> Iterator[str]:
     """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
-    if (folder / INDEX).exists():
-        yield from shard_places(folder, INDEX)
-    elif (folder / WEIGHTS).exists():
+    if (folder / WEIGHTS).exists():
         yield from safetensors_names(folder / WEIGHTS)
+    elif (folder / INDEX).exists():
+        yield from shard_places(folder, INDEX)
     else:
         yield from read_weights(folder)
 
@@ -116,7 +123,7 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
     with safetensors_faults(path):
-        return load_file(path)
+        return readable(path, load_file(path))
 
 
 def safetensors_names(path: Path) -> list[str]:
@@ -125,10 +132,19 @@ def safetensors_names(path: Path) -> list[str]:
         return list(file.keys())
 
 
+def readable(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file. Raises CheckpointError for numbers of eight bits and less, whose scales are a scheme."""
+    if strange := [name for name, tensor in tensors.items() if tensor.dtype not in TYPES]:
+        kind = str(tensors[strange[0]].dtype).removeprefix("torch.")
+        what = f"{path} holds {len(strange)} weights as {kind} ({shown(strange[0])[1:-1]})"
+        raise CheckpointError(f"{what}, which is not read here; get this model in bf16, fp16 or fp32")
+    return tensors
+
+
 @contextmanager
 def safetensors_faults(path: Path) -> Iterator[None]:
     try:
-        regular(path)
+        regular(path)  # a pipe would never end
         yield
     except SafetensorError as fault:
         size = path.stat().st_size
@@ -152,7 +168,7 @@ def read_bin(path: Path) -> dict[str, Tensor]:
     plain = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
     if not plain or not all(map(is_dense, tensors.values())):
         raise CheckpointError(f"{path} holds more than named, dense tensors, so it is not read")
-    return tensors
+    return readable(path, tensors)
 
 
 def pickle_fault(fault: BaseException) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,26 @@ from torch import nn
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, expanded
 from formers.models.heads import body
-from formers.pretrained.express import express, generation_ids
-from formers.pretrained.families import families, family
+from formers.notes import note
+from formers.pretrained.express import express, settings_of
+from formers.pretrained.families import FAMILIES, family, family_of_class, guess_type
 from formers.pretrained.family import Family
 from formers.pretrained.files import (
     CONFIG,
     GENERATION,
+    INDEX,
+    WEIGHTS,
     read_config,
     read_weights,
     weight_files,
     weight_names,
     write_folder,
 )
+from formers.pretrained.foreign import settle
 from formers.pretrained.loaded import Loaded, check_vocabulary, read_system, system_file
 from formers.pretrained.peft.adapters import base_of, is_adapter, load_adapted, read_adapter
 from formers.pretrained.peft.heads import adapted_family
+from formers.pretrained.provenance import Provenance, provenance_of, remember
 from formers.pretrained.sentence_folder import body_folder
 from formers.text.chat import load_template
 from formers.text.open import load_tokenizer
@@ -45,10 +51,13 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
     allow_bin: bool = False,
+    ignore_keys: Sequence[str] = (),
 ) -> Loaded:
     """A model folder (ours, or a published one) or .gguf file as our model in evaluation mode, fp32 unless `dtype`.
 
-    Raises CheckpointError, one line that names the file or lists every weight that does not fit.
+    ignore_keys: keys of config.json that change nothing, though they are not computed here. What a user should know of
+    the folder is said, and stands in `notes`. Raises CheckpointError, one line that names the file or lists every
+    weight that does not fit.
     """
     folder = expanded(folder)
     if folder.suffix == ".gguf" and not folder.is_dir():
@@ -56,22 +65,54 @@ def load_model(
 
         return load_gguf(folder, dtype=dtype, device=device)
     if is_adapter(folder):
-        loaded = load_adapted(folder, load_model, allow_bin=allow_bin)
-        return replace(loaded, model=loaded.model.to(device=device, dtype=dtype or torch.float32))
+        loaded = load_adapted(folder, partial(load_model, ignore_keys=ignore_keys), allow_bin=allow_bin)
+        if dtype is not None:
+            family_of_class(loaded.family, type(loaded.model)).narrow(loaded.model, dtype)
+        return replace(loaded, model=loaded.model.to(device=device))
     place, plain = body_folder(folder)
     raw, generation = read_config(place)
-    model_type, architectures = type_and_head(raw, place, plain)
-    families(model_type)  # a type that is not known is told before the weights are read
+    model_type, architectures, notes = type_and_head(raw, place, plain)
+    kind = family(model_type, architectures, stored_names(place))
+    settled, more = settle(raw, kind, ignore_keys, str(place / CONFIG))  # said before the weights are read
     tensors = read_weights(place, allow_bin=allow_bin)
     kind = family(model_type, architectures, tensors)
-    model, prefix = kind.build(raw, tensors, dtype=dtype, what=str(place))
+    built = kind.build(settled, tensors, dtype=dtype, what=str(place))
+    notes = [*notes, *more, *unread_note(place, kind, built.unread, plain or bool(architectures))]
     given = {key: value for key, value in raw.items() if value is not None}
-    config = {**kind.generation, **given, **generation}
+    config = {**kind.generation, **given, "model_type": model_type, **generation}
     tokenizer = load_tokenizer(place, config)
-    check_vocabulary(tokenizer, model, folder)
-    model = model if device is None else model.to(device)
-    template = load_template(folder)
-    return Loaded(model, kind.model_type, config, tokenizer, folder, prefix, template, read_system(folder))
+    check_vocabulary(tokenizer, built.model, folder)
+    model = built.model if device is None else built.model.to(device)
+    remember(model, Provenance(model_type, raw, generation))
+    for text in notes:
+        note(text)
+    return Loaded(
+        model,
+        kind.model_type,
+        config,
+        tokenizer,
+        folder,
+        built.prefix,
+        load_template(folder),
+        read_system(folder),
+        tuple(notes),
+        generation,
+    )
+
+
+def stored_names(place: Path) -> list[str] | None:
+    """The names of the weights of a folder, None where only reading them would tell."""
+    return list(weight_names(place)) if (place / INDEX).exists() or (place / WEIGHTS).exists() else None
+
+
+def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:
+    """What is said of learned weights that the model has no place for; chosen: the folder says which head is meant."""
+    if not names:
+        return []
+    parts = dict.fromkeys(".".join(name.split(".")[:2]) for name in names)
+    hint = "" if chosen else f'; {place / CONFIG} names no "architectures", which would say that they are to be read'
+    what = f"{place} also holds {', '.join(parts)}, which {kind.model.__name__} does not have"
+    return [f"{what}: not read, and not written when it is saved{hint}"]
 
 
 def model_class(place: Path) -> type[nn.Module]:
@@ -90,18 +131,29 @@ def model_family(place: Path) -> Family:
         return adapted_family(place, adapter.raw, adapter.names, model_family(base_of(adapter)))
     place, plain = body_folder(place)
     raw, _ = read_config(place)
-    return family(*type_and_head(raw, place, plain), weight_names(place))
+    model_type, architectures, _ = type_and_head(raw, place, plain)
+    return family(model_type, architectures, stored_names(place))
 
 
 def is_gguf_file(place: Path) -> bool:
     return place.suffix == ".gguf" and not place.is_dir()
 
 
-def type_and_head(raw: Mapping[str, Any], place: Path, plain: bool) -> tuple[str, tuple[str, ...]]:
-    """model_type and architectures of a config.json; plain: only the body is wanted, whatever head that names."""
-    if "model_type" not in raw:
-        raise CheckpointError(f"{place / CONFIG} has no model_type")
-    return raw["model_type"], () if plain else tuple(raw.get("architectures") or ())
+def type_and_head(raw: Mapping[str, Any], place: Path, plain: bool) -> tuple[str, tuple[str, ...], list[str]]:
+    """model_type and architectures of a config.json, and a note where the type is guessed from the architectures.
+
+    plain: only the body is wanted, whatever head that names.
+    """
+    architectures = tuple(raw.get("architectures") or ())
+    model_type, notes = raw.get("model_type"), []
+    if model_type is None:
+        model_type = guess_type(architectures)
+        if model_type is None:
+            example, known = '"model_type": "bert"', ", ".join(name for name in FAMILIES if "formers-" not in name)
+            what = f"{place / CONFIG} has no model_type; add the line {example} with the type that it is"
+            raise CheckpointError(f"{what}; known: {known}")
+        notes = [f"{place / CONFIG} has no model_type; read as {model_type}, as its architectures say"]
+    return model_type, () if plain else architectures, notes
 
 
 def save_model(
@@ -126,7 +178,9 @@ def save_model(
     """
     check_vocabulary(tokenizer, model, Path(folder))
     kind, raw, tensors = express(model, family, tokenizer, generation)
-    generation = {**generation_ids(kind, tokenizer), **(generation or {})}
+    generation, before = settings_of(model, kind, tokenizer, generation), provenance_of(model)
+    if before is not None:
+        raw = before.config_of(kind, raw)
     raw.update(settings or {})
     raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation), **system_file(system)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -10,11 +11,14 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
-from formers.pretrained.config_map import GENERATION as GENERATION_KEYS
+from formers.notes import note
+from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.shapes import Closed
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
+MOST_MISSING = 4  # published folders lack one or two rows, and all those of tokens that were added later
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 SYSTEM = "formers.json"  # beside config.json, for us alone: {"system": "classification"}
 
 
@@ -40,15 +44,28 @@ class Loaded:
     """How conversations are written; its `files()` go into `save_model`'s `extra`."""
     system: str | None = None
     """The system that it was trained for, where its folder says so."""
+    notes: tuple[str, ...] = ()
+    """What was said of the folder when it was read, though nothing is wrong with it."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """generation_config.json as it is."""
 
     @property
     def generation(self) -> dict[str, Any]:
-        """Token ids and decoding defaults alone: what `save_model` takes as `generation`."""
-        return {key: value for key, value in self.config.items() if key in GENERATION_KEYS}
+        """Token ids and decoding defaults alone: what `save_model` takes as `generation`.
+
+        Where there is a generation_config.json, config.json only fills in ids, as elsewhere.
+        """
+        keys = IDS if self.settings else GENERATION_KEYS
+        return {**{key: value for key, value in self.config.items() if key in keys}, **self.settings}
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path) -> None:
-    """A tokenizer may have fewer ids than the model has rows (rows are often rounded up), never more."""
+    """A tokenizer may have fewer ids than the model has rows, which are often rounded up, and a few more.
+
+    More is noted, and a text that has such a token is an error when it is read. Raises CheckpointError for a
+    tokenizer of another model.
+    """
     if tokenizer is None:
         return
     config: Any = model.config
@@ -56,11 +73,13 @@ def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path
     target_rows = vars(config).get("target_vocab") or rows
     sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
     for side, rows, ids in sides:
-        if ids > rows:
-            raise CheckpointError(
-                f"the {side}vocabulary of {folder} does not match its model: "
-                f"the tokenizer has {ids} ids, the model {rows}"
-            )
+        if ids <= rows:
+            continue
+        what = f"the tokenizer has {ids} ids, the model {rows}"
+        if tokenizer.own_vocab > rows + MOST_MISSING or rows != config.vocab:
+            raise CheckpointError(f"the {side}vocabulary of {folder} does not match its model: {what}")
+        tokenizer.watch.rows = rows
+        note(f"{folder}: {what}; a text with one of the last {ids - rows} tokens cannot be read")
 
 
 def system_file(system: str | None) -> dict[str, Content]:

@@ -31,6 +31,8 @@ class Op:
     name: str
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor], Tensor]
+    wide: bool = False
+    """`forward` gives more digits than a narrow type of numbers holds: it follows the cast, and stays fp32."""
 
 
 def _transpose(x: Tensor) -> Tensor:
@@ -52,6 +54,7 @@ class Rule:
     expected: Callable[[Tensor], Tensor] | None = None
     zeros: bool = False  # absent in some published files, where it means zeros
     every: bool = False  # write the tensor under every name of theirs, not under the first only
+    unread: bool = False  # dropped, though it was learned: a part that this model does not have
     computed: Callable[[], Tensor] | None = None  # nothing of ours, but readers of the file want it: what is written
 
     @cached_property
@@ -85,6 +88,11 @@ def tied(ours: str, *theirs: str, every: bool = False) -> Rule:
 def dropped(*theirs: str) -> Iterable[Rule]:
     """Tensors that carry nothing (a stored mask, a version number)."""
     return [Rule((name,), None) for name in theirs]
+
+
+def unread(*theirs: str) -> Iterable[Rule]:
+    """Tensors of a head that this model does not have, which whoever opens the file is told."""
+    return [Rule((name,), None, unread=True) for name in theirs]
 
 
 def constant(theirs: str, expected: Callable[[Tensor], Tensor]) -> Rule:
@@ -161,6 +169,8 @@ class MappedState:
     state: dict[str, Tensor]
     prefix: str
     """The declared prefix change that was needed: "+model." put before names, "-bert." taken off, "" none."""
+    unread: tuple[str, ...] = ()
+    """Names of learned tensors that this model has no place for."""
 
 
 def to_ours(
@@ -175,7 +185,7 @@ def to_ours(
 
     Raises one CheckpointError for all faults: unknown, ambiguous, missing or broken weights, shapes, unequal ties.
     """
-    rules, faults = as_rules(rows), Faults()
+    rules, faults, left = as_rules(rows), Faults(), []
     tensors, prefix = rename(tensors, rules, prefixes)
     state: dict[str, Tensor] = {}
     found: dict[str, str] = {}  # our name -> the name it came from
@@ -185,13 +195,19 @@ def to_ours(
             faults.add("matched by two rules" if hits else EXTRA, f"+ {name}")
             continue
         rule, match = hits[0]
+        if rule.unread:
+            left.append(name)
         if rule.targets and not finite(tensor):
             faults.add(BROKEN, name)
         if rule.expected is not None and not close(tensor, rule.expected(tensor)):
             faults.add("stored but computed differently here", name)
-        parts = split(rule.op.forward(tensor), len(rule.targets)) if rule.targets else []
+        try:
+            parts = split(rule.op.forward(tensor), len(rule.targets)) if rule.targets else []
+        except RuntimeError:  # sizes of heads that the tensor does not have
+            parts = None
         if parts is None:
-            faults.add(f"cannot be split into {len(rule.targets)} equal parts", f"{name} {shape_of(tensor)}")
+            kind = f"be split into {len(rule.targets)} equal parts" if len(rule.targets) > 1 else "be put in order"
+            faults.add(f"cannot {kind}", f"{name} {shape_of(tensor)}")
             found.update({fill(target, match.groupdict()): name for target in rule.targets})
             continue
         for target, part in zip(rule.targets, parts, strict=True):
@@ -204,7 +220,7 @@ def to_ours(
     if shapes is not None:
         compare(state, shapes, found, rules, faults)
     faults.refuse(what)
-    return MappedState(state, prefix)
+    return MappedState(state, prefix, tuple(left))
 
 
 def compare(

@@ -27,7 +27,7 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 # Where the encoder's length is: the last of these names are of 2019 and 2020.
 LENGTHS = [f"sentence_{kind}_config.json" for kind in "bert roberta distilbert camembert albert xlm-roberta".split()]
 # Their pooling mode -> ours, in the order in which several are put one behind the other.
-MODES = {"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}
+MODES = {**{"cls": "first", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt"}, "lasttoken": "last"}
 OLD_MODES = pairs("""
     pooling_mode_cls_token=cls pooling_mode_max_tokens=max pooling_mode_mean_tokens=mean
     pooling_mode_mean_sqrt_len_tokens=mean_sqrt_len_tokens pooling_mode_weightedmean_tokens=weightedmean

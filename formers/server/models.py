@@ -13,7 +13,8 @@ from typing import Any
 
 from formers.errors import ConfigError, nearest, shown
 from formers.fields import Field, build, check, fields_of
-from formers.systems.system import Event, Origin, System, Texts, Typed, Verb, resolve
+from formers.systems.system import Event, Origin, System, Typed, Verb, resolve
+from formers.systems.texts import Texts
 
 END = object()
 

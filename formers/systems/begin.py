@@ -15,11 +15,15 @@ from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.files import Content
 from formers.pretrained.files import write_folder
+from formers.pretrained.load import load_model
+from formers.pretrained.loaded import Loaded
+from formers.systems.memory import parameters_of
 from formers.systems.system import Origin, resolve
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Batches, Task
 
+MOST_WORDS = 2_000_000  # of a vocabulary
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -45,6 +49,11 @@ class Beginning:
     @property
     def sizes(self) -> Any:
         return self.sections["model"]
+
+    def loaded(self) -> Loaded:
+        """The model to begin with. Raises CheckpointError."""
+        assert self.start is not None
+        return load_model(self.start, ignore_keys=self.sizes.ignore_keys)
 
     @property
     def source(self) -> Source:
@@ -79,6 +88,8 @@ class Beginning:
                     "to train one"
                 )
             return tokenizer
+        if self.rows.vocab > MOST_WORDS:  # for which the trainer would reserve memory
+            raise ConfigError(f"rows.vocab ({self.rows.vocab:,}) must be at most {MOST_WORDS:,}")
         tokenizer = train()
         write_folder(kept, tokenizer.files())
         return tokenizer
@@ -109,10 +120,6 @@ class Beginning:
         return Prepared(task, batches, [*lines, sizes, memory], beside)
 
 
-def parameters_of(model: nn.Module) -> int:
-    return sum(weight.numel() for weight in model.parameters())
-
-
 def on_device(model: Network) -> Network:
     """The model where training happens: on a GPU if there is one."""
     return model.cuda() if torch.cuda.is_available() else model
@@ -121,17 +128,22 @@ def on_device(model: Network) -> Network:
 def judged_rows(options: Any, system: str, usual: Callable[[], Any], **columns: str) -> tuple[Any, Table]:
     """The section [rows] of the model's run, else the usual one, and the rows that options of `evaluate` ask for.
 
-    columns: field of the section -> the column that an option names instead ("": none).
+    columns: field of the section that holds a column -> the option that names another.
     """
-    rows = options.origin.section("rows", system) or usual()
-    rows = replace(rows, **{name: column for name, column in columns.items() if column})
-    return rows, judged_on(options.origin, system, rows, options.data, options.count)
+    asked = getattr(options, "measure", options)
+    rows = asked.origin.section("rows", system) or usual()
+    rows = replace(rows, **{name: column for name, option in columns.items() if (column := getattr(options, option))})
+    flags = {getattr(rows, name): f"--{option} COLUMN" for name, option in columns.items()}
+    return rows, judged_on(asked.origin, system, rows, options.data, asked.count, flags)
 
 
-def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | None) -> Table:
+def judged_on(
+    origin: Origin, system: str, rows: Any, data: str, count: int | None, flags: Mapping[str, str] | None = None
+) -> Table:
     """The rows to judge a model with: of `data`, else the test data of its run, else its validation data.
 
-    rows: the section [rows] that reads them; count: only the first so many. Raises ConfigError where there are none.
+    rows: the section [rows] that reads them; count: only the first so many; flags: column -> the option that names
+    another. Raises ConfigError where there are none.
     """
     source = origin.section("data", system)
     if data:
@@ -141,5 +153,6 @@ def judged_on(origin: Origin, system: str, rows: Any, data: str, count: int | No
         bare = f"{origin.name} is not a run, so it has no test data of its own"
         raise ConfigError(f"{is_other if origin.system else bare}: give --data SOURCE")
     source = replace(source, held_out=count or source.held_out)
-    table = source.test_or_validation(**rows.reading(source))
+    reading = rows.reading(source)
+    table = source.test_or_validation(**reading | ({"settings": flags} if flags else {}))
     return table.select(range(min(count or len(table), len(table))))

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from formers.blocks.mode import inference
-from formers.data.files import quoted
-from formers.data.questions import ChoiceQuestion
+from formers.data.questions import ChoiceQuestion, check_choices
 from formers.decoding.log_probabilities import token_log_probabilities
 from formers.decoding.prefix import PrefixCache, shared
 from formers.errors import ConfigError, DataError
@@ -73,8 +72,7 @@ class LikelihoodChooser:
 
     def choose(self, question: str, choices: Sequence[str], what: str = "the question") -> Choice:
         """Score every choice. Raises DataError for no or empty choices and for more tokens than the model reads."""
-        if isinstance(choices, str) or len(choices) < 2 or not all(choices):
-            raise DataError(f"{what}: got the choices {quoted(choices)}, expected at least two texts")
+        check_choices(what, choices)
         head, ends = self.encode(question, choices)
         longest, most = max(map(len, ends)), self.model.config.length
         if len(head) + longest - 1 > most:

@@ -15,7 +15,6 @@ from formers.data.sources import Table
 from formers.decoding.options import DecodingOptions
 from formers.errors import ConfigError
 from formers.files import expanded, read_source
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language_model import LanguageModel, open_language
 from formers.systems.next_token import new_language, obtain_tokenizer
@@ -56,7 +55,8 @@ def answers(
     """What the model says to each conversation, greedily, at most `limit` tokens; "" where it has no room left."""
     prompts = [encoder.ids(messages) for messages in conversations]
     fit = [at for at, prompt in enumerate(prompts) if len(prompt) < language.model.config.length]
-    written = language.writer().write([prompts[at] for at in fit], DecodingOptions(max_tokens=limit, temperature=0.0))
+    greedy = DecodingOptions(max_tokens=limit, temperature=0.0, beams=1)
+    written = language.writer().write([prompts[at] for at in fit], greedy)
     texts = dict(zip(fit, (several[0].text for several in written), strict=True))
     return [texts.get(at, "") for at in range(len(conversations))]
 
@@ -80,7 +80,7 @@ def obtain_model(beginning: Beginning, system: str, texts: list[str]) -> tuple[L
     The template is that of rows.template, else the model's own, else roles in plain words; it is saved with the model.
     """
     if beginning.start is not None:
-        language = open_language(load_model(beginning.start), system)
+        language = open_language(beginning.loaded(), system)
     else:
         language = new_language(beginning.sizes, obtain_tokenizer(beginning, texts))
         language.system = system

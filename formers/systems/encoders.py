@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from formers.errors import ConfigError
 from formers.models.encoder import Encoder
-from formers.models.heads import body
-from formers.pretrained.load import load_model
+from formers.models.heads import HeadConfig, MultipleChoice, SequenceClassifier, SpanFinder, TokenClassifier, body
 from formers.systems.begin import Beginning, on_device
+from formers.systems.memory import new_model
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
 
+Head = TypeVar("Head", SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
 # The dense layer in front of a label, by the model_type (or form): where it is not BERT's.
 POOLERS = {"distilbert": "relu", "electra": "gelu", "roformer": "gelu", "deberta-v2": "gelu", "deberta": "gelu"}
 
@@ -31,6 +32,23 @@ class Begun:
     """The model_type that it was read from, or the form that it was made of."""
     model: nn.Module | None
     """The whole model of the checkpoint, head included; None for a new one."""
+
+    def headed(
+        self,
+        network: Callable[[HeadConfig], Head],
+        /,
+        *,
+        keep: Callable[[Head], bool] = lambda model: True,
+        **config: Any,
+    ) -> Head:
+        """Such a model on the encoder; its last map is the checkpoint's where that is such a one, and `keep`
+        says so, else a new one. config: of the head.
+        """
+        model = on_device(network(HeadConfig(encoder=self.encoder.config, **config)))
+        model.encoder = self.encoder
+        if type(self.model) is type(model) and keep(self.model):
+            model.out.load_state_dict(self.model.out.state_dict())
+        return model
 
     def reader(self, length: int = 0) -> Reader:
         """Reads texts for this encoder, at most `length` tokens (0: all that it sees). Raises ConfigError if less."""
@@ -56,9 +74,9 @@ def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase
         if config.position_offset:  # counted from the padding token on, as readers of its files do
             config = replace(config, position_offset=(tokenizer.pad or 0) + 1)
         form = beginning.sizes.form
-        encoder = Encoder(replace(config, pooler=wanted(form, config.pooler, pooler)))
+        encoder = new_model(Encoder, replace(config, pooler=wanted(form, config.pooler, pooler)))
         return Begun(on_device(encoder), tokenizer, form, None)
-    loaded = load_model(start)
+    loaded = beginning.loaded()
     trained = body(loaded.model)
     if trained is None:
         raise ConfigError(
@@ -86,8 +104,13 @@ def with_pooler(encoder: Encoder, pooler: Any) -> Encoder:
     return pooled.train(encoder.training)
 
 
-def freeze(encoder: Encoder, layers: int) -> str:
-    """Keep the embeddings and the lowest `layers` blocks as they are; gives the line of the report, "" for 0.
+def recompute(task: Any) -> None:
+    """`set_recompute` of a task whose model has one encoder."""
+    task.model.encoder.stack.recompute = True
+
+
+def freeze(encoder: Encoder, layers: int) -> list[str]:
+    """Keep the embeddings and the lowest `layers` blocks as they are; gives the line of the report, none for 0.
 
     Raises ConfigError for more layers than there are; layers that are one and the same block (ALBERT) count once.
     """
@@ -98,14 +121,14 @@ def freeze(encoder: Encoder, layers: int) -> str:
             f"task.freeze ({layers}) must be from 0 to {len(blocks)}: the model has {len(blocks)} layer(s){what}"
         )
     if not layers:
-        return ""
+        return []
     below = [encoder.embedding, encoder.positions, encoder.segments, encoder.norm, encoder.project, *blocks[:layers]]
     for part in below:
         if part is not None:
             part.requires_grad_(False)
     learning = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
     total = sum(weight.numel() for weight in encoder.parameters())
-    return (
+    return [
         f"frozen: the embeddings and the lowest {layers} of {len(blocks)} layers; "
         f"{learning / total:.1%} of the body learns"
-    )
+    ]

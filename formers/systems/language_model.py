@@ -6,7 +6,6 @@ text -> tokens -> CausalLM.extend (prefill, then one token at a time) -> generat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -143,9 +142,8 @@ class LanguageModel:
         return self.settings.stop or (() if eos is None else (eos,))
 
     def writer(self, ends: tuple[int, ...] | None = None) -> Writer:
-        """ends: tokens that end a text, instead of the model's own. Beams: only where they are asked for."""
-        settings = replace(self.settings, beams=1)
-        return Writer(self.model, self.needs_tokenizer(), settings, self.ends if ends is None else ends)
+        """ends: tokens that end a text, instead of the model's own."""
+        return Writer(self.model, self.needs_tokenizer(), self.settings, self.ends if ends is None else ends)
 
     def needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -179,7 +177,7 @@ def open_language(loaded: Loaded, system: str = "") -> LanguageModel:
     return LanguageModel(
         loaded.model,
         loaded.tokenizer,
-        Settings.of(loaded.config),
+        Settings.of(loaded.generation, loaded.model.config.vocab),
         family=loaded.family,
         template=loaded.template,
         system=system or loaded.system or "language",

@@ -29,7 +29,7 @@ class EvaluateLanguage:
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
-    text: Annotated[str, Typed(metavar="FILE", file=True)] = ""
+    text: Annotated[str, Typed(metavar="FILE", file=True, plain=True)] = ""
     """How likely this text is: perplexity, bits per byte (default for a run: its own data)."""
     window: Natural | None = None
     """Tokens that are read at a time (default: all that the model reads)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, on_a_line, shortened
 from formers.fields import Natural
 from formers.systems.system import NOWHERE, Event, Line, Look, Origin, ResultTable, Typed
 
@@ -96,16 +96,16 @@ def of_what(name: str, look: Any) -> None:
 
 def quoted(text: str) -> str:
     """A text as a title shows it."""
-    line = " ".join(text.split())
-    return f"“{line}”" if len(line) <= 60 else f"“{line[:59].rstrip()}…”"
+    return f"“{shortened(on_a_line(text), 60)}”"
 
 
 def attention(opened: Any, options: AttentionLook) -> Iterator[Event]:
     """Every head of one layer over the text, and an overview of all layers; of encoders the row of [CLS] too."""
-    from formers.models.heads import body
+    from formers.models.heads import body, network_of
     from formers.models.transformer import Transformer
 
-    if options.second and body(opened.model) is None:
+    headed = body(opened.model) is not None or network_of(opened.model) is not opened.model
+    if options.second and not headed:
         raise ConfigError(f"--second is of encoders, but {options.origin.name} is none; leave it out")
     if isinstance(opened.model, Transformer):
         yield translation_attention(opened, options)
@@ -114,7 +114,7 @@ def attention(opened: Any, options: AttentionLook) -> Iterator[Event]:
         raise ConfigError(
             "--target is of translation models; leave it out (the second text of a pair, for an encoder, is --second)"
         )
-    yield (decoder_attention if body(opened.model) is None else encoder_attention)(opened, options)
+    yield (encoder_attention if headed else decoder_attention)(opened, options)
 
 
 def translation_attention(translator: Any, options: AttentionLook) -> Picture:
@@ -153,14 +153,12 @@ def read(language: Any, text: str, drawn: int | None = None) -> list[int]:
 
 
 def encoder_attention(opened: Any, options: AttentionLook) -> Picture:
-    from formers.models.heads import body
+    from formers.models.heads import network_of
     from formers.pictures.attention import AttentionMap
     from formers.systems.inspection import attention_maps
     from formers.systems.reading import reader_of
 
-    encoder = body(opened.model)
-    assert encoder is not None  # `attention` has seen to it
-    config = encoder.config
+    config = opened.model.config
     (text,) = reader_of(opened.tokenizer, config).read([options.text], [options.second] if options.second else None)
     if len(text.ids) > MOST_ENCODED or text.overflowing:
         limit = min(MOST_ENCODED, config.length)
@@ -168,17 +166,23 @@ def encoder_attention(opened: Any, options: AttentionLook) -> Picture:
             f"the text has more than {limit} tokens, which a picture (or this model) has no room for; shorten it"
         )
     pieces = opened.tokenizer.pieces(text.ids)
-    maps = attention_maps(encoder, text.ids, segments=text.type_ids if config.segments > 1 else None)
-    return options.draw(AttentionMap(maps["encoder"], pieces, pieces), first=True)
+    segments = text.type_ids if config.segments > 1 else None
+    network: Any = network_of(opened.model)
+    again = [vars(config).get("start", 0), *text.ids[:-1]]  # what an encoder-decoder below a head reads it behind
+    maps = attention_maps(network, text.ids, segments=segments, target=again)
+    names = {"encoder": "encoder: text looks at text", "cross": "decoder: text looks at what its encoder read"}
+    drawn = names if len(maps) > 1 else dict.fromkeys(maps, "")
+    shown = [AttentionMap(maps[kind], pieces, pieces, name) for kind, name in drawn.items()]
+    return options.draw(*shown, first=drawn.keys() == {"encoder"})
 
 
 def positions(opened: Any, options: PlainLook) -> Iterator[Event]:
     """How the model tells positions apart, whichever way it does."""
-    from formers.models.heads import body
+    from formers.models.heads import network_of
     from formers.pictures.positions import draw_positions
     from formers.systems.inspection import position_tables
 
-    network = body(opened.model) or opened.model
+    network: Any = network_of(opened.model)
     tables = position_tables(network, min(POSITIONS, network.config.length))
     if not tables.kind:
         raise ConfigError(f"{options.origin.name} has no positions to look at")

@@ -10,6 +10,7 @@ from formers.errors import ConfigError
 from formers.models.causal import CausalLM
 from formers.systems.begin import Beginning
 from formers.systems.language_model import LanguageModel
+from formers.systems.memory import new_model
 from formers.systems.sizes import CausalSizes
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import characters, train_byte_bpe
@@ -32,7 +33,7 @@ def new_language(sizes: CausalSizes, tokenizer: Tokenizer) -> LanguageModel:
     first, last = special_ids(tokenizer)
     filler = last if tokenizer.pad is None else tokenizer.pad
     settings = Settings(start=first, stop=(last,), pad=filler, bos=first)
-    return LanguageModel(CausalLM(sizes.config(tokenizer.vocab)), tokenizer, settings)
+    return LanguageModel(new_model(CausalLM, sizes.config(tokenizer.vocab)), tokenizer, settings)
 
 
 def row_length(length: int, longest: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from formers.text.reader import Inputs, Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from formers.models.encoder import EncoderConfig
+    from formers.data.encoded import EncodedRows
     from formers.text.reader import Encoding, Row
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def read_in_order(
 def logits_of(
     model: nn.Module,
     reader: Reader,
-    encodings: Sequence[Encoding | Row],
+    encodings: Sequence[Encoding | Row] | EncodedRows,
     *,
     tokens: int = 4096,
     call: Callable[[Inputs], Tensor] | None = None,
@@ -71,13 +71,29 @@ def logits_of(
             for row, row_logits in zip(rows, logits.cpu(), strict=True)
         ]
 
-    return read_in_order(model, [len(encoding.ids) for encoding in encodings], compute, tokens=tokens)
+    lengths = [len(encodings[row].ids) for row in range(len(encodings))]
+    return read_in_order(model, lengths, compute, tokens=tokens)
 
 
-def reader_of(
-    tokenizer: Tokenizer | None, config: EncoderConfig, length: int = 0, *, lowercase: bool = False
-) -> Reader:
-    """What reads texts for an encoder of this config, at most `length` tokens (0: all that it sees).
+def logits_of_windows(
+    model: nn.Module, reader: Reader, rows: Sequence[Sequence[Encoding]]
+) -> Iterator[list[NDArray[np.float32]]]:
+    """The same of the windows of each text, all of which are read together."""
+    logits = iter(logits_of(model, reader, [window for windows in rows for window in windows]))
+    return ([next(logits).numpy() for _ in windows] for windows in rows)
+
+
+class Reads(Protocol):
+    """What a config says of the texts that its model reads."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def segments(self) -> int: ...
+
+
+def reader_of(tokenizer: Tokenizer | None, config: Reads, length: int = 0, *, lowercase: bool = False) -> Reader:
+    """What reads texts for a model of this config, at most `length` tokens (0: all that it sees).
 
     Raises ConfigError for a model without tokenizer files.
     """
@@ -86,3 +102,11 @@ def reader_of(
             "this model folder has no tokenizer files, so text cannot be read; add tokenizer.json or vocab.txt"
         )
     return Reader(tokenizer, length or config.length, segments=config.segments, lowercase=lowercase)
+
+
+def reader_of_system(system: Any) -> Reader:
+    """What reads texts for a loaded system with an encoder, at most `system.length` tokens.
+
+    Raises ConfigError for a model without tokenizer files.
+    """
+    return reader_of(system.tokenizer, system.model.config.encoder, system.length)

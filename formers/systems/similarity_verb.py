@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, on_a_line, shortened
 from formers.systems.system import Event, ResultTable, Typed
 
 
@@ -62,7 +62,7 @@ class Similarity:
 
     def line(self) -> str:
         score = f"{self.score:.4f}"
-        return score if self.alone else "\t".join([score, *(" ".join(x.split()) for x in (self.first, self.second))])
+        return score if self.alone else "\t".join([score, on_a_line(self.first), on_a_line(self.second)])
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ class AllWithAll:
         cells = [[""] * count for _ in names]
         for (i, j), pair in zip(combinations(range(count), 2), self.pairs, strict=True):
             cells[i][j] = cells[j][i] = f"{pair.score:.4f}"
-        lines = [" ".join(text.split()) for text in self.texts]
-        shown = [line if len(line) <= 60 else f"{line[:59]}…" for line in lines]
+        shown = [shortened(on_a_line(text), 60) for text in self.texts]
         rows = [(name, *row, text) for name, row, text in zip(names, cells, shown, strict=True)]
         return ResultTable("similarity", ["", *names, "text"], rows, right=names)
 

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 from formers.blocks.stack import StackConfig
 from formers.errors import ConfigError
-from formers.fields import Between, Count, Natural, OneOf, check
+from formers.fields import Between, Count, OneOf, check
 from formers.models import causal, encoder, transformer
 from formers.models.causal import CausalConfig
 from formers.models.encoder import EncoderConfig
 from formers.models.transformer import TransformerConfig
 
 Share = Annotated[float, Between(0, below=1)]
+Width = Annotated[int, Between(1, 2**24)]
+Layers = Annotated[int, Between(1, 1000)]
 
 
 def check_sizes(sizes: Any, forms: Mapping[str, Any]) -> None:
@@ -36,21 +38,23 @@ class TransformerSizes:
 
     start: str = ""
     """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
+    ignore_keys: tuple[str, ...] = ()
+    """Keys of its config.json to take for absent, which are not computed here and are known to change nothing."""
     form: Annotated[str, OneOf(tuple(transformer.FORMS))] = "marian"
     """original (2017), marian, bart, t5, t5_v1_1, or modern (pre-norm, RMS norm, rotary, gated)."""
-    dim: Natural = 256
+    dim: Width = 256
     """Width of the residual stream."""
-    encoder_layers: Natural = 3
+    encoder_layers: Layers = 3
     """Blocks of the encoder."""
-    decoder_layers: Natural = 3
+    decoder_layers: Layers = 3
     """Blocks of the decoder."""
-    heads: Natural = 4
+    heads: Width = 4
     """Attention heads."""
-    hidden: Natural = 1024
+    hidden: Width = 1024
     """Width inside the feed-forward."""
     dropout: Share = 0.1
     """Share of each residual branch and of the embeddings set to zero while training."""
-    length: Natural = 512
+    length: Width = 512
     """Most tokens of a sentence."""
 
     def __post_init__(self) -> None:
@@ -80,19 +84,21 @@ class CausalSizes:
 
     start: str = ""
     """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
+    ignore_keys: tuple[str, ...] = ()
+    """Keys of its config.json to take for absent, which are not computed here and are known to change nothing."""
     form: Annotated[str, OneOf(tuple(causal.FORMS))] = "gpt2"
     """gpt (2018), gpt2, llama, qwen2 or qwen3."""
-    dim: Natural = 128
+    dim: Width = 128
     """Width of the residual stream."""
-    layers: Natural = 4
+    layers: Layers = 4
     """Blocks."""
-    heads: Natural = 4
+    heads: Width = 4
     """Attention heads."""
     kv_heads: Count = 0
     """Key and value heads, fewer for grouped-query attention (0: as many as heads)."""
-    hidden: Natural = 512
+    hidden: Width = 512
     """Width inside the feed-forward."""
-    length: Natural = 256
+    length: Width = 256
     """Most tokens that the model sees at once."""
     dropout: Share = 0.0
     """Share of each residual branch and of the embeddings set to zero while training."""
@@ -121,19 +127,21 @@ class EncoderSizes:
 
     start: str = ""
     """A run, folder or hub id whose weights and tokenizer to start from; the sizes below are then its own."""
+    ignore_keys: tuple[str, ...] = ()
+    """Keys of its config.json to take for absent, which are not computed here and are known to change nothing."""
     form: Annotated[str, OneOf(tuple(encoder.FORMS))] = "bert"
     """bert, roberta, distilbert, albert, electra, mpnet, roformer or deberta."""
-    dim: Natural = 128
+    dim: Width = 128
     """Width of the residual stream."""
-    layers: Natural = 2
+    layers: Layers = 2
     """Blocks (albert: how often its one block runs)."""
-    heads: Natural = 2
+    heads: Width = 2
     """Attention heads."""
-    hidden: Natural = 512
+    hidden: Width = 512
     """Width inside the feed-forward."""
-    length: Natural = 128
+    length: Width = 128
     """Most tokens that the model sees at once."""
-    embedding_dim: Count = 0
+    embedding_dim: Annotated[int, Between(0, 2**24)] = 0
     """Width of the embeddings, projected to dim (albert, electra, roformer; 0: dim, or what the form has)."""
     dropout: Share = 0.1
     """Share of each residual branch and of the embeddings set to zero while training."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def resolve(place: str) -> Any:
@@ -31,9 +33,9 @@ class Verb:
     help: str
     """One line."""
     options: str
-    """Its dataclass of options, "module:name"; nothing heavy is imported with it."""
-    run: str
-    """(loaded system, options) -> an iterator of results."""
+    """Its dataclass of options; nothing heavy is imported with it."""
+    run: str = ""
+    """(loaded system, options) -> an iterator of results ("": the function of the verb's name)."""
     endings: tuple[str, ...] = ()
     """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
 
@@ -48,20 +50,24 @@ class Look(Verb):
 
 @dataclass(frozen=True)
 class System:
-    """Everything that this house has to know of a system. Places are "module:name", resolved when used."""
+    """Everything that this house has to know of a system. Places are "module:name", resolved when used.
+
+    A name without a module is of the system's own folder, in the file that is for such things; of sizes, of `sizes`.
+    """
 
     name: str
     title: str
     """What it is, for lists."""
     open: str
-    """What makes the loaded system of a `pretrained.loaded.Loaded`; systems that open alike share verbs and looks."""
+    """The class of the loaded system, which takes model, tokenizer and family, or a function of a whole
+    `pretrained.loaded.Loaded`. Systems that open alike share verbs and looks."""
     sizes: str
     """The recipe's section [model]."""
     rows: str
     """[rows]: columns, length, packing."""
     task: str
     """[task]: what is learned and how it is judged."""
-    prepare: str
+    prepare: str = "prepare"
     """What makes a `Prepared` of a `Beginning`."""
     models: tuple[str, ...] = ()
     """Model classes whose checkpoints open as this system unless they say otherwise."""
@@ -72,11 +78,33 @@ class System:
     scores: Mapping[str, str] = field(default_factory=dict)
     """What it is judged by: name -> what that says."""
     recipe: str = ""
-    """The offline recipe that `formers adapt MODEL` trains."""
+    """The offline recipe that `formers adapt MODEL` trains ("": the one of the system's name)."""
     example: str = ""
     """The verb to try first, with its arguments: 'translate {} "I ate an apple"'."""
     lessons: str = ""
     """What shows which tokens carry loss, if it can (`formers data --show-loss`): see `systems.lessons`."""
+
+    def __post_init__(self) -> None:
+        own = f"systems.{self.name}"
+        places = {"sizes": "systems.sizes", "open": f"{own}.system", "rows": f"{own}.data", "task": f"{own}.task"}
+        places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons"}
+        whole: dict[str, Any] = {name: _placed(module, getattr(self, name)) for name, module in places.items()}
+        whole["recipe"] = self.recipe or self.name
+        for kind in ("verbs", "looks"):
+            whole[kind] = tuple(
+                dataclasses.replace(
+                    verb,
+                    options=_placed(f"{own}.{kind}", verb.options),
+                    run=_placed(f"{own}.{kind}", verb.run or verb.name),
+                )
+                for verb in getattr(self, kind)
+            )
+        for name, value in whole.items():
+            object.__setattr__(self, name, value)
+
+
+def _placed(module: str, name: str) -> str:
+    return name if ":" in name or not name else f"{module}:{name}"
 
 
 # ---- what verbs take -----------------------------------------------------------------------------------------------
@@ -92,10 +120,12 @@ class Typed:
     """`--no-name` too."""
     dash: bool = False
     """Of one text: - is standard input."""
-    table: bool = False
-    """Of texts: --file may be a table, of which a column is read."""
+    pairs: str = ""
+    """Of texts: the option with which each is two texts, a tab between them."""
     file: bool = False
     """It names a file or data source, which a server does not take from a request."""
+    plain: bool = False
+    """Such a file is plain text, no table."""
     source: bool = False
     """Of texts: the argument is no text but the file, table or data source that has them."""
     passage: bool = False
@@ -103,56 +133,6 @@ class Typed:
 
 
 Passage = Annotated[str, Typed(metavar="TEXT|FILE|-", passage=True)]
-
-
-class Texts:
-    """Texts in groups that are worked on together, as they come; numbers count from 1."""
-
-    def __init__(
-        self,
-        groups: Iterable[Sequence[str]],
-        where: Callable[[int], str],
-        *,
-        typed: bool = False,
-        places: Sequence[int] | None = None,
-    ) -> None:
-        """where: what a number is called in a message; typed: whether they were arguments.
-
-        places: of each text its line or row in the file, where that is not its number.
-        """
-        self.groups, self.where, self.typed, self.places = groups, where, typed, places
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> Texts:
-        """Texts that are all there."""
-        return cls([texts], lambda number: f"text {number} of {len(texts)}", typed=True)
-
-    def __iter__(self) -> Iterator[Sequence[str]]:
-        return iter(self.groups)
-
-    def place(self, number: int) -> int:
-        """The line or row of a text."""
-        return number if self.places is None else self.places[number - 1]
-
-    def all(self) -> list[str]:
-        return [text for group in self.groups for text in group]
-
-    def filled(self, *, drop: bool = False, what: str = "read") -> tuple[list[int], list[str]]:
-        """(numbers, texts) of those that are not empty; an empty one is an error unless `drop`.
-
-        Raises DataError for an empty text, and where there is none at all.
-        """
-        texts = self.all()
-        empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
-        if empty and not drop:
-            raise DataError(
-                f"{self.where(empty[0])} is empty ({len(empty)} of {len(texts)} are): nothing to {what}; remove it or "
-                "give --drop-empty"
-            )
-        if len(empty) == len(texts):
-            raise DataError(f"there is no text to {what}: give texts, --file, or lines on standard input")
-        rows = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
-        return [number for number, _ in rows], [text for _, text in rows]
 
 
 @dataclass(frozen=True)
@@ -256,7 +236,6 @@ class Remark:
 
 
 Event = Result | Piece | Progress | Remark
-T = TypeVar("T")
 
 
 def result_of(work: Generator[Any, None, T]) -> T:

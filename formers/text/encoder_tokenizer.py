@@ -7,99 +7,98 @@ spm.model       DeBERTa-v2 and v3
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError
+from formers.text.budget import GROWTH, growth
+from formers.text.faults import opening
 from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, read_piece_file
-from formers.text.rule_tokenizer import RuleTokenizer, ids_of, refuse_chinese_words, token_names
+from formers.text.rule_tokenizer import RuleTokenizer, add_tokens, ids_of, read_text, refuse_chinese_words
+from formers.text.tokenizer_class import ALBERT, BERT, DEBERTA, MPNET, check_class
+from formers.text.tokenizer_files import TokenizerSettings
 
 if TYPE_CHECKING:
     import tokenizers
 
-BERT = token_names("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK]")
-MPNET = token_names("bos=<s> eos=</s> unk=[UNK] sep=</s> pad=<pad> cls=<s> mask=<mask>")
-ALBERT = token_names("unk=<unk> sep=[SEP] pad=<pad> cls=[CLS] mask=[MASK] bos=[CLS] eos=[SEP]")
-DEBERTA = token_names("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK] bos=[CLS] eos=[SEP]")
 
-
-def load_word_pieces(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+def load_word_pieces(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """vocab.txt, with tokenizer_config.json's do_lower_case, tokenize_chinese_chars and strip_accents."""
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-    path = folder / "vocab.txt"
+    path, values = folder / "vocab.txt", settings.values
+    check_class(path.name, values, config, folder)
     vocab = read_lines(path)
     if config.get("model_type") == "roformer":
         refuse_chinese_words(vocab, path)
     usual = MPNET if config.get("model_type") == "mpnet" or "[CLS]" not in vocab else BERT
-    names = special_names(usual, settings)
-    check_names(vocab, names, path)
+    check_names(vocab, usual, settings, path)
+    names = settings.special_names(usual)
     rules = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=names["unk_token"]))
     rules.normalizer = normalizers.BertNormalizer(
-        lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
+        lowercase=values.get("do_lower_case") is not False,
+        strip_accents=values.get("strip_accents"),
+        handle_chinese_chars=values.get("tokenize_chinese_chars") is not False,
     )
     rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     rules.decoder = decoders.WordPiece()
-    return finish(rules, names, settings, config, tight_mask=usual is BERT)
+    return finish(rules, names, settings, config, path, tight_mask=usual is BERT)
 
 
-def load_albert(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+def load_albert(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """spiece.model of ALBERT: text in small letters and without accents unless the settings say otherwise.
 
     As its authors did, a comma after a digit is never in one piece with it.
     """
     from tokenizers import decoders, normalizers, pre_tokenizers
 
-    path = folder / "spiece.model"
+    path, values = folder / "spiece.model", settings.values
+    check_class(path.name, values, config, folder)
     pieces = read_unigrams(path)
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not settings.get("keep_accents", False):
+    if not values.get("keep_accents"):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
-    if settings.get("do_lower_case", True):
+    if values.get("do_lower_case") is not False:
         steps.append(normalizers.Lowercase())
-    if pieces.characters:
-        steps.append(normalizers.Precompiled(pieces.characters))
-    names = special_names(ALBERT, settings)
-    rules = unigrams(pieces, names, path, lambda text: 100.0 if re.search(r"\d,\Z", text) else 0.0)
+    steps += characters(pieces, path)
+    rules = unigrams(pieces, ALBERT, settings, path, lambda text: 100.0 if re.search(r"\d,\Z", text) else 0.0)
     rules.normalizer = normalizers.Sequence(steps)
-    rules.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    rules.decoder = decoders.Metaspace()
-    return finish(rules, names, settings, config)
+    prefix = "never" if values.get("add_prefix_space") is False else "always"
+    words = pre_tokenizers.Metaspace(prepend_scheme=prefix)
+    rules.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), words])
+    rules.decoder = decoders.Metaspace(prepend_scheme=prefix)
+    return finish(rules, settings.special_names(ALBERT), settings, config, path)
 
 
-def load_deberta(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+def load_deberta(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """spm.model of DeBERTa-v2 and v3: text as the SentencePiece model itself normalises it."""
     from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
-    path = folder / "spm.model"
+    path, values = folder / "spm.model", settings.values
+    check_class(path.name, values, config, folder)
     pieces = read_unigrams(path)
-    steps: list[Any] = [normalizers.Lowercase()] if settings.get("do_lower_case", False) else []
-    if pieces.characters:
-        steps.append(normalizers.Precompiled(pieces.characters))
+    steps: list[Any] = [normalizers.Lowercase()] if values.get("do_lower_case") else []
+    steps += characters(pieces, path)
     if pieces.remove_spaces:
         steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
-    names = special_names(DEBERTA, settings)
-    rules = unigrams(pieces, names, path)
+    rules = unigrams(pieces, DEBERTA, settings, path)
     rules.normalizer = normalizers.Sequence(steps)
     prefix = "always" if pieces.dummy_prefix else "never"
+    prefix = "first" if values.get("add_prefix_space") is False else prefix
     words = pre_tokenizers.Metaspace(prepend_scheme=prefix)
-    marks = [pre_tokenizers.Punctuation("isolated")] if settings.get("split_by_punct", False) else []
+    marks = [pre_tokenizers.Punctuation("isolated")] if values.get("split_by_punct") else []
     rules.pre_tokenizer = pre_tokenizers.Sequence([*marks, words])
     rules.decoder = decoders.Metaspace(prepend_scheme=prefix)
-    return finish(rules, names, settings, config)
+    return finish(rules, settings.special_names(DEBERTA), settings, config, path)
 
 
 def read_lines(path: Path) -> dict[str, int]:
     """piece -> id, which is its line. Raises CheckpointError for a file that is not text."""
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, ValueError) as fault:
-        raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
+    lines = read_text(path).split("\n")
     return {line.removesuffix("\r"): number for number, line in enumerate(lines if lines[-1] else lines[:-1])}
 
 
@@ -113,8 +112,29 @@ def read_unigrams(path: Path) -> PieceFile:
     return pieces
 
 
-def unigrams(pieces: PieceFile, names: Mapping[str, str], path: Path, penalty: Any = lambda text: 0.0) -> Any:
-    """Rules that split as the file says, its control and user pieces whole; what it lacks of `names` is added."""
+def characters(pieces: PieceFile, path: Path) -> list[Any]:
+    """The step that replaces characters, where there is one."""
+    from tokenizers import normalizers
+
+    if not pieces.characters:
+        return []
+    table = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(pieces.characters).decode()}
+    with opening(f"the table of characters of {path}"):
+        if growth([table]) > GROWTH:
+            raise ValueError("one character becomes thousands")
+        step = normalizers.Precompiled(pieces.characters)
+        step.normalize_str("aé½")
+    return [step]
+
+
+def unigrams(
+    pieces: PieceFile,
+    usual: Mapping[str, str],
+    settings: TokenizerSettings,
+    path: Path,
+    penalty: Any = lambda text: 0.0,
+) -> Any:
+    """Rules that split as the file says, its control and user pieces whole."""
     import tokenizers
     from tokenizers import AddedToken, models
 
@@ -124,29 +144,29 @@ def unigrams(pieces: PieceFile, names: Mapping[str, str], path: Path, penalty: A
         for piece in pieces.pieces
     ]
     vocab = {text: number for number, (text, _) in enumerate(scores)}
-    check_names(vocab, {key: name for key, name in names.items() if key != "mask_token"}, path)
-    rules = tokenizers.Tokenizer(models.Unigram(scores, unk_id=pieces.unknown, byte_fallback=False))
+    check_names(vocab, {key: name for key, name in usual.items() if key != "mask_token"}, settings, path)
+    with opening(str(path)):
+        rules = tokenizers.Tokenizer(models.Unigram(scores, unk_id=pieces.unknown, byte_fallback=False))
     rules.add_special_tokens([piece.text for piece in pieces.pieces if piece.kind == CONTROL])
     rules.add_tokens([AddedToken(piece.text, normalized=False) for piece in pieces.pieces if piece.kind == USER])
     return rules
 
 
-def special_names(usual: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The names of the special tokens: as the settings say, else the usual ones."""
-    return {key: str(settings.get(key) or name) for key, name in usual.items()}
-
-
-def check_names(vocab: Mapping[str, int], names: Mapping[str, str], path: Path) -> None:
-    if missing := sorted({name for name in names.values() if name not in vocab}):
-        advice = "name those that it has in tokenizer_config.json, or get the file again"
-        raise CheckpointError(f"{path} lacks the special pieces {', '.join(missing)}; {advice}")
+def check_names(vocab: Mapping[str, int], usual: Mapping[str, str], settings: TokenizerSettings, path: Path) -> None:
+    """Raises CheckpointError where a usual special token is missing and the files name no other."""
+    if missing := sorted({name for key, name in usual.items() if name not in vocab and not settings.values.get(key)}):
+        listed = {token.content for _, token in settings.added}
+        if missing := [name for name in missing if name not in listed]:
+            advice = "name those that it has in tokenizer_config.json, or get the file again"
+            raise CheckpointError(f"{path} lacks the special pieces {', '.join(missing)}; {advice}")
 
 
 def finish(
     rules: tokenizers.Tokenizer,
     names: Mapping[str, str],
-    settings: Mapping[str, Any],
+    settings: TokenizerSettings,
     config: Mapping[str, Any],
+    path: Path,
     *,
     tight_mask: bool = False,
 ) -> RuleTokenizer:
@@ -154,11 +174,10 @@ def finish(
 
     `[CLS] A [SEP] B [SEP]`, or in RoBERTa's way, as MPNet does, `<s> A </s></s> B </s>`.
     """
-    from tokenizers import AddedToken, processors
+    from tokenizers import processors
 
-    rules.add_special_tokens([name for key, name in names.items() if key != "mask_token"])
     # the space before a mask belongs to the mask, but for BERT
-    rules.add_special_tokens([AddedToken(names["mask_token"], lstrip=not tight_mask, special=True)])
+    add_tokens(rules, settings.to_add(names, wide_mask=not tight_mask), settings, path)
     first, separator = names["cls_token"], names["sep_token"]
     vocab = rules.get_vocab()
     ids = [(name, vocab[name]) for name in (first, separator)]
@@ -168,4 +187,4 @@ def finish(
         rules.post_processor = processors.TemplateProcessing(
             single=f"{first} $A {separator}", pair=f"{first} $A {separator} $B:1 {separator}:1", special_tokens=ids
         )
-    return RuleTokenizer(rules, {**settings, **names}, ids=ids_of(config))
+    return RuleTokenizer(rules, {**settings.values, **names}, ids=ids_of(config))

@@ -10,32 +10,42 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from formers.errors import ConfigError
-from formers.files import read_json
-from formers.text import encoder_tokenizer, piece_tokenizer, rule_tokenizer
+from formers.text import encoder_tokenizer, language_tokenizer, piece_tokenizer, rule_tokenizer
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
+from formers.text.tokenizer_class import class_name
+from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
+from formers.text.training import cut_words
 
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
-    """The tokenizer of a model folder, None when it has no tokenizer files.
+    """The tokenizer of a model folder with its languages, None when it has no tokenizer files."""
+    folder = Path(folder)
+    settings = read_tokenizer_settings(folder)
+    tokenizer = read_tokenizer(folder, settings, config)
+    return None if tokenizer is None else language_tokenizer.with_languages(tokenizer, settings.values, config)
+
+
+def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of the files that are there.
 
     `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
     Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
-    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), vocab.json and merges.txt (GPT-2, BART, RoBERTa),
-    vocab.txt (BERT).
+    model_type or tokenizer_class says so), spm.model (DeBERTa-v2), sentencepiece.bpe.model (M2M-100, NLLB, mBART),
+    vocab.json and merges.txt (GPT-2, BART, RoBERTa), vocab.txt (BERT).
     Raises CheckpointError for a file that is not what its name says.
     """
-    folder = Path(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    settings = read_settings(folder)
     if "tokenizer.json" in names:
         return rule_tokenizer.load(folder, settings, config)
     if {"source.spm", "target.spm", "vocab.json"} <= names:
         return piece_tokenizer.load_marian(folder, settings, config)
     if "spiece.model" in names:
-        albert = config.get("model_type") == "albert" or str(settings.get("tokenizer_class")).startswith("Albert")
+        albert = config.get("model_type") == "albert" or class_name(settings.values, config) == "Albert"
         return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
     if "spm.model" in names:
         return encoder_tokenizer.load_deberta(folder, settings, config)
+    if language_tokenizer.PIECES in names and language_tokenizer.class_of(settings.values, config):
+        return language_tokenizer.load_many(folder, settings.values, config)
     if {"vocab.json", "merges.txt"} <= names:
         return rule_tokenizer.load_byte_level(folder, settings, config)
     if "vocab.txt" in names:
@@ -64,7 +74,7 @@ def train_bpe(
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, min_frequency=min_count, special_tokens=list(specials), show_progress=False
     )
-    rules.train_from_iterator(texts, trainer)
+    rules.train_from_iterator(cut_words(texts), trainer)
     ends = [(EOS, specials.index(EOS))]
     rules.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=ends)
     settings = {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
@@ -72,12 +82,5 @@ def train_bpe(
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """special_tokens_map.json and tokenizer_config.json over it, with special tokens as plain strings."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            settings.update(read_json(folder / name))
-    return {
-        key: value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
-        for key, value in settings.items()
-    }
+    """tokenizer_config.json and what else names special tokens, those as plain strings."""
+    return dict(read_tokenizer_settings(folder).values)

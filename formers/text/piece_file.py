@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from formers.errors import CheckpointError
+from formers.files import MOST_JSON, read_bytes
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # the types of a piece
 UNIGRAM = 1  # of the kinds of models
@@ -48,8 +49,8 @@ class PieceFile:
 def read_piece_file(path: Path) -> PieceFile:
     """Raises CheckpointError for a file that is no SentencePiece model."""
     try:
-        file = _parse(path.read_bytes())
-    except (OSError, ValueError, IndexError, TypeError, struct.error) as fault:  # cut off, or something else entirely
+        file = _parse(read_bytes(path, most=MOST_JSON))
+    except (OSError, ValueError, LookupError, TypeError, struct.error) as fault:  # cut off, or something else entirely
         raise CheckpointError(f"{path} is not a SentencePiece model ({fault}); get the file again") from fault
     if not any(piece.kind == UNKNOWN for piece in file.pieces):
         raise CheckpointError(f"{path} is not a SentencePiece model (no unknown piece); get the file again")

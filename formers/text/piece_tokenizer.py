@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError, FormersError
-from formers.files import as_json, read_json
-from formers.text.tokenizer import EOS, PAD, UNK, share
+from formers.files import MOST_JSON, as_json, read_bytes, read_json, replace_file
+from formers.text.budget import check_ids
+from formers.text.faults import reading
+from formers.text.tokenizer import EOS, PAD, UNK, Watch, share
+from formers.text.tokenizer_class import T5, check_class
+from formers.text.tokenizer_files import ADDED, CONFIG, SPECIALS, TokenizerSettings, check_places
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-# Marian's target language (">>fra<<") at the very beginning; T5's sentinels anywhere, with the spaces around.
-LANGUAGE, SENTINEL = re.compile(r"\A(>>.+?<<)"), re.compile(r"\s*(<extra_id_\d+>)\s*")
+LANGUAGE = r"\A(?P<language>>>.+?<<)"  # of Marian: the target language, at the very beginning
+SENTINEL = re.compile(r"<extra_id_\d+>")  # of T5
 
 
 @dataclass(frozen=True)
@@ -26,53 +30,81 @@ class Side:
     model: SentencePieceProcessor
     ids: Mapping[str, int]
     unknown: int
+    own: int
+    """The highest id before tokens were added, plus one."""
     whole: re.Pattern[str]
-    """What is one piece whatever the model says; one group."""
+    """What is one piece whatever the model says, and the spaces around it; the piece is the group that matches."""
 
     def encode(self, text: str) -> list[int]:
         pieces: list[str] = []
-        for i, part in enumerate(self.whole.split(text)):
-            if i % 2 and part in self.ids:
-                pieces.append(part)
-            elif part:
-                pieces += self.model.encode(part, out_type=str)
-        return [self.ids.get(piece, self.unknown) for piece in pieces]
+        end = 0
+        for match in self.whole.finditer(text):
+            if (piece := match[match.lastgroup or 0]) in self.ids:
+                pieces += [*self.cut(text[end : match.start()]), piece]
+                end = match.end()
+        return [self.ids.get(piece, self.unknown) for piece in (*pieces, *self.cut(text[end:]))]
+
+    def cut(self, text: str) -> list[str]:
+        return list(self.model.encode(text, out_type=str)) if text else []
 
 
 class PieceTokenizer:
     """The `Tokenizer` contract over SentencePiece; `</s>` ends every text."""
 
-    def __init__(self, source: Side, target: Side, *, start: int | None, files: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        source: Side,
+        target: Side,
+        *,
+        start: int | None,
+        files: Mapping[str, bytes],
+        names: Mapping[str, str] = T5,
+        special: Iterable[str] = (),
+    ) -> None:
+        """names: of eos, unk and pad; special: other tokens that are left out of decoded text."""
         self.source, self.target, self.stored = source, target, dict(files)
-        self.eos, self.unk = target.ids.get(EOS), target.ids.get(UNK)
-        self.pad = source.ids.get(PAD)  # of two vocabularies the source's: Marian's configs name that one
+        self.special = {*names.values(), *special}
+        self.eos, self.unk = target.ids.get(names["eos_token"]), target.ids.get(names["unk_token"])
+        self.ends = [[side.ids[names["eos_token"]]] for side in (source, target)]
+        # of two vocabularies the source's: Marian's configs name that one
+        self.pad = source.ids.get(names["pad_token"])
         self.bos: int | None = None
         self.start = self.pad if start is None else start
         self.names = {number: piece for piece, number in target.ids.items()}
         self.source_names = {number: piece for piece, number in source.ids.items()}
+        self.watch = Watch(source.unknown)
 
     @property
     def vocab(self) -> int:
         return max(self.source.ids.values()) + 1
 
     @property
+    def own_vocab(self) -> int:
+        return max(side.own for side in (self.source, self.target))
+
+    @property
     def target_vocab(self) -> int:
         return max(self.target.ids.values()) + 1
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[*self.source.encode(text), self.source.ids[EOS]] for text in texts]
+        return self._encode(self.source, texts, self.ends[0])
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.source.encode(text) for text in texts]
+        return self._encode(self.source, texts, [])
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[*self.target.encode(text), self.target.ids[EOS]] for text in texts]
+        return self._encode(self.target, texts, self.ends[1])
+
+    def _encode(self, side: Side, texts: Sequence[str], ends: list[int]) -> list[list[int]]:
+        with reading(texts):
+            rows = [[*side.encode(text), *ends] for text in texts]
+        return self.watch.checked(rows, texts, len(ends))
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         pieces = [self.names.get(int(id), UNK) for id in ids]
         if not skip_special:
             return "".join(pieces).replace("▁", " ").strip()
-        plain = [piece for piece in pieces if piece not in (PAD, EOS, UNK) and not SENTINEL.fullmatch(piece)]
+        plain = [piece for piece in pieces if piece not in self.special and not SENTINEL.fullmatch(piece)]
         return self.target.model.decode_pieces(plain).strip() if plain else ""
 
     def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
@@ -87,40 +119,92 @@ class PieceTokenizer:
 
     def save(self, folder: str | Path) -> None:
         for name, content in self.files().items():
-            (Path(folder) / name).write_bytes(content)
+            replace_file(Path(folder) / name, content)
 
 
-def load_marian(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> PieceTokenizer:
+def load_marian(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> PieceTokenizer:
     """source.spm, target.spm and vocab.json with the ids of both (target_vocab.json: of the second)."""
+    check_class("source.spm, target.spm and vocab.json", settings.values, config, folder)
     names = ["source.spm", "target.spm", "vocab.json"]
     vocab = targets = read_vocabulary(folder / "vocab.json")
-    if settings.get("separate_vocabs"):
+    if settings.values.get("separate_vocabs"):
         targets = read_vocabulary(folder / "target_vocab.json")
         names.append("target_vocab.json")
-    source = Side(read_pieces(folder / "source.spm"), vocab, vocab[UNK], LANGUAGE)
-    target = Side(read_pieces(folder / "target.spm"), targets, targets[UNK], LANGUAGE)
-    stored = {name: (folder / name).read_bytes() for name in names}
-    stored["tokenizer_config.json"] = as_json({**settings, "tokenizer_class": "MarianTokenizer"})
-    return PieceTokenizer(source, target, start=config.get("decoder_start_token_id"), files=stored)
+    sides = [
+        side_of(read_pieces(folder / name), dict(ids), ids[UNK], settings, language=True)
+        for name, ids in (("source.spm", vocab), ("target.spm", targets))
+    ]
+    about = {**settings.values, "tokenizer_class": "MarianTokenizer"}
+    return piece_tokenizer(folder, sides, names, about, settings, config)
 
 
-def load_t5(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> PieceTokenizer:
+def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> PieceTokenizer:
     """spiece.model, and 100 sentinels (unless told) after it, of which `<extra_id_0>` has the highest id."""
+    check_class("spiece.model", settings.values, config, folder)
+    if settings.values.get("split_special_tokens"):
+        what = f"{folder}: split_special_tokens of tokenizer_config.json is not done for spiece.model"
+        raise CheckpointError(f"{what}; put the model's tokenizer.json beside it")
     model = read_pieces(folder / "spiece.model")
-    size, extra = model.get_piece_size(), int(settings.get("extra_ids", 100))
+    size, extra = model.get_piece_size(), settings.values.get("extra_ids", 100)
     ids = {model.id_to_piece(i): i for i in range(size)}
     ids.update({f"<extra_id_{i}>": size + extra - 1 - i for i in range(extra)})
-    side = Side(model, ids, model.unk_id(), SENTINEL)
     check_specials(ids, folder / "spiece.model", (EOS, UNK))
-    about = {**settings, "tokenizer_class": "T5Tokenizer", "extra_ids": extra}
-    stored = {"spiece.model": (folder / "spiece.model").read_bytes(), "tokenizer_config.json": as_json(about)}
-    return PieceTokenizer(side, side, start=config.get("decoder_start_token_id"), files=stored)
+    side = side_of(model, ids, model.unk_id(), settings)
+    about = {**settings.values, "tokenizer_class": "T5Tokenizer", "extra_ids": extra}
+    return piece_tokenizer(folder, [side, side], ["spiece.model"], about, settings, config)
+
+
+def side_of(
+    model: SentencePieceProcessor,
+    ids: dict[str, int],
+    unknown: int,
+    settings: TokenizerSettings,
+    *,
+    language: bool = False,
+) -> Side:
+    """One language, with the special and added tokens as whole pieces; those without an id get the next ones."""
+    own = max(ids.values()) + 1
+    added = settings.to_add(settings.special_names(T5) | settings.stated)
+    stated = {token.content: number for number, token in settings.added}
+    for token in added:
+        if token.content not in ids and (token.content in stated or token.content not in T5.values()):
+            free = language and stated.get(token.content, -1) not in {-1, *ids.values()}
+            ids[token.content] = stated[token.content] if free else max(ids.values()) + 1
+    if settings.values.get("split_special_tokens"):
+        added = [token for token in added if not token.special]
+    always = (
+        set() if language else set(T5.values())
+    )  # T5 reads the control pieces of its model in a text, Marian its own names
+    names = sorted({*always, *(token.content for token in added)} & ids.keys(), key=len, reverse=True)
+    whole = rf"\s*(?P<piece>{'|'.join([*map(re.escape, names), SENTINEL.pattern])})\s*"
+    return Side(model, ids, unknown, own, re.compile(f"{LANGUAGE}|{whole}" if language else whole))
+
+
+def piece_tokenizer(
+    folder: Path,
+    sides: Sequence[Side],
+    files: Sequence[str],
+    about: Mapping[str, Any],
+    settings: TokenizerSettings,
+    config: Mapping[str, Any],
+) -> PieceTokenizer:
+    """The tokenizer, with the files that it was read from."""
+    check_places(sides[0].ids, settings, folder)
+    names = settings.special_names(T5)
+    for side in sides:
+        check_specials(side.ids, folder / files[-1], [names["eos_token"]])
+    paths = [folder / name for name in (*files, SPECIALS, ADDED) if (folder / name).exists()]
+    stored = {path.name: read_bytes(path, most=MOST_JSON) for path in paths} | {CONFIG: as_json(about)}
+    special = [token.content for token in settings.to_add(settings.stated) if token.special]
+    start = config.get("decoder_start_token_id")
+    return PieceTokenizer(*sides, start=start, files=stored, names=names, special=special)
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
     if not path.exists():
         raise CheckpointError(f"{path.parent} lacks {path.name}, which separate_vocabs asks for")
-    vocab = read_json(path)
+    vocab: dict[str, int] = read_json(path, dict[str, Any])
+    check_ids(vocab, str(path))
     check_specials(vocab, path, (EOS, UNK, PAD))
     return vocab
 
@@ -139,7 +223,7 @@ def read_pieces(path: Path) -> SentencePieceProcessor:
         raise FormersError(f"{path.name} needs the sentencepiece package: {advice}") from fault
     try:
         model = SentencePieceProcessor()
-        model.LoadFromSerializedProto(path.read_bytes())
+        model.LoadFromSerializedProto(read_bytes(path, most=MOST_JSON))
         if not model.get_piece_size():
             raise RuntimeError("no pieces")
     except (RuntimeError, OSError) as fault:

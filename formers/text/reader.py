@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +16,16 @@ from tokenizers import normalizers
 from torch import Tensor
 
 from formers.errors import ConfigError
+from formers.text.faults import reading
 from formers.text.rule_tokenizer import FIRSTS, MASKS, SEPARATORS, RuleTokenizer
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
     from tokenizers import Encoding as Encoding  # what a Reader gives: other parts know it by this name
+
+
+SOME = 1000  # texts at once that are looked at for unknown tokens: more are a data set, which its report counts
 
 
 class Row(NamedTuple):
@@ -64,7 +68,8 @@ class Reader:
         if not isinstance(tokenizer, RuleTokenizer):
             raise ConfigError("encoders read with a tokenizer.json (or vocab.txt); this tokenizer is of another kind")
         self.tokenizer, self.length, self.segments = tokenizer, length, segments
-        self.rules = type(tokenizer.rules).from_str(tokenizer.rules.to_str())  # a copy: cutting is a state of it
+        self.rules = tokenizer.copy()  # cutting is a state of it
+        self.side = "left" if tokenizer.settings.get("truncation_side") == "left" else "right"
         if lowercase:
             rest = [] if self.rules.normalizer is None else [self.rules.normalizer]
             self.rules.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
@@ -94,9 +99,10 @@ class Reader:
 
         offsets False leaves these out, which is faster.
         """
-        self.rules.enable_truncation(self.room(length, pair=seconds is not None), strategy="longest_first")
+        room, pair = self.room(length, pair=seconds is not None), seconds is not None
+        self.rules.enable_truncation(room, strategy="longest_first", direction=self.side)
         rows = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
-        return self.rules.encode_batch(rows) if offsets else self.rules.encode_batch_fast(rows)
+        return self._checked(self._encode(rows, offsets=offsets), rows, pair=pair)
 
     def read_words(self, sentences: Sequence[Sequence[str]], *, length: int = 0, stride: int = 0) -> list[Encoding]:
         """Sentences that are words already; `word_ids` say which word each token is of.
@@ -106,7 +112,10 @@ class Reader:
         if self.words is None:
             self.words = spaced(self.rules)
         self.words.enable_truncation(self.room(length), stride=stride)
-        return self.words.encode_batch([list(words) for words in sentences], is_pretokenized=True)
+        rows = [list(words) for words in sentences]
+        with reading(rows):
+            encodings = self.words.encode_batch(rows, is_pretokenized=True)
+        return self._checked(encodings, rows)
 
     def windows(
         self, questions: Sequence[str], passages: Sequence[str], *, stride: int, length: int = 0
@@ -120,14 +129,13 @@ class Reader:
         if stride < 0:
             raise ConfigError(f"windows of {length} tokens cannot overlap by {stride}")
         self.rules.no_truncation()
-        for number, encoding in enumerate(self.rules.encode_batch(list(questions), add_special_tokens=False)):
+        for number, encoding in enumerate(self._encode(list(questions), specials=False)):
             if len(encoding) + stride >= room:
                 windows = f"with windows of {length} that overlap by {stride}"
                 fault = f"question {number + 1} has {len(encoding)} tokens: {windows} there is no room for its passage"
                 raise ConfigError(f"{fault}; shorten it or the overlap")
         self.rules.enable_truncation(length, stride=stride, strategy="only_second")
-        encodings = self.rules.encode_batch(list(zip(questions, passages, strict=True)))
-        return [[encoding, *encoding.overflowing] for encoding in encodings]
+        return self._windows(list(zip(questions, passages, strict=True)), pair=True)
 
     def text_windows(self, texts: Sequence[str], *, stride: int, length: int = 0) -> list[list[Encoding]]:
         """For each text its windows of `length` tokens (0: the model's), `stride` of them said twice."""
@@ -135,7 +143,26 @@ class Reader:
         if not 0 <= stride < length - self.rules.num_special_tokens_to_add(False):
             raise ConfigError(f"windows of {length} tokens cannot overlap by {stride}")
         self.rules.enable_truncation(length, stride=stride)
-        return [[encoding, *encoding.overflowing] for encoding in self.rules.encode_batch(list(texts))]
+        return self._windows(list(texts))
+
+    def _windows(self, rows: list[Any], *, pair: bool = False) -> list[list[Encoding]]:
+        windows = [[encoding, *encoding.overflowing] for encoding in self._encode(rows)]
+        for row, encodings in zip(rows, windows, strict=True):
+            self._checked(encodings, [row] * len(encodings), pair=pair)
+        return windows
+
+    def _encode(self, rows: list[Any], *, offsets: bool = True, specials: bool = True) -> list[Encoding]:
+        encode = self.rules.encode_batch if offsets else self.rules.encode_batch_fast
+        with reading(rows):
+            return encode(rows, add_special_tokens=specials)
+
+    def _checked(self, encodings: list[Encoding], rows: Sequence[Any], *, pair: bool = False) -> list[Encoding]:
+        """The encodings as they are. Raises DataError for a token that the model does not have."""
+        watch = self.tokenizer.watch
+        if watch.rows is not None or len(rows) <= SOME:
+            around = self.rules.num_special_tokens_to_add(pair)
+            watch.checked([encoding.ids for encoding in encodings], rows, around)
+        return encodings
 
     def batch(self, encodings: Sequence[Encoding | Row]) -> Inputs:
         """Rows of unequal length as tensors."""
@@ -168,4 +195,6 @@ def spaced(rules: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     for part in [*outer, *inner]:
         if part.get("add_prefix_space") is False:
             part["add_prefix_space"] = True
-    return type(rules).from_str(json.dumps(table))
+    words = type(rules).from_str(json.dumps(table))
+    words.encode_special_tokens = rules.encode_special_tokens
+    return words

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
-from formers.errors import CheckpointError
-from formers.files import as_json, read_json
-from formers.text.tokenizer import share
+from formers.errors import CheckpointError, shown
+from formers.files import MOST_JSON, as_json, parse_json, read_bytes, read_json, replace_file
+from formers.text.budget import check_budget, check_ids
+from formers.text.faults import lacks_unknown, opening, reading
+from formers.text.tokenizer import Watch, share
+from formers.text.tokenizer_class import DEBERTA, GPT2, ROBERTA, check_class, settled, tokenizer_class
+from formers.text.tokenizer_files import TokenizerSettings, TokenizerShape, check_places
 
 KINDS = ("pad", "eos", "bos", "unk")
 # What encoders' vocabularies call the token that stands for a hidden word, the first and the separating one.
 MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "</s>")
 CHINESE = re.compile("[\u4e00-\u9fff]{2,}")  # a vocabulary of single characters has no such piece
-
-
-def token_names(text: str) -> dict[str, str]:
-    """Special tokens as tokenizer_config.json names them: "bos=<s> eos=</s>"."""
-    return {f"{kind}_token": name for kind, _, name in (pair.partition("=") for pair in text.split())}
 
 
 class RuleTokenizer:
@@ -40,31 +40,49 @@ class RuleTokenizer:
         """settings: tokenizer_config.json ("pad_token": "<pad>" ...); ids: those that it leaves open."""
         rules.no_padding()
         rules.no_truncation()
+        rules.encode_special_tokens = bool(settings.get("split_special_tokens"))
         self.rules, self.settings, self.start = rules, dict(settings), start
         known = {kind: rules.token_to_id(str(settings.get(f"{kind}_token") or "")) for kind in KINDS}
         known = {**(ids or {}), **{kind: number for kind, number in known.items() if number is not None}}
         self.pad, self.eos, self.bos, self.unk = (known.get(kind) for kind in KINDS)
-        self.byte_level = "ByteLevel" in json.dumps(json.loads(rules.to_str())["decoder"])
+        self.byte_level = b"ByteLevel" in (b"" if rules.decoder is None else rules.decoder.__getstate__())
+        self.watch = Watch(None if self.byte_level or self.unk in (self.eos, self.bos) else self.unk)
 
     @property
     def vocab(self) -> int:
         return max(self.rules.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @property
+    def own_vocab(self) -> int:
+        return max(self.rules.get_vocab(with_added_tokens=False).values(), default=-1) + 1
+
+    @property
     def target_vocab(self) -> int:
         return self.vocab
 
+    def copy(self) -> tokenizers.Tokenizer:
+        """Rules of their own, for whoever changes their state (cutting)."""
+        rules = type(self.rules).from_str(self.rules.to_str())
+        rules.encode_special_tokens = self.rules.encode_special_tokens
+        return rules
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.rules.encode_batch(list(texts))]
+        return self._encode(texts, specials=True)
 
     def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.rules.encode_batch(list(texts), add_special_tokens=False)]
+        return self._encode(texts, specials=False)
+
+    def _encode(self, texts: Sequence[str], *, specials: bool) -> list[list[int]]:
+        with reading(texts):
+            rows = [each.ids for each in self.rules.encode_batch(list(texts), add_special_tokens=specials)]
+        return self.watch.checked(rows, texts, self.rules.num_special_tokens_to_add(False) if specials else 0)
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         return self.encode(texts)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        return self.rules.decode(list(ids), skip_special_tokens=skip_special)
+        with reading((), "the tokenizer's decoder"):
+            return self.rules.decode(list(ids), skip_special_tokens=skip_special)
 
     def pieces(self, ids: Sequence[int], *, source: bool = False) -> list[str]:
         names = [self.rules.id_to_token(each) or f"<{each}>" for each in ids]
@@ -86,7 +104,7 @@ class RuleTokenizer:
 
     def save(self, folder: str | Path) -> None:
         for name, content in self.files().items():
-            (Path(folder) / name).write_bytes(content)
+            replace_file(Path(folder) / name, content)
 
 
 def encoder_specials(rules: tokenizers.Tokenizer) -> dict[str, str]:
@@ -109,68 +127,137 @@ def refuse_chinese_words(vocab: Iterable[str], path: Path) -> None:
         raise CheckpointError(f"{what}; that is not done here: use a RoFormer with a vocabulary of word pieces")
 
 
-def load(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
-    """tokenizer.json of a folder. Raises CheckpointError when it is not one."""
+def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
+    """tokenizer.json of a folder, with what its small files say. Raises CheckpointError when it is not one."""
     path = folder / "tokenizer.json"
     try:
-        rules = tokenizers.Tokenizer.from_buffer(path.read_bytes())
-    except (ValueError, OSError) as fault:
-        raise CheckpointError(f"{path} is not a tokenizer ({fault}); get the file again") from fault
+        data = read_bytes(path, most=MOST_JSON)
+    except OSError as fault:
+        raise CheckpointError(f"{path} cannot be read ({fault.strerror}); get the file again") from fault
+    table = parse_json(data, TokenizerShape, str(path))
+    check_budget(table, str(path))
+    known = tokenizer_class(settings.values, config)
+    with opening(str(path)):
+        rules = tokenizers.Tokenizer.from_buffer(data)
+        rules.no_padding()
+        rules.no_truncation()
+        try_out(rules)
+    if parts := settled(table, known, settings.values, str(path)):
+        empty = {"type": "BPE", "vocab": {}, "merges": []}
+        source = tokenizers.Tokenizer.from_str(
+            json.dumps({"version": "1.0", "added_tokens": [], "model": empty, **parts})
+        )
+        for part in parts:
+            setattr(rules, part, getattr(source, part))
     if config.get("model_type") == "roformer":
         refuse_chinese_words(rules.get_vocab(), path)
-    return RuleTokenizer(rules, settings, start=config.get("decoder_start_token_id"), ids=ids_of(config))
+    usual = {key: name for key, name in (known.names if known else {}).items() if rules.token_to_id(name) is not None}
+    names = {**usual, **settings.stated}
+    if isinstance(rules.model, models.WordPiece) and known and "unk_token" in names:
+        rules.model.unk_token = names["unk_token"]
+    there = {token.content for token in rules.get_added_tokens_decoder().values()}
+    there -= {token.content for _, token in settings.added}  # which say anew how they take spaces; names alone do not
+    add_tokens(rules, [each for each in settings.to_add(settings.stated) if each.content not in there], settings, path)
+    start = config.get("decoder_start_token_id")
+    return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
 
 
-def load_byte_level(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> RuleTokenizer:
+def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:
+    """Run every step of the rules, on runs that expressions with loops within loops are lost in, and around `words`.
+
+    Raises what their library raises; a word that has no piece is no fault.
+    """
+    runs = [letter * 64 + end for letter in "a1 " for end in ("!", "é")]
+    ids: list[int] = []
+    for text in ("", "a B.", *runs, *(f"ñ{word} ñ {word}ñ" for word in words)):
+        for second in (None, "é 1"):
+            with ExitStack() as stack:
+                stack.push(lacks_unknown)
+                ids += rules.encode(text, second).ids
+    rules.decode(ids)
+
+
+def add_tokens(
+    rules: tokenizers.Tokenizer, tokens: Sequence[AddedToken], settings: TokenizerSettings, what: Path
+) -> None:
+    """Add tokens to the rules, and say where one has another id than its file says. Raises CheckpointError."""
+    fresh = [token for token in tokens if rules.token_to_id(token.content) is None]
+    rules.add_tokens(list(tokens))
+    with opening(f"{what} with the added tokens beside it"):
+        try_out(rules, [token.content for token in fresh[:100]])
+    check_places(rules.get_vocab(), settings, what.parent)
+
+
+def load_byte_level(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """vocab.json and merges.txt: byte-level BPE (GPT-2), with what the vocabulary has around it.
 
     `<s> A </s></s> B </s>` (BART, RoBERTa), or `[CLS] A [SEP] B [SEP]` (DeBERTa's first version).
     """
-    vocab = read_json(folder / "vocab.json")
+    values, path = settings.values, folder / "vocab.json"
+    check_class("vocab.json and merges.txt", values, config, folder)
+    vocab = read_json(path, dict[str, Any])
+    check_ids(vocab, str(path))
     merges = read_merges(folder / "merges.txt", vocab)
-    rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
-    space = bool(settings.get("add_prefix_space", False))
+    with opening(str(path)):
+        rules = tokenizers.Tokenizer(models.BPE(vocab, merges))
+    space = bool(values.get("add_prefix_space"))
     rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     rules.decoder = decoders.ByteLevel()
-    if "<s>" in vocab and "</s>" in vocab:
-        first, last = ("<s>", vocab["<s>"]), ("</s>", vocab["</s>"])
+    usual = next((each for each in (ROBERTA, DEBERTA) if {each["cls_token"], each["sep_token"]} <= vocab.keys()), GPT2)
+    names = {key: name for key, name in usual.items() if name in vocab} | settings.stated
+    add_tokens(rules, settings.to_add(names, wide_mask=True), settings, path)
+    vocab = rules.get_vocab()
+    first, last = ((name, vocab.get(name, 0)) for name in (names.get("cls_token", ""), names.get("sep_token", "")))
+    if usual is ROBERTA:
         rules.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=space)
-        defaults = token_names("bos=<s> eos=</s> unk=<unk> pad=<pad> cls=<s> sep=</s>")
-    elif "[CLS]" in vocab and "[SEP]" in vocab:
+    elif usual is DEBERTA:
+        single = f"{first[0]} $A {last[0]}"
         rules.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
+            single=single, pair=f"{single} $B:1 {last[0]}:1", special_tokens=[first, last]
         )
-        defaults = token_names("bos=[CLS] eos=[SEP] unk=[UNK] pad=[PAD] cls=[CLS] sep=[SEP]")
     else:
-        rules.post_processor = processors.ByteLevel(trim_offsets=False)
-        defaults = token_names("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
-    names = {**defaults, **{key: value for key, value in settings.items() if key in defaults}}
-    rules.add_special_tokens([name for name in dict.fromkeys(names.values()) if name in vocab])
-    for mask in ("<mask>", "[MASK]"):
-        if mask in vocab:  # the space before a mask belongs to the mask
-            rules.add_special_tokens([AddedToken(mask, lstrip=True, special=True)])
-            names["mask_token"] = mask
+        rules.post_processor = ends(rules, names, values)
     start = config.get("decoder_start_token_id")
-    return RuleTokenizer(rules, {**settings, **names}, start=start, ids=ids_of(config))
+    return RuleTokenizer(rules, {**values, **names}, start=start, ids=ids_of(config))
+
+
+def ends(rules: tokenizers.Tokenizer, names: Mapping[str, str], values: Mapping[str, Any]) -> Any:
+    """bos before and eos after each text, where add_bos_token and add_eos_token ask for them."""
+    asked = {kind: names[f"{kind}_token"] for kind in ("bos", "eos") if values.get(f"add_{kind}_token")}
+    sides = [
+        [*([f"{asked['bos']}:{side}"] if "bos" in asked else ()), f"${text}:{side}",
+         *([f"{asked['eos']}:{side}"] if "eos" in asked else ())]
+        for side, text in enumerate("AB")
+    ]  # fmt: skip
+    ids = [(name, rules.token_to_id(name)) for name in set(asked.values())]
+    if not ids:
+        return processors.ByteLevel(trim_offsets=False)
+    return processors.TemplateProcessing(single=sides[0], pair=[*sides[0], *sides[1]], special_tokens=ids)
 
 
 def read_merges(path: Path, vocab: Mapping[str, int]) -> list[tuple[str, str]]:
     """The pairs of merges.txt. Raises CheckpointError when a line is no pair of pieces of the vocabulary."""
     merges = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip() or (number == 1 and line.startswith("#version")):
             continue
         pair = tuple(line.split(" "))
         if len(pair) != 2 or "".join(pair) not in vocab or not set(pair) <= vocab.keys():
-            raise CheckpointError(f"{path} line {number}: {line!r} is not a merge of pieces in vocab.json")
+            raise CheckpointError(f"{path} line {number}: {shown(line)} is not a merge of pieces in vocab.json")
         merges.append(pair)
     return merges
+
+
+def read_text(path: Path) -> str:
+    """A file of lines. Raises CheckpointError for one that is no text in UTF-8."""
+    try:
+        return read_bytes(path, most=MOST_JSON).decode()
+    except (OSError, ValueError) as fault:
+        raise CheckpointError(f"{path} cannot be read ({fault}); get the file again") from fault
 
 
 def ids_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Special ids that a model's config gives; the first one where it lists several."""
     given = {kind: config.get(f"{kind}_token_id") for kind in KINDS}
     ids = {kind: id[0] if isinstance(id, list) and id else id for kind, id in given.items()}
-    return {kind: id for kind, id in ids.items() if isinstance(id, int)}
+    return {kind: id for kind, id in ids.items() if type(id) is int}

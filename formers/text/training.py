@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from formers.errors import ConfigError
+from formers.notes import note
+from formers.text.faults import check_unicode
 from formers.text.tokenizer import UNK, Tokenizer
 
 if TYPE_CHECKING:
@@ -14,6 +17,25 @@ if TYPE_CHECKING:
 END = "<|endoftext|>"
 BYTES = 256
 WORD_PIECE_SPECIALS = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
+
+
+LETTERS = 1_000  # of a word that pieces are learned from: the time that a word takes grows with its square
+# a word is letters and digits, or marks, or white space
+LONG = re.compile(rf"\w{{{LETTERS}}}(?=\w)|[^\w\s]{{{LETTERS}}}(?=[^\w\s])|\s{{{LETTERS}}}(?=\s)")
+
+
+def cut_words(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, those with a word of more than `LETTERS` letters in pieces. Raises DataError for no Unicode."""
+    cut = 0
+    for text in texts:
+        check_unicode(text)
+        end = 0
+        for match in LONG.finditer(text) if len(text) > LETTERS else ():
+            yield text[end : match.end()]
+            cut, end = cut + 1, match.end()
+        yield text[end:] if end else text
+    if cut:
+        note(f"words of more than {LETTERS:,} letters are cut to learn a tokenizer from them ({cut:,} cuts)")
 
 
 def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, min_count: int = 2) -> Tokenizer:
@@ -41,7 +63,7 @@ def train_byte_bpe(texts: Iterable[str], vocab: int, *, opening: bool = False, m
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    rules.train_from_iterator(texts, trainer)
+    rules.train_from_iterator(cut_words(texts), trainer)
     if opening:
         _open(rules)
     return RuleTokenizer(rules, {"bos_token": END, "eos_token": END})
@@ -57,7 +79,7 @@ def characters(texts: Iterable[str], *, opening: bool = False) -> Tokenizer:
 
     from formers.text.rule_tokenizer import RuleTokenizer
 
-    alphabet = sorted({character for text in texts for character in text})
+    alphabet = sorted({character for text in cut_words(texts) for character in text})
     if not alphabet:
         raise ConfigError("there is not a single character to make a vocabulary of")
     ids = {name: number for number, name in enumerate((END, UNK, *alphabet))}
@@ -82,7 +104,7 @@ def train_word_pieces(texts: Iterable[str], vocab: int, *, lowercase: bool = Tru
 
     if vocab <= len(WORD_PIECE_SPECIALS):
         raise ConfigError(f"vocab ({vocab}) must be more than the {len(WORD_PIECE_SPECIALS)} special tokens")
-    texts, names = list(texts), list(WORD_PIECE_SPECIALS.values())
+    texts, names = list(cut_words(texts)), list(WORD_PIECE_SPECIALS.values())
 
     def learn(size: int, first: list[str]) -> dict[str, int]:
         """Pieces by id, those of `first` before all others."""

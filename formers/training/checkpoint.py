@@ -7,41 +7,53 @@ training.safetensors (the weights as they learn, the optimizer's memory), traini
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from formers.errors import CheckpointError
-from formers.files import remove_folder, replace_file, replaced_folder
+from formers.fields import Between
+from formers.files import read_json, remove_folder, replace_file, replaced_folder
 
 TENSORS, FACTS, BEST = "training.safetensors", "training.json", "best.json"
+
+
+class Best(TypedDict):
+    """The best evaluation so far, as best.json has it."""
+
+    step: Annotated[int, Between(0)]
+    monitor: str
+    value: float
 
 
 def write(
     root: Path, step: int, save: Callable[[Path], None], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> Path:
     """Write the checkpoint `<root>/<step>`; a full disk or a missing permission leaves only an error."""
-    final = path_of(root, step)
+    final, earlier = path_of(root, step), steps(root)
     try:
         with replaced_folder(final) as fresh:
             save(fresh)
             save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, fresh / TENSORS)
             (fresh / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        intact = "the earlier checkpoints are intact"
-        raise CheckpointError(f"cannot save the checkpoint {final}: {error}; {intact}") from error
+    except (OSError, SafetensorError, CheckpointError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # of what the task writes
+        reason = cause.strerror or cause if isinstance(cause, OSError) else cause
+        intact = "; the earlier checkpoints are intact" if earlier else ""
+        raise CheckpointError(f"cannot save the checkpoint {final}: {reason}{intact}") from error
     return final
 
 
-def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the facts of a checkpoint."""
+def read(folder: Path, shape: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the facts of a checkpoint, which have this shape."""
     try:
-        return load_file(folder / TENSORS), json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, SafetensorError, ValueError) as error:
+        return load_file(folder / TENSORS), read_json(folder / FACTS, shape)
+    except (OSError, SafetensorError, CheckpointError) as error:
         fix = "remove it to go on from the one before"
         raise CheckpointError(f"cannot go on from the checkpoint {folder}: {error}; {fix}") from error
 
@@ -50,7 +62,8 @@ def steps(root: Path) -> list[int]:
     """The steps that have a checkpoint, ascending."""
     if not root.is_dir():
         return []
-    return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit() and (path / FACTS).is_file())
+    names = (path.name for path in root.iterdir() if (path / FACTS).is_file())
+    return sorted(int(name) for name in names if re.fullmatch("[0-9]{6,18}", name))
 
 
 def path_of(root: Path, step: int) -> Path:
@@ -58,23 +71,22 @@ def path_of(root: Path, step: int) -> Path:
     return root / f"{step:06d}"
 
 
-def mark_best(root: Path, best: Mapping[str, Any] | None) -> None:
+def mark_best(root: Path, best: Best | None) -> None:
     """Write best.json: {"step", "monitor", "value"}; None removes it."""
     if best is None:
         (root / BEST).unlink(missing_ok=True)
-    elif read_best(root) != dict(best):
-        replace_file(root / BEST, (json.dumps(best) + "\n").encode())
+        return
+    text = (json.dumps(best) + "\n").encode()
+    if not (root / BEST).is_file() or (root / BEST).read_bytes() != text:
+        replace_file(root / BEST, text)
 
 
-def read_best(root: Path) -> dict[str, Any] | None:
-    """What best.json says, or None."""
-    try:
-        return json.loads((root / BEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+def read_best(root: Path) -> Best | None:
+    """What best.json says, or None where there is none. Raises CheckpointError for one that says something else."""
+    return read_json(root / BEST, Best) if (root / BEST).exists() else None
 
 
-def tidy(root: Path, keep: int, best: Mapping[str, Any] | None) -> None:
+def tidy(root: Path, keep: int, best: Best | None) -> None:
     """Name the best checkpoint, then remove all but it and the last `keep`."""
     try:
         mark_best(root, best)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from formers.errors import ConfigError, FormersError, PeerFault, TrainingError
 from formers.training.task import Loss, Rows, Task
 
+T = TypeVar("T")
 PATIENCE = timedelta(hours=12)  # the others wait while rank 0 evaluates and saves
+MEETING = timedelta(minutes=10)  # until all processes are there
+ALONE = "or unset RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT to train in one process"
+LOST = re.compile(r"closed by peer|reset by peer|Broken pipe|remote process|Timed out", re.IGNORECASE)
 
 
 class World:
@@ -53,15 +60,114 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def together(self, action: Callable[[], T]) -> T:
+        """What the action gives, rank 0's before that of the others: they find what it has written.
 
-def join(device: torch.device) -> World:
-    """The world that `torchrun` made for this process, if it did; joins the process group the first time."""
+        A fault of the user's in any process ends all of them: process 0 raises it, the others a PeerFault.
+        """
+        if self.size == 1:
+            return action()
+        value, fault = _attempt(action) if self.main else (None, None)
+        self._share(fault)
+        if not self.main:
+            value, fault = _attempt(action)
+        self._share(fault)
+        return value  # type: ignore[return-value]
+
+    def from_main(self, action: Callable[[], T]) -> T:
+        """What the action gives in process 0, plain data, everywhere; so with its fault."""
+        if self.size == 1:
+            return action()
+        value, fault = _attempt(action) if self.main else (None, None)
+        self._share(fault)
+        return self.broadcast(value)
+
+    def common(self, fault: FormersError) -> FormersError:
+        """A fault that every process has seen, as this one should raise it."""
+        return fault if self.main else PeerFault(str(fault))
+
+    def _share(self, fault: FormersError | OSError | None) -> None:
+        faults: list[str | None] = [None] * self.size
+        dist.all_gather_object(faults, None if fault is None else str(fault))
+        if any(text is not None for text in faults):
+            rank, text = next((rank, text) for rank, text in enumerate(faults) if text is not None)
+            if not self.main:
+                raise PeerFault(text) from fault
+            raise fault if fault is not None else TrainingError(f"process {rank} of {self.size}: {text}")
+
+
+def _attempt(action: Callable[[], T]) -> tuple[T | None, FormersError | OSError | None]:
+    try:
+        return action(), None
+    except (FormersError, OSError) as fault:
+        return None, fault
+
+
+@contextmanager
+def company(world: World) -> Iterator[None]:
+    """Makes one line of it when the other processes of a training are gone."""
+    try:
+        yield
+    except RuntimeError as fault:
+        if world.size == 1 or not LOST.search(str(fault)):
+            raise
+        text = f"process {world.rank} of {world.size} ends, because another one has ended: see what that one says"
+        raise world.common(TrainingError(text)) from fault
+
+
+def launched() -> tuple[int, int]:
+    """(rank, size) of this process, as a launcher has put them into the environment; (0, 1) where none has.
+
+    Raises ConfigError for variables that are empty, no numbers, or contradict each other.
+    """
+    numbers: dict[str, int | None] = {}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        text = os.environ.get(name)
+        if text is not None and not re.fullmatch(r"[0-9]{1,6}", text):
+            raise _badly_launched(f'{name} is "{text:.20}", expected a whole number')
+        numbers[name] = None if text is None else int(text)
+    rank, size, local = numbers["RANK"], numbers["WORLD_SIZE"], numbers["LOCAL_RANK"]
+    if rank is None and size is not None and size > 1:
+        raise _badly_launched(f"WORLD_SIZE is {size}, but RANK is not set")
+    if rank and size is None:
+        raise _badly_launched(f"RANK is {rank}, but WORLD_SIZE is not set")
+    rank, size = rank or 0, 1 if size is None else size
+    for name, number in (("RANK", rank), ("LOCAL_RANK", local or 0)):
+        if number >= size:
+            raise _badly_launched(f"{name} is {number}, expected less than WORLD_SIZE, which is {size}")
+    if size > 1:
+        if not os.environ.get("MASTER_ADDR"):
+            raise _badly_launched(f"WORLD_SIZE is {size}, but MASTER_ADDR is not set")
+        port = os.environ.get("MASTER_PORT", "")
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
+            raise _badly_launched(f'MASTER_PORT is "{port:.20}", expected a number from 1 to 65535')
+    return rank, size
+
+
+def _badly_launched(what: str) -> ConfigError:
+    return ConfigError(f"{what}: start several processes with torchrun, {ALONE}")
+
+
+def join() -> World:
+    """The world that `torchrun` made for this process, if it did; joins the process group the first time.
+
+    Raises ConfigError for a contradicting environment, TrainingError where the processes do not meet in 10 minutes.
+    """
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    rank, size = launched()
+    if size == 1:
         return World()
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    except (RuntimeError, ValueError, OSError) as fault:  # RuntimeError: the faults of its network and of its store
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise TrainingError(
+            f"process {rank} of {size} cannot meet the others at {place} ({str(fault).splitlines()[0]:.200}); "
+            f"start all of them with torchrun, {ALONE}"
+        ) from fault
     return World(dist.get_rank(), dist.get_world_size())
 
 

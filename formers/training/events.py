@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from formers.fields import Between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Started:
     """Measured seconds of one batch forward and backward, before compilation."""
     estimate_seconds: float | None
     """What all the remaining steps should take, evaluation and saving not counted."""
+    gain: float | None = None
+    """How much faster bf16 was in the probe, as a share: 0.5 is half as fast again, below 0 slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ class Evaluated:
     metrics: dict[str, float]
     best: bool
     monitor: str = ""
+    units: dict[str, str] = field(default_factory=dict)
+    """Of the scores: "share" is a number from 0 to 1, "" a bare number."""
     seconds: float
 
 
@@ -109,6 +115,26 @@ class Finished:
 
 Event = Reported | Started | Stepped | Evaluated | Sampled | Saved | Stopped | Finished
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in Event.__args__}
+
+
+class AtStep(TypedDict):
+    """What every line of events.jsonl has."""
+
+    event: str
+    step: Annotated[int, Between(0)]
+
+
+class Recorded(AtStep, total=False):
+    """The shape of a line of events.jsonl: what is read of it again."""
+
+    loss: float | None
+    rate: float | None
+    metrics: dict[str, float | None]
+    units: dict[str, str]
+    best: bool
+    monitor: str
+    best_step: int | None
+    seconds: float | None
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import nn
@@ -14,9 +14,18 @@ from torch import nn
 from formers.training.seeding import preserved
 from formers.training.task import Task
 
-WORTH = 1.15  # bf16 has to be this much faster: it costs accuracy
+WORTH = 0.1  # bf16 has to be this share faster: it costs accuracy, and a measurement is not exact
 BUDGET = 1.0  # seconds to spend on repetitions of one measurement
 LONG = 5.0  # a first batch of so many seconds is its own measurement; a shorter one only warms up
+
+
+class PrecisionFacts(TypedDict):
+    """A `Precision`, as it is kept."""
+
+    name: Literal["fp32", "bf16"]
+    decided: str
+    device: str
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,12 @@ class Precision:
     decided: str
     device: str
     seconds: dict[str, float]
+
+    @property
+    def gain(self) -> float | None:
+        """How much faster bf16 was, as a share; None where only one was measured."""
+        seconds = self.seconds
+        return seconds["fp32"] / seconds["bf16"] - 1 if {"fp32", "bf16"} <= seconds.keys() else None
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of the forward pass."""
@@ -39,7 +54,7 @@ def autocast(name: str, device: str) -> AbstractContextManager[Any]:
 
 
 def decide(wanted: str, task: Task, collate: Callable[[], Any], device: torch.device) -> Precision:
-    """Measure a batch in the wanted precision, or for "auto" in both, and take bf16 if it is `WORTH` it."""
+    """Measure a batch in the wanted precision, or for "auto" in both, and take bf16 if that is `WORTH` it."""
     names = ("fp32", "bf16") if wanted == "auto" else (wanted,)
     seconds = {}
     with undisturbed(task.model):
@@ -48,8 +63,9 @@ def decide(wanted: str, task: Task, collate: Callable[[], Any], device: torch.de
             seconds[name] = _measure(task, batch, name, device)
     if wanted != "auto":
         return Precision(wanted, "recipe", device.type, seconds)
-    name = "bf16" if seconds["fp32"] > WORTH * seconds["bf16"] else "fp32"
-    return Precision(name, "probe", device.type, seconds)
+    probed = Precision("fp32", "probe", device.type, seconds)
+    assert probed.gain is not None
+    return replace(probed, name="bf16") if probed.gain >= WORTH else probed
 
 
 @contextmanager

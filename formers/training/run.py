@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -9,24 +10,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from formers.errors import TrainingError
-from formers.files import remove_leftovers, replace_file
+from formers.files import TEMPORARY, parse_json, read_json, remove_folder, remove_leftovers, replace_file
 from formers.training import checkpoint
-from formers.training.events import Event, to_json
+from formers.training.events import Event, Recorded, to_json
+from formers.training.lock import LOCK, hold
+from formers.training.precision import PrecisionFacts
 
 PACKAGES = ("formers", "torch", "numpy", "safetensors", "tokenizers", "pyarrow", "pillow", "soundfile")
 ENDINGS = {b"\x89PNG": ".png", b"RIFF": ".wav"}
 
 
+class Decisions(TypedDict, total=False):
+    """What a run settles once."""
+
+    precision: PrecisionFacts
+
+
+class EnvironmentShape(TypedDict, total=False):
+    """What is read of environment.json again."""
+
+    decisions: Decisions
+
+
 class Run:
-    """The folder of one training run. Making the object touches nothing; `open` does."""
+    """The folder of one training run. Making the object touches nothing; `hold` and `open` do."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -35,10 +50,53 @@ class Run:
         self.events = self.folder / "events.jsonl"
         self.checkpoints = self.folder / "checkpoints"
         self.samples = self.folder / "samples"
+        place = self.folder.resolve()
+        self.replaced = place.with_name(f"{TEMPORARY}replaced-{place.name}")
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes out. Raises TrainingError, which names the one that is in."""
+        with ExitStack() as stack:
+            with self.writing():
+                stack.enter_context(hold(self.folder))
+            yield
+
+    def recover(self) -> None:
+        """Put back what was being replaced when the process was killed."""
+        if self.replaced.exists() and not self.folder.exists():
+            with self.writing():
+                self.replaced.rename(self.folder.resolve())
+
+    def holds_other_files(self) -> bool:
+        """Whether something is in the folder besides what every start leaves there."""
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        return any(entry.name != LOCK and not entry.name.startswith(TEMPORARY) for entry in entries)
+
+    def begin_anew(self, staged: Path) -> None:
+        """Put a prepared folder, which lies in that of the run, in its place; what was there is `replaced` until
+        `forget`.
+        """
+        with self.writing():
+            place = self.folder.resolve()
+            if self.latest() is not None:
+                remove_folder(self.replaced)
+            aside = self.replaced
+            if aside.exists():  # of a start that has saved nothing: what it replaced stays, and it goes
+                aside = place.with_name(f"{TEMPORARY}unsaved-{place.name}")
+                remove_folder(aside)
+            place.rename(aside)
+            (aside / staged.name).rename(place)
+            if aside != self.replaced:
+                remove_folder(aside)
+
+    def forget(self) -> None:
+        """Delete what this run has replaced."""
+        with self.writing():
+            remove_folder(self.replaced)
 
     def open(self, seed: int) -> None:
         """Create the folders, remove what an interrupted save left, write environment.json."""
-        with self._writing():
+        with self.writing():
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
             remove_leftovers(self.checkpoints)
@@ -46,7 +104,7 @@ class Run:
 
     def save_recipe(self, text: str) -> None:
         """Write recipe.toml: the resolved recipe, which can be run again."""
-        with self._writing():
+        with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             replace_file(self.recipe, text.encode())
 
@@ -61,46 +119,51 @@ class Run:
         folder = checkpoint.path_of(self.checkpoints, best["step"]) if best else None
         return folder if folder is not None and folder.is_dir() else None
 
-    def decisions(self) -> dict[str, Any]:
+    def decisions(self) -> Decisions:
         """What an earlier start of this run decided (the precision), so that a later one does the same."""
-        try:
-            return json.loads(self.environment.read_text(encoding="utf-8")).get("decisions", {})
-        except (FileNotFoundError, ValueError):
+        if not self.environment.exists():
             return {}
+        return read_json(self.environment, EnvironmentShape).get("decisions", {})
 
     def decide(self, name: str, value: Any) -> None:
         """Keep a decision for later starts."""
-        facts = json.loads(self.environment.read_text(encoding="utf-8"))
-        facts["decisions"][name] = value
-        with self._writing():
+        facts = read_json(self.environment)
+        facts["decisions"] = {**self.decisions(), name: value}
+        with self.writing():
             self._write_environment(facts)
 
     def record(self, event: Event) -> None:
         """Append the event to events.jsonl, at once visible to whoever tails it."""
-        line = to_json(event) | {"time": round(time.time(), 3)}
-        with self._writing(), self.events.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        line = json.dumps(to_json(event) | {"time": round(time.time(), 3)}, ensure_ascii=False) + "\n"
+        with self.writing(), self.events.open("ab", buffering=0) as file:
+            size, data = file.seek(0, os.SEEK_END), line.encode("utf-8", "backslashreplace")
+            if file.write(data) < len(data):  # the disk is full: half a line would spoil the next one
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read_events(self) -> Iterator[dict[str, Any]]:
-        """The recorded events as JSON objects; a last line that a kill cut short is left out."""
+        """The recorded events as JSON objects; a last line that a kill cut short is left out.
+
+        Raises CheckpointError for a line that is no event.
+        """
         if self.events.is_file():
             with self.events.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
+                for number, line in enumerate(file, 1):
                     if line.endswith("\n"):
-                        yield json.loads(line)
+                        yield parse_json(line, Recorded, f"{self.events} line {number}")
 
     def rewind(self, step: int) -> None:
         """Drop recorded events of later steps: they are about to happen again."""
         if self.events.is_file():
             kept = [line for line in self.read_events() if line["step"] <= step]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-            with self._writing():
+            with self.writing():
                 replace_file(self.events, text.encode())
 
     def save_samples(self, step: int, samples: Sequence[tuple[str, str | bytes]]) -> list[tuple[str, str]]:
         """Write samples/<step>.json, pictures and sounds in samples/<step>/; gives (input, text or file)."""
         shown = []
-        with self._writing():
+        with self.writing():
             for number, (source, result) in enumerate(samples):
                 if isinstance(result, bytes):
                     path = self.samples / f"{step:06d}" / f"{number:02d}{ENDINGS.get(result[:4], '.bin')}"
@@ -116,7 +179,7 @@ class Run:
         replace_file(self.environment, (json.dumps(facts, indent=1) + "\n").encode())
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """A full disk or a missing permission is one clear line."""
         try:
             yield

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from formers.errors import CheckpointError
+from formers.fields import Between
 from formers.training import checkpoint
 from formers.training.optimizer import Average, optimizer_tensors, restore_optimizer, trainable
+from formers.training.precision import PrecisionFacts
 
 
 @dataclass
@@ -26,13 +28,44 @@ class State:
     """The next batch is number `index` of the plan of `epoch`."""
     seconds: float = 0.0
     """Spent in steps, over all starts."""
-    best: dict[str, Any] | None = None
+    best: checkpoint.Best | None = None
     """{"step", "monitor", "value"} of the best evaluation."""
     stale: int = 0
     """Evaluations since then."""
     precision: dict[str, Any] = field(default_factory=dict)
     frozen: float = 0.0
     """Fingerprint of the weights that do not learn: they are not saved and have to be the same again."""
+    tally: dict[str, Any] = field(default_factory=dict)
+    """Of the steps since the last report, which the next one covers: see `Tally`."""
+
+
+class Sums(TypedDict):
+    """A `Tally` without its last update, as it is kept."""
+
+    total: float
+    count: float
+    parts: dict[str, float | None]
+    seconds: float
+    steps: Annotated[int, Between(0)]
+
+
+class AfterSteps(TypedDict):
+    """What every training.json has."""
+
+    step: Annotated[int, Between(0)]
+
+
+class Facts(AfterSteps, total=False):
+    """The shape of training.json: a `State`."""
+
+    epoch: Annotated[int, Between(0)]
+    index: Annotated[int, Between(0)]
+    seconds: float
+    best: checkpoint.Best | None
+    stale: Annotated[int, Between(0)]
+    precision: PrecisionFacts
+    frozen: float
+    tally: Sums
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Tensor]:
@@ -46,7 +79,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Aver
 @torch.no_grad()
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> State:
     """Put the tensors of a checkpoint back in place; gives its numbers."""
-    tensors, facts = checkpoint.read(folder)
+    tensors, facts = checkpoint.read(folder, Facts)
     try:
         state = State(**facts)
     except TypeError as error:
@@ -66,8 +99,8 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, av
 
 
 def improves(value: float, best: float | None, *, lower_is_better: bool) -> bool:
-    """Whether `value` of a score beats `best`; NaN never does."""
-    if math.isnan(value):
+    """Whether `value` of a score beats `best`; NaN and infinity never do."""
+    if not math.isfinite(value):
         return False
     if best is None:
         return True

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from formers.errors import ConfigError, nearest
 from formers.training import checkpoint
 from formers.training.config import TrainConfig
-from formers.training.distributed import Replicas, World, join
+from formers.training.distributed import Replicas, World, company, join
 from formers.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped, Stopped
 from formers.training.interrupt import Interrupt
 from formers.training.optimizer import Average, adamw, trainable
@@ -36,18 +37,22 @@ WORTH_A_THREAD = 0.1  # of the time of forward and backward: what making a batch
 EVALUATION = -1  # in place of the step: every evaluation draws the same random numbers
 
 
-def train(task: Task, batches: Batches, config: TrainConfig, run: Run) -> Iterator[Event]:
+def train(task: Task, batches: Batches, config: TrainConfig, run: Run, *, held: bool = False) -> Iterator[Event]:
     """Train `task.model` on `batches` until `config.steps`, from the run's last checkpoint on if it has one.
 
     Under `torchrun` every process calls this; only rank 0 writes, evaluates and yields events. The first
-    SIGINT or SIGTERM ends it after the step, saved. Raises TrainingError (nothing to train, loss not
-    finite, a folder that cannot be written), CheckpointError (a checkpoint that cannot be written or read),
-    ConfigError (train.monitor is not a score of the task).
+    SIGINT or SIGTERM ends it after the step, saved. held: the caller keeps others out of the run. Raises
+    TrainingError (nothing to train, loss not finite, a folder that is in use or cannot be written), CheckpointError (a
+    checkpoint that cannot be written or read), ConfigError (train.monitor is not a score of the task).
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    world = join(next(task.model.parameters()).device)
-    with Interrupt() as interrupt:
+    world = join()
+    with ExitStack() as stack:
+        stack.enter_context(company(world))
+        if not held:
+            world.together(lambda: stack.enter_context(run.hold()) if world.main else None)
+        interrupt = stack.enter_context(Interrupt())
         for event in Training(task, batches, config, run, world).events(interrupt):
             if world.main:
                 yield event
@@ -71,6 +76,17 @@ class Tally:
         for name, value in update.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value
 
+    def sums(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it: JSON, which has no NaN."""
+        parts = {name: value if math.isfinite(value) else None for name, value in self.parts.items()}
+        return {"total": self.total, "count": self.count, "parts": parts, "seconds": self.seconds, "steps": self.steps}
+
+    @classmethod
+    def of(cls, sums: Mapping[str, Any]) -> Tally:
+        """What `sums` gave."""
+        parts = {name: math.nan if value is None else value for name, value in sums.get("parts", {}).items()}
+        return cls(**{**sums, "parts": parts})
+
 
 class Training:
     """One call of `train`, in one process."""
@@ -93,6 +109,8 @@ class Training:
     def events(self, interrupt: Interrupt) -> Iterator[Event]:
         """The whole of training, every event recorded in the run folder before it is yielded."""
         resumed = self.begin()
+        if lost := self.lost_save():
+            yield self.tell(lost)
         if self.ended():
             yield self.finished(already=True)
             return
@@ -137,18 +155,29 @@ class Training:
 
     def begin(self) -> bool:
         """Open the run folder and take up its last checkpoint; gives whether there was one."""
-        if self.world.main:
-            self.run.open(self.config.seed)
-        folder = self.world.broadcast(self.run.latest() if self.world.main else None)
+        self.world.from_main(lambda: self.run.open(self.config.seed))
+        folder = self.world.from_main(self.run.latest)
         if folder is not None:
-            self.state = restore(folder, self.task.model, self.optimizer, self.average)
+            self.state = self.world.together(lambda: restore(folder, self.task.model, self.optimizer, self.average))
+            self.tally = Tally.of(self.state.tally)
             if self.state.best and self.state.best["monitor"] != self.config.monitor:
                 self.state.best, self.state.stale = None, 0
-        if self.world.main:
-            checkpoint.tidy(self.run.checkpoints, self.config.keep, self.state.best)
-            self.run.rewind(self.state.step)
+        self.world.from_main(self.rewind)
         self.cursor = Cursor(self.batches, self.state.epoch, self.state.index)
         return folder is not None
+
+    def rewind(self) -> None:
+        checkpoint.tidy(self.run.checkpoints, self.config.keep, self.state.best)
+        self.run.rewind(self.state.step)
+
+    def lost_save(self) -> Saved | None:
+        """The event of a checkpoint that was complete when the process was killed before it could say so."""
+        step = self.state.step
+        if not self.world.main or not step:
+            return None
+        if any(line["event"] == "saved" and line["step"] == step for line in self.run.read_events()):
+            return None
+        return Saved(step=step, folder=str(checkpoint.path_of(self.run.checkpoints, step)), seconds=0.0)
 
     def prepare(self) -> Precision:
         """Everything that has to be settled before the first step, on the model as it will be trained."""
@@ -167,6 +196,7 @@ class Training:
             replicas=Replicas(task, world, unused=world.size > 1 and self.leaves_unused()),
             precision=precision,
             world=world,
+            kept=lambda: self.run.latest() is not None,
         )
         if config.compile:
             task.model.compile()
@@ -174,15 +204,16 @@ class Training:
 
     def decide_precision(self) -> Precision:
         """The recipe's precision; for "auto" what an earlier start measured, or else a probe now."""
+        return Precision(**self.world.from_main(self.decision))
+
+    def decision(self) -> dict[str, Any]:
         wanted = self.config.precision
-        decision: dict[str, Any] = {}
-        if self.world.main:
-            decision = self.run.decisions().get("precision") or self.state.precision
-            mine = bool(decision) and decision["device"] == self.device.type
-            if not (mine and (decision["decided"] == "probe" if wanted == "auto" else decision["name"] == wanted)):
-                decision = asdict(decide(wanted, self.task, self.first_batch, self.device))
-                self.run.decide("precision", decision)
-        return Precision(**self.world.broadcast(decision))
+        decision: dict[str, Any] = {**(self.run.decisions().get("precision") or self.state.precision)}
+        mine = bool(decision) and decision["device"] == self.device.type
+        if not (mine and (decision["decided"] == "probe" if wanted == "auto" else decision["name"] == wanted)):
+            decision = asdict(decide(wanted, self.task, self.first_batch, self.device))
+            self.run.decide("precision", decision)
+        return decision
 
     def first_batch(self) -> object:
         seed_from(self.config.seed, self.state.step + 1, self.world.rank)
@@ -222,6 +253,7 @@ class Training:
             decided=precision.decided,
             batch_seconds=seconds,
             estimate_seconds=seconds * (self.config.steps - self.state.step) * self.config.accumulate,
+            gain=precision.gain,
         )
 
     # -- one step, and what follows it
@@ -267,52 +299,58 @@ class Training:
                 self.task.model.train()
 
     def evaluate(self) -> Evaluated:
-        start, scores = time.perf_counter(), {}
-        if self.world.main:
-            with self.aside():
-                report = self.task.evaluate()
-                scores = {one.name: (float(one.value), one.lower_is_better) for one in report.scores}
-        scores = self.world.broadcast(scores)
+        start = time.perf_counter()
+        scores = self.world.from_main(self.scores)
         monitor, best = self.config.monitor, self.state.best
-        if scores and monitor not in scores:
-            which = f"the scores of this task{nearest(monitor, scores)}"
-            raise ConfigError(f'train.monitor "{monitor}" is not among {which}')
-        value, lower = scores.get(monitor, (math.nan, True))
+        value, lower, _ = scores.get(monitor, (math.nan, True, ""))
         better = improves(value, best["value"] if best else None, lower_is_better=lower)
         if better:
             self.state.best = {"step": self.state.step, "monitor": monitor, "value": value}
         self.state.stale = 0 if better else self.state.stale + 1
         return Evaluated(
             step=self.state.step,
-            metrics={name: value for name, (value, _) in scores.items()},
+            metrics={name: value for name, (value, _, _) in scores.items()},
+            units={name: unit for name, (_, _, unit) in scores.items()},
             monitor=monitor,
             best=better,
             seconds=time.perf_counter() - start,
         )
 
+    def scores(self) -> dict[str, tuple[float, bool, str]]:
+        """Name -> value, whether lower is better, unit."""
+        with self.aside():
+            report = self.task.evaluate()
+        scores = {one.name: (float(one.value), one.lower_is_better, one.unit) for one in report.scores}
+        monitor = self.config.monitor
+        if scores and monitor not in scores:
+            which = f"the scores of this task{nearest(monitor, scores)}"
+            raise ConfigError(f'train.monitor "{monitor}" is not among {which}')
+        return scores
+
     def sample(self) -> Sampled:
-        samples = []
-        if self.world.main:
-            with self.aside():
-                samples = self.run.save_samples(self.state.step, self.task.sample())
-        self.world.broadcast(None)
-        return Sampled(step=self.state.step, samples=samples)
+        return Sampled(step=self.state.step, samples=self.world.from_main(self.samples))
+
+    def samples(self) -> list[tuple[str, str]]:
+        with self.aside():
+            return self.run.save_samples(self.state.step, self.task.sample())
 
     def save(self) -> Saved:
-        start, root, state = time.perf_counter(), self.run.checkpoints, self.state
-        folder = checkpoint.path_of(root, state.step)
-        if self.world.main:
-            tensors = tensors_of(self.task.model, self.optimizer, self.average)
-            if self.average:
-                tensors = {
-                    name: value.detach().clone() if name.startswith("weight.") else value
-                    for name, value in tensors.items()
-                }
-            with self.aside():
-                checkpoint.write(root, state.step, self.task.save, tensors, asdict(state))
-            checkpoint.tidy(root, self.config.keep, state.best)
-        self.world.broadcast(None)
-        return Saved(step=state.step, folder=str(folder), seconds=time.perf_counter() - start)
+        start = time.perf_counter()
+        folder = self.world.from_main(self.write)
+        return Saved(step=self.state.step, folder=str(folder), seconds=time.perf_counter() - start)
+
+    def write(self) -> Path:
+        root, state = self.run.checkpoints, self.state
+        state.tally = self.tally.sums()
+        tensors = tensors_of(self.task.model, self.optimizer, self.average)
+        if self.average:
+            tensors = {
+                name: value.detach().clone() if name.startswith("weight.") else value for name, value in tensors.items()
+            }
+        with self.aside():
+            folder = checkpoint.write(root, state.step, self.task.save, tensors, asdict(state))
+        checkpoint.tidy(root, self.config.keep, state.best)
+        return folder
 
     # -- the end
 

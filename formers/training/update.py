@@ -47,8 +47,10 @@ class Updater:
         replicas: Replicas,
         precision: Precision,
         world: World,
+        kept: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.describe, self.config, self.weights = describe, config, weights
+        """kept: whether there is a checkpoint."""
+        self.describe, self.config, self.weights, self.kept = describe, config, weights, kept
         self.optimizer, self.average, self.replicas = optimizer, average, replicas
         self.precision, self.world = precision, world
         self.device = weights[0].device
@@ -60,7 +62,7 @@ class Updater:
         sums, names, losses = self.gradients(batches, stop)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
-            raise TrainingError(f"step {number}: the loss depends on no weight that learns")
+            raise self.world.common(TrainingError(f"step {number}: the loss depends on no weight that learns"))
         mean = (self.world.size / sums[1].clamp(min=1e-12)).float()
         norm = scale_gradients(gradients, mean, config.clip)
         total, count, stops, *parts, norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
@@ -69,7 +71,7 @@ class Updater:
         )
         if not math.isfinite(total) or (count and not math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(self.diagnosis(number, losses, rate, total, norm))
+            raise self.world.common(TrainingError(self.diagnosis(number, losses, rate, total, norm)))
         if count:  # no targets, nothing learned
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["share"]
@@ -107,7 +109,8 @@ class Updater:
         what = f"the norm of the gradient is {norm}" if math.isfinite(total) else f"the loss is {total}"
         fix = "a lower train.rate, a longer train.warmup, a lower train.clip or train.precision=fp32"
         batch = f"{what} at learning rate {rate:.3g}, in the batch {where}"
-        return f"step {number}: {batch}; the last checkpoint is intact. Look at this data, or try {fix}"
+        intact = "; the last checkpoint is intact" if self.kept() else ""
+        return f"step {number}: {batch}{intact}. Look at this data, or try {fix}"
 
     def _sum(self, values: Sequence[float | Tensor]) -> Tensor:
         """The exact sum, on the device."""

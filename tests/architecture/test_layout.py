@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
-GROUND = {"errors", "files", "fields", "notes", "shapes"}
+GROUND = {"errors", "files", "fields", "notes", "shapes", "phrases"}
 # Below the systems.
 BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
 
@@ -45,8 +45,9 @@ INSIDE = {
     "fields": set(),
     "notes": set(),
     "shapes": set(),
+    "phrases": set(),
     "pictures": set(),
-    "launch": EVERYTHING, "comparison": EVERYTHING, "preview": EVERYTHING,
+    "launch": EVERYTHING, "processes": {"errors", "training"}, "comparison": EVERYTHING, "preview": EVERYTHING,
     "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
 OF_BLOCKS = {"decoding": {"cache", "fused", "mode"}, "diffusion": {"cache", "mode"}}  # of all the parts there
@@ -65,7 +66,7 @@ OUTSIDE = {
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers", "pyarrow", "rich", "matplotlib"},
     "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
-    "recipe": set(), "registry": {"torch"}, "launch": {"torch"},
+    "recipe": set(), "registry": {"torch"}, "launch": {"torch"}, "processes": set(),
     **{name: set() for name in GROUND},
 }  # fmt: skip
 REFERENCES = {"transformers", "diffusers", "sentence_transformers", "peft"}
@@ -73,14 +74,14 @@ CIRCULAR: set[str] = set()  # rooms whose files import each other in a circle; n
 TWICE: set[str] = set()  # class names that stand for two things
 # Systems with more than 600 lines: at most so many, and why.
 RICH = {
-    "translation": (660, "every option of decoding, attention of three kinds"),
-    "chat": (643, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (741, "windows over long texts, CoNLL, entities"),
-    "classification": (837, "labels, several labels and numbers; pairs, windows, reranking"),
-    "answering": (880, "windows, unanswerable questions, SQuAD's two forms"),
-    "language": (1000, "packed rows and streams, three looks of its own"),
-    "masked": (1407, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
-    "embedding": (1610, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
+    "translation": (833, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
+    "chat": (640, "sessions that keep their cache, three forms of conversations"),
+    "tagging": (728, "windows over long texts, CoNLL, entities"),
+    "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
+    "answering": (838, "windows, unanswerable questions, SQuAD's two forms"),
+    "language": (973, "packed rows and streams, three looks of its own"),
+    "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
+    "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
 WHOLE = 45_000  # lines of the package, the senses to come included
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
@@ -170,7 +171,7 @@ def test_the_command_line_and_the_whole_stay_small():
     def lines(paths):
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
-    assert lines([path for path in FILES if part(path) == "cli"]) <= 1700
+    assert lines([path for path in FILES if part(path) == "cli"]) <= 1710  # --ignore-key, wherever a model is opened
     assert lines(FILES) <= WHOLE
 
 
@@ -243,6 +244,14 @@ def test_no_constructor_takes_more_than_twelve_parameters():
             arguments = node.args
             count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
             assert count <= 12, f"{where}: {count} parameters"
+
+
+def test_blocks_and_models_define_no_function_at_every_call():
+    """Tests check the shapes of every function there, which takes a thousand times as long to prepare as to do."""
+    rooms = [path for path in FILES if part(path) in ("blocks", "models")]
+    for where, node in nodes(rooms, ast.FunctionDef):
+        inner = [each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef) and each is not node]
+        assert not inner, f"{where}: {node.name} defines {inner[0]}; make it a method, or `partial` of one"
 
 
 def test_the_stack_config_has_its_sixteen_fields():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from formers.cli import app
@@ -83,9 +82,7 @@ class Trained:
 def trained(tmp_path_factory) -> Trained:
     """A finished run, and the JSON lines that `formers train --json` printed."""
     folder = tmp_path_factory.mktemp("cli") / "run"
-    torch.set_num_threads(1)  # so small a model is slower on several
     output = works("train", "translation", "--run", folder, "--json", *SETS)
-    torch.set_num_threads(2)
     return Trained(folder, [json.loads(line) for line in output.splitlines()])
 
 

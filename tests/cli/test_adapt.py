@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import formers
-from formers.cli.adapt import adapter_changes
+from formers.adapters.changes import adapter_changes
 from formers.errors import ConfigError
 from formers.recipe import load_recipe
 from tests.cli.conftest import SMALL, fails, works
@@ -97,7 +97,7 @@ def test_faults_of_folders(trained, tmp_path):
     raw = json.loads((tmp_path / "moved" / "adapter_config.json").read_text())
     (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(raw | {"base_model_name_or_path": "gone"}))
     message = fails("translate", "moved", "I ate an apple")
-    assert "gone, is not there; merge it by hand: formers adapt merge MODEL moved OUT" in message
+    assert "'gone', is not there; merge it by hand: formers adapt merge MODEL moved OUT" in message
     works("adapt", "merge", trained.folder, "moved", "whole")
     (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(raw | {"r": 3}))
     assert "wrong shape" in fails("adapt", "merge", trained.folder, "moved", "other")

@@ -68,7 +68,7 @@ def test_templates(folder, bare, tmp_path):
     )
     (tmp_path / "broken.jinja").write_text("{% for %}")
     assert "broken.jinja, line 1" in fails("chat", bare, "--template", "broken.jinja", stdin="Hi\n")
-    assert "none.jinja: cannot be read" in fails("chat", bare, "--template", "none.jinja", stdin="Hi\n")
+    assert "none.jinja: there is no such file" in fails("chat", bare, "--template", "none.jinja", stdin="Hi\n")
     (tmp_path / "evil.jinja").write_text("{{ ''.__class__.__mro__ }}")
     assert "evil.jinja" in fails("chat", bare, "--template", "evil.jinja", stdin="Hi\n")
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_classified(folder, tmp_path):
     assert "line 1: got 1 text(s)" in fails("classify", folder, "--pairs", stdin="a\n")
     assert "3 texts, but 2 times --second" in fails("classify", folder, "a", "b", "c", "--second", "d", "--second", "e")
     assert "--second is the second text" in fails("classify", folder, "--second", "d", stdin="a\n")
-    assert "text 1 of 1 is empty" in fails("classify", folder, " ")
+    assert "text 1 of 1: it is empty" in fails("classify", folder, " ")
     assert "threshold (2.0)" in fails("classify", folder, "a", "--threshold", 2)
 
 

@@ -128,6 +128,11 @@ def test_groups_of_a_file(model, file):
     done = call("cluster", model, file, "--threshold", "0.999", "--smallest", "2")
     assert done.stdout.splitlines() == [f"1\t{line}\ta dog runs" for line in (1, 4, 6)]
     assert "1 group(s) of 3 of 6 texts; 3 in none" in done.stderr
+    done = call("cluster", model, file, "--smallest", "50")
+    assert (
+        done.stdout == ""
+        and "no group: lower --threshold (it is 0.75) or --smallest (50), or give --k N" in done.stderr
+    )
     rows = [json.loads(line) for line in works("cluster", model, file, "--k", "4", "--json").splitlines()]
     assert {row["group"] for row in rows if row["text"] == "a dog runs"} == {1} and len(rows) == 6
     file.write_text("a dog\nmusic\n")

@@ -73,7 +73,9 @@ def test_a_discriminator_shows_what_it_suspects(replaced):
 def test_what_cannot_be_filled_is_one_line(filler, trained, tmp_path):
     assert "has no [MASK]" in fails("fill", filler, "Nothing here.")
     assert "no text" in fails("fill", filler, "-", stdin="\n")
-    assert "line 3 is longer than the 48 tokens" in fails("fill", filler, stdin="\na [MASK]\n[MASK] " + "a " * 48)
+    assert "line 3: the text is longer than the 48 tokens" in fails(
+        "fill", filler, stdin="\na [MASK]\n[MASK] " + "a " * 48
+    )
     assert "is for translation, expected a model for masked" in fails("fill", trained.folder, "A [MASK].")
 
 

@@ -1,15 +1,18 @@
 """`formers train`: what is shown, what is kept, going on, and being stopped."""
 
 import json
+import re
 import signal
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from formers.cli import progress
 from formers.recipe import load_recipe
+from formers.training import lines
 from formers.training.events import Evaluated, Reported, Sampled, Saved, Started, Stepped, Stopped, from_json
-from tests.cli.conftest import SETS, call, fails, start, works
+from tests.cli.conftest import SETS, SMALL, call, fails, start, works
 
 
 def test_json_prints_every_event(trained):
@@ -63,7 +66,7 @@ def test_a_recipe_of_ones_own_is_trained_under_its_name(tmp_path):
 
 FAULTS = [
     (["train", "translatoin"], 'there is no recipe "translatoin"; did you mean "translation"?'),
-    (["train", "none.toml"], "none.toml: there is no such recipe file"),
+    (["train", "none.toml"], "none.toml: there is no such file"),
     (["train", "translation", "--set", "steps=3"], "--set steps=3: expected section.key=value"),
     (["train", "translation", "--set", "train.steps"], "--set train.steps: expected section.key=value"),
     (["train", "translation", "--set", "trian.steps=3"], 'no section [trian]; did you mean "train"?'),
@@ -196,3 +199,45 @@ def test_the_bar_passes_every_event_on_and_keeps_what_should_stay(capsys):
 def test_json_lines_are_json(capsys):
     list(progress.as_json(events()))
     assert [json.loads(line)["step"] for line in capsys.readouterr().out.splitlines()] == [0, 0, *[10] * 5]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    rows = "".join(f"the {i} cats\tdie {i} Katzen\n" for i in range(60))
+    (tmp_path / "pairs.tsv").write_text("en\tde\n" + rows)
+    return tmp_path / "pairs.tsv"
+
+
+def test_short_forms_of_the_commonest_changes(pairs, tmp_path):
+    small = [part for change in SMALL if change[:6] not in ("task.s", "train.") for part in ("--set", change)]
+    quick = ["--set", "train.evaluate_every=0", "--set", "train.precision=fp32"]
+    columns = ["--set", "rows.source=en", "--set", "rows.target=de"]
+    shown = works("train", "translation", "--data", pairs, "--steps", 1, *small, *quick, *columns, "--plain")
+    recipe = tomllib.loads((tmp_path / "runs" / "translation" / "recipe.toml").read_text())
+    assert recipe["data"]["train"] == str(pairs) and recipe["train"]["steps"] == 1
+    assert recipe["task"]["samples"] == []  # and what is shown is of these data
+    assert "sample: the " in shown and "I ate an apple" not in shown
+    assert re.search(r"next: +formers translate runs/translation 'the \d+ cats'", shown)
+    assert "--steps" in works("train", "--help") and "--steps (0)" in fails("train", "translation", "--steps", "0")
+
+
+def test_the_example_is_of_the_data():
+    own = ["data.train=x.tsv"]
+    assert load_recipe("translation").example() == "translate {} 'I ate an apple'"
+    assert load_recipe("translation", own).example() == 'translate {} "..."'
+    assert load_recipe("translation", own).example(["", "a longer {one}", "a\ncat"]) == "translate {} 'a cat'"
+    assert load_recipe("translation", [*own, 'task.samples=["x"]']).example(["a cat"]) == "translate {} x"
+    assert load_recipe("embedding", own).example(["one", "two"]) == "similarity {} one two"
+    assert load_recipe("answering", own).example(["Who?"]) == 'answer {} "..." --passage "..."'
+    assert load_recipe("answering").example(["Who?"]).startswith('answer {} "Where')
+    assert load_recipe("classification", [*own, "rows.second=b"]).example(["a | b"]) == 'classify {} "..."'
+
+
+def test_the_margin_of_a_probe_is_shown():
+    usual = next(event for event in events() if isinstance(event, Started))
+    for gain, precision, words in (
+        (0.42, "bf16", "in bf16 (probe: 42% faster than fp32)"),
+        (0.04, "fp32", "in fp32 (probe: bf16 is 4% faster, too little)"),
+        (-0.3, "fp32", "in fp32 (probe: bf16 is 30% slower)"),
+    ):
+        assert words in lines.started(replace(usual, gain=gain, precision=precision, decided="probe"))

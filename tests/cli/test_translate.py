@@ -71,6 +71,25 @@ def test_nbest_prints_score_and_text(trained, translator):
     assert scores == sorted(scores, reverse=True)
 
 
+def test_scores_change_no_translation(trained, translator):
+    """A text is split as without them, and every sentence has its own."""
+    text = "I ate an apple. Do you see the house?\nI ate."
+    plain = works("translate", trained.folder, text)
+    found = works("translate", trained.folder, text, "--scores")
+    assert found.startswith(plain)
+    below = found.removeprefix(plain).splitlines()
+    parts = [translation for translation, _ in translator.sentences([text])[0]]
+    assert len(parts) == 3 and len(below) == 6
+    for part, pieces, scores in zip(parts, below[::2], below[1::2], strict=True):
+        assert [float(score) for score in scores.split()] == pytest.approx(part.scores, abs=0.006)
+        assert len(pieces) == len(scores)
+    (line,) = works("translate", trained.folder, text, "--scores", "--json").splitlines()
+    written = json.loads(line)
+    assert written["translation"] == translator.translate(text) and len(written["sentences"]) == 3
+    whole = works("translate", trained.folder, text, "--scores", "--no-split")
+    assert whole.startswith(works("translate", trained.folder, text, "--no-split"))
+
+
 def test_scores_stand_below_their_tokens(trained, translator):
     text, pieces, scores = works("translate", trained.folder, "I ate", "--scores").splitlines()
     [[best]] = translator.candidates(["I ate"])
@@ -99,6 +118,11 @@ def test_faults(trained, tmp_path):
         "translate", run, "hi", "--nbest", "3", "--beams", "2"
     )
     assert "reads at most 48; shorten it" in fails("translate", run, "house " * 100, "--no-split")
+    long = "house " * 100 + "\n"
+    assert "line 2: the sentence" in fails("translate", run, "--file", "-", stdin="hi\n" + long)
+    assert len(works("translate", run, "--no-split", "--long", "cut", stdin="hi\n" + long).splitlines()) == 2
+    assert works("translate", run, "--skip-bad", stdin="hi\n" + long) == works("translate", run, "hi")
+    assert "leave out samples and nbest" in fails("translate", run, "hi", "--long", "split", "--samples", "2")
     assert "line 2, byte 2: not UTF-8" in fails("translate", run, stdin=b"ok\nh\xff\n")
     (tmp_path / "latin.txt").write_bytes(b"ok\nh\xffx\n")
     assert "latin.txt, line 2" in fails("translate", run, "--file", "latin.txt")

@@ -316,7 +316,9 @@ def test_invalid_utf8_names_line_and_byte(put):
     message = fault(put("x.tsv", b"en\tde\na cat\teine K\xe4tze\n"), columns=EN_DE)
     assert message.startswith("x.tsv, line 2, byte 13: got 0xe4, expected UTF-8")
     assert "save the file as UTF-8" in message
-    assert "it looks like UTF-16" in fault(put("x.txt", "a cat\n".encode("utf-16")))
+    assert read_table(put("x.txt", "a cat\n".encode("utf-16"))).columns == {"text": ["a cat"]}
+    assert "line 1, byte 2: got 0x00" in fault(put("x.txt", "a cat\n".encode("utf-16-le")))
+    assert "perhaps it is UTF-16" in fault("x.txt")
 
 
 def test_broken_gzip(put):

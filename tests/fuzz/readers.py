@@ -17,7 +17,8 @@ from samples import ROWS, SAMPLES, TEXTS
 
 from formers.data.documents import read_documents
 from formers.data.source import Source
-from formers.data.sources import read_column, read_table
+from formers.data.sources import read_table
+from formers.data.texts import read_column
 from formers.decoding.options import DecodingOptions
 from formers.errors import FormersError
 from formers.recipe import load_recipe, origin_of
@@ -26,7 +27,8 @@ from formers.systems.chat.session import read_messages
 from formers.systems.conversing import encoder_of, read_template
 from formers.systems.preferences.task import read_arrays
 from formers.systems.suites.sets import read_labelled, read_scored
-from formers.systems.system import Origin, Texts, resolve
+from formers.systems.system import Origin, resolve
+from formers.systems.texts import Texts
 from formers.text.open import load_tokenizer
 
 

@@ -14,6 +14,7 @@ from formers.errors import CheckpointError
 from formers.models.encoder import FORMS, PRESETS, Encoder, preset
 from formers.models.heads import HEADS, HeadConfig, MaskedWords, Pretraining, ReplacedTokens, body
 from formers.pretrained.families import families, family, family_of_class
+from formers.pretrained.foreign import settle
 from formers.pretrained.load import load_model, save_model
 from formers.systems.sizes import EncoderSizes
 
@@ -48,6 +49,12 @@ CASES = {
         SIZES | {"num_hidden_layers": 4, "num_hidden_groups": 2, "embedding_size": 16},
         (),
     ),
+    "albert-inner": (
+        "Albert",
+        "albert",
+        SIZES | {"num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 3, "embedding_size": 8},
+        ("SequenceClassification",),
+    ),
     "electra": ("Electra", "electra", SIZES | {"embedding_size": 8}, (*COMMON, "PreTraining")),
     "electra-wide": ("Electra", "electra", SIZES | {"embedding_size": 16, "hidden_act": "relu"}, ("PreTraining",)),
     "mpnet": ("MPNet", "mpnet", SIZES, COMMON),
@@ -57,6 +64,12 @@ CASES = {
         "roformer",
         SIZES | {"embedding_size": 8, "summary_type": "first", "summary_use_proj": True, "summary_activation": "tanh"},
         ("MaskedLM", "MultipleChoice"),
+    ),
+    "roformer-values": (
+        "RoFormer",
+        "roformer",
+        SIZES | {"rotary_value": True, "summary_type": "first"},
+        ("MaskedLM", "SequenceClassification"),
     ),
     "deberta-v3": ("DebertaV2", "deberta-v2", V3 | {"pooler_hidden_act": "tanh"}, COMMON),
     "deberta-own": ("DebertaV2", "deberta-v2", V3 | {"share_att_key": False, "norm_rel_ebd": "none"}, ()),
@@ -502,12 +515,11 @@ def test_sizes_are_those_of_transformers(name):
         ("bert", {"hidden_act": "mish"}, "hidden_act = 'mish' is not computed here; known: gelu_new"),
         ("bert", {"type_vocab_size": 0}, "type_vocab_size is 0, expected at least 1"),
         ("roberta", {"pad_token_id": -1}, "pad_token_id is -1, expected at least 0"),
-        ("albert", {"inner_group_num": 2}, "inner_group_num = 2, but this family computes 1 only"),
+        ("albert", {"inner_group_num": 0}, "inner_group_num is 0, expected at least 1"),
         ("albert", {"num_hidden_groups": 5}, r"num_hidden_layers \(12\) must be a multiple of num_hidden_groups \(5\)"),
         ("electra", {"summary_type": "mean"}, 'summary_type = "mean"'),
         ("mpnet", {"pad_token_id": 0}, "pad_token_id = 0, but this family computes 1 only"),
         ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets = 64"),
-        ("roformer", {"rotary_value": True}, "rotary_value = true"),
         ("deberta-v2", {"pos_att_type": "c2p|p2p"}, "pos_att_type 'p2p' is not computed here; known: c2p, p2c"),
         ("deberta-v2", {"norm_rel_ebd": "batch"}, "norm_rel_ebd = 'batch'"),
         ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size is 4, expected an odd number"),
@@ -520,7 +532,8 @@ def test_sizes_are_those_of_transformers(name):
 )
 def test_refusals(model_type, change, message):
     with pytest.raises(CheckpointError, match=message) as told:
-        family(model_type).config.to_ours(PUBLISHED[model_type] | change, {})
+        kind, raw = family(model_type), PUBLISHED[model_type] | change
+        kind.config.to_ours(settle(raw, kind, (), "config.json")[0], {})
     assert "\n" not in str(told.value)
 
 

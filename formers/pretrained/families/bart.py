@@ -16,6 +16,7 @@ from formers.pretrained import config_map
 from formers.pretrained.config_map import ConfigMap, pairs, words
 from formers.pretrained.family import Family
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import classifier
 from formers.pretrained.mapping import ROW, Row, Rule, close, dropped, tied
 
 ACTIVATIONS = {"gelu": "gelu", "swish": "silu", **config_map.ACTIVATIONS}  # the first name of each is written
@@ -64,8 +65,8 @@ LAYERS: list[Row] = [
     ("model.{side}.layers.{i}.fc1.{p}", "{side}.blocks.{i}.feed_forward.up.{p}"),
     ("model.{side}.layers.{i}.fc2.{p}", "{side}.blocks.{i}.feed_forward.down.{p}"),
     ("model.{side}.layers.{i}.final_layer_norm.{p}", "{side}.blocks.{i}.norm_feed_forward.{p}"),
-    Rule(("final_logits_bias",), "logit_bias", ROW, zeros=True),
 ]
+BIAS = Rule(("final_logits_bias",), "logit_bias", ROW, zeros=True)
 is_tied = partial(causal.is_tied, same=close)
 SHARED = ("model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 
@@ -99,6 +100,7 @@ def weights(config: TransformerConfig) -> list[Row]:
         ("model.encoder.layernorm_embedding.{p}", "source_norm.{p}"),
         ("model.decoder.layernorm_embedding.{p}", "target_norm.{p}"),
         *LAYERS,
+        *([BIAS] if config.logit_bias else dropped("final_logits_bias")),
         *dropped("model.encoder.version", "model.decoder.version"),
     ]
 
@@ -120,4 +122,19 @@ FAMILY = Family(
     weights=weights,
     prefixes=("+model.",),  # facebook/bart-large is stored without the outer module
     architectures=("BartForConditionalGeneration",),
+    also=("BartModel",),
 )
+LABEL: list[Row] = [("classification_head.dense.{p}", "dense.{p}"), ("classification_head.out_proj.{p}", "out.{p}")]
+# read after the last token of the text, which is </s>; the decoder reads the text behind its start token
+FAMILIES = [
+    FAMILY,
+    classifier(
+        FAMILY,
+        "BartForSequenceClassification",
+        LABEL,
+        fixed={"encoder.logit_bias": False, "dense": "tanh"},
+        derived=lambda raw: {"start": raw["decoder_start_token_id"]},
+        written=lambda config: {"decoder_start_token_id": config.start},
+        defaults={"decoder_start_token_id": 2},
+    ),
+]

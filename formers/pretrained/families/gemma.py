@@ -16,10 +16,11 @@ from formers.models.causal import CausalConfig
 from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.families import llama
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import Op, Row
 
 # in fp32: 1 + w has fewer digits than w, and the models add it so
-AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype))
+AROUND_ZERO = Op("around zero", lambda x: x.float() + 1, lambda x: (x.float() - 1).to(x.dtype), wide=True)
 NORMS = pairs("""
     input_layernorm=norm_attention post_attention_layernorm=after_attention
     pre_feedforward_layernorm=norm_feed_forward post_feedforward_layernorm=after_feed_forward
@@ -62,12 +63,11 @@ def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if no_stretch is not None:
         raise ValueError(f"scaled rotary positions in {SLIDING} layers are not computed here")
     return {
-        **causal.sizes(raw, tensors, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
+        **causal.sizes(raw, tensors, stretch, kv_heads=raw["num_key_value_heads"], head_dim=raw["head_dim"]),
         "stack.scale": raw["query_pre_attn_scalar"] ** -0.5,
         "stack.bias": "qkvo" if raw["attention_bias"] else "",
         "windows": causal.windows(kinds, SLIDING, FULL, raw["sliding_window"], layers),
         "rotary_base": base,
-        "rotary_stretch": stretch,
         "local_rotary_base": local,
     }
 
@@ -89,10 +89,11 @@ def written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-FAMILY = causal.language_model(
+LANGUAGE_MODEL = causal.language_model(
     "gemma3_text",
     "Gemma3ForCausalLM",
     weights,
+    also=("Gemma3TextModel",),
     names={**llama.SIZES, "hidden_activation": ("stack.activation", {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS})},
     fixed={
         "stack.norm": "rms",
@@ -124,3 +125,4 @@ FAMILY = causal.language_model(
     reads=(*llama.READS, "layer_types", "rope_local_base_freq"),
     written=written,
 )
+FAMILIES = with_classifier(LANGUAGE_MODEL, "Gemma3TextForSequenceClassification")

@@ -17,6 +17,7 @@ from torch import Tensor
 from formers.models.causal import CausalConfig
 from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs, words
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import TRANSPOSED, Row, dropped
 
 NAMES = pairs("""
@@ -72,20 +73,22 @@ def written(config: CausalConfig) -> dict[str, Any]:
     return {**first_written(config), "n_inner": config.stack.hidden}
 
 
-GPT2 = causal.language_model(
-    "gpt2",
-    "GPT2LMHeadModel",
-    weights,
-    prefix="+transformer.",
-    names={**NAMES, "activation_function": ("stack.activation", ACTIVATIONS)},
-    fixed={"positions": "learned"},
-    defaults={**DEFAULTS, "activation_function": "gelu_new"},
-    aliases=ALIASES,
-    checked={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
-    derived=derived,
-    reads=("n_inner",),
-    written=written,
-    ignored=IGNORED,
+GPT2 = with_classifier(
+    causal.language_model(
+        "gpt2",
+        "GPT2LMHeadModel",
+        weights,
+        prefix="+transformer.",
+        names={**NAMES, "activation_function": ("stack.activation", ACTIVATIONS)},
+        fixed={"positions": "learned"},
+        defaults={**DEFAULTS, "activation_function": "gelu_new"},
+        aliases=ALIASES,
+        checked={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
+        derived=derived,
+        reads=("n_inner",),
+        written=written,
+        ignored=IGNORED,
+    )
 )
 
 
@@ -105,18 +108,20 @@ def first_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 FIRST_ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}
-GPT = causal.language_model(
-    "openai-gpt",
-    "OpenAIGPTLMHeadModel",
-    first_weights,
-    prefix="+transformer.",
-    names={**NAMES, "afn": ("stack.activation", FIRST_ACTIVATIONS)},
-    fixed={"positions": "learned", "stack.norm_first": False, "final_norm": False},
-    defaults={**DEFAULTS, "afn": "gelu"},
-    aliases=ALIASES,
-    derived=first_derived,
-    written=first_written,
-    ignored=IGNORED,
+GPT = with_classifier(
+    causal.language_model(
+        "openai-gpt",
+        "OpenAIGPTLMHeadModel",
+        first_weights,
+        prefix="+transformer.",
+        names={**NAMES, "afn": ("stack.activation", FIRST_ACTIVATIONS)},
+        fixed={"positions": "learned", "stack.norm_first": False, "final_norm": False},
+        defaults={**DEFAULTS, "afn": "gelu"},
+        aliases=ALIASES,
+        derived=first_derived,
+        written=first_written,
+        ignored=IGNORED,
+    )
 )
 
 
@@ -168,29 +173,31 @@ def neo_written(config: CausalConfig) -> dict[str, Any]:
     }
 
 
-NEO = causal.language_model(
-    "gpt_neo",
-    "GPTNeoForCausalLM",
-    neo_weights,
-    prefix="+transformer.",
-    names={
-        **pairs("""
+NEO = with_classifier(
+    causal.language_model(
+        "gpt_neo",
+        "GPTNeoForCausalLM",
+        neo_weights,
+        prefix="+transformer.",
+        names={
+            **pairs("""
             hidden_size=stack.dim num_layers=stack.layers num_heads=stack.heads layer_norm_epsilon=stack.norm_eps
             resid_dropout=stack.dropout max_position_embeddings=length vocab_size=vocab
         """),
-        "activation_function": ("stack.activation", ACTIVATIONS),
-    },
-    fixed={"positions": "learned", "stack.bias": "o", "stack.scale": 1.0},
-    defaults={
-        "layer_norm_epsilon": 1e-5,
-        "resid_dropout": 0.0,
-        "activation_function": "gelu_new",
-        "window_size": 256,
-        "tie_word_embeddings": True,
-    },
-    aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
-    derived=neo_derived,
-    reads=("attention_types", "attention_layers", "intermediate_size"),
-    written=neo_written,
-    ignored=IGNORED,
+            "activation_function": ("stack.activation", ACTIVATIONS),
+        },
+        fixed={"positions": "learned", "stack.bias": "o", "stack.scale": 1.0},
+        defaults={
+            "layer_norm_epsilon": 1e-5,
+            "resid_dropout": 0.0,
+            "activation_function": "gelu_new",
+            "window_size": 256,
+            "tie_word_embeddings": True,
+        },
+        aliases={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
+        derived=neo_derived,
+        reads=("attention_types", "attention_layers", "intermediate_size"),
+        written=neo_written,
+        ignored=IGNORED,
+    )
 )

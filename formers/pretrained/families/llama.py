@@ -17,6 +17,7 @@ from formers.models.causal import CausalConfig
 from formers.pretrained.config_map import ACTIVATIONS, Raw, pairs
 from formers.pretrained.family import Family
 from formers.pretrained.layouts import causal
+from formers.pretrained.layouts.classifier import with_classifier
 from formers.pretrained.mapping import Row, dropped
 
 SIZES = pairs("""
@@ -63,8 +64,8 @@ def shared(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         length=raw["max_position_embeddings"],
     )
     heads = raw.get("num_key_value_heads", raw["num_attention_heads"])
-    sizes = causal.sizes(raw, tensors, kv_heads=heads, head_dim=raw.get("head_dim"))
-    return {**sizes, "rotary_base": base, "rotary_stretch": stretch}
+    sizes = causal.sizes(raw, tensors, stretch, kv_heads=heads, head_dim=raw.get("head_dim"))
+    return {**sizes, "rotary_base": base}
 
 
 def written(config: CausalConfig) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def family(
     derived: Callable[[Raw, Mapping[str, Tensor]], Mapping[str, Any]],
     written: Callable[[CausalConfig], Mapping[str, Any]],
     defaults: Mapping[str, Any],
+    also: tuple[str, ...] = (),
     **fixed: Any,
 ) -> Family:
     """One of the four: its own keys have defaults here."""
@@ -141,6 +143,7 @@ def family(
         model_type,
         architecture,
         weights,
+        also=also,
         names={**SIZES, "hidden_act": ("stack.activation", ACTIVATIONS)},
         fixed={**FIXED, **{f"stack.{name}": value for name, value in fixed.items()}},
         defaults={**DEFAULTS, **defaults},
@@ -155,7 +158,11 @@ def family(
 LLAMA_KEYS = {"max_position_embeddings": 2048, "attention_bias": False, "mlp_bias": False}
 MISTRAL_KEYS = {"max_position_embeddings": 131072, "sliding_window": 4096}
 QWEN = {"max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
-LLAMA = family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS)
-MISTRAL = family("mistral", "MistralForCausalLM", mistral, mistral_written, MISTRAL_KEYS)
-QWEN2 = family("qwen2", "Qwen2ForCausalLM", qwen2, qwen2_written, QWEN, bias="qkv")
-QWEN3 = family("qwen3", "Qwen3ForCausalLM", qwen3, qwen3_written, {**QWEN, "attention_bias": False}, qk_norm=True)
+LLAMA = with_classifier(
+    family("llama", "LlamaForCausalLM", llama, llama_written, LLAMA_KEYS, also=("LLaMAForCausalLM",))
+)
+MISTRAL = with_classifier(family("mistral", "MistralForCausalLM", mistral, mistral_written, MISTRAL_KEYS))
+QWEN2 = with_classifier(family("qwen2", "Qwen2ForCausalLM", qwen2, qwen2_written, QWEN, bias="qkv"))
+QWEN3 = with_classifier(
+    family("qwen3", "Qwen3ForCausalLM", qwen3, qwen3_written, {**QWEN, "attention_bias": False}, qk_norm=True)
+)

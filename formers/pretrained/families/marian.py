@@ -48,7 +48,7 @@ def weights(config: TransformerConfig) -> list[Row]:
         target = bart.heads(config, "target_embedding.weight", ["model.decoder.embed_tokens.weight"])
         embeddings = [("model.encoder.embed_tokens.weight", "embedding.weight"), *target]
     stored = [constant(f"model.{side}.embed_positions.weight", positions) for side in ("encoder", "decoder")]
-    return [*embeddings, *stored, *bart.LAYERS]
+    return [*embeddings, *stored, *bart.LAYERS, bart.BIAS]
 
 
 FAMILY = Family(
@@ -69,4 +69,5 @@ FAMILY = Family(
     weights=weights,
     prefixes=("+model.",),
     architectures=("MarianMTModel",),
+    also=("MarianModel",),
 )

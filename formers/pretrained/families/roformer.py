@@ -1,12 +1,14 @@
 """RoFormer (Su et al. 2021): `junnyu/roformer_chinese_base`.
 
 What is particular: rotary positions that turn neighbouring pairs, so rows of q and k are put into our order (all
-first members of the pairs of a head, then all second ones); no pooler. The vector of a choice is the last one of
+first members of the pairs of a head, then all second ones); with `rotary_value` those of v too, and the columns of o
+that read them. No pooler. The vector of a choice is the last one of
 its text unless the config says "first", which is the only one computed here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,14 +34,22 @@ def halves(size: int) -> Op:
     return Op(f"halves of {size}", lambda x: order(x, size // 2, 2), lambda x: order(x, 2, size // 2))
 
 
+def columns(op: Op) -> Op:
+    """The same of what a matrix reads; a bias stays."""
+
+    def way(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda x: change(x.T).T.contiguous() if x.ndim == 2 else x
+
+    return Op(f"columns in {op.name}", way(op.forward), way(op.backward))
+
+
 def rows(config: EncoderConfig) -> Rows:
     size = config.stack.head_dim or config.stack.dim // config.stack.heads
-    op = halves(size)
+    op, read = halves(size), columns(halves(size))
+    ops = {"q": op, "k": op, **({"v": op, "o": read} if config.rotary_value else {})}
+    turned = {f"stack.blocks.{{i}}.attention.{part}.{{p}}": way for part, way in ops.items()}
     return [
-        *(
-            replace(rule, op=op) if (rule.ours or "").endswith(("attention.q.{p}", "attention.k.{p}")) else rule
-            for rule in encoder.as_rules(electra.rows(config))
-        ),
+        *(replace(rule, op=turned.get(rule.ours or "", rule.op)) for rule in encoder.as_rules(electra.rows(config))),
         # which transformers calls missing where it is not written
         Rule(
             ("encoder.embed_positions.weight",),
@@ -89,10 +99,9 @@ LAYOUT = Layout(
     model_type="roformer",
     prefix="roformer.",
     name="RoFormer",
-    names={**encoder.NAMES, "max_position_embeddings": "length"},
+    names={**encoder.NAMES, "max_position_embeddings": "length", "rotary_value": "rotary_value"},
     fixed={"positions": "rotary"},
-    defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 1536},
-    checked={**encoder.CHECKED, "rotary_value": False},
+    defaults={**encoder.DEFAULTS, "type_vocab_size": 2, "max_position_embeddings": 1536, "rotary_value": False},
     reads=("embedding_size", "summary_type", "summary_use_proj", "summary_activation"),
     derived=electra.derived,
     written=electra.written,

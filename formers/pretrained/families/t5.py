@@ -1,21 +1,24 @@
-"""T5 and FLAN-T5 (Raffel et al. 2020; v1.1: Shazeer 2020).
+"""T5 and FLAN-T5 (Raffel et al. 2020; v1.1: Shazeer 2020), mT5 (Xue et al. 2021), and their encoders alone.
 
 What is particular: a relative bias per stack, RMS norms, no biases, unscaled scores.
-v1 has relu and a tied head on a decoder output scaled by dim ** -0.5; v1.1 and FLAN have gated tanh-GELU and
+v1 has relu and a tied head on a decoder output scaled by dim ** -0.5; v1.1, FLAN and mT5 have gated tanh-GELU and
 an unscaled head of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from formers.blocks.stack import StackConfig
+from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.pretrained.config_map import ConfigMap, pairs
 from formers.pretrained.families import bart
 from formers.pretrained.family import Family
+from formers.pretrained.layouts.encoder import canonical
 from formers.pretrained.mapping import Row, dropped, tied
 
 ACTIVATIONS = bart.ACTIVATIONS
@@ -29,10 +32,15 @@ def activation(raw: Mapping[str, Any]) -> str:
     return "gelu_new" if name == "gated-gelu" else name.split("-")[-1]
 
 
-def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def activation_of(raw: Mapping[str, Any]) -> str:
     name = ACTIVATIONS.get(activation(raw))
     if name is None:
         raise ValueError(f"feed_forward_proj = {raw['feed_forward_proj']!r} is not computed here")
+    return name
+
+
+def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    name = activation_of(raw)
     # published v1.1 files say "unscaled" by an untied head; transformers 5 ties all that is not stored apart,
     # and writes the scale
     ties = {"tie_word_embeddings": raw.get("tie_word_embeddings", True)}
@@ -49,93 +57,178 @@ def derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
     }
 
 
+def unscaled(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of mT5, whose files say that the head is its own, and whose readers never scale."""
+    return {**derived(raw, tensors), "head_scale": None}
+
+
 def is_gated(raw: Mapping[str, Any]) -> bool:
     return raw["feed_forward_proj"].startswith("gated-")
 
 
-def written(config: TransformerConfig) -> dict[str, Any]:
-    name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.encoder.activation)
-    gated = config.encoder.gated
-    plain = "gelu" if gated and name == "gelu_new" else name  # "gated-gelu" has always meant the tanh one
+def written_activation(stack: StackConfig) -> dict[str, Any]:
+    name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == stack.activation)
+    plain = "gelu" if stack.gated and name == "gelu_new" else name  # "gated-gelu" has always meant the tanh one
     return {
-        "num_decoder_layers": config.decoder.layers,
-        "feed_forward_proj": f"gated-{plain}" if gated else plain,
-        "is_gated_act": gated,
+        "feed_forward_proj": f"gated-{plain}" if stack.gated else plain,
+        "is_gated_act": stack.gated,
         "dense_act_fn": name,
+    }
+
+
+def written(config: TransformerConfig) -> dict[str, Any]:
+    return {
+        **written_activation(config.encoder),
+        "num_decoder_layers": config.decoder.layers,
         "scale_decoder_outputs": config.head_scale is not None,
         "tie_word_embeddings": config.tied,
         "is_encoder_decoder": True,
     }
 
 
+def layer_rows(side: str, ours: str, gated: bool) -> list[Row]:
+    """The blocks of a stack and its norm: `side` is encoder or decoder, which has a memory between its two parts."""
+    dense = "layer.1" if side == "encoder" else "layer.2"
+    inner = [("wi_0", "gate"), ("wi_1", "up")] if gated else [("wi", "up")]
+    blocks, own = f"{side}.block.{{i}}", f"{ours}.blocks.{{i}}"
+    return [
+        *[(f"{blocks}.layer.0.SelfAttention.{x}.weight", f"{own}.attention.{x}.weight") for x in "qkvo"],
+        (f"{blocks}.layer.0.layer_norm.weight", f"{own}.norm_attention.weight"),
+        (f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", f"{ours}.relative.weight"),
+        *[
+            (f"{blocks}.{dense}.DenseReluDense.{theirs}.weight", f"{own}.feed_forward.{part}.weight")
+            for theirs, part in [*inner, ("wo", "down")]
+        ],
+        (f"{blocks}.{dense}.layer_norm.weight", f"{own}.norm_feed_forward.weight"),
+        (f"{side}.final_layer_norm.weight", f"{ours}.norm.weight"),
+    ]
+
+
 def weights(config: TransformerConfig) -> list[Row]:
     head: list[Row] = [tied("embedding.weight", *SHARED), ("lm_head.weight", "head.weight")]
     if config.tied:
         head = [tied("embedding.weight", *SHARED, "lm_head.weight")]
-    inner = [("wi_0", "gate"), ("wi_1", "up")] if config.encoder.gated else [("wi", "up")]
-    own, cross = "layer.0.SelfAttention", "layer.1.EncDecAttention"
+    cross = "decoder.block.{i}.layer.1"
     return [
         *head,
-        *[(f"{{side}}.block.{{i}}.{own}.{x}.weight", f"{{side}}.blocks.{{i}}.attention.{x}.weight") for x in "qkvo"],
-        ("{side}.block.{i}.layer.0.layer_norm.weight", "{side}.blocks.{i}.norm_attention.weight"),
-        ("{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "{side}.relative.weight"),
-        *[
-            (f"decoder.block.{{i}}.{cross}.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight")
-            for x in "qkvo"
-        ],
-        ("decoder.block.{i}.layer.1.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
-        *[
-            (f"{side}.block.{{i}}.{dense}.{theirs}.weight", f"{side}.blocks.{{i}}.feed_forward.{ours}.weight")
-            for side, dense in (("encoder", "layer.1.DenseReluDense"), ("decoder", "layer.2.DenseReluDense"))
-            for theirs, ours in [*inner, ("wo", "down")]
-        ],
-        ("encoder.block.{i}.layer.1.layer_norm.weight", "encoder.blocks.{i}.norm_feed_forward.weight"),
-        ("decoder.block.{i}.layer.2.layer_norm.weight", "decoder.blocks.{i}.norm_feed_forward.weight"),
-        ("{side}.final_layer_norm.weight", "{side}.norm.weight"),
+        *(row for side in ("encoder", "decoder") for row in layer_rows(side, side, config.encoder.gated)),
+        *[(f"{cross}.EncDecAttention.{x}.weight", f"decoder.blocks.{{i}}.cross_attention.{x}.weight") for x in "qkvo"],
+        (f"{cross}.layer_norm.weight", "decoder.blocks.{i}.norm_cross.weight"),
         # the first published files carry it, and no implementation has ever read it
         *dropped("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
     ]
 
 
-FAMILY = Family(
-    model_type="t5",
-    model=Transformer,
-    config=ConfigMap(
+def encoder_weights(config: EncoderConfig) -> list[Row]:
+    return [
+        tied("embedding.weight", *SHARED[:2]),
+        *layer_rows("encoder", "stack", config.stack.gated),
+        *dropped("decoder.{name*}", "lm_head.weight"),  # of a whole model whose encoder is asked for
+    ]
+
+
+def encoder_derived(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {"stack.activation": activation_of(raw), "stack.gated": is_gated(raw)}
+
+
+def encoder_written(config: EncoderConfig) -> dict[str, Any]:
+    return {**written_activation(config.stack), "is_encoder_decoder": False}
+
+
+def of_encoder(paths: str) -> str:
+    """Of the fields of an encoder-decoder the one of an encoder alone."""
+    return paths.split()[0].replace("encoder.", "stack.")
+
+
+NAMES = {
+    "d_model": "encoder.dim decoder.dim",
+    "d_kv": "encoder.head_dim decoder.head_dim",
+    "d_ff": "encoder.hidden decoder.hidden",
+    "num_heads": "encoder.heads decoder.heads",
+    "num_layers": "encoder.layers",
+    "vocab_size": "vocab",
+    "n_positions": "length",  # what it was trained with; the relative bias itself has no end
+    "dropout_rate": "encoder.dropout decoder.dropout",
+    "layer_norm_epsilon": "encoder.norm_eps decoder.norm_eps",
+    "relative_attention_num_buckets": "relative_buckets",
+    "relative_attention_max_distance": "relative_distance",
+}
+DEFAULTS = {
+    "n_positions": 512,
+    "dropout_rate": 0.1,
+    "layer_norm_epsilon": 1e-6,
+    "feed_forward_proj": "relu",
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+}
+ALIASES = pairs("hidden_size=d_model num_attention_heads=num_heads num_hidden_layers=num_layers head_dim=d_kv")
+ACTIVATED = {"dense_act_fn": activation, "is_gated_act": is_gated}
+IGNORED = frozenset({"initializer_factor", "classifier_dropout"})
+READS = ("num_decoder_layers", "tie_word_embeddings", "scale_decoder_outputs")
+
+
+def kinds_of(
+    model_type: str,
+    name: str,
+    also: tuple[str, ...] = (),
+    read: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Mapping[str, Any]] = derived,
+    **defaults: Any,
+) -> list[Family]:
+    """The encoder-decoder, and its encoder alone, which is also what a file without a decoder holds."""
+    whole = ConfigMap(
         config=TransformerConfig,
-        names={
-            "d_model": "encoder.dim decoder.dim",
-            "d_kv": "encoder.head_dim decoder.head_dim",
-            "d_ff": "encoder.hidden decoder.hidden",
-            "num_heads": "encoder.heads decoder.heads",
-            "num_layers": "encoder.layers",
-            "vocab_size": "vocab",
-            "n_positions": "length",  # what it was trained with; the relative bias itself has no end
-            "dropout_rate": "encoder.dropout decoder.dropout",
-            "layer_norm_epsilon": "encoder.norm_eps decoder.norm_eps",
-            "relative_attention_num_buckets": "relative_buckets",
-            "relative_attention_max_distance": "relative_distance",
-        },
+        names=NAMES,
         fixed={
-            **{f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in STACK.items()},
+            **{f"{side}.{key}": value for side in ("encoder", "decoder") for key, value in STACK.items()},
             "positions": "relative",
             "final_norm": True,
         },
-        defaults={
-            "n_positions": 512,
-            "dropout_rate": 0.1,
-            "layer_norm_epsilon": 1e-6,
-            "feed_forward_proj": "relu",
-            "relative_attention_num_buckets": 32,
-            "relative_attention_max_distance": 128,
-        },
-        aliases=pairs("hidden_size=d_model num_attention_heads=num_heads num_hidden_layers=num_layers head_dim=d_kv"),
-        checked={"is_encoder_decoder": True, "dense_act_fn": activation, "is_gated_act": is_gated},
-        derived=derived,
-        reads=("num_decoder_layers", "tie_word_embeddings", "scale_decoder_outputs"),
+        defaults={**DEFAULTS, **defaults},
+        aliases=ALIASES,
+        checked={"is_encoder_decoder": True, **ACTIVATED},
+        derived=read,
+        reads=READS,
         written=written,
-        ignored=frozenset({"initializer_factor", "classifier_dropout"}),
-    ),
-    weights=weights,
-    architectures=("T5ForConditionalGeneration",),
-    generation={"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1},
-)
+        ignored=IGNORED,
+    )
+    alone = ConfigMap(
+        config=EncoderConfig,
+        names={key: of_encoder(paths) for key, paths in NAMES.items()},
+        fixed={
+            **{f"stack.{key}": value for key, value in STACK.items()},
+            "positions": "none",
+            "segments": 0,
+            "embedding_norm": False,
+            "pooler": "",
+        },
+        defaults={**DEFAULTS, **defaults},
+        aliases=ALIASES,
+        checked=ACTIVATED,
+        derived=encoder_derived,
+        written=encoder_written,
+        ignored=IGNORED | {*READS, "is_encoder_decoder"},
+        canonical=canonical,
+    )
+    return [
+        Family(
+            model_type=model_type,
+            model=Transformer,
+            config=whole,
+            weights=weights,
+            architectures=(f"{name}ForConditionalGeneration",),
+            also=(f"{name}Model", *also),
+            head=("decoder.",),
+            generation={"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1},
+        ),
+        Family(
+            model_type=model_type,
+            model=Encoder,
+            config=alone,
+            weights=encoder_weights,
+            architectures=(f"{name}EncoderModel",),
+        ),
+    ]
+
+
+FAMILIES = kinds_of("t5", "T5", ("T5WithLMHeadModel",))
+MULTILINGUAL = kinds_of("mt5", "MT5", read=unscaled, feed_forward_proj="gated-gelu")

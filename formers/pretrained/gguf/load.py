@@ -29,6 +29,7 @@ from formers.pretrained.gguf.container import Entry, GgufFile, open_gguf
 from formers.pretrained.gguf.tokenizer import gguf_tokenizer, special_ids
 from formers.pretrained.loaded import Loaded, check_vocabulary
 from formers.pretrained.mapping import EXTRA, TRANSPOSED, Faults, Op, Row, as_rules, fill
+from formers.pretrained.provenance import Provenance, remember
 from formers.text.chat import ChatTemplate, special_texts
 
 Raw = dict[str, Any]
@@ -114,7 +115,8 @@ def load_gguf(
     kind = family(raw["model_type"])
     tokenizer = gguf_tokenizer(file.metadata, what=str(file.path))  # first: it faults sooner, and frees its memory
     tensors = read_tensors(file, architecture, raw, dtype or torch.float32)
-    model, prefix = kind.build(raw, tensors, dtype=dtype, what=str(file.path))
+    model, prefix, _ = kind.build(raw, tensors, dtype=dtype, what=str(file.path))
+    remember(model, Provenance(kind.model_type, {}, special_ids(file.metadata)))
     check_vocabulary(tokenizer, model, file.path)
     config = {**kind.generation, **raw, **special_ids(file.metadata)}
     model = model if device is None else model.to(device)
@@ -249,7 +251,9 @@ def rope_scaling(file: GgufFile, base: float, size: int) -> Raw | None:
     if kind is None and factor != 1:
         kind = "linear"
     if kind not in (None, "none"):
-        return {"rope_type": kind, "factor": factor}
+        original = plain(file, "rope.scaling.original_context_length", None) if kind == "yarn" else None
+        stretch = {"rope_type": kind, "factor": factor, "original_max_position_embeddings": original}
+        return {key: value for key, value in stretch.items() if value is not None}
     if ROPE_FREQUENCIES not in file.entries:
         return None
     factors = file.tensor(ROPE_FREQUENCIES).double()

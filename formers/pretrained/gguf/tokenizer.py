@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-from formers.errors import CheckpointError, nearest
+from formers import shapes
+from formers.errors import CheckpointError, nearest, shown
+from formers.fields import Between
 from formers.text.rule_tokenizer import RuleTokenizer
 
 Metadata = Mapping[str, Any]
@@ -37,6 +39,16 @@ TEKKEN = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+LONGEST = 10_000  # letters of a token: the ways to build it from two others take their square
+ID = Annotated[int, Between(0, 2**32)]
+SHAPES: dict[str, Any] = {
+    **dict.fromkeys(("model", "pre"), str | None),
+    **dict.fromkeys((*IDS.values(), "eot_token_id", "eom_token_id"), ID | None),
+    **dict.fromkeys(("add_bos_token", "add_eos_token", "add_space_prefix"), bool | None),
+    "tokens": list | None,
+}
 
 
 @dataclass(frozen=True)
@@ -73,19 +85,19 @@ def gguf_tokenizer(metadata: Metadata, *, what: str) -> RuleTokenizer | None:
     A byte-level vocabulary without tokenizer.ggml.pre is cut as GPT-2 cuts; a name that is not known here is
     refused, since wrong words would make every answer worse without a sign. Raises CheckpointError.
     """
+    check_shape(metadata, what)
     kind = metadata.get(PREFIX + "model")
     if kind in (None, "no_vocab", "none"):
         return None
     if kind not in ("gpt2", "llama"):
-        raise CheckpointError(f"{what}: {PREFIX}model is {kind!r}, which is not read here; known: gpt2, llama")
+        raise CheckpointError(f"{what}: {PREFIX}model is {shown(kind)}, which is not read here; known: gpt2, llama")
     vocabulary = GgufVocabulary(metadata, what)
     add_bos = metadata.get(PREFIX + "add_bos_token")
     if kind == "gpt2":
-        name = metadata.get(PREFIX + "pre", "default")
+        name = metadata.get(PREFIX + "pre") or "default"
         if name not in PRE:
-            raise CheckpointError(
-                f"{what}: {PREFIX}pre {name!r} is not known, so its texts would be cut wrongly{nearest(str(name), PRE)}"
-            )
+            fault = f"{what}: {PREFIX}pre {shown(name)} is not known, so its texts would be cut wrongly"
+            raise CheckpointError(f"{fault}{nearest(name, PRE)}")
         rules, bos = byte_level(vocabulary, PRE[name], bool(metadata.get(PREFIX + "add_space_prefix"))), PRE[name].bos
     else:
         rules, bos = scored(vocabulary, bool(metadata.get(PREFIX + "add_space_prefix", True))), True
@@ -100,6 +112,13 @@ def gguf_tokenizer(metadata: Metadata, *, what: str) -> RuleTokenizer | None:
     return RuleTokenizer(rules, settings, ids=vocabulary.ids)
 
 
+def check_shape(metadata: Metadata, what: str) -> None:
+    """Raises CheckpointError where a value about the tokenizer is of another kind than it should be."""
+    values = {PREFIX + name: hint for name, hint in SHAPES.items()} | {"tokenizer.chat_template": str | None}
+    if fault := next(filter(None, (shapes.fault(metadata.get(key), hint, key) for key, hint in values.items())), ""):
+        raise CheckpointError(f"{what}: {fault}")
+
+
 class GgufVocabulary:
     """The lists of a file, checked against each other."""
 
@@ -108,10 +127,12 @@ class GgufVocabulary:
         self.tokens = self.listed("tokens", str)
         if self.tokens is None:
             raise CheckpointError(f"{what} lacks {PREFIX}tokens")
+        if (letters := max(map(len, self.tokens), default=0)) > LONGEST:
+            raise CheckpointError(f"{what}: a token has {letters:,} letters, expected at most {LONGEST:,}")
         self.vocab = {token: number for number, token in enumerate(self.tokens)}
         if len(self.vocab) != len(self.tokens):
             twice = next(token for number, token in enumerate(self.tokens) if self.vocab[token] != number)
-            raise CheckpointError(f"{what}: the token {twice!r} is in {PREFIX}tokens twice")
+            raise CheckpointError(f"{what}: the token {shown(twice)} is in {PREFIX}tokens twice")
         self.kinds = self.listed("token_type", int) or [NORMAL] * len(self.tokens)
         self.scores = self.listed("scores", float)
         for name, values in (("token_type", self.kinds), ("scores", self.scores)):
@@ -134,7 +155,9 @@ class GgufVocabulary:
         for number, line in enumerate(lines):
             left, _, right = line.partition(" ")
             if not (left in self.vocab and right in self.vocab and left + right in self.vocab):
-                raise CheckpointError(f"{self.what}: {PREFIX}merges[{number}] {line!r} is not a merge of two tokens")
+                raise CheckpointError(
+                    f"{self.what}: {PREFIX}merges[{number}] {shown(line)} is not a merge of two tokens"
+                )
             pairs.append((left, right))
         return pairs
 
@@ -221,13 +244,14 @@ def ids_of(metadata: Metadata, size: int, what: str) -> dict[str, int]:
         if number is None:
             continue
         if not isinstance(number, int) or not 0 <= number < size:
-            raise CheckpointError(f"{what}: {PREFIX}{key} is {number!r}, but there are {size} tokens")
+            raise CheckpointError(f"{what}: {PREFIX}{key} is {shown(number)}, but there are {size} tokens")
         ids[name] = number
     return ids
 
 
 def special_ids(metadata: Metadata) -> dict[str, Any]:
     """bos_token_id, eos_token_id (a list where several tokens end a turn) and pad_token_id, as for `Settings`."""
+    check_shape(metadata, "the file")
     tokens: Sequence[str] = metadata.get(PREFIX + "tokens") or ()
     if not tokens:
         return {}

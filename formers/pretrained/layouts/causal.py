@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from formers.blocks.position import Stretch
+from formers.blocks.position import AnyStretch, Dynamic, Stretch, Yarn
 from formers.blocks.stack import StackConfig
 from formers.models.causal import CausalConfig, CausalLM
 from formers.pretrained.config_map import ConfigMap, Raw, words
@@ -24,7 +25,12 @@ IGNORED = words("""
 STRETCHES: dict[str, set[str]] = {
     "default": set(),
     "linear": {"factor"},
+    "dynamic": {"factor"},
     "llama3": {"factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"},
+    "yarn": {
+        *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+        *("mscale", "mscale_all_dim", "truncate"),
+    },
 }
 
 
@@ -48,7 +54,7 @@ def canonical(config: CausalConfig) -> CausalConfig:
             c, stack=stack, windows=windows, rotary_base=10000.0, rotary_stretch=None, local_rotary_base=None
         )
     stretch, local = c.rotary_stretch, c.local_rotary_base
-    if stretch is not None and stretch.original is None:
+    if isinstance(stretch, Stretch) and stretch.original is None:
         stretch = Stretch(stretch.factor) if stretch.factor != 1 else None
     if not windows or (local == c.rotary_base and stretch is None):
         local = None
@@ -81,9 +87,10 @@ def language_model(
     weights: Callable[[CausalConfig], Sequence[Row]],
     *,
     prefix: str = "+model.",
+    also: tuple[str, ...] = (),
     **own: Any,
 ) -> Family:
-    """A family of language models; own: what its config map does not share with the others."""
+    """A family of language models; also: other names of its class; own: what its config map does not share."""
     config = ConfigMap(config=CausalConfig, canonical=canonical, **{"ignored": IGNORED, **own})
     return Family(
         model_type=model_type,
@@ -92,10 +99,11 @@ def language_model(
         weights=weights,
         prefixes=(prefix,),
         architectures=(architecture,),
+        also=(architecture.replace("ForCausalLM", "Model").replace("LMHeadModel", "Model"), *also),
     )
 
 
-def rotary(*spellings: Any, base: float, length: int) -> tuple[float, Stretch | None]:
+def rotary(*spellings: Any, base: float, length: int) -> tuple[float, AnyStretch | None]:
     """Base and stretch from all spellings of a file, which must agree: `rope_parameters` of transformers 5,
     `rope_theta` beside `rope_scaling` before. Raises ValueError for a kind of scaling that is not computed here.
     """
@@ -114,22 +122,72 @@ def rotary(*spellings: Any, base: float, length: int) -> tuple[float, Stretch | 
         raise ValueError(f"rope_type {kind!r} is not computed here; known: {', '.join(STRETCHES)}")
     if strange := sorted(parameters.keys() - STRETCHES[kind]):
         raise ValueError(f"rope_type {kind!r} with {strange[0]} = {parameters[strange[0]]!r} is not computed here")
+    return theta, stretch_of(kind, parameters, theta, length)
+
+
+def stretch_of(kind: str, parameters: Raw, base: float, length: int) -> AnyStretch | None:
+    """The stretch of a kind of `STRETCHES`; length: what `max_position_embeddings` says."""
     if kind == "default":
-        return theta, None
-    if kind == "linear":
-        return theta, Stretch(float(parameters["factor"]))
+        return None
     original = parameters.get("original_max_position_embeddings", length)
-    low, high = float(parameters["low_freq_factor"]), float(parameters["high_freq_factor"])
-    if low >= high:
-        raise ValueError(f"low_freq_factor ({low}) must be below high_freq_factor ({high})")
-    return theta, Stretch(float(parameters["factor"]), original, low, high)
+    if original < 1:
+        raise ValueError(f"original_max_position_embeddings is {original}, expected at least 1")
+    if kind == "yarn" and "factor" not in parameters and original != length:
+        factor = length / original
+    else:
+        factor = float(parameters["factor"])
+    if factor <= 0 or (kind == "yarn" and base <= 1):
+        raise ValueError(f"rope_type {kind!r} with factor {factor} and rope_theta {base} is not computed here")
+    if kind == "linear":
+        return Stretch(factor)
+    if kind == "dynamic":
+        return Dynamic(factor, length)
+    if kind == "llama3":
+        low, high = float(parameters["low_freq_factor"]), float(parameters["high_freq_factor"])
+        if low >= high:
+            raise ValueError(f"low_freq_factor ({low}) must be below high_freq_factor ({high})")
+        return Stretch(factor, original, low, high)
+    slow, fast = float(parameters.get("beta_slow") or 1), float(parameters.get("beta_fast") or 32)
+    if min(slow, fast) <= 0:
+        raise ValueError(f"beta_slow ({slow}) and beta_fast ({fast}) must be above 0")
+    loudness = parameters.get("attention_factor", usual_loudness(factor, parameters))
+    return Yarn(factor, original, slow, fast, float(loudness), bool(parameters.get("truncate", True)))
 
 
-def written_rotary(base: float, stretch: Stretch | None) -> dict[str, Any]:
+def usual_loudness(factor: float, parameters: Raw) -> float:
+    """What YaRN multiplies cosines and sines with, where a file does not say it; DeepSeek's `mscale` says how to."""
+
+    def growth(times: float) -> float:
+        return 0.1 * times * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    above, below = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    return growth(above) / growth(below) if above and below else growth(1.0)
+
+
+def reach(length: int, stretch: AnyStretch | None) -> int:
+    """How many positions a model sees whose file says `length`: YaRN and a growing base are for more of them."""
+    if isinstance(stretch, Yarn | Dynamic):
+        return max(length, round(stretch.original * stretch.factor))
+    return length
+
+
+def written_rotary(base: float, stretch: AnyStretch | None) -> dict[str, Any]:
     """One entry of `rope_parameters`."""
     if stretch is None:
         return {"rope_type": "default", "rope_theta": base}
-    entry = {"rope_theta": base, "factor": stretch.factor}
+    entry: dict[str, Any] = {"rope_theta": base, "factor": stretch.factor}
+    if isinstance(stretch, Dynamic):
+        return {"rope_type": "dynamic", **entry}
+    if isinstance(stretch, Yarn):
+        return {
+            "rope_type": "yarn",
+            **entry,
+            "original_max_position_embeddings": stretch.original,
+            "attention_factor": stretch.loudness,
+            "beta_fast": stretch.fast,
+            "beta_slow": stretch.slow,
+            "truncate": stretch.whole,
+        }
     if stretch.original is None:
         return {"rope_type": "linear", **entry}
     return {
@@ -176,24 +234,29 @@ def window(config: CausalConfig) -> int | None:
     return max(config.windows, default=None)
 
 
-def sizes(raw: Raw, tensors: Mapping[str, Tensor], *, kv_heads: int, head_dim: int | None) -> dict[str, Any]:
+def sizes(
+    raw: Raw, tensors: Mapping[str, Tensor], stretch: AnyStretch | None, *, kv_heads: int, head_dim: int | None
+) -> dict[str, Any]:
     """What the rotary families derive alike."""
     return {
         "stack.kv_heads": kv_heads,
         "stack.head_dim": head_dim,
         # they have no dropout in these places; the name is GPT-2's, and only a model that we train has it
         "stack.dropout": raw.get("resid_pdrop", 0.0),
+        "length": reach(raw["max_position_embeddings"], stretch),
+        "rotary_stretch": stretch,
         "tied": is_tied(raw, tensors, "model.embed_tokens.weight", "embed_tokens.weight"),
     }
 
 
 def written_sizes(config: CausalConfig) -> dict[str, Any]:
     """The way back from `sizes`, all of it spelled out."""
-    s = config.stack
+    s, stretch = config.stack, config.rotary_stretch
     return {
         "num_key_value_heads": s.kv_heads or s.heads,
         "head_dim": s.head_dim or s.dim // s.heads,
         "attention_dropout": 0.0,
+        "max_position_embeddings": stretch.original if isinstance(stretch, Dynamic) else config.length,
         "tie_word_embeddings": config.tied,
         **({"resid_pdrop": s.dropout} if s.dropout else {}),
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from formers.errors import shown
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HeadConfig,
@@ -28,7 +29,7 @@ from formers.models.heads import (
 from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
 from formers.pretrained.layouts.causal import canonical_stack
-from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied
+from formers.pretrained.mapping import Row, Rows, Rule, as_rules, dropped, tied, unread
 
 NAMES: dict[str, Any] = {
     **pairs("""
@@ -47,6 +48,7 @@ IGNORED = words("""
     pooler_size_per_head pooler_type sentence_transformers transformers.js_config neftune_noise_alpha
     _attn_implementation _num_labels model_max_length summary_last_dropout summary_first_dropout
 """)
+MOST_DIGITS = 9  # of the number of a label
 KINDS = {"single_label_classification": "one", "multi_label_classification": "several", "regression": "number"}
 # Heads of pre-training, which lie unused in many published files of another head, or of a body
 PRETRAINED = (MaskedWords, Pretraining, NextSentence, ReplacedTokens)
@@ -180,22 +182,32 @@ def canonical(config: EncoderConfig) -> EncoderConfig:
 
 
 def labels(raw: Raw) -> tuple[str, ...]:
-    """Names of the classes in order. Raises ValueError where id2label does not number them from 0."""
+    """Names of the classes in order, of a number that names them otherwise only so many, as in transformers.
+
+    Raises ValueError where id2label does not number them from 0.
+    """
     named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
-    if not named:
-        return tuple(f"LABEL_{i}" for i in range(raw.get("num_labels", raw.get("_num_labels", 2))))
+    count = raw.get("num_labels", len(named) or raw.get("_num_labels", 2))
+    if len(named) != count:
+        return tuple(f"LABEL_{i}" for i in range(count))
+    for number in named:
+        if not str(number).isdecimal() or len(str(number)) > MOST_DIGITS:
+            raise ValueError(f"id2label or label2id numbers a label {shown(number)}, expected a whole number from 0")
     by_number = {int(number): str(name) for number, name in sorted(named.items(), key=lambda item: int(item[0]))}
     if list(by_number) != list(range(len(by_number))):
-        numbers = ", ".join(map(str, by_number))
+        numbers = ", ".join(map(str, list(by_number)[:8])) + (" ..." if len(by_number) > 8 else "")
         raise ValueError(f"id2label numbers its labels {numbers}, expected 0 to {len(by_number) - 1}")
     return tuple(by_number.values())
 
 
-def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
-    """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number."""
+def about_labels(raw: Raw, tensors: Mapping[str, Tensor], model: type[nn.Module], rows: Rows) -> dict[str, Any]:
+    """Labels and kind of a classifier. Source: transformers, where one label without a problem_type is a number.
+
+    rows: of the head, one of which is the map to the labels. Raises ValueError where that has not as many.
+    """
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
-    names = labels(raw)
+    names = counted_labels(raw, tensors, rows)
     if model is TokenClassifier:
         return {"labels": names}
     problem = raw.get("problem_type") or ("regression" if len(names) == 1 else "single_label_classification")
@@ -204,6 +216,22 @@ def about_labels(raw: Raw, model: type[nn.Module]) -> dict[str, Any]:
     if KINDS[problem] == "number" and len(names) != 1:
         raise ValueError(f"problem_type regression with {len(names)} labels is not computed here, expected 1")
     return {"labels": names, "kind": KINDS[problem]}
+
+
+def counted_labels(raw: Raw, tensors: Mapping[str, Tensor], rows: Rows) -> tuple[str, ...]:
+    """The labels, as many as the map to them has rows. Raises ValueError where the file says another number."""
+    names = labels(raw)
+    for rule in as_rules(rows):
+        if not (rule.ours or "").startswith("out."):
+            continue
+        name = rule.theirs[0].replace("{p}", "weight")
+        weight = tensors.get(name)
+        if weight is not None and weight.ndim == 2 and len(weight) != len(names):
+            says = [f"{key} says {raw[key]}" for key in ("num_labels", "_num_labels") if key in raw]
+            says += [f"{key} names {len(raw[key])}" for key in ("id2label", "label2id") if raw.get(key)]
+            expected = " and ".join(says) or "no key says so, which means 2"
+            raise ValueError(f"{name} holds {len(weight)} labels, but {expected}")
+    return names
 
 
 def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
@@ -219,6 +247,15 @@ def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]
 def within(paths: str) -> str:
     """Paths of an EncoderConfig as those of the HeadConfig around it."""
     return " ".join(f"encoder.{path}" for path in paths.split())
+
+
+def names_within(names: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the names of a `ConfigMap`."""
+    return {key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1]) for key, ours in names.items()}
+
+
+def values_within(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {within(path): value for path, value in values.items()}
 
 
 def moved(rows: Rows, theirs: str, ours: str) -> list[Rule]:
@@ -251,7 +288,7 @@ def body_family(layout: Layout, heads: Sequence[Head]) -> Family:
             ("embeddings.word_embeddings.weight", "embedding.weight"),
             *layout.rows(config),
             *pooler,
-            dropped(*sorted(unused), *layout.strays),
+            unread(*sorted(unused), *layout.strays),
         ]
 
     return Family(
@@ -278,25 +315,27 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         activation = head.activation if isinstance(head.activation, str) else head.activation(raw)
         pooler = activation if head.model in POOLED or (not head.dense and stored(tensors, layout)) else ""
         encoder = {"pooler": pooler, **layout.derived(raw)}
-        return {**{within(path): value for path, value in encoder.items()}, **about_labels(raw, head.model)}
+        return {**values_within(encoder), **about_labels(raw, tensors, head.model, head.rows)}
 
     def written(config: HeadConfig) -> dict[str, Any]:
-        return {**layout.written(config.encoder), **head.written(config.encoder), **written_labels(config, head.model)}
+        encoder: Any = config.encoder  # of no other class, as `Family.body` sees to
+        return {**layout.written(encoder), **head.written(encoder), **written_labels(config, head.model)}
 
     def weights(config: HeadConfig) -> Rows:
+        encoder: Any = config.encoder
         own = layout.prefix + layout.pooler
         rows: list[Row | Iterable[Rule]] = [
             tied("encoder.embedding.weight", f"{layout.prefix}embeddings.word_embeddings.weight", *head.tied),
-            moved(layout.rows(config.encoder), layout.prefix, "encoder."),
+            moved(layout.rows(encoder), layout.prefix, "encoder."),
             *head.rows,
         ]
-        if config.encoder.pooler and (head.dense or layout.pooler):
+        if encoder.pooler and (head.dense or layout.pooler):
             rows.append((f"{head.dense or own}.{{p}}", "encoder.pooler.{p}"))
         if layout.pooler and head.dense:  # one that is stored beside it reads nothing
             rows.append(dropped(f"{own}.{{p}}"))
         read = {*own_names(head), *(name for rule in as_rules(rows) for name in rule.theirs)}
         unused = {name for other in heads if other.model in PRETRAINED for name in own_names(other)} - read
-        return [*rows, dropped(*sorted(unused), *layout.strays)]
+        return [*rows, unread(*sorted(unused), *layout.strays)]
 
     return Family(
         model_type=layout.model_type,
@@ -304,16 +343,14 @@ def head_family(layout: Layout, head: Head, heads: Sequence[Head]) -> Family:
         config=config_map(
             layout,
             config=HeadConfig,
-            names={
-                key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1])
-                for key, ours in layout.names.items()
-            },
-            fixed={within(path): value for path, value in {**POST_NORM, **layout.fixed}.items()},
+            names=names_within(layout.names),
+            fixed=values_within({**POST_NORM, **layout.fixed}),
             derived=derived,
             written=written,
             canonical=lambda config: replace(config, encoder=canonical(config.encoder)),
         ),
         weights=weights,
+        body=EncoderConfig,
         architectures=(f"{layout.name}{ARCHITECTURES[head.model]}",),
         head=tuple(sorted({name.partition("{")[0] for name in own_names(head)})),
     )

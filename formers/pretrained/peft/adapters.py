@@ -36,11 +36,13 @@ from formers.pretrained.files import (
     safetensors_names,
     write_folder,
 )
+from formers.pretrained.keys import GenerationShape
 from formers.pretrained.loaded import Loaded, check_vocabulary, read_system, system_file
 from formers.pretrained.mapping import Rule, as_rules, fill, rules_of, to_theirs
 from formers.pretrained.peft.heads import head_files, learned_head, with_head
 from formers.pretrained.peft.lora import read_lora, read_whole, with_whole, write_lora
 from formers.pretrained.peft.shapes import CHANGES_FORMAT, AdapterShape, ChangesShape
+from formers.pretrained.provenance import provenance_of, remember
 from formers.text.chat import load_template
 from formers.text.open import load_tokenizer
 
@@ -260,6 +262,7 @@ def merged(adapter: Adapter, loaded: Loaded, share: float = 1.0) -> Loaded:
         labels = ("id2label", "label2id", "problem_type")
         kept = {key: value for key, value in loaded.config.items() if key not in labels}
         settings = {**kept, "problem_type": "regression"} if number else kept
+        remember(model, provenance_of(loaded.model))
         loaded = replace(loaded, model=model, config=settings, system=None)
     merge_adapter(model, fit(adapter, model, family_of_class(loaded.family, type(model))), share)
     return loaded
@@ -272,14 +275,17 @@ def load_adapted(folder: Path, load: Loader, *, allow_bin: bool = False) -> Load
     """
     adapter = read_adapter(folder)
     loaded = merged(adapter, load(base_of(adapter, allow_bin=allow_bin), allow_bin=allow_bin))
-    generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    generation = read_json(folder / GENERATION, GenerationShape) if (folder / GENERATION).exists() else {}
     config = {**loaded.config, **generation}
+    if (before := provenance_of(loaded.model)) is not None:
+        remember(loaded.model, replace(before, generation={**before.generation, **generation}))
     tokenizer = load_tokenizer(folder, config)
     check_vocabulary(tokenizer, loaded.model, folder)
     return replace(
         loaded,
         folder=folder,
         config=config,
+        settings=generation or loaded.settings,
         tokenizer=tokenizer or loaded.tokenizer,
         template=load_template(folder) or loaded.template,
         system=read_system(folder) or loaded.system,

@@ -27,13 +27,14 @@ from formers.models.heads import (
     TokenClassifier,
     body,
 )
-from formers.pretrained.config_map import revive
 from formers.pretrained.families import family_of_class
 from formers.pretrained.family import Family
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
 from formers.pretrained.peft.shapes import HEAD_FORMAT, HeadShape
+from formers.pretrained.provenance import LABELS
+from formers.shapes import revive
 
 HEAD_FILE = "head.json"
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
@@ -158,12 +159,13 @@ def guessed(
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
     settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
-    config = family.config.to_ours(settings, whole, what=where)
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head)}
+    config = family.config.to_ours(settings, headless, what=where)  # whose labels may be those of another head
     rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
     if rows is None:
         return None
     if kind is not SpanFinder and len(rows) != len(config.labels):
-        settings = {key: value for key, value in settings.items() if key not in ("label2id", "problem_type")}
+        settings = {key: value for key, value in settings.items() if key not in LABELS}
         settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(len(rows))}
     return kind, family.config.to_ours(settings, whole, what=where)
 

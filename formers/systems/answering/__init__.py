@@ -1,34 +1,22 @@
 """Answering: an encoder finds the part of a passage that answers a question (Rajpurkar et al. 2016)."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
-HERE = "systems.answering"
 SYSTEM = System(
     name="answering",
     title="Answering: encoders that find the answer to a question in a passage",
     models=("SpanFinder",),
-    sizes="systems.sizes:EncoderSizes",
+    sizes="EncoderSizes",
     data={"train": "builtin:facts", "held_out": 500},
-    rows=f"{HERE}.data:PassageRows",
-    task=f"{HERE}.task:AnsweringConfig",
-    prepare=f"{HERE}.task:prepare",
-    open=f"{HERE}.system:open_answerer",
-    recipe="answering",
+    rows="PassageRows",
+    task="AnsweringConfig",
+    open="Answerer",
     example='answer {} "Where does Ben live?" --passage "Anna lives in Rome. Ben lives in New York."',
     verbs=(
-        Verb(
-            "answer",
-            "Find the answer to a question in a passage.",
-            options=f"{HERE}.verbs:AnswerQuestions",
-            run=f"{HERE}.verbs:answer",
-        ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateAnswerer",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("answer", "Find the answer to a question in a passage.", "AnswerQuestions"),
+        Verb("evaluate", HELP, "systems.measure:MeasureColumns"),
     ),
     looks=EVERY,
     scores={

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.batching import Buckets, Ragged
-from formers.data.files import ending, fault, quoted
+from formers.data.files import MissingColumn, ending, fault, quoted
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Count, Natural, check
@@ -57,7 +57,8 @@ class PassageRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads the rows, and sets passages aside."""
-        return {"reader": self.read, "set_aside": self.apart}
+        settings = settings_of(self, "context", "question", "answers", "starts")
+        return {"reader": self.read, "set_aside": self.apart, "settings": settings}
 
     def read(self, name: str, **options: Any) -> Table:
         """What `Source` reads with: the rows of whatever form; `options` as in `read_table`."""
@@ -70,8 +71,8 @@ class PassageRows:
             return read_squad(name, columns)
         try:
             return read_table(name, columns=columns, text=columns[:2], **options)
-        except DataError as error:
-            if f'"{self.starts}"' not in str(error):  # something else than that column
+        except MissingColumn as error:
+            if self.starts not in error.columns:
                 raise
             table = read_table(name, columns=columns[:3], text=columns[:2], **options)
             if not all(is_nested(value) for value in table.columns[self.answers]):

@@ -1,13 +1,39 @@
 """SQuAD's own file form: articles of paragraphs of questions, one JSON object (Rajpurkar et al. 2016, 2018)."""
 
-from __future__ import annotations
-
-import json
+# Annotations are no strings here: NotRequired is seen only when the class is made.
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict, cast
 
-from formers.data.files import fault, read_text
+from formers import shapes
+from formers.data.files import fault, quoted, read_text
+from formers.data.limits import budget
+from formers.data.objects import parsed, size_of
 from formers.data.sources import Table
+from formers.fields import Between
+
+
+class SquadAnswer(TypedDict):
+    text: str
+    answer_start: Annotated[int, Between(0)]
+
+
+class SquadQuestion(TypedDict):
+    question: str
+    answers: NotRequired[list[SquadAnswer]]
+    is_impossible: NotRequired[bool]
+
+
+class SquadParagraph(TypedDict):
+    context: str
+    qas: list[SquadQuestion]
+
+
+class SquadArticle(TypedDict):
+    paragraphs: list[SquadParagraph]
+
+
+class SquadFile(TypedDict):
+    data: list[SquadArticle]
 
 
 def is_squad(name: str) -> bool:
@@ -20,26 +46,27 @@ def read_squad(name: str, columns: list[str]) -> Table:
 
     Raises DataError, one line, where the file is no JSON or is built otherwise.
     """
-    try:
-        rows = list(_rows(json.loads(read_text(name))))
-    except json.JSONDecodeError as error:
-        raise fault(f"{name}, line {error.lineno}, column {error.colno}", f"bad JSON: {error.msg}") from None
-    except (KeyError, TypeError) as error:
-        raise fault(
-            name,
-            f"is one object, but not in SQuAD's form (data > paragraphs > qas; missing: {error}); write "
-            "a list of objects, or .jsonl",
-        ) from None
+    text = read_text(name)
+    budget().check(name, values=size_of(text))
+    whole = parsed(name, text, 0)
+    if message := shapes.fault(whole, SquadFile):
+        form = "is one object, but not in SQuAD's form (data > paragraphs > qas)"
+        raise fault(name, f"{form}: {message}; write a list of objects, or .jsonl")
+    rows = list(_rows(name, cast(SquadFile, whole)))
     if not rows:
         raise fault(name, "there are no questions, expected at least one")
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(columns)})
 
 
-def _rows(whole: Any) -> Iterator[tuple[str, str, list[Any], list[Any]]]:
+def _rows(name: str, whole: SquadFile) -> Iterator[tuple[str, str, list[str], list[int]]]:
     for article in whole["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
-                answers = [] if question.get("is_impossible") else question["answers"]
+                # of an unanswerable question SQuAD 2.0 names answers that only seem to be some elsewhere
+                answers = [] if question.get("is_impossible") else question.get("answers")
+                if answers is None:
+                    asked = quoted(question["question"])
+                    raise fault(name, f'the question {asked} has no "answers", nor is it marked as is_impossible')
                 yield (
                     paragraph["context"],
                     question["question"],

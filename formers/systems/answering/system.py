@@ -6,7 +6,7 @@ question + passage -> windows -> SpanFinder -> a score for every span of every w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +20,9 @@ from formers.errors import ConfigError, DataError
 from formers.metrics.answers import answer_scores
 from formers.models.heads import SpanFinder
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.answering.data import PassageRows, first_answer, passage_places, placed, read_windows
-from formers.systems.reading import logits_of, reader_of
+from formers.systems.reading import logits_of_windows, reader_of_system
 from formers.systems.system import Report, cost, share
-from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,10 +53,7 @@ class Answerer:
         """length: tokens of a window (0: all that the model sees)."""
         self.model, self.tokenizer, self.length, self.family = model, tokenizer, length, family
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Raises ConfigError for a model without tokenizer files."""
-        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
+    reader = cached_property(reader_of_system)
 
     @overload
     def answer(self, question: str, passage: str, *, top: Literal[1] = ..., **options: Any) -> Answer: ...
@@ -96,16 +91,11 @@ class Answerer:
         for begin in range(0, len(questions), GROUP):
             group = slice(begin, begin + GROUP)
             rows = self.reader.windows(questions[group], passages[group], stride=stride or self.reader.length // 4)
-            for passage, windows, logits in zip(passages[group], rows, self.logits(rows), strict=True):
+            every = logits_of_windows(self.model, self.reader, rows)
+            for passage, windows, logits in zip(passages[group], rows, every, strict=True):
                 spans = Spans.of(windows, logits, longest)
                 answers.append(spans.best(passage, top=top, threshold=threshold))
         return answers
-
-    def logits(self, rows: Sequence[Sequence[Encoding]]) -> Iterator[list[NDArray[np.float32]]]:
-        """(length, 2) of each window of each row: the logits of each token to be the answer's first and last."""
-        logits = iter(logits_of(self.model, self.reader, [window for windows in rows for window in windows]))
-        for windows in rows:
-            yield [next(logits).numpy() for _ in windows]
 
     def evaluate(
         self, table: Table, config: PassageRows, *, threshold: float = 0.0, longest: int = LONGEST
@@ -117,7 +107,8 @@ class Answerer:
         lost, count = 0.0, 0
         answers: list[Answer] = []
         rows = list(read_windows(table, self.reader, config))
-        for row, (windows, logits) in enumerate(zip(rows, self.logits(rows), strict=True)):
+        every = logits_of_windows(self.model, self.reader, rows)
+        for row, (windows, logits) in enumerate(zip(rows, every, strict=True)):
             for encoding, scores in zip(windows, logits, strict=True):
                 window = placed(encoding, *first_answer(table, config, row))
                 for side, place in enumerate((window.start, window.end)):
@@ -207,9 +198,3 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     bare = text[start:end].strip()
     start += text[start:end].find(bare)
     return start, start + len(bare)
-
-
-def open_answerer(loaded: Loaded) -> Answerer:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, SpanFinder)  # the registry names this opener for families of it only
-    return Answerer(loaded.model, loaded.tokenizer, family=loaded.family)

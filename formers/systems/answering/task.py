@@ -11,11 +11,11 @@ import torch.nn.functional as F
 
 from formers.data.sources import Table
 from formers.fields import Count, Natural, check
-from formers.models.heads import HeadConfig, SpanFinder
+from formers.models.heads import SpanFinder
 from formers.systems.answering.data import PassageBatch, PassageBatches, PassageRows
 from formers.systems.answering.system import LONGEST, Answerer
-from formers.systems.begin import Beginning, Prepared, on_device
-from formers.systems.encoders import begin
+from formers.systems.begin import Beginning, Prepared
+from formers.systems.encoders import begin, recompute
 from formers.systems.system import Report
 from formers.training.task import Loss
 
@@ -82,8 +82,7 @@ class AnsweringTask:
             for question, (best,) in zip(questions, answers, strict=True)
         ]
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 def prepare(beginning: Beginning) -> Prepared:
@@ -94,18 +93,14 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, source = beginning.rows, beginning.source
     table, held_out = beginning.tables()
     begun = begin(beginning, [*dict.fromkeys(table.columns[rows.context]), *table.columns[rows.question]], pooler=False)
-    model = begun.model
-    if not isinstance(model, SpanFinder):
-        model = on_device(SpanFinder(HeadConfig(encoder=begun.encoder.config)))
-    model.encoder = begun.encoder
     reader = begun.reader(rows.length)
     family = None if beginning.start is None else begun.family
-    answerer = Answerer(model, begun.tokenizer, length=reader.length, family=family)
+    answerer = Answerer(begun.headed(SpanFinder), begun.tokenizer, length=reader.length, family=family)
     batches = PassageBatches(table, reader, rows, seed=source.seed)
     seen, unseen = set(table.columns[rows.context]), set(held_out.columns[rows.context])
     passages = f"{len(unseen):,} passages ({len(unseen & seen):,} of them in the training data too)"
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} questions on {passages}",
     ]

@@ -11,25 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.fields import Count, Natural, Part
-from formers.systems.measure import measured, or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Passage, Typed
+from formers.fields import Count, Natural
+from formers.files import replace_file
+from formers.systems.measure import MeasureColumns, measured, or_suite
+from formers.systems.system import Event, Passage, Typed
 
 if TYPE_CHECKING:
     from formers.systems.answering.system import Answer, Answerer
 
 SHOWN = 4  # questions of an evaluation that are shown
 NONE = "(no answer)"
-REMARKS = {
-    "loss": "per window",
-    "exact_match": "of questions",
-    "f1": "of words, mean over questions",
-    "exact_match_answered": "questions with an answer",
-    "f1_answered": "questions with an answer",
-    "exact_match_unanswerable": "questions without",
-    "f1_unanswerable": "questions without",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,60 +101,39 @@ def answer(answerer: Answerer, options: AnswerQuestions) -> Iterator[Event]:
         yield Answered(question, best, options.passage, len(options.questions) > 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateAnswerer:
-    """What to measure an answerer on."""
-
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
-    data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Questions on passages (default for a run: its test data)."""
-    source: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the passage."""
-    second: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the question."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the answers."""
-    count: Natural | None = None
-    """Only the first N questions."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
-
-
 @or_suite
-def evaluate(answerer: Answerer, options: EvaluateAnswerer) -> Iterator[Event]:
+def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
     """Exact match and F1 as SQuAD defines them; --out: question, answer and true answers as JSON lines."""
     from formers.systems.answering.data import PassageRows
     from formers.systems.answering.system import Answerer
     from formers.systems.answering.task import AnsweringConfig
     from formers.systems.begin import judged_rows
 
-    origin = options.origin
+    origin = options.measure.origin
     config = origin.section("task", "answering") or AnsweringConfig()
-    columns = {"context": options.source, "question": options.second, "answers": options.label}
+    columns = {"context": "source", "question": "second", "answers": "label"}
     rows, table = judged_rows(options, "answering", PassageRows, **columns)
     questions, truths = table.columns[rows.question], table.columns[rows.answers]
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
     begin = time.perf_counter()
     report, answers = answerer.evaluate(table, rows, threshold=config.threshold(truths), longest=config.longest_answer)
-    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         lines = (
             json.dumps({"question": question, **asdict(best), "answers": true}, ensure_ascii=False) + "\n"
             for question, best, true in zip(questions, answers, truths, strict=True)
         )
-        path.write_text("".join(lines), encoding="utf-8")
+        replace_file(path, "".join(lines).encode())
 
     passages = len(set(table.columns[rows.context]))
     yield measured(
         report,
+        "answering",
         origin,
         table,
-        seconds,
+        begin,
         unit="questions",
         rows=f"{len(table):,} questions on {passages:,} passages",
-        remarks={score.name: REMARKS[score.name] for score in report.scores},
         examples=[
             {
                 "question": questions[row],

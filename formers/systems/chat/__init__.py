@@ -3,23 +3,21 @@
 from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
-HERE = "systems.chat"
 SYSTEM = System(
     name="chat",
     title="Chat: language models trained on conversations",
-    sizes="systems.sizes:CausalSizes",
+    sizes="CausalSizes",
     data={"train": "builtin:quiz", "held_out": 200},
-    rows=f"{HERE}.data:ConversationRows",
-    task=f"{HERE}.task:ChatConfig",
-    prepare=f"{HERE}.task:prepare",
+    rows="ConversationRows",
+    task="ChatConfig",
     open="systems.language_model:open_language",
     recipe="language/lora",
     example="chat {}",
     verbs=(
-        Verb("chat", "Talk with a language model.", options=f"{HERE}.verbs:ChatOptions", run=f"{HERE}.verbs:chat"),
-        Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),
+        Verb("chat", "Talk with a language model.", "ChatOptions"),
+        Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage"),
     ),
-    lessons=f"{HERE}.lessons:lessons",
+    lessons="lessons",
     scores={
         "loss": "cross-entropy per token of an answer, nats",
         "row_perplexity": "exp of the loss",

@@ -86,7 +86,9 @@ def messages_of(row: dict[str, Any], where: str) -> Any:
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise DataError(f'{where}: got {quoted(turns)}, expected a list of {{"from": ..., "value": ...}}')
     return [
-        {"role": SPEAKERS.get(turn["from"], turn["from"]), "content": turn.get("value")} if "from" in turn else turn
+        {"role": SPEAKERS.get(str(turn["from"]), turn["from"]), "content": turn.get("value")}
+        if "from" in turn
+        else turn
         for turn in turns
     ]
 

@@ -15,7 +15,7 @@ from formers.decoding.options import DecodingOptions
 from formers.decoding.prefix import PrefixCache
 from formers.decoding.writer import Continuation, Writing
 from formers.errors import CheckpointError, ConfigError, DataError
-from formers.files import MOST_JSON, expanded, parse_json, read_bytes
+from formers.files import MOST_JSON, expanded, parse_json, read_bytes, replace_file
 from formers.systems.language_model import LanguageModel
 from formers.text.chat import ChatEncoder, ChatTemplate, Message, check_messages
 
@@ -156,7 +156,7 @@ class Chat:
     def save(self, path: str | Path) -> None:
         """Write the messages as JSON: a list of {"role": ..., "content": ...}."""
         text = json.dumps(self.messages, ensure_ascii=False, indent=2)
-        expanded(path).write_text(text + "\n", encoding="utf-8")
+        replace_file(expanded(path), f"{text}\n".encode())
 
 
 def read_messages(path: str | Path) -> list[Message]:

@@ -132,7 +132,7 @@ def prepare(beginning: Beginning) -> Prepared:
     task = task_of(language, encoder, held_out, beginning)
     watched = task.validation.corpus
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.corpus.report(batches, encoder.tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(watched.rows):,} conversations, "
         f"{int(watched.counted.sum()):,} tokens of answers",

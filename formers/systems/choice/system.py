@@ -14,15 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from formers.errors import DataError
+from formers.data.questions import check_choices
 from formers.models.heads import MultipleChoice
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.choice.data import ChoiceBatches, EncodedQuestions
 from formers.systems.choosing import PredictedChoice
-from formers.systems.reading import logits_of, reader_of
+from formers.systems.reading import logits_of, reader_of_system
 from formers.systems.system import Report, cost, share
-from formers.text.reader import Inputs, Reader
+from formers.text.reader import Inputs
 from formers.text.tokenizer import Tokenizer
 
 
@@ -35,10 +34,7 @@ class Chooser:
         """length: most tokens of a question with a choice (0: all that the model sees)."""
         self.model, self.tokenizer, self.family, self.length = model, tokenizer, family, length
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Raises ConfigError for a model without tokenizer files."""
-        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
+    reader = cached_property(reader_of_system)
 
     def choose(self, question: str, choices: Sequence[str]) -> PredictedChoice:
         """The choice that the model finds most fitting. Raises DataError for fewer than two, or an empty one."""
@@ -49,14 +45,12 @@ class Chooser:
     ) -> list[PredictedChoice]:
         """The same for many questions, each of which may have another number of choices; batched by length."""
         for number, (_, choices) in enumerate(questions, 1):
-            if isinstance(choices, str) or len(choices) < 2 or not all(choice.strip() for choice in choices):
-                what = f"question {number} of {len(questions):,} has the choices {choices!r}"
-                raise DataError(f"{what}, expected at least two texts that are not empty")
+            check_choices(f"question {number} of {len(questions):,}", choices)
         if not questions:
             return []
         encoded, results = EncodedQuestions(self.reader, questions), []
-        table = self.table(encoded, tokens_per_batch)
-        for (question, choices), scores, start in zip(questions, table, encoded.starts, strict=True):
+        rows = zip(questions, self.table(encoded, tokens_per_batch), encoded.starts, strict=True)
+        for (question, choices), scores, start in rows:
             place, cut = int(scores.argmax()), int(encoded.rows.is_cut[start : start + len(choices)].sum())
             own, shares = scores[: len(choices)].tolist(), scores[: len(choices)].softmax(0).tolist()
             results.append(PredictedChoice(question, choices[place], place, choices, shares, own, cut))
@@ -64,8 +58,7 @@ class Chooser:
 
     def table(self, encoded: EncodedQuestions, tokens_per_batch: int = 4096) -> Tensor:
         """(questions, most choices) logits, -inf where a question has fewer."""
-        rows = [encoded.rows[row] for row in range(len(encoded.rows))]
-        logits = logits_of(self.model, self.reader, rows, tokens=tokens_per_batch, call=self.logits)
+        logits = logits_of(self.model, self.reader, encoded.rows, tokens=tokens_per_batch, call=self.logits)
         return by_question(torch.stack(logits), encoded.counts.tolist())
 
     def logits(self, inputs: Inputs) -> Tensor:
@@ -76,10 +69,10 @@ class Chooser:
     def evaluate(self, batches: ChoiceBatches) -> Report:
         """The loss, the share of right choices, and what guessing would give."""
         table, answers = self.table(batches.encoded), torch.from_numpy(batches.answers)
+        loss = F.cross_entropy(table, answers).item()
         right = (table.argmax(1) == answers).double().mean().item()
-        scores = [cost("loss", F.cross_entropy(table, answers).item()), share("accuracy", right)]
-        facts = {"questions": len(table), "cut": batches.encoded.rows.cut}
-        return Report([*scores, share("chance", batches.chance)], facts=facts)
+        scores = [cost("loss", loss), share("accuracy", right), share("chance", batches.chance)]
+        return Report(scores, facts={"questions": len(table), "cut": batches.encoded.rows.cut})
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
@@ -89,9 +82,3 @@ class Chooser:
 def by_question(logits: Tensor, counts: Sequence[int]) -> Tensor:
     """(questions, most choices): the logits of choices one after the other, -inf where a question has fewer."""
     return pad_sequence(logits.split(list(counts)), batch_first=True, padding_value=float("-inf"))
-
-
-def open_chooser(loaded: Loaded) -> Chooser:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, MultipleChoice)  # the registry names this opener for such models only
-    return Chooser(loaded.model, loaded.tokenizer, family=loaded.family)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 
 from formers.data.questions import questions_of
 from formers.fields import Count, check
-from formers.models.heads import HeadConfig, MultipleChoice
+from formers.models.heads import MultipleChoice
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.choice.data import ChoiceBatches, QuestionBatch
 from formers.systems.choice.system import Chooser, by_question
-from formers.systems.encoders import begin, freeze
-from formers.systems.system import Report
+from formers.systems.encoders import begin, freeze, recompute
 from formers.training.task import Loss
 
 SAMPLES = 3  # questions of the validation data that are shown
@@ -35,7 +35,7 @@ class ChoiceTask:
 
     def __init__(self, chooser: Chooser, validation: ChoiceBatches) -> None:
         self.chooser, self.validation, self.model = chooser, validation, chooser.model
-        self.save = chooser.save
+        self.save, self.evaluate = chooser.save, partial(chooser.evaluate, validation)
 
     def loss(self, batch: QuestionBatch) -> Loss:
         """Summed over the questions."""
@@ -44,36 +44,27 @@ class ChoiceTask:
         total = F.cross_entropy(table, batch.answers.to(table.device), reduction="sum")
         return Loss(total, len(batch.counts), {"tokens": inputs.real})
 
-    def evaluate(self) -> Report:
-        """What the chooser says of itself on the validation data."""
-        return self.chooser.evaluate(self.validation)
-
     def sample(self) -> list[tuple[str, str]]:
         """Questions with the choice."""
         results = self.chooser.choose_all(self.validation.questions[:SAMPLES])
         return [(f"{row.question} [{' | '.join(row.choices)}]", row.choice) for row in results]
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 def prepare(beginning: Beginning) -> Prepared:
     """Questions, tokenizer, model and task of a recipe, and the lines of the report on them."""
     rows, source = beginning.rows, beginning.source
     table, held_out = beginning.tables()
-    begun = begin(
-        beginning, (text for row in questions_of(table) for text in (row.question, *row.choices)), pooler=True
-    )
+    texts = (text for row in questions_of(table) for text in (row.question, *row.choices))
+    begun = begin(beginning, texts, pooler=True)
     reader = begun.reader(rows.length)
     batches, validation = (ChoiceBatches(part, reader, rows, seed=source.seed) for part in (table, held_out))
-    model = MultipleChoice(HeadConfig(encoder=begun.encoder.config)).to(begun.encoder.embedding.weight.device)
-    model.encoder = begun.encoder
-    if isinstance(begun.model, MultipleChoice):
-        model.out.load_state_dict(begun.model.out.state_dict())
-    frozen = freeze(model.encoder, beginning.task.freeze)
-    lines = [f"training data: {table.name}", *batches.report.lines(), *([frozen] if frozen else [])]
-    lines.append(
-        f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut"
-    )
-    task = ChoiceTask(Chooser(model, begun.tokenizer, length=reader.length), validation)
+    lines = [
+        f"training data: {table.described}",
+        *batches.report.lines(),
+        *freeze(begun.encoder, beginning.task.freeze),
+        f"validation: {held_out.name}, {len(held_out):,} questions, {validation.encoded.rows.cut:,} choices cut",
+    ]
+    task = ChoiceTask(Chooser(begun.headed(MultipleChoice), begun.tokenizer, length=reader.length), validation)
     return beginning.prepared(task, batches, lines, begun.tokenizer)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from formers.systems.choosing import Choose
-from formers.systems.measure import Measure, measured, or_suite
+from formers.systems.measure import MeasureRows, measured, or_suite
 from formers.systems.system import Event, Remark
 
 if TYPE_CHECKING:
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
     """The likeliest choice of each question."""
-    results = chooser.choose_all(options.questions())
-    yield from results
+    yield from (results := chooser.choose_all(options.questions()))
     if cut := sum(result.cut or 0 for result in results):
         yield Remark(f"cut: {cut} choice(s) that are too long, with their question, for this model")
 
 
 @or_suite
-def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
+def evaluate(chooser: Chooser, options: MeasureRows) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
     from formers.systems.begin import judged_rows
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
@@ -31,5 +30,5 @@ def evaluate(chooser: Chooser, options: Measure) -> Iterator[Event]:
     begin = time.perf_counter()
     rows, table = judged_rows(options, "choice", ChoiceRows)
     chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
-    report, remarks = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows)), {"chance": "what guessing gives"}
-    yield measured(report, options.origin, table, time.perf_counter() - begin, unit="questions", remarks=remarks)
+    report = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows))
+    yield measured(report, "choice", options.measure.origin, table, begin, unit="questions")

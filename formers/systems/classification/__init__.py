@@ -4,39 +4,21 @@ from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
-HERE = "systems.classification"
 SYSTEM = System(
     name="classification",
     title="Classification: encoders that give texts or pairs of texts labels or numbers",
     models=("SequenceClassifier",),
-    sizes="systems.sizes:EncoderSizes",
+    sizes="EncoderSizes",
     data={"train": "builtin:opinions"},
-    rows=f"{HERE}.data:LabelledRows",
-    task=f"{HERE}.task:ClassificationConfig",
-    prepare=f"{HERE}.task:prepare",
-    open=f"{HERE}.system:open_classifier",
-    recipe="classification",
+    rows="LabelledRows",
+    task="ClassificationConfig",
+    open="open_classifier",
     example='classify {} "The soup was not bad."',
     verbs=(
-        Verb(
-            "classify",
-            "Give texts, or pairs of texts, their label or number.",
-            options=f"{HERE}.verbs:Classify",
-            run=f"{HERE}.verbs:classify",
-        ),
-        Verb(
-            "rerank",
-            "Order passages by how well they fit a query, reading both together.",
-            options=f"{HERE}.verbs:Rerank",
-            run=f"{HERE}.verbs:rerank",
-        ),
-        Verb(
-            "similarity",
-            "Say how alike two texts are.",
-            options="systems.similarity_verb:Compare",
-            run=f"{HERE}.verbs:similarity",
-        ),
-        Verb("evaluate", HELP, options=f"{HERE}.verbs:EvaluateClassifier", run=f"{HERE}.verbs:evaluate"),
+        Verb("classify", "Give texts, or pairs of texts, their label or number.", "Classify"),
+        Verb("rerank", "Order passages by how well they fit a query, reading both together.", "Rerank"),
+        Verb("similarity", "Say how alike two texts are.", "systems.similarity_verb:Compare"),
+        Verb("evaluate", HELP, "systems.measure:MeasureColumns"),
     ),
     looks=EVERY,
     scores={

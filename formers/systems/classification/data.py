@@ -14,13 +14,14 @@ from formers.data.batching import Buckets
 from formers.data.encoded import EncodedRows
 from formers.data.labels import Labels
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, check
 from formers.text.reader import Inputs, Reader
 
 SHOWN = 12  # classes whose share is shown
+UNEVEN = 4  # so many times as often as another is a label that outweighs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class LabelledRows:
     label: str = "label"
     """Column of the label: a name, the number of a class, a list of them (several), or a number to learn."""
     separator: str = ""
-    """What stands between the labels of one field, such as ";" (several labels in a CSV file)."""
+    """What stands between the labels of one field, such as ";" in a CSV file: a text has several labels then."""
     length: Count = 0
     """Most tokens of a row, special ones included; longer texts are cut, and how many is reported (0: the model's)."""
     vocab: Natural = 4000
@@ -56,7 +57,8 @@ class LabelledRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads the rows, the label last."""
-        return {"columns": [*self.columns, self.label], "text": self.columns}
+        settings = settings_of(self, "text", "second", "label")
+        return {"columns": [*self.columns, self.label], "text": self.columns, "settings": settings}
 
     def texts(self, table: Table) -> tuple[list[str], list[str] | None]:
         """The texts of a table, and the second ones of pairs."""
@@ -110,3 +112,15 @@ def shares(labels: Labels, expected: NDArray[Any]) -> str:
     missing = [labels.names[i] for i in order if not counts[i]]
     without = f"; without a row: {', '.join(missing[:SHOWN])}" if missing else ""
     return f"labels ({labels.kind} of {len(labels.names)}): {', '.join(listed)}{more}{without}"
+
+
+def uneven(labels: Labels, expected: NDArray[Any]) -> list[str]:
+    """A line on the cure where some label is far rarer than another."""
+    if labels.kind == "number":
+        return []
+    counts = expected.sum(0) if labels.kind == "several" else np.bincount(expected, minlength=len(labels.names))
+    often, rare = int(counts.argmax()), int(np.where(counts, counts, counts.max()).argmin())
+    if counts[often] < UNEVEN * counts[rare]:
+        return []
+    times = f"{labels.names[often]} is {counts[often] / counts[rare]:.0f} times as frequent as {labels.names[rare]}"
+    return [f"uneven labels: {times}; --set task.class_weights=balanced lets rare ones count for more"]

@@ -8,7 +8,7 @@ A model that reads a query and a passage together and gives one number is a cros
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.labels import LabelKind
-from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.errors import CheckpointError, ConfigError, TextsError, nearest, shortened
 from formers.metrics.classification import accuracy, confusion, f1, matthews
 from formers.metrics.correlation import pearson, spearman
 from formers.models.heads import SequenceClassifier
@@ -34,6 +34,7 @@ from formers.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
+    from formers.data.encoded import EncodedRows
     from formers.text.reader import Row
 
 # What may be done to the one output of a cross-encoder, by the last part of the name in config.json.
@@ -51,7 +52,7 @@ TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 @dataclass(frozen=True)
 class Classification:
-    """The label of one text."""
+    """The label of a text, or of a pair."""
 
     label: str
     """The likeliest label; of several, those over the threshold joined by ", "; the number in digits."""
@@ -61,15 +62,28 @@ class Classification:
     """Of every label, in the model's order (they sum to 1 unless there may be several); empty for a number."""
     number: float | None = None
     """The output of a model of numbers."""
+    text: str = ""
+    """What has it, as it was typed."""
+    ranked: bool = field(default=False, metadata={"json": False})
+    """Whether its line is the probabilities of all labels."""
+
+    def line(self) -> str:
+        if not self.ranked or not self.probabilities:
+            return self.label or "(none)"
+        order = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        return "\t".join(f"{label} {share:.4f}" for label, share in order)
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A passage with its score; `place` is where it stood, from 0."""
+    """A passage with its score; `place` is where it stood: in a list from 0, on the command line from 1."""
 
     place: int
     score: float
     text: str
+
+    def line(self) -> str:
+        return f"{self.score:.4f}\t{self.text}"
 
 
 class Classifier:
@@ -147,10 +161,9 @@ class Classifier:
         others = [seconds] if isinstance(seconds, str) else None if seconds is None else list(seconds)
         if others is not None and len(others) != len(firsts):
             raise ConfigError(f"{len(firsts):,} texts, but {len(others):,} second texts: give one for each")
-        for what, given in (("text", firsts), ("second text", others or [])):
-            for row, text in enumerate(given):
-                if not text.strip():
-                    raise DataError(f"{what} {row + 1} of {len(given):,} is empty: there is nothing to read")
+        for what, given in (("it", firsts), ("its second text", others or [])):
+            if empty := [row for row, text in enumerate(given) if not text.strip()]:
+                raise TextsError(dict.fromkeys(empty, f"{what} is empty, so there is nothing to read; remove it"))
         parts = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(firsts), READ_AT_ONCE):
             some = slice(start, start + READ_AT_ONCE)
@@ -169,7 +182,7 @@ class Classifier:
             return self.reader.text_windows(texts, stride=stride)
         return self.reader.windows(texts, seconds, stride=stride)
 
-    def logits(self, encodings: Sequence[Encoding | Row], tokens_per_batch: int = 4096) -> Tensor:
+    def logits(self, encodings: Sequence[Encoding | Row] | EncodedRows, tokens_per_batch: int = 4096) -> Tensor:
         """(rows, labels) on the CPU; batched by length, in the order given."""
         rows = logits_of(self.model, self.reader, encodings, tokens=tokens_per_batch)
         return torch.stack(rows) if rows else torch.zeros(0, len(self.labels))
@@ -234,7 +247,7 @@ class Classifier:
 
     def evaluate(self, batches: LabelledBatches) -> Report:
         """The loss (no smoothing, no weights) and the scores of the logits; of one label each, the confusions."""
-        logits = self.logits([batches.rows[row] for row in range(len(batches.rows))])
+        logits = self.logits(batches.rows)
         expected, kind = batches.labels, self.kind
         total, count = summed_loss(kind, logits, torch.from_numpy(expected))
         loss = cost("loss", float(total) / count, "" if kind == "number" else "nats")
@@ -300,7 +313,7 @@ def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> Resul
         worst = sorted(pairs, reverse=True)[:TABLE_MOST]
         rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
         return ResultTable("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
-    names = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
+    names = [shortened(label, 20) for label in labels]
     columns = [f"said {name}" for name in names]
     table = [
         (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")

@@ -6,6 +6,7 @@ tokens -> SequenceClassifier -> logits -> cross-entropy | binary cross-entropy |
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,14 +18,14 @@ from formers.blocks.pooling import Pooling
 from formers.data.labels import Labels, learn_labels
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
-from formers.models.heads import HeadConfig, SequenceClassifier
+from formers.models.heads import SequenceClassifier
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.classification.data import LabelledBatch, LabelledBatches
+from formers.systems.classification.data import LabelledBatch, LabelledBatches, uneven
 from formers.systems.classification.system import Classifier, summed_loss
-from formers.systems.encoders import Begun, begin, freeze
-from formers.systems.system import Report
+from formers.systems.encoders import Begun, begin, freeze, recompute
 from formers.training.task import Loss
 
+NUMBERS = ("loss", "pearson", "spearman", "absolute_error")  # the scores of numbers
 SAMPLES = 3  # texts of the validation data that are shown
 
 
@@ -62,6 +63,7 @@ class ClassificationTask:
         """weights: how much each label counts; None: all the same."""
         self.classifier, self.validation, self.config = classifier, validation, config
         self.model, self.save = classifier.model, classifier.save
+        self.evaluate = partial(classifier.evaluate, validation)
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=classifier.device)
 
     def logits(self, batch: LabelledBatch) -> Tensor:
@@ -79,10 +81,6 @@ class ClassificationTask:
         )
         return Loss(total, count, {"tokens": batch.inputs.real})
 
-    def evaluate(self) -> Report:
-        """What the classifier says of itself on the validation data."""
-        return self.classifier.evaluate(self.validation)
-
     def sample(self) -> list[tuple[str, str]]:
         """Texts with their labels."""
         texts, seconds = self.validation.config.texts(self.validation.table)
@@ -94,8 +92,7 @@ class ClassificationTask:
         classified = self.classifier.classify(texts, seconds)
         return [(text, spoken(row.label, row.probabilities)) for text, row in zip(shown, classified, strict=True)]
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 def spoken(label: str, probabilities: dict[str, float]) -> str:
@@ -112,32 +109,42 @@ def prepare(beginning: Beginning) -> Prepared:
     reader, old = begun.reader(rows.length), begun.model
     learned = old.config.labels if isinstance(old, SequenceClassifier) else ()
     labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
+    check_monitor(beginning.sections["train"].monitor, labels, rows.label)
     batches, validation = (LabelledBatches(part, reader, rows, labels, seed=source.seed) for part in (table, held_out))
+    frozen = freeze(begun.encoder, config.freeze)
     model, head = with_head(begun, labels, config.pooling, batches)
-    frozen = freeze(model.encoder, config.freeze)
     # what it reads to classify is what it has learned to read
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
     task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
+        *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples, {validation.rows.cut:,} cut",
         head,
-        *([frozen] if frozen else []),
+        *frozen,
     ]
     return beginning.prepared(task, batches, lines, begun.tokenizer)
+
+
+def check_monitor(monitor: str, labels: Labels, column: str) -> None:
+    """Refuse, before anything is learned, to watch a score of classes where numbers are learned, and vice versa."""
+    if labels.kind == "number" and monitor not in NUMBERS:
+        cures = "--set train.monitor=pearson (or loss), or --set task.kind=one if each number is a class"
+        raise ConfigError(f'train.monitor "{monitor}" is of labels, but the column "{column}" holds numbers: {cures}')
+    if labels.kind != "number" and monitor in set(NUMBERS) - {"loss"}:
+        cures = "--set train.monitor=accuracy (or loss), or --set task.kind=number to learn numbers"
+        raise ConfigError(f'train.monitor "{monitor}" is of numbers, but the column "{column}" holds labels: {cures}')
 
 
 def with_head(
     begun: Begun, labels: Labels, pooling: Pooling, batches: LabelledBatches
 ) -> tuple[SequenceClassifier, str]:
     """The classifier on an encoder, and in words where its head is from: the checkpoint's where it has these labels."""
-    config = HeadConfig(encoder=begun.encoder.config, labels=labels.names, kind=labels.kind, pooling=pooling)
-    model = SequenceClassifier(config).to(begun.encoder.embedding.weight.device)
-    model.encoder = begun.encoder
-    old = begun.model
-    if isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind):
-        model.out.load_state_dict(old.out.state_dict())
+    old, wanted = begun.model, {"labels": labels.names, "kind": labels.kind}
+    kept = isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind)
+    model = begun.headed(SequenceClassifier, keep=lambda _: kept, pooling=pooling, **wanted)
+    if kept:
         return model, f"the checkpoint's head of {len(labels.names)} label(s) kept, {pooling} pooling"
     if labels.kind == "number":  # begins at the mean: it would take long to get there
         with torch.no_grad():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import ConfigError, DataError
-from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import measured, or_suite
+from formers.errors import ConfigError, TextsError
+from formers.fields import Between, Natural, check
+from formers.systems.measure import MeasureColumns, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Remark, Texts, Typed
+from formers.systems.system import Event, Remark, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.classification.system import Classifier
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class Classify:
     """What to classify."""
 
-    texts: Texts
+    texts: Annotated[Texts, Typed(pairs="pairs")]
     """What to classify; without it, standard input is read."""
     second: tuple[str, ...] = ()
     """Second text of a pair; once for each text, or once for all."""
     pairs: bool = False
-    """Every line of --file or standard input is a pair: text, tab, second text."""
+    """Every line of --file or standard input is a pair: text, tab, second text; of a table, --column FIRST,SECOND."""
     probabilities: bool = False
     """Print the probability of every label, likeliest first."""
     threshold: Annotated[float, Between(0, 1)] = 0.5
@@ -44,49 +44,24 @@ class Classify:
             raise ConfigError(f"{count} texts, but {len(self.second)} times --second: give it once for each, or once")
 
 
-@dataclass(frozen=True)
-class Classified:
-    """A text and its label."""
-
-    text: str
-    label: str
-    """The likeliest; of several, those over the threshold; the number in digits."""
-    labels: Sequence[str]
-    probabilities: Mapping[str, float] | None = None
-    number: float | None = None
-    ranked: bool = field(default=False, metadata={"json": False})
-    """Whether its line is the probabilities of all labels."""
-
-    def line(self) -> str:
-        if not self.ranked or not self.probabilities:
-            return self.label or "(none)"
-        order = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
-        return "\t".join(f"{label} {share:.4f}" for label, share in order)
-
-
 def classify(classifier: Classifier, options: Classify) -> Iterator[Event]:
     """Each text's label, a group of texts at a time."""
-    done = 0
-    for group in options.texts:
+
+    def work(group: Sequence[str]) -> Iterator[Event]:
         firsts: Sequence[str] = group
         seconds: Sequence[str] | None = options.second * (len(group) if len(options.second) == 1 else 1) or None
         if options.pairs:
             parts = [line.split("\t") for line in group]
-            for number, part in enumerate(parts, done + 1):
-                if len(part) != 2:
-                    got = f"got {len(part)} text(s) between tabs, expected a pair: text, tab, second text"
-                    raise DataError(f"{options.texts.where(number)}: {got}")
+            if wrong := {place: len(part) for place, part in enumerate(parts) if len(part) != 2}:
+                expected = "expected a pair: text, tab, second text"
+                raise TextsError({place: f"got {n} text(s) between tabs, {expected}" for place, n in wrong.items()})
             firsts, seconds = [part[0] for part in parts], [part[1] for part in parts]
-        for number, text in enumerate(firsts, done + 1):  # every line has an answer: an empty one has none
-            if not text.strip() and not options.texts.typed:
-                raise DataError(
-                    f"{options.texts.where(number)}: it is empty, so there is nothing to classify; remove it"
-                )
         labelled = classifier.classify(firsts, seconds, threshold=options.threshold, windows=options.windows)
-        for text, each in zip(group, labelled, strict=True):
-            probabilities = each.probabilities or None
-            yield Classified(text, each.label, each.labels, probabilities, each.number, options.probabilities)
-        done += len(group)
+        return (
+            replace(row, text=text, ranked=options.probabilities) for text, row in zip(group, labelled, strict=True)
+        )
+
+    yield from options.texts.worked(work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +80,6 @@ class Rerank:
     """Read long passages in overlapping windows, averaged, instead of cutting them."""
 
 
-@dataclass(frozen=True)
-class RankedPassage:
-    """A passage and how well it fits; `place` is where it stood, from 1."""
-
-    place: int
-    score: float
-    text: str
-
-    def line(self) -> str:
-        return f"{self.score:.4f}\t{self.text}"
-
-
 def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
     """The passages, best first; empty lines are left out and counted."""
     lines = Texts([options.passages.all()], options.passages.where)
@@ -124,7 +87,7 @@ def rerank(classifier: Classifier, options: Rerank) -> Iterator[Event]:
     for ranked in classifier.rerank(
         options.query, passages, top=options.top, label=options.label or None, windows=options.windows
     ):
-        yield RankedPassage(numbers[ranked.place], ranked.score, ranked.text)
+        yield replace(ranked, place=numbers[ranked.place])
     if empty := len(lines.all()) - len(passages):
         yield Remark(f"left out: {empty} empty line(s)")
 
@@ -135,28 +98,8 @@ def similarity(classifier: Classifier, options: Compare) -> Iterator[Event]:
     yield from compared(options, pairs, classifier.score(pairs).tolist())
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateClassifier:
-    """What to measure a classifier on."""
-
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
-    data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Labelled texts (default for a run: its test data)."""
-    source: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the text."""
-    second: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the second text (labelled pairs)."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
-    """Column of the label (labelled texts)."""
-    count: Natural | None = None
-    """Only the first N texts."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
-
-
 @or_suite
-def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Event]:
+def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]:
     """Accuracy, F1 ... on the labelled texts of --data, or on a run's own test data; --out: the confusions drawn."""
     from formers.data.labels import Labels
     from formers.pictures.confusion import draw_confusion
@@ -164,14 +107,13 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     from formers.systems.begin import judged_rows
     from formers.systems.classification.data import LabelledBatches, LabelledRows
 
-    columns = {"text": options.source, "second": options.second, "label": options.label}
+    columns = {"text": "source", "second": "second", "label": "label"}
     rows, table = judged_rows(options, "classification", LabelledRows, **columns)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
     report = classifier.evaluate(
         LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
     )
-    seconds = time.perf_counter() - begin
 
     def draw(path: Path) -> None:
         save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)
@@ -179,9 +121,10 @@ def evaluate(classifier: Classifier, options: EvaluateClassifier) -> Iterator[Ev
     cut = report.facts["cut"]
     yield measured(
         report,
-        options.origin,
+        "classification",
+        options.measure.origin,
         table,
-        seconds,
+        begin,
         unit="examples",
         remarks={"texts that were cut": f"{cut:,} ({cut / len(table):.1%})"},
         files=dict.fromkeys((".png", ".svg", ".pdf"), draw) if classifier.kind == "one" else {},

@@ -4,57 +4,33 @@ from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
 from formers.systems.system import Look, System, Verb
 
-HERE = "systems.embedding"
 SYSTEM = System(
     name="embedding",
     title="Sentence vectors: encoders that say which texts are alike",
     models=("Encoder",),
-    sizes="systems.sizes:EncoderSizes",
+    sizes="EncoderSizes",
     data={"train": "builtin:paraphrases", "held_out": 200},
-    rows=f"{HERE}.data:LikenessRows",
-    task=f"{HERE}.objective:EmbeddingConfig",
-    prepare=f"{HERE}.task:prepare",
-    open=f"{HERE}.system:open_encoder",
-    recipe="embedding",
+    rows="LikenessRows",
+    task="systems.embedding.objective:EmbeddingConfig",
+    open="open_encoder",
     example='similarity {} "A man is eating." "Someone has a meal."',
     verbs=(
         Verb(
             "encode",
             "Turn texts into vectors: NumPy, JSONL or Parquet.",
-            options=f"{HERE}.verbs:Encode",
-            run=f"{HERE}.verbs:encode",
+            "Encode",
             endings=(".npy", ".jsonl", ".parquet"),
         ),
+        Verb("similarity", "Say how alike two texts are.", "systems.similarity_verb:Compare"),
+        Verb("mine", "Find the pairs of a file that say the same.", "Mine", endings=(".tsv", ".jsonl")),
         Verb(
-            "similarity",
-            "Say how alike two texts are.",
-            options="systems.similarity_verb:Compare",
-            run=f"{HERE}.verbs:similarity",
+            "cluster", "Put the texts of a file into groups that say the same.", "Cluster", endings=(".tsv", ".jsonl")
         ),
-        Verb(
-            "mine",
-            "Find the pairs of a file that say the same.",
-            options=f"{HERE}.verbs:Mine",
-            run=f"{HERE}.verbs:mine",
-            endings=(".tsv", ".jsonl"),
-        ),
-        Verb(
-            "cluster",
-            "Put the texts of a file into groups that say the same.",
-            options=f"{HERE}.verbs:Cluster",
-            run=f"{HERE}.verbs:cluster",
-            endings=(".tsv", ".jsonl"),
-        ),
-        Verb("evaluate", HELP, f"{HERE}.verbs:EvaluateVectors", f"{HERE}.verbs:evaluate"),
+        Verb("evaluate", HELP, "EvaluateVectors"),
     ),
     looks=(
         *EVERY,
-        Look(
-            "map",
-            "Texts of a file as points, those that are alike near each other.",
-            options=f"{HERE}.looks:MapLook",
-            run=f"{HERE}.looks:embedding_map",
-        ),
+        Look("map", "Texts of a file as points, those that are alike near each other.", "MapLook", "embedding_map"),
     ),
     scores={
         "loss": "of the objective",

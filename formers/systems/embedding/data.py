@@ -17,7 +17,7 @@ from torch import Tensor
 from formers.data.batching import Ragged, bucket, first_and_more, pad
 from formers.data.files import fault, listed, quoted
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
@@ -102,7 +102,9 @@ class LikenessRows:
             table = read_table(name, columns=columns, text=columns[:2], drop_empty=drop_empty, **options)
             return with_numbers(table, self.score)
 
-        return {"reader": read}
+        names = {"pairs": ["anchor", "positive"], "triplets": ["anchor", "positive", "negatives"], "groups": ["group"]}
+        scored_too = ["first", "second", "label", "score"]
+        return {"reader": read, "settings": settings_of(self, *names.get(self.rows, []), *scored_too)}
 
     def read_rows(self, name: str, *, drop_empty: bool, **options: Any) -> Table:
         """Rows to learn from, all their texts and values checked; options: of `read_table`."""
@@ -178,7 +180,7 @@ def as_number(value: object) -> float:
         return float("nan")
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return float("nan")
 
 
@@ -189,9 +191,8 @@ def check_groups(table: Table, column: str, drop_empty: bool) -> Table:
         where = table.where(row)
         if not isinstance(texts, list | tuple):
             raise fault(where, f"column {quoted(column)} holds {quoted(texts)}, expected a list of texts")
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise fault(where, f"column {quoted(column)} holds {quoted(wrong)} in its list, expected texts only")
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise fault(where, f"column {quoted(column)} holds {quoted(wrong[0])} in its list, expected texts only")
         blank = any(not text.strip() for text in texts)
         if len(texts) < 2 or blank:
             if not drop_empty:

@@ -47,7 +47,7 @@ class EmbeddingConfig:
     objective: Annotated[str, OneOf(tuple(OBJECTIVES))] = "in_batch"
     """softmax (classes of pairs), cosine or cosent (scores of pairs), triplet, in_batch (other rows are negatives)."""
     pooling: Pooling = "mean"
-    """One vector of all tokens: their mean, their maximum (max), or that of the first."""
+    """One vector of all tokens: their mean, their maximum (max), or that of the first or the last."""
     normalise: bool = False
     """Give vectors of length 1."""
     concatenation: str = "u,v,|u-v|"

@@ -167,7 +167,7 @@ def prepare(beginning: Beginning) -> Prepared:
     task = EmbeddingTask(sentences, config, rows, aside=watched, scored=scored, classes=len(classes))
     plan = batches.epoch(0)
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report(begun.tokenizer.unk).lines(),
         f"batches: {len(plan):,} an epoch, of {min(map(len, plan)):,} to {max(map(len, plan)):,} rows",
     ]

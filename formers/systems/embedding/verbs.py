@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError
+from formers.errors import ConfigError, on_a_line, shortened
 from formers.fields import Between, Count, Natural, Part, check
-from formers.systems.measure import measured, or_suite
+from formers.files import replace_file
+from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Progress, Remark, Result, Texts, Typed
+from formers.systems.system import Event, Progress, Remark, Result, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.embedding.processes import Vectors
@@ -28,7 +29,7 @@ Threshold = Annotated[float, Between(-1, 1)]
 class Encode:
     """What to turn into vectors, and how."""
 
-    texts: Annotated[Texts, Typed(table=True)]
+    texts: Texts
     """What to encode; without it, standard input is read."""
     prompt: str | None = None
     """Put this in front of every text."""
@@ -58,9 +59,8 @@ class Encoded:
     def line(self) -> str:
         """A look at it."""
         numbers = " ".join(f"{number: .4f}" for number in self.vector[:SEEN])
-        text = on_a_line(self.text)
-        shown = text if len(text) <= 60 else f"{text[:59]}…"
-        return f"{numbers}{' ...' if len(self.vector) > SEEN else ''} ({len(self.vector)})\t{shown}"
+        more = " ..." if len(self.vector) > SEEN else ""
+        return f"{numbers}{more} ({len(self.vector)})\t{shortened(on_a_line(self.text), 60)}"
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,15 @@ class EncodedTexts:
         if path.suffix == ".npy":
             import numpy as np
 
-            np.save(path, self.vectors)
+            replace_file(path, lambda beside: np.save(beside, self.vectors))
             return
         from formers.data.files import optional
 
         arrow = optional("pyarrow", "parquet", f"--out {path}")
         parquet = optional("pyarrow.parquet", "parquet", f"--out {path}")
         numbers = arrow.FixedSizeListArray.from_arrays(arrow.array(self.vectors.reshape(-1)), self.vectors.shape[1])
-        parquet.write_table(arrow.table({"text": self.texts, "vector": numbers}), path)
+        table = arrow.table({"text": self.texts, "vector": numbers})
+        replace_file(path, lambda beside: parquet.write_table(table, beside))
 
 
 def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
@@ -112,7 +113,7 @@ def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
 
 def filled(given: Texts, *, drop: bool) -> Generator[Event, None, tuple[list[int], list[str]]]:
     """The lines or rows of the texts that are not empty, and these; how many were left out."""
-    texts = Texts([given.all()], given.where)  # standard input comes once
+    texts = Texts([given.all()], given.where, skipped=given.skipped)  # standard input comes once
     numbers, kept = texts.filled(drop=drop, what="make a vector of")
     if empty := len(texts.all()) - len(kept):
         yield Remark(f"left out: {empty} empty row(s)")
@@ -195,6 +196,8 @@ def mine(encoder: SentenceEncoder, options: Mine) -> Iterator[Event]:
     pairs = yield from mine(vectors, threshold=options.threshold, top=options.top, most=options.most)
     for pair in pairs:
         yield MinedPair(pair.score, rows[pair.first], rows[pair.second], texts[pair.first], texts[pair.second])
+    if not pairs:
+        yield Remark(f"no pair: lower --threshold (it is {options.threshold:g})")
     yield Remark(f"{len(pairs):,} pair(s) of {len(texts):,} texts at {options.threshold:g} or more")
 
 
@@ -248,19 +251,16 @@ def cluster(encoder: SentenceEncoder, options: Cluster) -> Iterator[Event]:
             yield Member(number, rows[text], texts[text])
     inside = sum(map(len, groups))
     rest = len(texts) - inside
+    if not groups:
+        lower = f"lower --threshold (it is {options.threshold:g}) or --smallest ({options.smallest})"
+        yield Remark(f"no group: {lower}, or give --k N for N groups of all texts")
     yield Remark(f"{len(groups):,} group(s) of {inside:,} of {len(texts):,} texts; {rest:,} in none")
-
-
-def on_a_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateVectors:
     """What to measure sentence vectors on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Pairs with a score (default for a run: its test or validation pairs)."""
     first: Annotated[str, Typed("COLUMN")] = ""
@@ -269,10 +269,8 @@ class EvaluateVectors:
     """Column of the second text (pairs)."""
     score: Annotated[str, Typed("COLUMN")] = ""
     """Column of the score (scored pairs)."""
-    count: Natural | None = None
-    """Only the first N pairs."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -281,13 +279,14 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
     from formers.systems.begin import judged_on
     from formers.systems.embedding.data import LikenessRows
 
-    origin, data = options.origin, options.data
+    origin, data = options.measure.origin, options.data
     source, rows = origin.section("data", "embedding"), origin.section("rows", "embedding") or LikenessRows()
     columns = {name: getattr(options, name) or getattr(rows, name) for name in ("first", "second", "score")}
     rows = replace(rows, **columns)
     data = data or (source.test or source.validation if source is not None else "")
     if data or source is None:
-        table = judged_on(origin, "embedding", rows, data, options.count)
+        flags = {columns[name]: f"--{name} COLUMN" for name in columns}
+        table = judged_on(origin, "embedding", rows, data, options.measure.count, flags)
     else:
         scored = rows.tables(source)[2]
         if scored is None:
@@ -297,5 +296,4 @@ def evaluate(encoder: SentenceEncoder, options: EvaluateVectors) -> Iterator[Eve
         yield Remark(f"note: {encoder.note}")
     begin = time.perf_counter()
     report = encoder.evaluate(*(table.columns[name] for name in columns.values()))
-    remarks = {"spearman": "of cosines with the scores"}
-    yield measured(report, origin, table, time.perf_counter() - begin, unit="pairs", remarks=remarks)
+    yield measured(report, "embedding", origin, table, begin, unit="pairs")

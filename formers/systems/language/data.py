@@ -20,7 +20,7 @@ from formers.data.batching import first_and_more
 from formers.data.documents import read_documents
 from formers.data.packing import EVALUATED, PackedRows, Rows, TextBatch, evenly_spread, row_chunks
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.fields import Count, Natural, check
@@ -60,6 +60,7 @@ class TextRows:
         return {
             "reader": read_documents,
             "column": self.column,
+            "settings": settings_of(self, "column"),
             "separator": self.separator,
             "set_aside": source.end_of_text(self.column),
         }

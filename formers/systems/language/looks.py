@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, shortened
 from formers.fields import Between, check
 from formers.systems.looks import Picture, of_what, read
 from formers.systems.system import NOWHERE, Event, Line, Origin, ResultTable, Typed
@@ -173,7 +173,7 @@ def probabilities(language: LanguageModel, options: ProbabilitiesLook) -> Iterat
         f"{quote(names[i])} {share(shares[i])}, {bits[i]:.1f} bits; likelier: {others}"
         for i, others in zip(worst, instead, strict=True)
     ]
-    notes = [f"least likely of {summary}", *(line if len(line) <= 125 else line[:124] + "…" for line in lines)]
+    notes = [f"least likely of {summary}", *(shortened(line, 125) for line in lines)]
     title = f"how likely each token is to {options.origin.short}"
     known = [None] * len(given) + shares
     yield Picture("probabilities", lambda: draw_text([*given, *names], known, notes, title))

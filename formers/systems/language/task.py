@@ -13,7 +13,6 @@ from formers.data.packing import PackedRows, TextBatch
 from formers.data.sources import Table
 from formers.fields import Between, Count, Natural, check
 from formers.models.causal import CausalLM
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.language.data import Corpus, Stream, TextRows, report_on, rows_of
 from formers.systems.language_model import LanguageModel, open_language
@@ -107,7 +106,7 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, source = beginning.rows, beginning.source
     table, held_out = beginning.tables()
     if beginning.start is not None:
-        language = open_language(load_model(beginning.start), "language")
+        language = open_language(beginning.loaded(), "language")
     else:
         texts = table.columns[rows.column]
         tokenizer = obtain_tokenizer(beginning, texts, opening=rows.packing != "stream")
@@ -122,7 +121,7 @@ def prepare(beginning: Beginning) -> Prepared:
     used = len(np.unique(corpus.tokens))
     missed = 0.0 if tokenizer.unk is None else float((watched.tokens == tokenizer.unk).mean())
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *report_on(corpus, batches, rows.column, tokenizer.unk).lines(),
         f"validation: {held_out.name}, {len(held_out):,} documents, {watched.labels:,} tokens, unknown {missed:.3%}",
     ]

@@ -54,7 +54,7 @@ def generate(language: LanguageModel, options: Generate) -> Iterator[Event]:
     """A text as it is written, or several when they are there."""
     decoding = options.decoding
     several = (decoding.samples or 1) > 1 or decoding.nbest > 1
-    if several or (decoding.beams or 1) > 1:
+    if several or decoding.beam(language.settings).width > 1:
         written = language.generate(options.prompt, **decoding.asked())
         for number, continuation in enumerate(written if decoding.several else [written], 1):
             yield generated(language, options, continuation, number if several else None)

@@ -1,34 +1,26 @@
 """Masked words: encoders are pre-trained on hidden words, next sentences (BERT) and replaced tokens (ELECTRA)."""
 
 from formers.systems.looks import EVERY
+from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
-HERE = "systems.masked"
 SYSTEM = System(
     name="masked",
     title="Masked words: encoders pre-trained on plain text",
     models=("MaskedWords", "Pretraining", "NextSentence", "ReplacedTokens"),
-    sizes="systems.sizes:EncoderSizes",
+    sizes="EncoderSizes",
     data={"train": "builtin:prose", "held_out": 0.1},
-    rows=f"{HERE}.data:MaskedRows",
-    task=f"{HERE}.task:MaskedConfig",
-    prepare=f"{HERE}.task:prepare",
-    open=f"{HERE}.system:open_masked",
-    recipe="masked",
+    rows="MaskedRows",
+    task="MaskedConfig",
+    open="MaskedModel",
     example='fill {} "A [MASK] is an object."',
     verbs=(
         Verb(
             "fill",
             "Say which words fit where a text has [MASK]; of an ELECTRA discriminator: which words were replaced.",
-            options=f"{HERE}.verbs:Fill",
-            run=f"{HERE}.verbs:fill",
+            "Fill",
         ),
-        Verb(
-            "evaluate",
-            "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by.",
-            options=f"{HERE}.verbs:EvaluateMasked",
-            run=f"{HERE}.verbs:evaluate",
-        ),
+        Verb("evaluate", HELP, "EvaluateMasked"),
     ),
     looks=EVERY,
     scores={
@@ -44,5 +36,5 @@ SYSTEM = System(
         "recall": "share of the replaced tokens that are suspected",
         "precision": "share of the suspected tokens that are replaced",
     },
-    lessons=f"{HERE}.lessons:lessons",
+    lessons="lessons",
 )

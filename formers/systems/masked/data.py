@@ -20,12 +20,13 @@ from torch import Tensor
 
 from formers.data.batching import bucket, first_and_more
 from formers.data.documents import read_documents
+from formers.data.masking import Masking
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.segments import Ids, SegmentPlan, Sentences, plan_pairs, plan_texts
+from formers.data.source import Source, settings_of
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Count, Natural, check
-from formers.systems.masked.masking import Frame, Masking
-from formers.systems.masked.segments import Ids, SegmentPlan, Sentences, plan_pairs, plan_texts
+from formers.text.frame import Frame
 
 EPOCH = 1 << 32  # a row number says its epoch, too
 EVALUATED = 8192  # tokens of a batch that needs no gradients
@@ -78,6 +79,7 @@ class MaskedRows:
         return {
             "reader": read_documents,
             "column": self.column,
+            "settings": settings_of(self, "column"),
             "separator": self.separator,
             "set_aside": source.end_of_text(self.column),
         }

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.decoding.log_probabilities import Scored, in_pieces, token_log_probabilities
-from formers.errors import CheckpointError, ConfigError, DataError
+from formers.errors import CheckpointError, ConfigError, DataError, TextsError
 from formers.models.heads import MaskedWords, NextSentence, Pretraining, ReplacedTokens
 from formers.pretrained.express import express
 from formers.pretrained.families import families
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
 from formers.systems.reading import logits_of, read_in_order, reader_of, reading
 from formers.text.reader import Reader
 from formers.text.rule_tokenizer import MASKS
@@ -91,21 +90,21 @@ class MaskedModel:
     @overload
     def fill(self, texts: str, *, top: int = 5) -> list[list[Candidate]]: ...  # type: ignore[overload-overlap]
     @overload
-    def fill(self, texts: Sequence[str], *, top: int = 5, names: Sequence[str] = ()) -> list[list[list[Candidate]]]: ...
-    def fill(
-        self, texts: str | Sequence[str], *, top: int = 5, names: Sequence[str] = ()
-    ) -> list[list[Candidate]] | list[list[list[Candidate]]]:
+    def fill(self, texts: Sequence[str], *, top: int = 5) -> list[list[list[Candidate]]]: ...
+    def fill(self, texts: str | Sequence[str], *, top: int = 5) -> list[list[Candidate]] | list[list[list[Candidate]]]:
         """The `top` likeliest words for each mask of a text, best first: one list a mask; of several texts, such lists.
 
         "[MASK]" and "<mask>" both stand for the model's own mask. Several masks are filled independently: each word is
-        the likeliest while the other masks are still hidden. names: what messages call the texts.
+        the likeliest while the other masks are still hidden.
         Raises DataError for a text without a mask, or one that is longer than the model reads.
         """
         model = self.words
         if top < 1:
             raise ConfigError(f"top: got {top}, expected 1 or more")
-        listed = [self.with_mask(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        encodings = self.encodings(listed, names)
+        listed = [self.own_mask(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        if bare := {place: text for place, text in enumerate(listed) if self.mask_text not in text}:
+            raise TextsError({place: self.no_mask(text) for place, text in bare.items()})
+        encodings = self.encodings(listed)
 
         def best(rows: NDArray[np.int64]) -> list[list[list[Candidate]]]:
             batch = self.reader.batch([encodings[row] for row in rows]).to(self.device)
@@ -136,25 +135,31 @@ class MaskedModel:
 
     def with_mask(self, text: str) -> str:
         """The text with the model's own mask. Raises DataError where there is none."""
+        text = self.own_mask(text)
+        if self.mask_text not in text:
+            raise DataError(self.no_mask(text))
+        return text
+
+    def own_mask(self, text: str) -> str:
+        """The text, masks of other models written as this one's."""
         for name in MASKS:
             text = text.replace(name, self.mask_text)
-        if self.mask_text not in text:
-            raise DataError(f'the text has no {self.mask_text}, so there is nothing to fill in: "{text[:60]}"')
         return text
+
+    def no_mask(self, text: str) -> str:
+        return f'the text has no {self.mask_text}, so there is nothing to fill in: "{text[:60]}"'
 
     @cached_property
     def mask_text(self) -> str:
         return str(self.reader.rules.id_to_token(self.mask))
 
-    def encodings(self, texts: Sequence[str], names: Sequence[str] = ()) -> list[Encoding]:
-        """The texts as tokens, in whole. Raises DataError where one is too long; `names`: what messages call them."""
+    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        """The texts as tokens, in whole. Raises TextsError where some are too long."""
         encodings = self.reader.read(texts)
-        for number, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-            if encoding.overflowing:
-                what = names[number] if names else "the text" if len(texts) == 1 else f"text {number + 1}"
-                raise DataError(
-                    f"{what} is longer than the {self.reader.length} tokens that this model reads; shorten it"
-                )
+        if long := [place for place, encoding in enumerate(encodings) if encoding.overflowing]:
+            reason = f"the text is longer than the {self.reader.length} tokens that this model reads; shorten it"
+            raise TextsError(dict.fromkeys(long, reason))
+        for text, encoding in zip(texts, encodings, strict=True):
             if self.reader.mask is not None and encoding.ids.count(self.mask) != text.count(self.mask_text):
                 raise CheckpointError(
                     f"the tokenizer reads {self.mask_text} as other tokens: its tokenizer.json must "
@@ -199,13 +204,13 @@ class MaskedModel:
             logits: Tensor = self.model.next(self.model.encoder.pool(x, batch.keep))
         return float(logits.float().softmax(-1)[0, 0])
 
-    def detect(self, text: str, *, name: str = "the text") -> list[Suspect]:
+    def detect(self, text: str) -> list[Suspect]:
         """For every token of a text, the probability that it is not the original one (ELECTRA's discriminator)."""
         if not isinstance(self.model, ReplacedTokens):
             raise ConfigError(
                 f"this {type(self.model).__name__} fills in words; only an ELECTRA discriminator detects replaced ones"
             )
-        (encoding,) = self.encodings([text], [name])
+        (encoding,) = self.encodings([text])
         (logits,) = logits_of(self.model, self.reader, [encoding])
         tokens = zip(
             logits.sigmoid().tolist(),
@@ -250,9 +255,3 @@ def joined(before: str, word: str, after: str) -> str:
     if word.startswith(("▁", " ")):  # SentencePiece and bytes: the space belongs to the word
         return (before.rstrip() + " " + word[1:] + after).lstrip() if before.strip() else word[1:] + after
     return before + word + after
-
-
-def open_masked(loaded: Loaded) -> MaskedModel:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, MaskedWords | Pretraining | NextSentence | ReplacedTokens)  # as the registry says
-    return MaskedModel(loaded.model, loaded.tokenizer, family=loaded.family)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from formers.data.segments import Sentences
 from formers.data.sources import Table
 from formers.decoding.log_probabilities import in_pieces
 from formers.errors import CheckpointError, ConfigError
@@ -24,12 +25,11 @@ from formers.models.replaced import ReplacedPretraining, with_generator
 from formers.pretrained.families import families
 from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.encoders import Begun, begin
+from formers.systems.encoders import Begun, begin, recompute
 from formers.systems.masked.data import MaskedBatch, MaskedBatches, MaskedRows
-from formers.systems.masked.masking import frame_of, ordinary_tokens
-from formers.systems.masked.segments import Sentences
 from formers.systems.masked.system import GENERATOR, MaskedModel, Words
 from formers.systems.system import Report, cost, perplexity, share
+from formers.text.frame import frame_of, ordinary_tokens
 from formers.text.reader import Reader
 from formers.training.task import Loss
 
@@ -91,8 +91,7 @@ class MaskedTask:
         """Texts with masks, filled with the likeliest words."""
         return filled(self.masked, self.validation, self.config.samples)
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 class ReplacedTask:
@@ -244,7 +243,7 @@ def prepare(beginning: Beginning) -> Prepared:
     masked, notes = replaced_of(begun, config, start) if replaced else masked_of(begun, rows.next_sentence, start)
     batches, validation = (batches_of(part, rows, reader, source.seed) for part in (table, held_out))
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report().lines(),
         f"validation: {held_out.name}, {len(validation.sentences):,} documents, "
         f"{len(validation.plan(0).places):,} rows, unknown {validation.sentences.unknown:.3%}",

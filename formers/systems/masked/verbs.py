@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
-from formers.errors import DataError
+from formers.errors import DataError, TextsError, on_a_line, shortened
 from formers.fields import Natural, Part
-from formers.systems.measure import or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, ResultTable, Texts, Typed
+from formers.systems.measure import PLAIN, Measure, or_suite
+from formers.systems.system import Event, ResultTable, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.masked.system import Candidate, MaskedModel, Suspect
@@ -42,13 +41,15 @@ class Filled:
 
     def table(self) -> ResultTable:
         rows = [
-            (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(word.text))
+            (f"mask {number}", f"{word.probability:.4f}", word.word, shortened(on_a_line(word.text), WIDTH))
             for number, gap in enumerate(self.masks, 1)
             for word in gap
         ]
         several = len(self.masks) > 1  # which mask a word is for needs a column
         columns = ("", "probability", "word", "text")[not several :]
-        return ResultTable(shortened(self.text), columns, [row[not several :] for row in rows], ["probability"])
+        return ResultTable(
+            shortened(on_a_line(self.text), WIDTH), columns, [row[not several :] for row in rows], ["probability"]
+        )
 
 
 @dataclass(frozen=True)
@@ -66,42 +67,41 @@ class Detected:
             (f"{token.probability:.4f}", token.word, "replaced" if token.probability > 0.5 else "")
             for token in self.tokens
         ]
-        return ResultTable(shortened(self.text), ("probability", "token", ""), rows, ["probability"])
+        return ResultTable(shortened(on_a_line(self.text), WIDTH), ("probability", "token", ""), rows, ["probability"])
 
 
 def fill(masked: MaskedModel, options: Fill) -> Iterator[Event]:
     """The words for each mask of each text; of an ELECTRA discriminator, what it suspects of each token."""
     from formers.models.heads import ReplacedTokens
 
-    number = filled = 0
-    for group in options.texts:
-        named = {options.texts.where(place): text for place, text in enumerate(group, number + 1) if text.strip()}
-        names, texts = list(named), list(named.values())
-        number, filled = number + len(group), filled + len(texts)
-        if isinstance(masked.model, ReplacedTokens):
-            yield from (Detected(text, masked.detect(text, name=name)) for name, text in named.items())
-        elif texts:
-            yield from map(Filled, texts, masked.fill(texts, top=options.top, names=names))
-    if not filled:
+    detects, any_text = isinstance(masked.model, ReplacedTokens), False
+
+    def work(group: Sequence[str]) -> Iterator[Event]:
+        nonlocal any_text
+        places = [place for place, text in enumerate(group) if text.strip()]
+        texts = [group[place] for place in places]
+        any_text = any_text or bool(texts)
+        try:
+            if detects:
+                masked.encodings(texts)  # all are looked at before one is worked on
+                return (Detected(text, masked.detect(text)) for text in texts)
+            return map(Filled, texts, masked.fill(texts, top=options.top) if texts else ())
+        except TextsError as error:
+            raise error.among(places) from None
+
+    yield from options.texts.worked(work)
+    if not any_text:
         raise DataError("there is no text to fill: give texts, --file, or lines on standard input")
-
-
-def shortened(text: str) -> str:
-    return shorten(text, WIDTH, placeholder="…")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateMasked:
     """What to measure a masked language model on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
-    text: Annotated[str, Typed("FILE", file=True)] = ""
+    text: Annotated[str, Typed("FILE", file=True, plain=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
-    count: Natural | None = None
-    """Only about N rows, spread evenly over the text."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -117,7 +117,7 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     from formers.systems.masked.task import batches_of, judge
     from formers.systems.reading import reader_of, reading
 
-    words, origin = masked.words, options.origin
+    words, origin = masked.words, options.measure.origin
     source = origin.section("data", "masked") or Source(**SYSTEM.data)
     rows = origin.section("rows", "masked") or MaskedRows()
     if options.text:
@@ -134,10 +134,10 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
         batches = batches_of(table, replace(rows, next_sentence=False), reader, source.seed)
     begin = time.perf_counter()
     with reading(words):
-        report = judge(words, batches, options.count or 0)
+        report = judge(words, batches, options.measure.count or 0)
     seconds = time.perf_counter() - begin
     number, documents = len(batches.plan(0).places), len(batches.sentences)
-    number, unknown = min(options.count or number, number), batches.sentences.unknown
+    number, unknown = min(options.measure.count or number, number), batches.sentences.unknown
     remarks = {score.name: SYSTEM.scores[score.name] for score in report.scores}
     remarks["unknown"] = f"{unknown:.3%} of the tokens"
     if isinstance(words, Pretraining) and not judged:

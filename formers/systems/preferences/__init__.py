@@ -3,20 +3,18 @@
 from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
-HERE = "systems.preferences"
 SYSTEM = System(
     name="preferences",
     title="Preferences: chats that learn which of two answers is better",
-    sizes="systems.sizes:CausalSizes",
+    sizes="CausalSizes",
     data={"train": "builtin:quiz-preferences", "held_out": 200},
-    rows=f"{HERE}.data:PreferenceRows",
-    task=f"{HERE}.task:PreferenceConfig",
-    prepare=f"{HERE}.task:prepare",
+    rows="PreferenceRows",
+    task="PreferenceConfig",
     open="systems.language_model:open_language",
     recipe="language/lora",
     example="chat {}",
-    verbs=(Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage", f"{HERE}.verbs:evaluate"),),
-    lessons=f"{HERE}.lessons:lessons",
+    verbs=(Verb("evaluate", HELP, "systems.language_scores:EvaluateLanguage"),),
+    lessons="lessons",
     scores={
         "loss": "preference loss, and the likelihood where it has a weight",
         "preference": "loss of DPO alone, nats",

@@ -248,7 +248,7 @@ def prepare(beginning: Beginning) -> Prepared:
     language, encoder, batches, validation = beginnings(beginning)
     reference = add_reference(language.model, {"train": batches, "validation": validation}, beginning.folder)
     lines = [
-        f"training data: {batches.table.name}",
+        f"training data: {batches.table.described}",
         *batches.report(encoder.tokenizer.unk).lines(),
         f"validation: {validation.table.name}, {len(validation.rows):,} pairs",
     ]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formers.errors import ConfigError, DataError
+from formers.data.files import optional
+from formers.errors import DataError
 
 STRENGTHS = tuple(2.0**power for power in range(-2, 4))  # scikit-learn's C: larger is a weaker penalty
 FOLDS, SEED = 10, 1111  # SentEval's
@@ -105,13 +106,9 @@ def settle(model: Any, x: Vectors, y: Classes) -> Any:
 
 
 def classifier(**settings: Any) -> Any:
-    """scikit-learn's logistic regression. Raises ConfigError where it is not installed."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        wanted = 'a classifier on frozen vectors needs scikit-learn: pip install "formers[metrics]"'
-        raise ConfigError(wanted) from error
-    return LogisticRegression(max_iter=STEPS, tol=TOLERANCE, **settings)
+    """scikit-learn's logistic regression. Raises DataError where it is not installed."""
+    kind = optional("sklearn.linear_model", "metrics", "a classifier on frozen vectors").LogisticRegression
+    return kind(max_iter=STEPS, tol=TOLERANCE, **settings)
 
 
 def stratified(y: Classes, folds: int, seed: int) -> list[tuple[Classes, Classes]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from formers.data.batching import Buckets, Ragged, pad
 from formers.data.files import fault, listed, quoted
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table, read_table
 from formers.errors import nearest
 from formers.fields import Count, Natural, check
@@ -49,7 +49,7 @@ class TaggedRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads the sentences."""
-        return {"reader": self.read, "what": "sentence"}
+        return {"reader": self.read, "settings": settings_of(self, "tokens", "tags"), "what": "sentence"}
 
     def read(self, name: str, *, drop_empty: bool, **options: Any) -> Table:
         """What `Source` reads with: a table of lists of words and of as many tags; `options` as in `read_table`.

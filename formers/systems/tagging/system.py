@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from formers.errors import ConfigError
 from formers.metrics.spans import is_bio, span_scores, spans
 from formers.models.heads import TokenClassifier
 from formers.pretrained.load import save_model
-from formers.pretrained.loaded import Loaded
-from formers.systems.reading import logits_of, reader_of
+from formers.systems.reading import logits_of_windows, reader_of_system
 from formers.systems.system import Report, ResultTable, cost, share
-from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,10 +54,7 @@ class Tagger:
         self.labels = model.config.labels
         self.entities = is_bio(self.labels)
 
-    @cached_property
-    def reader(self) -> Reader:
-        """Raises ConfigError for a model without tokenizer files."""
-        return reader_of(self.tokenizer, self.model.config.encoder, self.length)
+    reader = cached_property(reader_of_system)
 
     def tag(self, text: Sentence, *, join: bool = True, stride: int = 0) -> list[Tag]:
         """The labels of a text, or of the words of one sentence (list of str), in order.
@@ -91,9 +87,9 @@ class Tagger:
         All are minus infinity for a word of which the tokenizer leaves nothing.
         """
         windows = self.windows(texts, stride)
-        logits = iter(logits_of(self.model, self.reader, [window for row in windows for window in row]))
-        for text, row in zip(texts, windows, strict=True):
-            parts = [next(logits).log_softmax(-1).numpy() for _ in row]
+        every = logits_of_windows(self.model, self.reader, windows)
+        for text, row, logits in zip(texts, windows, every, strict=True):
+            parts = [torch.from_numpy(window).log_softmax(-1).numpy() for window in logits]
             places = word_places(text, row)
             out = np.full((len(places), len(self.labels)), -np.inf, np.float32)
             for word, (window, piece) in clearest(row).items():
@@ -210,9 +206,3 @@ def joined(words: Sequence[Tag], text: str) -> list[Tag]:
         )
         for s in spans([word.label for word in words])
     ]
-
-
-def open_tagger(loaded: Loaded) -> Tagger:
-    """The system of a loaded checkpoint."""
-    assert isinstance(loaded.model, TokenClassifier)  # the registry names this opener for families of it only
-    return Tagger(loaded.model, loaded.tokenizer, family=loaded.family)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from formers.data.sources import Table
 from formers.fields import Count, check
-from formers.models.heads import HeadConfig, TokenClassifier
-from formers.systems.begin import Beginning, Prepared, on_device
-from formers.systems.encoders import begin
+from formers.models.heads import TokenClassifier
+from formers.systems.begin import Beginning, Prepared
+from formers.systems.encoders import begin, recompute
 from formers.systems.system import Report
 from formers.systems.tagging.data import TaggedBatch, TaggedBatches, TaggedRows
 from formers.systems.tagging.system import Sentence, Tagger
@@ -62,8 +62,7 @@ class TaggingTask:
             for text, tags in zip(texts, tagged, strict=True)
         ]
 
-    def set_recompute(self) -> None:
-        self.model.encoder.stack.recompute = True
+    set_recompute = recompute
 
 
 def prepare(beginning: Beginning) -> Prepared:
@@ -75,10 +74,9 @@ def prepare(beginning: Beginning) -> Prepared:
     table, held_out = beginning.tables()
     labels = rows.labels(table)
     begun = begin(beginning, [" ".join(words) for words in table.columns[rows.tokens]], pooler=False)
-    model = begun.model
-    if not isinstance(model, TokenClassifier) or not set(labels) <= set(model.config.labels):
-        model = on_device(TokenClassifier(HeadConfig(encoder=begun.encoder.config, labels=labels)))
-    model.encoder = begun.encoder
+    if isinstance(begun.model, TokenClassifier) and set(labels) <= set(begun.model.config.labels):
+        labels = begun.model.config.labels
+    model = begun.headed(TokenClassifier, keep=lambda model: model.config.labels == labels, labels=labels)
     reader = begun.reader(rows.length)
     family = None if beginning.start is None else begun.family
     tagger = Tagger(model, begun.tokenizer, length=reader.length, family=family)
@@ -86,7 +84,7 @@ def prepare(beginning: Beginning) -> Prepared:
     rows.numbers(held_out, tagger.labels)  # a tag that was never learned is a fault of the data, said before training
     task = TaggingTask(tagger, held_out, rows, beginning.task)
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(held_out):,} sentences",
     ]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from formers.fields import Count, Natural, Part
-from formers.systems.measure import measured, or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
-from formers.systems.system import NOWHERE, Event, Origin, Texts, Typed
+from formers.fields import Count, Part
+from formers.files import replace_file
+from formers.systems.measure import PLAIN, Measure, measured, or_suite
+from formers.systems.system import Event, Typed
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from formers.systems.tagging.system import Tag, Tagger
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 HUES = ("cyan", "green", "magenta", "yellow", "blue", "red")
 COLOURS = (*HUES, *(f"bright_{hue}" for hue in HUES))
 WIDTH = 80  # characters of a line of words, which every terminal has
-REMARKS = {
-    "loss": "per word",
-    "accuracy": "per word",
-    "span_precision": "of entities",
-    "span_recall": "of entities",
-    "span_f1": "of entities",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +103,14 @@ def tag(tagger: Tagger, options: TagTexts) -> Iterator[Event]:
 class EvaluateTagger:
     """What to measure a tagger on."""
 
-    origin: Origin = NOWHERE
-    """The model's own recipe."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Tagged sentences (default for a run: its test data)."""
     source: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the words."""
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the tags."""
-    count: Natural | None = None
-    """Only the first N sentences."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite
@@ -129,28 +119,27 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     from formers.systems.begin import judged_rows
     from formers.systems.tagging.data import TaggedRows
 
-    rows, table = judged_rows(options, "tagging", TaggedRows, tokens=options.source, tags=options.label)
+    rows, table = judged_rows(options, "tagging", TaggedRows, tokens="source", tags="label")
     rows.numbers(table, tagger.labels)
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()
     report, predicted = tagger.evaluate(sentences, tags)
-    seconds = time.perf_counter() - begin
 
     def write(path: Path) -> None:
         blocks = (
             "".join(f"{word}\t{true}\t{tag or '-'}\n" for word, true, tag in zip(*row, strict=True))
             for row in zip(sentences, tags, predicted, strict=True)
         )
-        path.write_text("\n".join(blocks), encoding="utf-8")
+        replace_file(path, "\n".join(blocks).encode())
 
     yield measured(
         report,
-        options.origin,
+        "tagging",
+        options.measure.origin,
         table,
-        seconds,
+        begin,
         unit="words",
         rows=f"{len(table):,} sentences, {report.facts['words']:,} words",
-        remarks={score.name: REMARKS[score.name] for score in report.scores},
         speed_as=",.0f",
         files={"": write},
     )

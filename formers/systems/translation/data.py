@@ -12,7 +12,7 @@ from torch import Tensor
 
 from formers.data.batching import Buckets, Ragged, pad
 from formers.data.report import DataReport, LengthReport
-from formers.data.source import Source
+from formers.data.source import Source, settings_of
 from formers.data.sources import Table
 from formers.errors import DataError
 from formers.fields import Count, Natural, check
@@ -34,6 +34,10 @@ class PairRows:
     """Column to translate from."""
     target: str = "de"
     """Column to translate into."""
+    to: str = ""
+    """Language of the target column, of a model of several (NLLB: fra_Latn); empty: as that model asks."""
+    source_language: str = ""
+    """Language of the source column, of such a model."""
     vocab: Natural = 8000
     """Size of the joint BPE vocabulary that is trained when no tokenizer is given."""
     tokenizer: str = ""
@@ -48,7 +52,9 @@ class PairRows:
 
     def reading(self, source: Source) -> dict[str, Any]:
         """How `Source` reads the pairs."""
-        return {"columns": [self.source, self.target], "text": [self.source, self.target], "what": "pair"}
+        columns = [self.source, self.target]
+        settings = settings_of(self, "source", "target")
+        return {"columns": columns, "text": columns, "settings": settings, "what": "pair"}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ text -> tokens -> Transformer.begin (encode) -> generate (greedy, sampling, beam
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -14,19 +17,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from formers.data.sentences import split_spans
 from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
 from formers.decoding.writer import Continuation, TokenSources, Writer, Writing
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, TextsError
 from formers.metrics.translation import translation_scores
 from formers.models.transformer import Transformer
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
 from formers.systems.system import Report, Score, share
+from formers.systems.translation.instructions import split_input
+from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.tokenizer import Tokenizer
 
+WORD = re.compile(r"\s*\S+\s*")
+Long = Literal["refuse", "cut", "split"]
 TOKENS_PER_BATCH = 4096  # of sources, padding included, for one beam
 
 
@@ -68,27 +74,89 @@ class Translator:
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
+    def speaking(self, *, to: str = "", source_language: str = "") -> Translator:
+        """The same between two languages, by the names that the model gives them; "" leaves one as it is.
+
+        Raises ConfigError for a language that it does not know, or a model that tells none apart.
+        """
+        if not (to or source_language):
+            return self
+        tokenizer = self.needs_tokenizer()
+        if not isinstance(tokenizer, LanguageTokenizer):
+            raise ConfigError(f'this model tells no languages apart; leave "{to or source_language}" out')
+        spoken, settings = tokenizer.speaking(source=source_language, target=to), self.settings
+        code = spoken.target_code
+        if code is not None and spoken.languages.name_of(settings.start):  # mBART begins with the language
+            settings = replace(settings, start=code)
+        elif spoken.languages.place != "asked":
+            settings = replace(settings, forced_first=code)
+        return Translator(self.model, spoken, settings, family=self.family)
+
     @overload
-    def translate(self, texts: str, *, prefix: str = ..., split: bool = ..., **options: Any) -> str: ...
-    @overload
-    def translate(self, texts: Sequence[str], *, prefix: str = ..., split: bool = ..., **options: Any) -> list[str]: ...
     def translate(
-        self, texts: str | Sequence[str], *, prefix: str = "", split: bool = True, **options: Any
+        self,
+        texts: str,
+        *,
+        prefix: str = ...,
+        split: bool = ...,
+        long: Long = ...,
+        to: str = ...,
+        source_language: str = ...,
+        **options: Any,
+    ) -> str: ...
+    @overload
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        prefix: str = ...,
+        split: bool = ...,
+        long: Long = ...,
+        to: str = ...,
+        source_language: str = ...,
+        **options: Any,
+    ) -> list[str]: ...
+    def translate(
+        self,
+        texts: str | Sequence[str],
+        *,
+        prefix: str = "",
+        split: bool = True,
+        long: Long = "refuse",
+        to: str = "",
+        source_language: str = "",
+        **options: Any,
     ) -> str | list[str]:
         """The best translation of a text (str) or of each of several (list of str).
 
-        prefix: how every translation must begin. split: translate long texts sentence by sentence, keeping what
-        stands between the sentences. options: the fields of `DecodingOptions`, for every sentence; what is left open
-        is as the checkpoint asks.
+        to, source_language: as in `speaking`. prefix: how every translation must begin. split: translate long texts
+        sentence by sentence, keeping what stands between the sentences; an instruction at the beginning (`>>fra<<`,
+        T5's tasks) is read with each. long: what becomes of a sentence with more tokens than the model reads: refuse,
+        cut (its end is lost), or split between words. options: the fields of `DecodingOptions`, for every sentence;
+        what is left open is as the checkpoint asks. Raises TextsError for sentences that are refused.
         """
+        spoken = self.speaking(to=to, source_language=source_language)
+        listed = [texts] if isinstance(texts, str) else texts
+        parts = spoken.sentences(listed, prefix=prefix, split=split, long=long, **options)
+        out = ["".join(translation.text + gap for translation, gap in sentences) for sentences in parts]
+        return out[0] if isinstance(texts, str) else out
+
+    def sentences(
+        self, texts: Sequence[str], *, prefix: str = "", split: bool = True, long: Long = "refuse", **options: Any
+    ) -> list[list[tuple[Translation, str]]]:
+        """The same sentence by sentence, with scores, and what stands behind each: joined, the translation."""
         if DecodingOptions(**options).several:
             raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
-        listed = [texts] if isinstance(texts, str) else texts
-        spans = [split_spans(t) if split and not prefix else [(t, "")] for t in listed]
-        flat = [sentence for text in spans for sentence, _ in text]
-        translations = iter(self.candidates(flat, prefix=prefix, **options))
-        out = ["".join(next(translations)[0].text + gap for _, gap in text) for text in spans]
-        return out[0] if isinstance(texts, str) else out
+        tasks = "t5" in (self.family or "")
+        spans = [split_input(text, tasks=tasks) if split and not prefix else [(text, "")] for text in texts]
+        spans = [[part for sentence in text for part in self.fitting(*sentence, long)] for text in spans]
+        flat = [(place, sentence) for place, text in enumerate(spans) for sentence, _ in text]
+        try:
+            candidates = self.candidates([sentence for _, sentence in flat], prefix=prefix, **options)
+        except TextsError as error:
+            raise error.among([place for place, _ in flat]) from None
+        translations = iter(candidates)
+        return [[(next(translations)[0], gap) for _, gap in text] for text in spans]
 
     def candidates(
         self, texts: Sequence[str], *, prefix: str = "", tokens_per_batch: int = TOKENS_PER_BATCH, **options: Any
@@ -126,20 +194,54 @@ class Translator:
         return Writer(self.model, self.needs_tokenizer(), self.settings, self.settings.stop)
 
     def read(self, texts: Sequence[str], places: Sequence[int]) -> list[list[int]]:
-        """Texts as tokens. Raises DataError for one that is too long, by its place."""
-        ids, longest = self.needs_tokenizer().encode(texts), self.model.config.length
-        for place, text, tokens in zip(places, texts, ids, strict=True):
-            if len(tokens) > longest:
-                raise DataError(
-                    f'sentence {place + 1} ("{text[:40]}...") has {len(tokens)} tokens, but this model reads at '
-                    f"most {longest}; shorten it, or put full stops where it may be split"
-                )
+        """Texts as tokens. Raises TextsError for those that are too long, by their places; ConfigError where nobody has
+        said which language to write.
+        """
+        tokenizer = self.needs_tokenizer()
+        if isinstance(tokenizer, LanguageTokenizer):
+            tokenizer.languages.check_target()
+        ids, longest = tokenizer.encode(texts), self.model.config.length
+        fix = "shorten it, put full stops where it may be split, or have it cut or split (--long; in Python long=)"
+        fault = f"but this model reads at most {longest}; {fix}"
+        if reasons := {
+            place: f'the sentence "{text[:40]}..." has {len(tokens)} tokens, {fault}'
+            for place, text, tokens in zip(places, texts, ids, strict=True)
+            if len(tokens) > longest
+        }:
+            raise TextsError(reasons)
         return ids
+
+    def fitting(self, text: str, gap: str, long: Long) -> list[tuple[str, str]]:
+        """A sentence, and what stands behind it, as it is; or its beginning, or its pieces, where it is too long."""
+        if long == "refuse" or len(self.needs_tokenizer().encode([text])[0]) <= self.model.config.length:
+            return [(text, gap)]
+        pieces = self.pieces(text)
+        parts = [(piece.rstrip(), piece[len(piece.rstrip()) :]) for piece in pieces]
+        return [(parts[0][0], gap)] if long == "cut" else [*parts[:-1], (parts[-1][0], parts[-1][1] + gap)]
+
+    def pieces(self, text: str) -> list[str]:
+        """A text in pieces that the model can read, parted between words, or within a word that is too long itself."""
+        encode, longest = self.needs_tokenizer().encode, self.model.config.length
+        pieces = []
+        while text:
+            ends = [word.end() for word in islice(WORD.finditer(text), longest)] or [len(text)]
+            room = bisect_left(range(len(ends)), True, key=lambda n: len(encode([text[: ends[n]]])[0]) > longest)
+            if not room:  # one word is too long
+                ends = list(range(1, min(ends[0], 16 * longest) + 1))
+                room = bisect_left(range(len(ends)), True, key=lambda n: len(encode([text[: ends[n]]])[0]) > longest)
+            end = ends[max(1, room) - 1]
+            pieces.append(text[:end])
+            text = text[end:]
+        return pieces
 
     def forced(self, prefix: str) -> list[int]:
         """The tokens of how a translation must begin."""
+        if prefix and isinstance(self.tokenizer, LanguageTokenizer):
+            return self.tokenizer.beginning(prefix)
         tokens = self.needs_tokenizer().encode_target([prefix])[0] if prefix else []
-        return tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        tokens = tokens[:-1] if tokens and tokens[-1] in self.settings.stop else tokens
+        first = self.settings.forced_first  # comes before all that is said, such as the language
+        return tokens if first is None or not tokens or tokens[0] == first else [first, *tokens]
 
     def describe(self, text: Continuation) -> Translation:
         return Translation(text.text, text.score, self.needs_tokenizer().pieces(text.tokens), text.scores, text.reason)
@@ -199,4 +301,5 @@ def scores_of(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[lis
 def open_translator(loaded: Loaded) -> Translator:
     """The system of a loaded checkpoint."""
     assert isinstance(loaded.model, Transformer)  # the registry names this opener for families of it only
-    return Translator(loaded.model, loaded.tokenizer, Settings.of(loaded.config), family=loaded.family)
+    settings = Settings.of(loaded.generation, loaded.model.config.target_vocab or loaded.model.config.vocab)
+    return Translator(loaded.model, loaded.tokenizer, settings, family=loaded.family)

@@ -12,12 +12,13 @@ from formers.decoding.settings import Settings
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
 from formers.models.transformer import Transformer
-from formers.pretrained.load import load_model
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.measure import means
+from formers.systems.memory import new_model
 from formers.systems.system import Report, Score, cost, perplexity
 from formers.systems.translation.data import PairBatch, PairBatches
 from formers.systems.translation.system import Translator, open_translator, scores_of
+from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.open import train_bpe
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
@@ -97,8 +98,13 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, config, source = beginning.rows, beginning.task, beginning.source
     table, held_out = beginning.tables()
     if beginning.start is not None:
-        translator = open_translator(load_model(beginning.start))
+        whole = open_translator(beginning.loaded())
+        translator = whole.speaking(to=rows.to, source_language=rows.source_language)
         tokenizer = translator.needs_tokenizer()
+        if isinstance(tokenizer, LanguageTokenizer):
+            tokenizer.languages.check_target()
+    elif asked := rows.to or rows.source_language:
+        raise ConfigError(f'rows: "{asked}" is for a model that tells languages apart; name one in model.start')
     else:
         texts = chain(table.columns[rows.source], table.columns[rows.target])
         tokenizer = beginning.tokenizer(lambda: train_bpe(texts, rows.vocab), files="tokenizer.json")
@@ -111,7 +117,7 @@ def prepare(beginning: Beginning) -> Prepared:
             beams=config.beams,
             length_penalty=config.length_penalty,
         )
-        translator = Translator(Transformer(beginning.sizes.config(tokenizer.vocab)), tokenizer, settings)
+        translator = Translator(new_model(Transformer, beginning.sizes.config(tokenizer.vocab)), tokenizer, settings)
     on_device(translator.model)
     batches, validation = (
         PairBatches(
@@ -126,7 +132,7 @@ def prepare(beginning: Beginning) -> Prepared:
         for part in (table, held_out)
     )
     lines = [
-        f"training data: {table.name}",
+        f"training data: {table.described}",
         *batches.report.lines(),
         f"validation: {held_out.name}, {len(validation.rows):,} examples",
     ]

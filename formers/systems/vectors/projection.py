@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from formers.data.files import optional
 from formers.errors import ConfigError, DataError, nearest
 
 METHODS = ("pca", "tsne", "umap")
@@ -54,18 +54,13 @@ def principal(x: Floats, count: int) -> tuple[Floats, Floats]:
 
 
 def tsne(x: Floats, seed: int) -> Floats:
-    kind = kept("sklearn.manifold", "t-SNE needs scikit-learn", '"formers[metrics]"').TSNE
+    kind = optional("sklearn.manifold", "metrics", "--method tsne").TSNE
     return kind(2, perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=seed).fit_transform(x)
 
 
 def umap(x: Floats, seed: int) -> Floats:
-    kind = kept("umap", "UMAP needs the package umap-learn", "umap-learn").UMAP
-    return kind(n_components=2, n_neighbors=min(15, len(x) - 1), metric="cosine", random_state=seed).fit_transform(x)
-
-
-def kept(module: str, what: str, package: str) -> Any:
-    """A package that this picture needs. Raises ConfigError where it is not installed."""
     try:
-        return importlib.import_module(module)
+        kind = importlib.import_module("umap").UMAP
     except ImportError as error:
-        raise ConfigError(f"{what}: pip install {package}; --method pca needs nothing") from error
+        raise ConfigError("--method umap needs its package: pip install umap-learn; pca needs nothing") from error
+    return kind(n_components=2, n_neighbors=min(15, len(x) - 1), metric="cosine", random_state=seed).fit_transform(x)

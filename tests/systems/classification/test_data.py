@@ -10,7 +10,7 @@ from formers.data.labels import Labels, learn_labels
 from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.systems.classification.data import LabelledBatches, LabelledRows
+from formers.systems.classification.data import LabelledBatches, LabelledRows, uneven
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 
@@ -72,6 +72,27 @@ def test_answers():
     assert split.answers(table(["y", "x;y"]), "label", ";").tolist() == [[0, 1], [1, 1]]
     number = learn_labels(table(["1.5", "2"]), "label")
     assert number.answers(table([3, "4e1"]), "label").tolist() == [3, 40]
+
+
+def test_a_separator_means_several_labels():
+    rows = table(["x; y", "x", "y;z"])
+    assert learn_labels(rows, "label", separator=";") == Labels("several", ("x", "y", "z"))
+    assert learn_labels(rows, "label").names == ("x", "x; y", "y;z")
+    with pytest.raises(ConfigError, match=r'rows.separator = ";" parts several labels, but task.kind is "one"; set'):
+        learn_labels(rows, "label", kind="one", separator=";")
+
+
+def test_uneven_labels_name_the_cure():
+    def said(values):
+        labels = learn_labels(table(values), "label")
+        return uneven(labels, labels.answers(table(values), "label"))
+
+    cure = (
+        "uneven labels: a is 9 times as frequent as b; --set task.class_weights=balanced lets rare ones count for more"
+    )
+    assert said(["a"] * 18 + ["b"] * 2 + ["c"] * 3) == [cure]
+    assert said([["a"]] * 18 + [["b", "a"]] * 2) == [cure.replace("9", "10")]
+    assert said(["a", "b", "b", "b"]) == said([1.5, 2.5, 2.5]) == []
 
 
 def test_the_labels_of_a_checkpoint_keep_their_order():

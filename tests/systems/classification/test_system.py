@@ -91,9 +91,9 @@ def test_long_texts_are_cut_or_read_in_windows():
 
 def test_faults():
     made = classifier()
-    with pytest.raises(DataError, match="text 2 of 2 is empty"):
+    with pytest.raises(DataError, match="text 2: it is empty"):
         made.classify(["a", " "])
-    with pytest.raises(DataError, match="second text 1 of 1 is empty"):
+    with pytest.raises(DataError, match="text 1: its second text is empty"):
         made.classify("a", "")
     with pytest.raises(ConfigError, match="2 texts, but 1 second"):
         made.classify(["a", "b"], ["c"])

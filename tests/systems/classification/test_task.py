@@ -159,6 +159,22 @@ def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
         prepared([*given, "rows.length=64"], tmp_path)
 
 
+def test_a_watched_score_that_the_labels_do_not_have_is_refused_before_training(tmp_path):
+    (tmp_path / "n.csv").write_text("text,label\n" + "".join(f"a text {i},{i}.5\n" for i in range(10)))
+    (tmp_path / "c.csv").write_text("text,label\n" + "".join(f"a text {i},{'ab'[i % 2]}\n" for i in range(10)))
+    numbers, classes = f"data.train={tmp_path}/n.csv", f"data.train={tmp_path}/c.csv"
+    with pytest.raises(
+        ConfigError, match=r'"accuracy" is of labels, .*"label" holds numbers: --set train.monitor=pears'
+    ):
+        prepared([numbers, "train.monitor=accuracy"], tmp_path)
+    with pytest.raises(
+        ConfigError, match=r'"pearson" is of numbers, .*"label" holds labels: --set train.monitor=accur'
+    ):
+        prepared([classes, "train.monitor=pearson"], tmp_path / "other")
+    for given in ([numbers, "train.monitor=pearson"], [classes, "train.monitor=loss"]):
+        prepared(given, tmp_path / given[1])
+
+
 def test_a_label_of_validation_that_training_does_not_know(tmp_path):
     for name, labels in (("train", "ab"), ("validation", "ac")):
         (tmp_path / f"{name}.csv").write_text(

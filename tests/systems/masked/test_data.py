@@ -8,11 +8,12 @@ import random
 import numpy as np
 import pytest
 
+from formers.data.masking import Masking, pick_words
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.systems.masked.data import EPOCH, MaskedBatches, MaskedRows
-from formers.systems.masked.masking import Masking, frame_of, ordinary_tokens, pick_words
 from formers.systems.masked.task import batches_of
+from formers.text.frame import frame_of, ordinary_tokens
 from formers.text.reader import Reader
 from formers.text.training import train_byte_bpe, train_word_pieces
 

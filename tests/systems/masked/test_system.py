@@ -393,7 +393,7 @@ def test_faults_are_one_line():
         masked.fill("The cat sat.")
     with pytest.raises(DataError, match="longer than the 32 tokens"):
         masked.fill("[MASK] " + "cat " * 40)
-    with pytest.raises(DataError, match="text 2 is longer"):
+    with pytest.raises(DataError, match="text 2: the text is longer"):
         masked.fill(["a [MASK]", "[MASK] " + "cat " * 40])
     with pytest.raises(DataError, match="no token to score"):
         masked.score("")

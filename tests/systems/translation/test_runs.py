@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import formers
+
 SMALL = [
     "train.threads=1",
     "train.precision=fp32",
@@ -41,6 +43,11 @@ def command(run: Path, *more: str) -> list[str]:
     return ["-m", "formers", "train", "translation", "--run", str(run), "--plain", *settings]
 
 
+def train(run: Path, *more: str) -> None:
+    """The same in this process."""
+    list(formers.train("translation", [*SMALL, *more], run=run))
+
+
 def final_weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints" / "000012" / "model.safetensors")
 
@@ -48,9 +55,7 @@ def final_weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_very_same_weights(tmp_path):
     dropout = "model.dropout=0.2"
-    subprocess.run(
-        [sys.executable, *command(tmp_path / "whole", dropout)], check=True, env=ENVIRONMENT, capture_output=True
-    )
+    train(tmp_path / "whole", dropout)
     killed = subprocess.Popen(
         [sys.executable, *command(tmp_path / "killed", dropout)],
         env=ENVIRONMENT,
@@ -63,9 +68,7 @@ def test_a_killed_run_ends_with_the_very_same_weights(tmp_path):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed" / "checkpoints" / "000012").exists(), "the kill came too late to show anything"
-    subprocess.run(
-        [sys.executable, *command(tmp_path / "killed", dropout)], check=True, env=ENVIRONMENT, capture_output=True
-    )
+    train(tmp_path / "killed", dropout)
     whole, resumed = final_weights(tmp_path / "whole"), final_weights(tmp_path / "killed")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -74,9 +77,7 @@ def test_a_killed_run_ends_with_the_very_same_weights(tmp_path):
 @pytest.mark.slow
 def test_two_processes_give_the_result_of_one(tmp_path):
     dropout = "model.dropout=0.0"  # each process draws its own dropout
-    subprocess.run(
-        [sys.executable, *command(tmp_path / "one", dropout)], check=True, env=ENVIRONMENT, capture_output=True
-    )
+    train(tmp_path / "one", dropout)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "--"]
     subprocess.run(
         [sys.executable, *launcher, *command(tmp_path / "two", dropout)[1:]],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from formers.data.sentences import split_sentences
 from formers.data.sources import Table
 from formers.errors import DataError
+from formers.text.faults import reading
 
 if TYPE_CHECKING:
     import tokenizers
@@ -152,6 +153,7 @@ def _encoded(texts: Sequence[str], rules: tokenizers.Tokenizer) -> Iterator[tupl
     for row, document in enumerate(texts):
         waiting += [(row, sentence) for sentence in split_sentences(document)]
         if len(waiting) > TOGETHER or row == len(texts) - 1:
-            encodings = rules.encode_batch([sentence for _, sentence in waiting], add_special_tokens=False)
+            with reading(sentences := [sentence for _, sentence in waiting]):
+                encodings = rules.encode_batch(sentences, add_special_tokens=False)
             yield from zip([number for number, _ in waiting], encodings, strict=True)
             waiting = []

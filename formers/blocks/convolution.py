@@ -1,0 +1,66 @@
+"""Convolutions of pictures: the layer of residual networks, and the block that they are made of (He et al. 2016)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from formers.blocks.feed_forward import ACTIVATIONS
+
+
+class ConvolutionNorm(nn.Module):
+    """activation(norm(convolution(x))): no bias, batch norm, and no activation where its name is ""."""
+
+    def __init__(
+        self, channels: int, width: int, size: int, *, stride: int = 1, activation: str = "relu", groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.activation = ACTIVATIONS[activation] if activation else None
+        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
+        x = self.norm(self.convolution(x))
+        return x if self.activation is None else self.activation(x)
+
+
+class ResidualConvolutions(nn.Module):
+    """activation(x + convolutions(x)); x goes through a convolution of size 1 where width or size change.
+
+    Two of size 3, or a `bottleneck`: 1, 3, 1, the first two a quarter as wide. The stride is that of the (first)
+    convolution of size 3; `stride_first`: of the first one (He et al. 2016; the published ones moved it).
+    Between the convolutions is a ReLU, whatever the activation.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        *,
+        stride: int = 1,
+        bottleneck: bool = False,
+        stride_first: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        if bottleneck:
+            inner, (first, second) = width // 4, (stride, 1) if stride_first else (1, stride)
+            layers = [
+                ConvolutionNorm(channels, inner, 1, stride=first),
+                ConvolutionNorm(inner, inner, 3, stride=second),
+                ConvolutionNorm(inner, width, 1, activation=""),
+            ]
+        else:
+            layers = [
+                ConvolutionNorm(channels, width, 3, stride=stride),
+                ConvolutionNorm(width, width, 3, activation=""),
+            ]
+        self.layers = nn.Sequential(*layers)
+        same = channels == width and stride == 1
+        self.shortcut = None if same else ConvolutionNorm(channels, width, 1, stride=stride, activation="")
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
+        kept = x if self.shortcut is None else self.shortcut(x)
+        return self.activation(kept + self.layers(x))

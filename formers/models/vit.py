@@ -1,0 +1,168 @@
+"""The vision transformer: ViT, DeiT, DINOv2 and the picture towers of CLIP and SigLIP are sizes and parts of it.
+
+    pictures -> patches -> [class tokens; patches] + positions -> [class; registers; patches] -> Stack -> hidden states
+
+Papers: Dosovitskiy et al. 2021 (ViT); Touvron et al. 2021 (DeiT); Oquab et al. 2024 (DINOv2); Darcet et al. 2024
+(registers). What is particular:
+  * Any size that patches fill is read: learned positions are interpolated where the grid is another one.
+  * DeiT has a second class token, DINOv2 a learned factor on each branch, registers have no positions.
+  * CLIP normalises before the first block, and its patches have no bias; SigLIP has no class token.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from formers.blocks.block import Block
+from formers.blocks.convolution import ConvolutionNorm
+from formers.blocks.dropout import DropPath, dropout
+from formers.blocks.norm import Scale, make_norm
+from formers.blocks.patches import GridPositions, Patches, grid_of
+from formers.blocks.stack import Stack, StackConfig
+from formers.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    stack: StackConfig
+    height: int = 224
+    """Of the pictures whose positions are learned, in pixels; others are read too."""
+    width: int = 224
+    patch: int = 16
+    """Side of a patch, in pixels."""
+    channels: int = 3
+    class_tokens: int = 1
+    """Learned tokens in front that have positions (DeiT: 2, SigLIP: 0)."""
+    registers: int = 0
+    """Learned tokens after these that have none."""
+    patch_bias: bool = True
+    norm_input: bool = False
+    """Normalise what goes into the first block (CLIP)."""
+    layer_scale: float = 0.0
+    """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
+    antialias: bool = False
+    """Smooth the learned positions where a grid is coarser."""
+    pooler: bool = False
+    """A dense layer and tanh make one vector of the class token."""
+    stem: int = 0
+    """Convolutions of stride 2 in front of patches that are so many times halved (Xiao et al. 2021)."""
+
+    def __post_init__(self) -> None:
+        if self.patch % 2**self.stem:
+            raise ValueError(f"patch ({self.patch}) must be a multiple of 2 ** stem ({2**self.stem})")
+
+
+class ViT(nn.Module):
+    def __init__(self, config: ViTConfig) -> None:
+        """Raises ValueError for sizes that do not go together."""
+        super().__init__()
+        c, s = config, config.stack
+        self.config = config
+        self.sides = (c.patch, c.patch)
+        widths = [c.channels, *(s.dim >> (c.stem - 1 - i) for i in range(c.stem))]
+        layers = (ConvolutionNorm(before, after, 3, stride=2) for before, after in itertools.pairwise(widths))
+        self.stem = nn.Sequential(*layers)
+        side = c.patch >> c.stem
+        self.patches = Patches(widths[-1], s.dim, (side, side), bias=c.patch_bias)
+        self.class_tokens = nn.ParameterList(nn.Parameter(torch.empty(s.dim)) for _ in range(c.class_tokens))
+        self.registers = nn.Parameter(torch.empty(c.registers, s.dim)) if c.registers else None
+        grid = grid_of((c.height, c.width), self.sides)
+        self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
+        self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
+        self.stack = Stack(s, block=self.make_block)
+        self.pooler = nn.Linear(s.dim, s.dim) if c.pooler else None
+        self.apply(initialise)
+        for token in self.front():
+            nn.init.trunc_normal_(token, std=0.02)
+
+    def make_block(self, stack: StackConfig, *, memory_dim: int | None = None) -> Block:
+        value = self.config.layer_scale
+        return Block(stack, memory_dim=memory_dim, after=(lambda s: Scale(s.dim, value)) if value else None)
+
+    def front(self) -> list[nn.Parameter]:
+        """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""
+        return [*self.class_tokens, *([] if self.registers is None else [self.registers])]
+
+    @property
+    def leading(self) -> int:
+        """How many tokens stand before those of the patches."""
+        return self.config.class_tokens + self.config.registers
+
+    def embed(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens dim"]:
+        """What goes into the first block."""
+        c = self.config
+        if pictures.shape[1] != c.channels:
+            raise ValueError(f"pictures have {pictures.shape[1]} channels, but this model reads {c.channels}")
+        places = self.positions(grid_of(pictures.shape[-2:], self.sides))
+        x = self.patches(self.stem(pictures))
+        classes = [token.expand(len(x), 1, -1) for token in self.class_tokens]
+        x = dropout(torch.cat([*classes, x], 1) + places.to(x.dtype), c.stack.dropout, self.training)
+        if self.registers is not None:
+            first, patches = x.split([c.class_tokens, x.shape[1] - c.class_tokens], 1)
+            x = torch.cat([first, self.registers.expand(len(x), -1, -1), patches], 1)
+        return x if self.norm_input is None else self.norm_input(x)
+
+    def forward(
+        self, pictures: Float[Tensor, "batch channels height width"], *, seen: list[Tensor] | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Hidden states: class tokens, registers, patches row by row; seen: as in `Stack`.
+
+        Raises ValueError for another number of channels, or a size that patches do not fill.
+        """
+        return self.stack(self.embed(pictures), seen=seen)
+
+    def pool(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """One vector of each picture: its class token, through the pooler if any; without one, the mean of patches."""
+        if not self.config.class_tokens:
+            return x.mean(1)
+        return x[:, 0] if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))
+
+
+def set_drop_path(model: ViT, share: float) -> None:
+    """Stochastic depth: `share` of rows skip the last block's branches in training, less in the blocks before it."""
+    last = max(1, len(model.stack.blocks) - 1)
+    for i, block in enumerate(model.stack.blocks):
+        for name in ("after_attention", "after_feed_forward"):
+            after = getattr(block, name)
+            if isinstance(after, Scale):
+                after.skipped = share * i / last
+            else:
+                setattr(block, name, DropPath(share * i / last) if share else None)
+
+
+def initialise(module: nn.Module) -> None:
+    """Normal with deviation 0.02 (cut at two of them), zero biases."""
+    if isinstance(module, nn.Linear | Patches):
+        layer = module.project if isinstance(module, Patches) else module
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+_VIT = StackConfig(dim=768, layers=12, heads=12, hidden=3072, norm_eps=1e-12)
+# Published sizes by name: (layers, dim, heads, hidden).
+SIZES = {
+    "tiny": (12, 192, 3, 768),
+    "small": (12, 384, 6, 1536),
+    "base": (12, 768, 12, 3072),
+    "large": (24, 1024, 16, 4096),
+    "huge": (32, 1280, 16, 5120),
+}
+
+
+def preset(name: str) -> ViTConfig:
+    """The config of a published size with its patch, such as "vit-base/16"."""
+    form, _, patch = name.partition("/")
+    size = form.removeprefix("vit-")
+    if size not in SIZES or not patch.isdecimal():
+        known = [f"vit-{size}/16" for size in SIZES]
+        raise ConfigError(f'there is no size "{name}"{nearest(name, known)}')
+    layers, dim, heads, hidden = SIZES[size]
+    return ViTConfig(
+        stack=replace(_VIT, layers=layers, dim=dim, heads=heads, hidden=hidden), patch=int(patch), layer_scale=0.0
+    )

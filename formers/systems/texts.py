@@ -1,0 +1,86 @@
+"""Texts that a verb works on, wherever they come from: in groups, with the places that messages name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from formers.errors import DataError, TextsError
+
+T = TypeVar("T")
+
+
+class Texts:
+    """Texts in groups that are worked on together, as they come; numbers count from 1."""
+
+    def __init__(
+        self,
+        groups: Iterable[Sequence[str]],
+        where: Callable[[int], str],
+        *,
+        typed: bool = False,
+        places: Sequence[int] | None = None,
+        skipped: list[DataError] | None = None,
+    ) -> None:
+        """where: what a number is called in a message; typed: whether they were arguments.
+
+        places: of each text its line or row in the file, where that is not its number; skipped: gets the faults of
+        texts that cannot be used, which are then left out (None: the first such fault is raised).
+        """
+        self.groups, self.where, self.typed, self.places = groups, where, typed, places
+        self.skipped = skipped
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Texts that are all there."""
+        return cls([texts], lambda number: f"text {number} of {len(texts)}", typed=True)
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        return iter(self.groups)
+
+    def worked(self, work: Callable[[Sequence[str]], Iterable[T]]) -> Iterator[T]:
+        """What `work` gives for each group, which it does after it has looked at all of its texts.
+
+        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`skipped`).
+        """
+        number = 1
+        for group in self:
+            try:
+                results = work(group)
+            except TextsError as error:
+                for place, reason in error.reasons.items():
+                    self.refuse(DataError(f"{self.where(number + place)}: {reason}"))
+                kept = [text for place, text in enumerate(group) if place not in error.reasons]
+                results = work(kept) if kept else ()
+            yield from results
+            number += len(group)
+
+    def refuse(self, error: DataError) -> None:
+        """Raise it, or note it where such texts are left out."""
+        if self.skipped is None:
+            raise error
+        self.skipped.append(error)
+
+    def place(self, number: int) -> int:
+        """The line or row of a text."""
+        return number if self.places is None else self.places[number - 1]
+
+    def all(self) -> list[str]:
+        return [text for group in self.groups for text in group]
+
+    def filled(self, *, drop: bool = False, what: str = "read") -> tuple[list[int], list[str]]:
+        """(numbers, texts) of those that are not empty; an empty one is an error unless `drop`.
+
+        Raises DataError for an empty text, and where there is none at all.
+        """
+        texts, drop = self.all(), drop or self.skipped is not None
+        empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
+        if empty and not drop:
+            raise DataError(
+                f"{self.where(empty[0])} is empty ({len(empty)} of {len(texts)} are): nothing to {what}; remove it or "
+                "give --drop-empty"
+            )
+        if len(empty) == len(texts):
+            raise DataError(f"there is no text to {what}: give texts, --file, or lines on standard input")
+        rows = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
+        return [number for number, _ in rows], [text for _, text in rows]
