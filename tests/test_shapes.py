@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import pytest
 
@@ -71,6 +71,13 @@ def test_a_value_of_the_shape_passes():
 def test_a_value_of_another_shape_is_named(key, value, message):
     assert fault({**GOOD, key: value}, Outer) == message
     assert fault([{**GOOD, key: value}], list[Outer], "rows").startswith(f"rows[0].{message[:6]}")
+
+
+def test_a_hint_that_is_text_is_no_less_required():
+    late = TypedDict("late", {"a": "Required[int]", "b": "int", "c": "NotRequired[int]"}, total=False)
+    early = TypedDict("early", {"a": "Required[int]", "b": "int", "c": "NotRequired[int]"})
+    assert fault({}, late) == "a is missing" and fault({"a": 1}, late) == ""
+    assert fault({"a": 1}, early) == "b is missing" and fault({"a": 1, "b": 1}, early) == ""
 
 
 def test_long_values_are_cut_and_a_message_is_one_line():
