@@ -7,16 +7,17 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 MOST = 100  # characters of a value that a message shows
+LONGEST = 400  # characters of a word of it
 
 
 class FormersError(Exception):
     """A fault in what the user gave: says what, where, what was got, what was expected and how to fix it.
 
-    One line, whatever the values in it hold.
+    One line, whatever the values in it hold; a word that no path or name is as long as is cut.
     """
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return " ".join(shortened(word, LONGEST) for word in one_line(super().__str__()).split(" "))
 
 
 class ConfigError(FormersError):
