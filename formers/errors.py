@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 MOST = 100  # characters of a value that a message shows
 NEAR = 0.75  # of difflib's likeness: "trian" is 0.8 like "train", "table" 0.6 like "label"
+LONGEST = 400  # characters of a word of it
 
 
 class FormersError(Exception):
     """A fault in what the user gave: says what, where, what was got, what was expected and how to fix it.
 
-    One line, whatever the values in it hold.
+    One line, whatever the values in it hold; a word that no path or name is as long as is cut.
     """
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return " ".join(shortened(word, LONGEST) for word in one_line(super().__str__()).split(" "))
 
 
 class ConfigError(FormersError):

@@ -193,7 +193,7 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     known = fields_of(settings)
     for name in given:
         if name not in known:
-            raise ConfigError(f'{where} has no key "{name}"{nearest(name, known)}')
+            raise ConfigError(f'{where} has no key "{shortened(name, MOST)}"{nearest(name, known)}')
     if missing := [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]:
         raise ConfigError(f'{where}: the key "{missing[0]}" is missing')
     values: dict[str, Any] = {}

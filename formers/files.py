@@ -74,10 +74,8 @@ def read_source(
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path in a folder is a link that ends elsewhere; in a hub's cache all files are links to its blobs."""
-    folder, place = (
-        Path(os.path.realpath(folder)),
-        Path(os.path.realpath(path)),
-    )  # resolve() raises for links in a circle
+    # resolve() raises for a circle of links
+    folder, place = (Path(os.path.realpath(each)) for each in (folder, path))
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return not (place.is_relative_to(folder) or place.is_relative_to(blobs))
 

@@ -174,8 +174,12 @@ def _hints(hint: Any) -> dict[str, Any]:
 
 
 def _required(hint: Any) -> list[str]:
-    if typing.is_typeddict(hint):
-        return sorted(hint.__required_keys__)
+    if typing.is_typeddict(hint):  # whose own list knows nothing of `Required` in hints that are text
+        marks = {key: typing.get_origin(inner) for key, inner in _hints(hint).items()}
+        usual: set[str] = set(hint.__required_keys__)
+        return sorted(
+            key for key in marks if marks[key] is Required or (key in usual and marks[key] is not NotRequired)
+        )
     absent = dataclasses.MISSING
     return [each.name for each in dataclasses.fields(hint) if each.default is absent and each.default_factory is absent]
 

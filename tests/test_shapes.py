@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import pytest
 
@@ -73,9 +73,25 @@ def test_a_value_of_another_shape_is_named(key, value, message):
     assert fault([{**GOOD, key: value}], list[Outer], "rows").startswith(f"rows[0].{message[:6]}")
 
 
+class Late(TypedDict, total=False):
+    a: "Required[int]"
+    b: "int"
+
+
+class Early(TypedDict):
+    a: "NotRequired[int]"
+    b: "int"
+
+
+def test_a_hint_that_is_text_is_no_less_required():
+    assert fault({}, Late) == "a is missing" and fault({"a": 1}, Late) == ""
+    assert fault({}, Early) == "b is missing" and fault({"b": 1}, Early) == ""
+
+
 def test_long_values_are_cut_and_a_message_is_one_line():
     assert len(fault("x" * 10_000, int)) < 150
     assert len(shown("y" * 1000)) == 100
+    assert str(FormersError(f"a {'y' * 1000}: b")) == f"a {'y' * 399}… b"
     assert str(FormersError("a\n  b\x1b[2J\u202e\ud800")) == r"a b\x1b[2J\u202e\ud800"
     assert one_line("Schön – 中文") == "Schön – 中文"
 

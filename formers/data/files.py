@@ -199,10 +199,10 @@ def _unpacked(name: str, path: Path) -> bytes:
     """The bytes of a regular file, unpacked where it is .gz. Raises DataError: no such file, over the budget."""
     allowed = budget()
     try:
-        allowed.check(name, bytes=regular(name))
+        allowed.check(name, bytes=(packed := regular(name)))
         if path.suffix.lower() != COMPRESSED:
             return path.read_bytes()
-        chunks, size = [], 0
+        chunks, size, allowed = [], 0, allowed.of_packed(packed)
         with gzip.open(path) as file:
             while chunk := file.read(CHUNK):
                 size += len(chunk)

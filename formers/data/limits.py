@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from formers.errors import ConfigError, DataError, shown
 
+SMALL_ENOUGH, RATIO = 32 * 2**20, 40  # unpacked bytes of any file; for one byte that is packed
 VARIABLE = "FORMERS_BUDGET"  # what --budget sets
 _TIMES: ContextVar[float] = ContextVar("times", default=0.0)
 
@@ -24,6 +25,11 @@ class Budget:
     rows: int = 10_000_000
     values: int = 20_000_000
     """Fields of a table; of JSON what its commas and brackets part."""
+
+    def of_packed(self, size: int) -> Budget:
+        """The budget of what a compressed file of so many bytes holds: text shrinks to a fifth, a bomb to nothing."""
+        likely = max(SMALL_ENOUGH, RATIO * size) * self.bytes // USUAL.bytes
+        return replace(self, bytes=min(self.bytes, likely))
 
     def check(self, where: str, **counts: int) -> None:
         """Refuse what is over the budget. counts: bytes, rows or values. Raises DataError, with the cure."""

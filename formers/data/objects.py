@@ -119,6 +119,8 @@ def flatten(name: str, values: dict[str, list], wanted: list[str] | None, bad: R
     """Columns as they came, with a nested `translation` column spread into its languages."""
     nested = values.get("translation")
     if not nested or "translation" in (wanted or ()) or not any(isinstance(value, dict) for value in nested):
+        if any(column not in values for column in wanted or ()):
+            raise no_column(name, wanted or (), list(values))
         return Columns(values)
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     rows_or_none = [None if row["translation"] is None else row for row in rows]

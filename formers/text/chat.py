@@ -143,7 +143,7 @@ def check_messages(messages: Any, where: str, *, answered: bool = False) -> list
             raise DataError(f"{here}: it has no role (keys: {', '.join(map(str, message))}); known: {', '.join(ROLES)}")
         role, content = message["role"], message.get("content")
         if role not in ROLES:
-            raise DataError(f'{here}: the role "{role}" is not known{nearest(str(role), ROLES)}')
+            raise DataError(f'{here}: the role "{shortened(str(role), MOST)}" is not known{nearest(str(role), ROLES)}')
         calls = role == "assistant" and bool(message.get("tool_calls"))
         if not isinstance(content, str) and not (content is None and calls):
             raise DataError(f"{here}: its content is {content!r:.60} ({type(content).__name__}), expected text")

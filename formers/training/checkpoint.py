@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, shortened
 from formers.fields import Between
 from formers.files import read_json, remove_folder, replace_file, replaced_folder
 
@@ -55,7 +55,8 @@ def read(folder: Path, shape: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(folder / TENSORS), read_json(folder / FACTS, shape)
     except (OSError, SafetensorError, CheckpointError) as error:
         fix = "remove it to go on from the one before"
-        raise CheckpointError(f"cannot go on from the checkpoint {folder}: {error}; {fix}") from error
+        reason = shortened(str(error), 300)
+        raise CheckpointError(f"cannot go on from the checkpoint {folder}: {reason}; {fix}") from error
 
 
 def steps(root: Path) -> list[int]:

@@ -25,7 +25,7 @@ class PrecisionFacts(TypedDict):
     name: Literal["fp32", "bf16"]
     decided: str
     device: str
-    seconds: dict[str, float]
+    seconds: dict[str, Annotated[float, Between(above=0)]]
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ class Training:
     def decision(self) -> dict[str, Any]:
         wanted = self.config.precision
         decision: dict[str, Any] = {**(self.run.decisions().get("precision") or self.state.precision)}
-        mine = bool(decision) and decision["device"] == self.device.type
+        mine = bool(decision) and decision["device"] == self.device.type and decision["name"] in decision["seconds"]
         if not (mine and (decision["decided"] == "probe" if wanted == "auto" else decision["name"] == wanted)):
             decision = asdict(decide(wanted, self.task, self.first_batch, self.device))
             self.run.decide("precision", decision)

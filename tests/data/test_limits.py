@@ -37,6 +37,11 @@ def parquet(tmp_path, monkeypatch):
     return put
 
 
+def test_a_packed_file_that_is_nothing_but_repetition(write, refused):
+    message = refused(write("x.txt.gz", gzip.compress(b"a\n" * (20 * 2**20), 1)), columns=["text"])
+    assert "x.txt.gz, unpacked: 34,603,008 bytes or more, expected at most 33,554,432" in message
+
+
 BOMBS = {
     "bytes": ("x.txt.gz", gzip.compress(b"a" * 10_000_000), "x.txt.gz, unpacked: 1,048,576 bytes or more"),
     "plain bytes": ("x.txt", b"a" * 60_000, "x.txt: 60,000 bytes or more, expected at most 50,000"),

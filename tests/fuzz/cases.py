@@ -273,13 +273,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", type=int, help="this one only, with all that it says")
-    parser.add_argument("--reader", help="only cases of readers whose name begins so")
+    parser.add_argument("--reader", help="only cases of readers whose name begins so: adapter,gguf")
     parser.add_argument("--unchanged", action="store_true", help="read every sample as it is: all must load")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     import_all()
     if options.reader:
-        for name in [name for name in READERS if not name.startswith(options.reader)]:
+        for name in [name for name in READERS if not name.startswith(tuple(options.reader.split(",")))]:
             del READERS[name]
     if options.unchanged:
         options.cases = sum(len(reader.samples) for reader in READERS.values())

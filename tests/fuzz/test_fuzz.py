@@ -16,3 +16,8 @@ def test_the_samples_of_all_readers_load_as_they_are():
     done = fuzz("--unchanged")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 refused in one line; 0 other exceptions, 0 hangs, 0 beyond 2 GB" in done.stdout
+
+
+def test_changed_files_load_or_are_refused_in_one_line():
+    done = fuzz("--cases", "300")
+    assert done.returncode == 0, done.stdout + done.stderr

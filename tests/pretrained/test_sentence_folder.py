@@ -160,6 +160,7 @@ FAULTS = {
     "names a folder outside its own: '1_Pooling'": lambda f: link_out(f / "1_Pooling"),
     "pooling_mode_mean_tokens is 'yes'": lambda f: change(f / "1_Pooling/config.json", pooling_mode_mean_tokens="yes"),
     "pooling_mode is 3, expected": lambda f: change(f / "1_Pooling/config.json", pooling_mode=3),
+    "in_features is missing": lambda f: (f / "2_Dense/config.json").write_text("{}"),
     "out_features is 0": lambda f: change(f / "2_Dense/config.json", out_features=0),
     "the weights of .* are": lambda f: change(f / "2_Dense/config.json", out_features=10**12),
     "prompts.query is 3": lambda f: change(f / "config_sentence_transformers.json", prompts={"query": 3}),
