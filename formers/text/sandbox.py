@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import update_wrapper, wraps
+from itertools import islice
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateRuntimeError, nodes
@@ -21,11 +22,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter, Se
 from jinja2.visitor import NodeTransformer
 
 from formers.text.template_budget import (
-    CALL, DIGITS, LARGEST, check_encoding, check_percent, check_size, check_spec, each, new_budget, pay,
-    weigh_arguments, weighed, weight,
+    CALL,
+    DIGITS,
+    LARGEST,
+    check_encoding,
+    check_percent,
+    check_size,
+    check_spec,
+    each,
+    new_budget,
+    pay,
+    weigh_arguments,
+    weighed,
+    weight,
 )  # fmt: skip
 
 MOST = 2**20  # bytes of a template
+MOST_TOKENS = 50_000  # of a template, published: up to 10,000; a million take 5 GB to compile
 DEEPEST = 64  # spaces of a step of JSON
 OPEN, CLOSE = "\U000f0002", "\U000f0003"  # around what {% generation %} blocks write; private use, never text
 EACH, WEIGHED, WRITTEN = "formers each", "formers weighed", "formers written"  # names that no template can write
@@ -77,7 +90,7 @@ def bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*given, *values, **named)
         weigh_arguments(name, [*values, *named.values()])
         if name == "join":
-            values[0] = without_null(values[0])
+            values[0] = without_null(list(values[0]))
         elif name == "format":
             check_percent(values[0], named or tuple(values[1:]))
             values, named = without_null(values), without_null(named)
@@ -116,7 +129,7 @@ class _Paying(NodeTransformer):
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
-            node.node = _filter(node.node, WEIGHED)
+            node.node = _filter(node.node, WRITTEN)
         return node
 
     def visit_List(self, node: nodes.List | nodes.Dict) -> nodes.Node:
@@ -265,6 +278,9 @@ def compiled(source: str) -> Template:
     if (size := len(source.encode("utf-8", "surrogatepass"))) > MOST:
         raise SecurityError(f"it is {size:,} bytes long, at most {MOST:,} are read")
     environment = Environment()
+    code_tokens = (token for _, token, _ in environment.lex(source) if token not in ("whitespace", "data"))
+    if next(islice(code_tokens, MOST_TOKENS, None), None):
+        raise SecurityError(f"it has more than {MOST_TOKENS:,} words and signs, which are not read")
     with new_budget():
         tree = _Paying().visit(environment.parse(source))
         code = environment.compile(tree)

@@ -14,15 +14,15 @@ from jinja2.sandbox import SecurityError
 BUDGET = 300_000_000  # bytes read or written in one render, a few seconds at worst
 STEP = 200  # what every operation costs besides
 CALL = 1000  # what a call costs besides
-ITEM = 16  # what a place in a list costs besides what lies there
+ITEM = 40  # what a place in a list costs besides what lies there: what weighing it takes
 LARGEST = 10_000_000  # bytes of one value
 LONGEST = 100_000  # a number that says how far to pad, indent, repeat
 DIGITS = 10_000  # bits of an integer
 AT_ONCE = 32  # bytes that a search compares at once
 EMPTY = sys.getsizeof("") - 1
 # Names of functions that do more than look at each byte of what they are given once
-SLOW = dict.fromkeys(("sort", "dictsort", "groupby"), 20) | dict.fromkeys(
-    ("unique", "split", "rsplit", "splitlines", "list", "title", "wordcount", "translate"), 8
+SLOW = dict.fromkeys(("sort", "dictsort", "groupby", "title"), 20) | dict.fromkeys(
+    ("unique", "split", "rsplit", "splitlines", "list", "wordcount", "translate"), 8
 )
 WIDENED = {"indent": "\n", "expandtabs": "\t"}  # functions that write a number of spaces for each of these
 ENCODINGS = frozenset(
@@ -107,7 +107,7 @@ def weigh_arguments(name: str, values: list[Any]) -> None:
     pay(product // AT_ONCE + (SLOW.get(name, 1) - 1) * sum(costs))
     for value in values:
         if isinstance(value, int) and abs(value) > LONGEST:
-            size = f"1e{len(str(abs(value))) - 1:02d} or more"
+            size = f"{value:.0e}" if value.bit_length() < 1000 else "of more than 300 digits"
             raise SecurityError(f"it gives the number {size} to a function, at most {LONGEST:,} is allowed")
         pay(abs(value) if isinstance(value, int) else 0)
         check_size(weight(value))
