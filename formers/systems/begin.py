@@ -71,6 +71,10 @@ class Beginning:
         """The rows to learn from, and those to watch."""
         return self.source.tables(**self.rows.reading(self.source))
 
+    def judged(self) -> Table:
+        """The rows to judge with: the test rows, else those to watch."""
+        return self.source.test_or_validation(**self.rows.reading(self.source))
+
     def tokenizer(self, train: Callable[[], Tokenizer], *, words: tuple[str, ...] = ("",), files: str) -> Tokenizer:
         """The run's own tokenizer, the one that `rows.tokenizer` names, or one trained now and kept beside the run.
 

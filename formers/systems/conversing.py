@@ -45,7 +45,7 @@ def texts_of(conversations: Iterable[Sequence[Message]]) -> list[str]:
 def spoken(messages: Sequence[Message]) -> str:
     """A conversation on one line, to look at."""
     if len(messages) == 1:
-        return str(messages[0]["content"])
+        return str(messages[0].get("content") or "")
     return " | ".join(f"{message['role']}: {message.get('content') or ''}" for message in messages)
 
 

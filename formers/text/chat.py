@@ -31,7 +31,8 @@ FILE = "chat_template.jinja"
 CUT = "\U000f0001"  # breaks the name of a special token in a message; private use, never text
 MARKS = re.compile(f"[{CUT}{OPEN}{CLOSE}]")
 # What a template can raise: its own faults, and Python's where it does what its values cannot
-FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError)
+FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+FAULTS += (MemoryError, AssertionError, SyntaxError)
 
 # For models without a template: roles in plain words, so that no vocabulary needs new tokens; the end-of-text
 # token, which every trained tokenizer has, ends an answer. Words can be imitated in a message: only the end cannot.
@@ -56,7 +57,7 @@ class ChatTemplate:
             self.template = compiled(source)
         except TemplateSyntaxError as fault:
             raise CheckpointError(f"{where}, line {fault.lineno}: {one_line(fault)}") from fault
-        except (*FAULTS, SyntaxError) as fault:
+        except FAULTS as fault:
             raise CheckpointError(f"{where} cannot be used: {one_line(fault)}") from fault
 
     def render(self, messages: Sequence[Message], *, answer: bool = False, **variables: Any) -> str:
@@ -131,6 +132,7 @@ def plain_template(tokenizer: Tokenizer) -> ChatTemplate:
 def check_messages(messages: Any, where: str, *, answered: bool = False) -> list[Message]:
     """The messages themselves, if they are messages. Raises DataError, one line that begins with `where`.
 
+    A null besides the content is left out: tables write one wherever a message lacks what another one has.
     answered: an assistant must have spoken, and every answer must hold something.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
@@ -151,7 +153,9 @@ def check_messages(messages: Any, where: str, *, answered: bool = False) -> list
             raise DataError(f"{here}: the answer is empty; remove the row or write one")
     if answered and all(message["role"] != "assistant" for message in messages):
         raise DataError(f"{where}: no assistant turn among the {len(messages)} messages, so there is nothing to learn")
-    return list(messages)
+    return [
+        {key: value for key, value in message.items() if value is not None or key == "content"} for message in messages
+    ]
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,10 @@ class Chat:
         self.encoder = ChatEncoder(template, language.needs_tokenizer())
         earlier = list(messages)
         if earlier and earlier[0]["role"] == "system":
-            if system and system != earlier[0]["content"]:
+            own = earlier.pop(0).get("content")
+            if system and own and system != own:
                 raise ConfigError("this conversation begins with a system message of its own; give no other")
-            system = str(earlier.pop(0)["content"])
+            system = own or system
         self.system = system
         self.messages: list[Message] = [*self.beginning(), *earlier]
         self.prefix, self.writer = PrefixCache(language.model), language.writer(self.ends())

@@ -85,7 +85,7 @@ def chat_template(name: str, language: LanguageModel) -> ChatTemplate:
 
 
 def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Event]:
-    """--text, --choices, or the conversations that a run was watched on."""
+    """--text, --choices, or a run's test conversations, else those that it was watched on."""
     if options.text or options.choices:
         yield from named_scores(language, options)
         return
@@ -93,5 +93,5 @@ def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Eve
     from formers.systems.conversing import encoder_of
 
     beginning = options.beginning("chat")
-    held_out = beginning.tables()[1]
-    yield task_report(options, task_of(language, encoder_of(language), held_out, beginning), held_out.name)
+    table = beginning.judged()
+    yield task_report(options, task_of(language, encoder_of(language), table, beginning), table.name)

@@ -170,16 +170,18 @@ def add_reference(model: CausalLM, parts: dict[str, Preferences], folder: Path) 
     return f"reference: log-probabilities of {2 * sum(map(len, kept.values())):,} answers, {how}, in {place}"
 
 
-def watched_task(language: LanguageModel, beginning: Beginning) -> PreferenceTask:
-    """The task of a run's model with the pairs that it was watched on, and their reference, which the run has kept."""
-    table = beginning.tables()[1]
+def judged_task(language: LanguageModel, beginning: Beginning) -> PreferenceTask:
+    """The task of a run's model with its test pairs, else those that it was watched on, and their reference, which
+    the run has kept.
+    """
+    table, part = beginning.judged(), "test" if beginning.source.test else "validation"
     encoder, place = encoder_of(language), beginning.folder / REFERENCE
-    validation = preferences_of(table, language, encoder, beginning)
-    reference = read_arrays(place).get("validation")
-    if reference is None or len(reference) != len(validation.rows):
-        raise ConfigError(f"{place} has no reference for {len(validation.rows):,} pairs of {table.name}; train again")
-    validation.reference = reference
-    return PreferenceTask(language, encoder, validation, beginning.task)
+    pairs = preferences_of(table, language, encoder, beginning)
+    reference = read_arrays(place).get(part)
+    if reference is None or len(reference) != len(pairs.rows):
+        raise ConfigError(f"{place} has no reference for {len(pairs.rows):,} pairs of {table.name}; train again")
+    pairs.reference = reference
+    return PreferenceTask(language, encoder, pairs, beginning.task)
 
 
 def read_reference(place: Path, mark: str) -> dict[str, NDArray[np.float32]] | None:
@@ -246,7 +248,10 @@ def prepare(beginning: Beginning) -> Prepared:
     The model of model.start is what training begins with, and the reference too.
     """
     language, encoder, batches, validation = beginnings(beginning)
-    reference = add_reference(language.model, {"train": batches, "validation": validation}, beginning.folder)
+    parts = {"train": batches, "validation": validation}
+    if beginning.source.test:  # judged when the model of the beginning is no longer there
+        parts["test"] = preferences_of(beginning.judged(), language, encoder, beginning)
+    reference = add_reference(language.model, parts, beginning.folder)
     lines = [
         f"training data: {batches.table.described}",
         *batches.report(encoder.tokenizer.unk).lines(),

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(language: LanguageModel, options: EvaluateLanguage) -> Iterator[Event]:
-    """--text, --choices, or the pairs that a run was watched on."""
+    """--text, --choices, or a run's test pairs, else those that it was watched on."""
     if options.text or options.choices:
         yield from named_scores(language, options)
         return
-    from formers.systems.preferences.task import watched_task
+    from formers.systems.preferences.task import judged_task
 
     beginning = options.beginning("preferences")
-    task = watched_task(language, beginning)
+    task = judged_task(language, beginning)
     yield task_report(options, task, task.validation.table.name)

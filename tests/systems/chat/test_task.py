@@ -15,6 +15,7 @@ from formers.recipe import load_recipe
 from formers.systems.chat.session import Chat
 from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported, Sampled
+from tests.cli.conftest import works
 from tests.text.templates import CHATML, GENERATION, byte_tokenizer
 
 TALKS = [
@@ -58,6 +59,42 @@ def prepared(tmp_path, *changes):
     recipe = load_recipe("language/instruct", [*SIZES, *QUIET, "data.count=0", *changes])
     ready = registry.prepare(recipe.system, recipe.sections, tmp_path / "run")
     return ready.task, ready.batches, ready.report
+
+
+def test_a_run_is_judged_by_its_test_conversations(tmp_path, talks, chatty):
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text("".join(talks.read_text().splitlines(keepends=True)[:3]))
+    changes = [*QUIET, f"data.train={talks}", f"data.test={judged}", f"model.start={chatty}", "train.steps=2"]
+    list(formers.train("language/instruct", [*changes, "data.count=0", "train.warmup=1"], run=tmp_path / "run"))
+    report = json.loads(works("evaluate", tmp_path / "run", "--json"))
+    assert report["data"] == str(judged)
+    recipe = load_recipe(tmp_path / "run" / "recipe.toml", [f"data.validation={judged}"])
+    task = registry.prepare(recipe.system, recipe.sections, tmp_path / "other").task
+    task.model.load_state_dict(formers.load(tmp_path / "run").model.state_dict())
+    assert report["loss"] == pytest.approx(task.evaluate().value("loss"), rel=1e-4)
+
+
+def test_a_null_answer_is_nothing_that_is_said(tmp_path, chatty):
+    """An assistant that only calls a tool; and every key that other messages have, as tables write them."""
+    calls = [{"type": "function", "function": {"name": "sea", "arguments": "{}"}}]
+    rows = [
+        [
+            {"role": "system", "content": "Say.", "tool_calls": None},
+            {"role": "user", "content": asked, "tool_calls": None},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "content": "1", "tool_calls": None},
+            {"role": "assistant", "content": answer, "tool_calls": None},
+        ]
+        for asked, answer in TALKS
+    ]
+    path = tmp_path / "nulls.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    task, batches, _ = prepared(tmp_path, f"data.train={path}", f"data.validation={path}", f"model.start={chatty}")
+    corpus = batches.corpus
+    text = task.language.tokenizer.decode(corpus.tokens.tolist(), skip_special=False)
+    assert "None" not in text and "null" not in text and text.count("<|im_start|>assistant\n<|im_end|>") == len(TALKS)
+    chat = Chat(task.language, messages=[{"role": "system", "content": None}], max_tokens=1)
+    assert chat.system == "" and chat.messages == []
 
 
 def test_eight_conversations_are_learned_by_heart(tmp_path, talks):

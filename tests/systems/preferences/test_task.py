@@ -19,6 +19,7 @@ from formers.systems.preferences.data import PreferenceBatch
 from formers.systems.preferences.task import PreferenceConfig, PreferenceTask, answer_log_probabilities, preference_loss
 from formers.systems.sizes import CausalSizes
 from formers.training.events import Evaluated, Reported
+from tests.cli.conftest import works
 from tests.text.templates import CHATML, byte_tokenizer
 
 QUIET = ["train.save_every=0", "train.precision=fp32", "task.samples=[]", "train.sample_every=0", "data.count=0"]
@@ -174,6 +175,22 @@ def test_the_reference_is_computed_once(tmp_path, pairs, base, monkeypatch):
     (run / "reference.npz").write_bytes(kept[:100])
     prepared(run, f"data.train={pairs}", f"model.start={base}")
     assert len(calls) == 6
+
+
+def test_a_run_is_judged_by_its_test_pairs(tmp_path, pairs, base):
+    """Their reference is that of the beginning, which is no longer there when the run has ended."""
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text("".join(pairs.read_text().splitlines(keepends=True)[:3]))
+    data = [f"data.train={pairs}", f"model.start={base}"]
+    changes = [*QUIET, *data, f"data.test={judged}", "train.steps=4", "train.warmup=1"]
+    list(formers.train("language/preferences", changes, run=tmp_path / "run"))
+    report = json.loads(works("evaluate", tmp_path / "run", "--json"))
+    assert report["data"] == str(judged)
+    task, _, _ = prepared(tmp_path / "other", *data, f"data.validation={judged}")
+    task.model.load_state_dict(formers.load(tmp_path / "run").model.state_dict())
+    expected = task.evaluate().values()
+    assert expected["margin"] != pytest.approx(0, abs=1e-6)
+    assert {name: report[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 def test_eight_preferences_are_learned(tmp_path, pairs, base):
