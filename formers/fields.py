@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from formers.errors import ConfigError, nearest
+from formers.errors import MOST, ConfigError, nearest, shortened
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def panels_of(evaluations: Sequence[Entry]) -> list[Panel]:
 
 
 def units_of(evaluations: Sequence[Entry]) -> dict[str, str]:
-    """The units of the scores, which runs of before 0.3 did not record."""
+    """The units of the scores, which runs of 0.1 did not record."""
     return {name: unit for event in evaluations for name, unit in event.get("units", {}).items()}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import tokenizers
 from jinja2 import TemplateError, TemplateSyntaxError
 
-from formers.errors import CheckpointError, ConfigError, DataError, nearest
+from formers.errors import MOST, CheckpointError, ConfigError, DataError, nearest, shortened
 from formers.files import read_source
 from formers.text.open import read_settings
 from formers.text.rule_tokenizer import RuleTokenizer
@@ -31,8 +31,10 @@ FILE = "chat_template.jinja"
 CUT = "\U000f0001"  # breaks the name of a special token in a message; private use, never text
 MARKS = re.compile(f"[{CUT}{OPEN}{CLOSE}]")
 # What a template can raise: its own faults, and Python's where it does what its values cannot
-FAULTS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-FAULTS += (MemoryError, AssertionError, SyntaxError)
+FAULTS = (
+    *(TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError),
+    *(MemoryError, AssertionError, SyntaxError),
+)
 
 # For models without a template: roles in plain words, so that no vocabulary needs new tokens; the end-of-text
 # token, which every trained tokenizer has, ends an answer. Words can be imitated in a message: only the end cannot.

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from torch import nn
 
+from formers.fields import Between
 from formers.training.seeding import preserved
 from formers.training.task import Task
 
