@@ -20,6 +20,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from formers.errors import MOST, CheckpointError, ConfigError, DataError, nearest, shortened
 from formers.files import read_source
+from formers.text.faults import reading
 from formers.text.open import read_settings
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.sandbox import CLOSE, OPEN, Refusal, compiled, rendered
@@ -257,6 +258,10 @@ class ChatEncoder:
         closed = max((found.end() for found in self.controls.whole.finditer(text, start, end)), default=end)
         return start, end if text[closed:end].strip() else closed
 
+    def plain_tokens(self, text: str) -> tokenizers.Encoding:
+        with reading(text):
+            return self.rules.encode(text, add_special_tokens=False)
+
     def tokens(self, marked: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids of a marked text, and where in the text without marks each of them lies."""
         ids: list[int] = []
@@ -264,7 +269,7 @@ class ChatEncoder:
         done = written = 0
         for piece in marked.replace(OPEN, "").replace(CLOSE, "").split(CUT):
             # after a line feed, for some tokenizers put a space before what stands first
-            lead = self.rules.encode("\n" + piece, add_special_tokens=False) if done else None
+            lead = self.plain_tokens("\n" + piece) if done else None
             inside = [start >= 1 for start, _ in lead.offsets] if lead else []
             if (
                 lead
@@ -274,7 +279,7 @@ class ChatEncoder:
             ):
                 skip, found, shift = inside.count(False), lead, done - 1
             else:
-                skip, found, shift = 0, self.rules.encode(piece, add_special_tokens=False), done
+                skip, found, shift = 0, self.plain_tokens(piece), done
             ids += found.ids[skip:]
             offsets += [(start + shift, end + shift) for start, end in found.offsets[skip:]]
             done += len(piece)

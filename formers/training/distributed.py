@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -168,7 +169,14 @@ def join() -> World:
             f"process {rank} of {size} cannot meet the others at {place} ({str(fault).splitlines()[0]:.200}); "
             f"start all of them with torchrun, {ALONE}"
         ) from fault
+    atexit.register(leave)
     return World(dist.get_rank(), dist.get_world_size())
+
+
+def leave() -> None:
+    """Leave the process group: its threads, met by the end of the process, would end it with an abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 _weight: ContextVar[float | None] = ContextVar("weight of this process's rows in the step that is made", default=None)

@@ -464,3 +464,9 @@ def test_what_ends_an_answer():
     assert ChatEncoder(words, TOKENIZER).ending() == []
     picky = ChatTemplate("{{ raise_exception('never') }}", NAMES)
     assert ChatEncoder(picky, TOKENIZER).ending() == []
+
+
+def test_half_of_a_character_in_a_conversation_is_one_line():
+    talk = [{"role": "user", "content": "a \ud800 b"}]
+    with pytest.raises(DataError, match=r"is not Unicode: character \d+ is '\\ud800'; give the text in UTF-8"):
+        ChatEncoder(ChatTemplate(CHATML, NAMES), TOKENIZER).ids(talk)
