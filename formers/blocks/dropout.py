@@ -24,16 +24,8 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     return x * (kept * (256 / (256 - threshold))).to(x.dtype)
 
 
-def drop_rows(x: Tensor, share: float, training: bool) -> Tensor:
-    """Stochastic depth (Huang et al. 2016): zero a random `share` of rows and scale the rest up, while training."""
-    if not training or share == 0.0:
-        return x
-    kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= share
-    return x * kept.to(x.dtype) / (1 - share)
-
-
 class DropPath(nn.Module):
-    """`drop_rows` as a part of a block."""
+    """Stochastic depth (Huang et al. 2016): in training, a random `share` of rows is zero and the rest scaled up."""
 
     def __init__(self, share: float) -> None:
         """Raises ValueError unless share is in [0, 1)."""
@@ -43,4 +35,7 @@ class DropPath(nn.Module):
         self.share = share
 
     def forward(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
-        return drop_rows(x, self.share, self.training)
+        if not self.training or self.share == 0.0:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.share
+        return x * kept.to(x.dtype) / (1 - self.share)

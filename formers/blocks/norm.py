@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.blocks.dropout import drop_rows
-
 # Norms around zero stay fp32 in a bf16 model (Gemma), where one kernel less can be used.
 warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -26,7 +24,6 @@ class Scale(nn.Module):
     def __init__(self, dim: int, value: float = 1e-5) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((dim,), value))
-        self.skipped = 0.0  # share of rows that are zero in training, see `drop_rows`
 
-    def forward(self, x: Float[Tensor, "batch *shape dim"]) -> Float[Tensor, "batch *shape dim"]:
-        return drop_rows(x * self.weight, self.skipped, self.training)
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        return x * self.weight

@@ -93,7 +93,7 @@ class ResNet(nn.Module):
         return x.mean((2, 3))
 
 
-# Published sizes: (depths, bottleneck, factor on the widths 64, 128, 256, 512).
+# Published sizes: (depths, bottleneck); the widths are 64, 128, 256, 512, or four times that.
 SIZES: dict[str, tuple[tuple[int, ...], bool]] = {
     "resnet-18": ((2, 2, 2, 2), False),
     "resnet-34": ((3, 4, 6, 3), False),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from formers.blocks.block import Block
 from formers.blocks.convolution import ConvolutionNorm
-from formers.blocks.dropout import DropPath, dropout
+from formers.blocks.dropout import dropout
 from formers.blocks.norm import Scale, make_norm
 from formers.blocks.patches import GridPositions, Patches, grid_of
 from formers.blocks.stack import Stack, StackConfig
@@ -123,18 +123,6 @@ class ViT(nn.Module):
         return x[:, 0] if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))
 
 
-def set_drop_path(model: ViT, share: float) -> None:
-    """Stochastic depth: `share` of rows skip the last block's branches in training, less in the blocks before it."""
-    last = max(1, len(model.stack.blocks) - 1)
-    for i, block in enumerate(model.stack.blocks):
-        for name in ("after_attention", "after_feed_forward"):
-            after = getattr(block, name)
-            if isinstance(after, Scale):
-                after.skipped = share * i / last
-            else:
-                setattr(block, name, DropPath(share * i / last) if share else None)
-
-
 def initialise(module: nn.Module) -> None:
     """Normal with deviation 0.02 (cut at two of them), zero biases."""
     if isinstance(module, nn.Linear | Patches):
@@ -163,6 +151,4 @@ def preset(name: str) -> ViTConfig:
         known = [f"vit-{size}/16" for size in SIZES]
         raise ConfigError(f'there is no size "{name}"{nearest(name, known)}')
     layers, dim, heads, hidden = SIZES[size]
-    return ViTConfig(
-        stack=replace(_VIT, layers=layers, dim=dim, heads=heads, hidden=hidden), patch=int(patch), layer_scale=0.0
-    )
+    return ViTConfig(stack=replace(_VIT, layers=layers, dim=dim, heads=heads, hidden=hidden), patch=int(patch))

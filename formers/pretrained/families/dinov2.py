@@ -15,6 +15,7 @@ from torch import Tensor
 from formers.models.vit import ViT, ViTConfig
 from formers.pretrained.config_map import Raw
 from formers.pretrained.layouts import vision
+from formers.pretrained.layouts.encoder import norm
 from formers.pretrained.layouts.vision import TABLE, PictureHead, PictureLayout
 from formers.pretrained.mapping import Rows
 
@@ -40,9 +41,9 @@ def rows(config: ViTConfig) -> Rows:
         *feed_forward,
         (f"{PREFIX}.layer_scale1.lambda1", f"{BLOCK}.after_attention.weight"),
         (f"{PREFIX}.layer_scale2.lambda1", f"{BLOCK}.after_feed_forward.weight"),
-        vision.norm(f"{PREFIX}.norm1", f"{BLOCK}.norm_attention"),
-        vision.norm(f"{PREFIX}.norm2", f"{BLOCK}.norm_feed_forward"),
-        vision.norm("layernorm", "stack.norm"),
+        norm(f"{PREFIX}.norm1", f"{BLOCK}.norm_attention"),
+        norm(f"{PREFIX}.norm2", f"{BLOCK}.norm_feed_forward"),
+        norm("layernorm", "stack.norm"),
     ]
 
 

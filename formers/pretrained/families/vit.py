@@ -12,6 +12,7 @@ from typing import Any
 from formers.models.vit import ViT, ViTConfig
 from formers.pretrained.config_map import Raw
 from formers.pretrained.layouts import vision
+from formers.pretrained.layouts.encoder import norm
 from formers.pretrained.layouts.vision import PictureHead, PictureLayout
 from formers.pretrained.mapping import Rows
 
@@ -24,9 +25,9 @@ def rows(config: ViTConfig) -> Rows:
         *vision.attention(PREFIX),
         (f"{PREFIX}.intermediate.dense.{{p}}", "stack.blocks.{i}.feed_forward.up.{p}"),
         (f"{PREFIX}.output.dense.{{p}}", "stack.blocks.{i}.feed_forward.down.{p}"),
-        vision.norm(f"{PREFIX}.layernorm_before", "stack.blocks.{i}.norm_attention"),
-        vision.norm(f"{PREFIX}.layernorm_after", "stack.blocks.{i}.norm_feed_forward"),
-        vision.norm("layernorm", "stack.norm"),
+        norm(f"{PREFIX}.layernorm_before", "stack.blocks.{i}.norm_attention"),
+        norm(f"{PREFIX}.layernorm_after", "stack.blocks.{i}.norm_feed_forward"),
+        norm("layernorm", "stack.norm"),
     ]
 
 

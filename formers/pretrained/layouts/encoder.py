@@ -237,25 +237,34 @@ def counted_labels(raw: Raw, tensors: Mapping[str, Tensor], rows: Rows) -> tuple
 def written_labels(config: HeadConfig, model: type[nn.Module]) -> dict[str, Any]:
     if model not in (SequenceClassifier, TokenClassifier):
         return {}
-    ids = {name: i for i, name in enumerate(config.labels)}
-    written: dict[str, Any] = {"id2label": {str(i): name for i, name in enumerate(config.labels)}, "label2id": ids}
-    if model is SequenceClassifier:
-        written["problem_type"] = next(name for name, kind in KINDS.items() if kind == config.kind)
-    return written
+    return label_keys(config.labels, config.kind if model is SequenceClassifier else "")
 
 
-def within(paths: str) -> str:
-    """Paths of an EncoderConfig as those of the HeadConfig around it."""
-    return " ".join(f"encoder.{path}" for path in paths.split())
+def label_keys(names: Sequence[str], kind: str = "") -> dict[str, Any]:
+    """How config.json writes labels, and what kind of them a text or picture has."""
+    numbered: dict[str, Any] = {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+    problem = [name for name, ours in KINDS.items() if ours == kind]
+    return {**numbered, "problem_type": problem[0]} if problem else numbered
 
 
-def names_within(names: Mapping[str, Any]) -> dict[str, Any]:
+def within(paths: str, outer: str = "encoder.") -> str:
+    """Paths of the config of a body as those of the config around it."""
+    return " ".join(f"{outer}{path}" for path in paths.split())
+
+
+def names_within(names: Mapping[str, Any], outer: str = "encoder.") -> dict[str, Any]:
     """The same of the names of a `ConfigMap`."""
-    return {key: within(ours) if isinstance(ours, str) else (within(ours[0]), ours[1]) for key, ours in names.items()}
+    return {
+        key: within(ours, outer) if isinstance(ours, str) else (within(ours[0], outer), ours[1])
+        for key, ours in names.items()
+    }
 
 
-def values_within(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {within(path): value for path, value in values.items()}
+def values_within(values: Mapping[str, Any], outer: str = "encoder.") -> dict[str, Any]:
+    return {within(path, outer): value for path, value in values.items()}
 
 
 def moved(rows: Rows, theirs: str, ours: str) -> list[Rule]:

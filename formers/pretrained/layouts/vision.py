@@ -14,18 +14,16 @@ from torch import Tensor, nn
 
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.vit import ViTConfig
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
+from formers.pretrained.config_map import ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
+from formers.pretrained.layouts import encoder
 from formers.pretrained.layouts.causal import canonical_stack
-from formers.pretrained.layouts.encoder import counted_labels, moved, norm
 from formers.pretrained.mapping import Op, Rows, dropped
 
+OWN_NAMES = ("vocab_size", "intermediate_size")  # of texts, or told otherwise by some of these families
 NAMES: dict[str, Any] = {
-    **pairs("""
-        hidden_size=stack.dim num_hidden_layers=stack.layers num_attention_heads=stack.heads
-        hidden_dropout_prob=stack.dropout layer_norm_eps=stack.norm_eps num_channels=channels
-    """),
-    "hidden_act": ("stack.activation", ACTIVATIONS),
+    **{key: ours for key, ours in encoder.NAMES.items() if key not in OWN_NAMES},
+    "num_channels": "channels",
 }
 DEFAULTS: Raw = {
     "hidden_act": "gelu",
@@ -40,8 +38,7 @@ IGNORED = words("""
     pooler_output_size drop_path_rate out_features out_indices stage_names reshape_hidden_states apply_layernorm
     use_mask_token
 """)
-# theirs -> (their name of the problem, what it is here)
-KINDS = {"single_label_classification": "one", "multi_label_classification": "several"}
+BODY = "body."  # where it stands in the config of a head
 LAYER = """
     attention.attention.query=attention.q attention.attention.key=attention.k attention.attention.value=attention.v
     attention.output.dense=attention.o
@@ -127,10 +124,6 @@ def attention(prefix: str) -> Rows:
     return [(f"{prefix}.{theirs}.{{p}}", f"stack.blocks.{{i}}.{ours}.{{p}}") for theirs, ours in pairs(LAYER).items()]
 
 
-def layer_norm(theirs: str, ours: str) -> Rows:
-    return norm(theirs, ours)
-
-
 def canonical(config: Any) -> Any:
     """The config without what changes nothing."""
     return replace(config, stack=canonical_stack(config.stack)) if isinstance(config, ViTConfig) else config
@@ -138,13 +131,14 @@ def canonical(config: Any) -> Any:
 
 def about_picture_labels(raw: Raw, tensors: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
     """Labels and kind of a classifier of pictures; rows: of its head."""
-    names, problem = counted_labels(raw, tensors, rows), raw.get("problem_type") or "single_label_classification"
-    if problem not in KINDS or (KINDS[problem] == "one" and len(names) < 2):
+    names = encoder.counted_labels(raw, tensors, rows)
+    kind = encoder.KINDS.get(raw.get("problem_type") or "single_label_classification", "number")
+    if kind == "number" or (kind == "one" and len(names) < 2):
         raise ValueError(
             f"problem_type {raw.get('problem_type')!r} with {len(names)} label(s) is not computed here: "
             "a picture has one of two or more labels, or several"
         )
-    return {"labels": names, "kind": KINDS[problem]}
+    return {"labels": names, "kind": kind}
 
 
 def families_of(layout: PictureLayout) -> list[Family]:
@@ -184,23 +178,16 @@ def body_family(layout: PictureLayout) -> Family:
 
 def head_family(layout: PictureLayout, head: PictureHead) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-        inner = {f"body.{path}": value for path, value in layout.derived(raw, tensors).items()}
+        inner = encoder.values_within(layout.derived(raw, tensors), BODY)
         return {**inner, **about_picture_labels(raw, tensors, head.rows), "pooling": head.pooling}
 
     def written(config: PictureHeadConfig) -> dict[str, Any]:
-        ids = {name: i for i, name in enumerate(config.labels)}
-        problem = next(name for name, kind in KINDS.items() if kind == config.kind)
-        return {
-            **layout.written(config.body),
-            "id2label": {str(i): name for i, name in enumerate(config.labels)},
-            "label2id": ids,
-            "problem_type": problem,
-        }
+        return {**layout.written(config.body), **encoder.label_keys(config.labels, config.kind)}
 
     def weights(config: PictureHeadConfig) -> Rows:
         pooler = [f"{layout.prefix}{layout.pooler}.{{p}}"] if layout.pooler else []
         strays = [f"{layout.prefix}{name}" for name in layout.strays]
-        return [moved(layout.rows(config.body), layout.prefix, "body."), *head.rows, dropped(*pooler, *strays)]
+        return [encoder.moved(layout.rows(config.body), layout.prefix, BODY), *head.rows, dropped(*pooler, *strays)]
 
     return Family(
         model_type=layout.model_type,
@@ -208,8 +195,8 @@ def head_family(layout: PictureLayout, head: PictureHead) -> Family:
         config=config_map(
             layout,
             config=PictureHeadConfig,
-            names={key: within(ours) for key, ours in layout.names.items()},
-            fixed={f"body.{path}": value for path, value in layout.fixed.items()},
+            names=encoder.names_within(layout.names, BODY),
+            fixed=encoder.values_within(layout.fixed, BODY),
             derived=derived,
             written=written,
             canonical=lambda config: replace(config, body=canonical(config.body)),
@@ -219,13 +206,6 @@ def head_family(layout: PictureLayout, head: PictureHead) -> Family:
         body=layout.config,
         head=tuple(name.partition("{")[0] for name in theirs(head)),
     )
-
-
-def within(ours: Any) -> Any:
-    """A target of `names`, relative to the body, as one of the config around it."""
-    paths, *values = (ours,) if isinstance(ours, str) else ours
-    inner = " ".join(f"body.{path}" for path in paths.split())
-    return (inner, *values) if values else inner
 
 
 def theirs(head: PictureHead) -> list[str]:
