@@ -76,13 +76,15 @@ def shortened(text: str, most: int) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is a slip of: very like it, one letter of three differs, or it begins like it."""
-    known, name = sorted(known), name[:MOST]
-    alike = difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
-    alike += [other for other in known if len(other) == len(name) > 2 and sum(map(str.__ne__, other, name)) == 1]
-    long = [other for other in known if min(len(other), len(name)) > 3]
+    """The known name that `name` is a slip of, whatever its case: very like it, one letter of three differs, or it
+    begins like it.
+    """
+    names, name = {other.lower(): other for other in sorted(known, reverse=True)}, name[:MOST].lower()
+    alike = difflib.get_close_matches(name, sorted(names), n=1, cutoff=NEAR)
+    alike += [other for other in names if len(other) == len(name) > 2 and sum(map(str.__ne__, other, name)) == 1]
+    long = [other for other in names if min(len(other), len(name)) > 3]
     alike += [other for other in long if other.startswith(name) or name.startswith(other)]
-    return alike[0] if alike else None
+    return names[alike[0]] if alike else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from formers.errors import near, nearest
         ("translate", ["transcribe"], None),
         ("mean", ["max"], None),
         ("fr", ["de", "en"], None),
+        ("de_de", ["de_DE", "fr_XX"], "de_DE"),
         ("x" * 10_000, ["x"], None),
         ("", ["a"], None),
     ],

@@ -72,7 +72,9 @@ class Beginning:
         return self.source.tables(**self.rows.reading(self.source))
 
     def judged(self) -> Table:
-        """The rows to judge with: the test rows, else those to watch."""
+        """The rows of data.test where it is named, else those to watch."""
+        if not self.source.test:
+            return self.tables()[1]
         return self.source.test_or_validation(**self.rows.reading(self.source))
 
     def tokenizer(self, train: Callable[[], Tokenizer], *, words: tuple[str, ...] = ("",), files: str) -> Tokenizer:
