@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from formers.errors import MOST, ConfigError, nearest, shortened
+from formers.errors import MOST, ConfigError, nearest, shortened, shown
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if origin in (tuple, list):
         if isinstance(value, list | tuple):
             return origin(_convert(item, _bare(inner[0]), where) for item in value)
-        raise ConfigError(f"{where}: got {value!r} ({type(value).__name__}), expected list")
+        raise ConfigError(f"{where}: got {shown(value)} ({type(value).__name__}), expected list")
     if origin is Literal:
         kind = type(inner[0])
     if kind is Any:
@@ -238,7 +238,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return float(value)
     if type(value) is kind or (not isinstance(value, bool | int | float | str) and isinstance(value, kind)):
         return value
-    raise ConfigError(f"{where}: got {value!r} ({type(value).__name__}), expected {kind.__name__}")
+    raise ConfigError(f"{where}: got {shown(value)} ({type(value).__name__}), expected {kind.__name__}")
 
 
 def _bare(kind: Any) -> Any:

@@ -74,10 +74,14 @@ def read_source(
 
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path in a folder is a link that ends elsewhere; in a hub's cache all files are links to its blobs."""
-    # resolve() raises for a circle of links
-    folder, place = (Path(os.path.realpath(each)) for each in (folder, path))
+    folder, place = resolved(folder), resolved(path)
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return not (place.is_relative_to(folder) or place.is_relative_to(blobs))
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads; a circle of links, for which `Path.resolve` raises a fault of its own, leads to itself."""
+    return Path(os.path.realpath(path))
 
 
 def expanded(path: str | Path) -> Path:
@@ -151,7 +155,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    place, beside = path.resolve(), None
+    place, beside = resolved(path), None
     try:
         mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
         beside = _beside(place)
@@ -176,7 +180,7 @@ def try_file(path: Path) -> None:
     if path.exists() and not path.is_file():
         return
     try:
-        beside = _beside(path.resolve())
+        beside = _beside(resolved(path))
         try:
             beside.write_bytes(b"0")
             flush(beside)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from formers import registry
 from formers.errors import ConfigError
-from formers.files import TEMPORARY, read_json
+from formers.files import TEMPORARY, expanded, read_json, resolved
 from formers.recipe import Recipe, default_folder, load_recipe
 from formers.training.distributed import company, join
 from formers.training.events import Event, Reported, Saved, Started
@@ -90,7 +90,7 @@ def begin(recipe: Recipe, run: Run, fresh: bool, stack: ExitStack) -> tuple[Reci
 def stage(recipe: Recipe, run: Run, stack: ExitStack) -> Path:
     """A folder to prepare a fresh start in."""
     start = recipe.sections["model"].start
-    if start and Path(start).expanduser().resolve().is_relative_to(run.folder.resolve()):
+    if start and resolved(expanded(start)).is_relative_to(resolved(run.folder)):
         raise ConfigError(f"model.start is {start}, which --fresh would delete; name another --run")
     staged = Run(run.folder / STAGED)
     shutil.rmtree(staged.folder, ignore_errors=True)  # of a start that was killed

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
-from formers.files import expanded
+from formers.files import expanded, resolved
 from formers.systems.system import Look, System, Verb, resolve
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
     if adapter.kind == "none":
         return prepared
     assert place is not None
-    base = str(place.resolve()) if os.path.exists(expanded(start)) else start
+    base = str(resolved(place)) if os.path.exists(expanded(start)) else start
     return resolve("systems.adapted:adapted")(prepared, adapter, place=place, base=base, seed=filled["train"].seed)
 
 

@@ -90,3 +90,9 @@ def test_a_field_without_help_is_a_fault_of_ours():
 
     with pytest.raises(AssertionError, match="Bare: no docstring below"):
         fields_of(Bare)
+
+
+def test_a_value_in_a_message_is_cut():
+    with pytest.raises(ConfigError) as fault:
+        build(Settings, {"steps": ["x" * 10_000]}, "it")
+    assert len(str(fault.value)) < 200

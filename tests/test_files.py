@@ -153,3 +153,10 @@ def test_what_is_obeyed_is_a_regular_text(tmp_path):
 def test_an_unknown_user_is_part_of_a_name():
     assert str(expanded("~nobody-of-this-name/x")) == "~nobody-of-this-name/x"
     assert str(expanded("~/x")) == os.path.expanduser("~/x")
+
+
+def test_a_link_to_itself_is_replaced(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    try_file(tmp_path / "a")
+    replace_file(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x" and not (tmp_path / "a").is_symlink()

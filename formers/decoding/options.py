@@ -52,7 +52,7 @@ class DecodingOptions:
     """Beams that are searched for the likeliest text (default: 1, of a translation as the checkpoint asks)."""
     nbest: Natural = 1
     """The best texts of the beams, as many."""
-    length_penalty: float | None = None
+    length_penalty: Annotated[float | None, Between(-50, 50)] = None
     """Of beams: above 1 longer, below 1 shorter texts (default: as the checkpoint asks)."""
     early_stopping: bool | Literal["never"] | None = None
     """Of beams: end when there are as many texts; "never": when none can be better (default: as the checkpoint asks).

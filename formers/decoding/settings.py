@@ -67,7 +67,8 @@ class Settings:
     """What fills rows up: the end of a text where a model has no padding of its own, as is usual."""
     bos: int | None = None
     beams: Natural = 1
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, Between(-50, 50)] = 1.0
+    """An exponent: beyond these, the score of a text is no number."""
     early_stopping: bool | Literal["never"] = False
     forbidden: Ids = ()
     """Bad words of one token."""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from formers.errors import CheckpointError, shown
-from formers.files import Content, as_json, read_json, regular, replaced_folder, write_file
+from formers.files import Content, as_json, expanded, read_json, regular, replaced_folder, resolved, write_file
 from formers.pretrained.keys import ConfigShape, GenerationShape
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
@@ -233,7 +233,7 @@ def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:
     Model files of an older save are replaced, any other file of the folder is kept. Raises CheckpointError
     when the disk is full or the place is not writable; then the folder is as it was.
     """
-    path = Path(path).expanduser().resolve()
+    path = resolved(expanded(path))
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"cannot write the folder {path}: a file of that name exists")
     try:

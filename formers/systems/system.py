@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from formers.errors import ConfigError
+from formers.files import expanded, resolved
 
 T = TypeVar("T")
 
@@ -156,7 +157,7 @@ class Origin:
     @property
     def short(self) -> str:
         """The name without the folders that it lies in."""
-        return Path(self.name).expanduser().resolve().name
+        return resolved(expanded(self.name)).name
 
     def section(self, name: str, system: str) -> Any:
         """A section of the run's recipe; None where it is no run of this system."""

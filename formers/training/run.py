@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 import torch
 
 from formers.errors import TrainingError
-from formers.files import TEMPORARY, parse_json, read_json, remove_folder, remove_leftovers, replace_file
+from formers.files import TEMPORARY, parse_json, read_json, remove_folder, remove_leftovers, replace_file, resolved
 from formers.training import checkpoint
 from formers.training.events import Event, Recorded, to_json
 from formers.training.lock import LOCK, hold
@@ -50,7 +50,7 @@ class Run:
         self.events = self.folder / "events.jsonl"
         self.checkpoints = self.folder / "checkpoints"
         self.samples = self.folder / "samples"
-        place = self.folder.resolve()
+        place = resolved(self.folder)
         self.replaced = place.with_name(f"{TEMPORARY}replaced-{place.name}")
 
     @contextmanager
@@ -65,7 +65,7 @@ class Run:
         """Put back what was being replaced when the process was killed."""
         if self.replaced.exists() and not self.folder.exists():
             with self.writing():
-                self.replaced.rename(self.folder.resolve())
+                self.replaced.rename(resolved(self.folder))
 
     def holds_other_files(self) -> bool:
         """Whether something is in the folder besides what every start leaves there."""
@@ -77,7 +77,7 @@ class Run:
         `forget`.
         """
         with self.writing():
-            place = self.folder.resolve()
+            place = resolved(self.folder)
             if self.latest() is not None:
                 remove_folder(self.replaced)
             aside = self.replaced

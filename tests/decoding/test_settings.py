@@ -1,6 +1,10 @@
 """A checkpoint's generation settings: read, kept, written back."""
 
+import pytest
+
+from formers.decoding.options import DecodingOptions
 from formers.decoding.settings import Settings
+from formers.errors import CheckpointError, ConfigError
 
 LLAMA = {
     "bos_token_id": 128000,
@@ -49,3 +53,11 @@ def test_encoder_decoders():
     found = Settings.of(MARIAN)
     assert (found.start, found.pad, found.forced_last, found.beams, found.forbidden) == (59, 59, 0, 4, (59,))
     assert {key: found.raw()[key] for key in MARIAN} == MARIAN
+
+
+@pytest.mark.parametrize("penalty", [2**63, -1e9, 51])
+def test_an_exponent_that_makes_no_score_is_refused(penalty):
+    with pytest.raises(CheckpointError, match=r"length_penalty is .*, expected in \[-50, 50\]"):
+        Settings.of({**MARIAN, "length_penalty": penalty})
+    with pytest.raises(ConfigError, match=r"length_penalty \(.*\) must be in \[-50, 50\]"):
+        DecodingOptions(length_penalty=penalty)

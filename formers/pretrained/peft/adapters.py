@@ -22,7 +22,7 @@ from formers.adapters import lora
 from formers.adapters.bitfit import learning
 from formers.adapters.lora import LowRank, attach, merge_into_base, plain
 from formers.errors import CheckpointError, shown
-from formers.files import Content, as_json, expanded, read_json
+from formers.files import Content, as_json, expanded, read_json, resolved
 from formers.models.heads import HeadConfig
 from formers.pretrained import hub
 from formers.pretrained.express import express
@@ -221,12 +221,12 @@ def config_of(folder: Path) -> dict[str, Any] | None:
 def base_of(adapter: Adapter, *, allow_bin: bool = False) -> Path:
     """The folder of the model that an adapter belongs to. Raises CheckpointError, for adapters in a circle too."""
     place = named_base(adapter, allow_bin=allow_bin)
-    seen, at = {adapter.folder.resolve()}, place
+    seen, at = {resolved(adapter.folder)}, place
     while at.is_dir() and is_adapter(at):
-        if at.resolve() in seen:
+        if resolved(at) in seen:
             names = ", ".join(sorted(map(str, seen)))
             raise CheckpointError(f"{adapter.folder} belongs to adapters that name each other: {names}")
-        seen.add(at.resolve())
+        seen.add(resolved(at))
         at = named_base(read_adapter(at), allow_bin=allow_bin)
     return place
 
@@ -242,7 +242,7 @@ def named_base(adapter: Adapter, *, allow_bin: bool) -> Path:
         raise CheckpointError(f"{adapter.folder} does not say which model it belongs to ({BASE}); {by_hand(adapter)}")
     for place in (expanded(name), adapter.folder / name):
         if os.path.exists(place):  # Path.exists raises for a name that is too long
-            if place.resolve() == adapter.folder.resolve():
+            if place.resolve() == resolved(adapter.folder):
                 raise CheckpointError(f"{adapter.folder} names itself as the model it belongs to; {by_hand(adapter)}")
             return place
     if hub.is_gguf(name):
