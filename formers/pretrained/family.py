@@ -33,6 +33,15 @@ class Outline(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def outlined(kind: type[nn.Module], config: Any, where: str) -> nn.Module:
+    """A model without memory for its weights. Raises CheckpointError for sizes that do not go together."""
+    try:
+        with Outline():
+            return kind(config)
+    except (ValueError, ArithmeticError, RuntimeError, TypeError) as fault:
+        raise CheckpointError(f"{where}: {str(fault).splitlines()[0]}") from fault
+
+
 class Built(NamedTuple):
     """A model made of a checkpoint."""
 
@@ -80,11 +89,7 @@ class Family:
         config = self.config.to_ours(raw, tensors, what=where)
         if (layers := blocks_of(config)) > len(tensors):
             raise CheckpointError(f"{where} says {layers:,} layers, but there are {len(tensors):,} weights")
-        try:
-            with Outline():
-                model = self.model(config)
-        except (ValueError, ArithmeticError, RuntimeError, TypeError) as fault:  # sizes that do not go together
-            raise CheckpointError(f"{where}: {str(fault).splitlines()[0]}") from fault
+        model = outlined(self.model, config, where)
         rules = as_rules(self.table(config))
         expected = model.state_dict()
         shapes = {name: tensor.shape for name, tensor in expected.items()}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from formers.errors import CheckpointError, ConfigError, nearest, shown
 from formers.files import as_json, read_json
-from formers.text.piece_tokenizer import PieceTokenizer, Side, check_specials, read_pieces
+from formers.text.piece_tokenizer import PieceTokenizer, Side, check_specials, pieces_of, read_pieces
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
 
@@ -217,8 +217,7 @@ def load_many(folder: Path, settings: Mapping[str, Any], config: Mapping[str, An
         first = len(ids)
     else:
         ids = {token: number for number, token in enumerate(("<s>", PAD, EOS, UNK))}
-        pieces = range(3, model.get_piece_size())
-        ids |= {model.id_to_piece(number): number + 1 for number in pieces}
+        ids |= {piece: number + 1 for number, piece in enumerate(pieces_of(model, place)) if number > 2}
         first = model.get_piece_size() + 1
     check_specials(ids, place, (EOS, UNK, PAD))
     ids |= {code: first + number for number, code in enumerate(codes)}

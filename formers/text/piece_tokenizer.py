@@ -146,7 +146,7 @@ def load_t5(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]
         raise CheckpointError(f"{what}; put the model's tokenizer.json beside it")
     model = read_pieces(folder / "spiece.model")
     size, extra = model.get_piece_size(), settings.values.get("extra_ids", 100)
-    ids = {model.id_to_piece(i): i for i in range(size)}
+    ids = {piece: number for number, piece in enumerate(pieces_of(model, folder / "spiece.model"))}
     ids.update({f"<extra_id_{i}>": size + extra - 1 - i for i in range(extra)})
     check_specials(ids, folder / "spiece.model", (EOS, UNK))
     side = side_of(model, ids, model.unk_id(), settings)
@@ -212,6 +212,14 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 def check_specials(vocab: Mapping[str, int], path: Path, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in vocab]:
         raise CheckpointError(f"{path} lacks the pieces {', '.join(missing)}")
+
+
+def pieces_of(model: SentencePieceProcessor, path: Path) -> list[str]:
+    """The pieces of a model in the order of their numbers. Raises CheckpointError for one that is no text."""
+    try:
+        return [model.id_to_piece(number) for number in range(model.get_piece_size())]
+    except UnicodeDecodeError as fault:
+        raise CheckpointError(f"{path} holds a piece that is no UTF-8 ({fault}); get the file again") from fault
 
 
 def read_pieces(path: Path) -> SentencePieceProcessor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from formers.errors import CheckpointError, shortened
 from formers.fields import Between
-from formers.files import read_json, remove_folder, replace_file, replaced_folder
+from formers.files import read_json, regular, remove_folder, replace_file, replaced_folder
 
 TENSORS, FACTS, BEST = "training.safetensors", "training.json", "best.json"
 
@@ -52,7 +52,7 @@ def write(
 def read(folder: Path, shape: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the facts of a checkpoint, which have this shape."""
     try:
-        return load_file(folder / TENSORS), read_json(folder / FACTS, shape)
+        return load_file(regular(folder / TENSORS)), read_json(folder / FACTS, shape)
     except (OSError, SafetensorError, CheckpointError) as error:
         fix = "remove it to go on from the one before"
         reason = shortened(str(error), 300)

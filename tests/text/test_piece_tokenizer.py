@@ -133,6 +133,11 @@ def test_faults_are_told(t5, marian, tmp_path, monkeypatch):
     (tmp_path / "spiece.model").write_bytes(b"not a model")
     with pytest.raises(CheckpointError, match=r"spiece\.model is not a SentencePiece model"):
         load_tokenizer(tmp_path, {})
+    pieces = (t5 / "spiece.model").read_bytes()
+    (tmp_path / "spiece.model").write_bytes(pieces.replace("▁the".encode(), "▁the".encode()[:-1] + b"\x96"))
+    with pytest.raises(CheckpointError, match=r"spiece\.model holds a piece that is no UTF-8"):
+        load_tokenizer(tmp_path, {})
+    (tmp_path / "spiece.model").unlink()
     for name in ("source.spm", "target.spm"):
         (tmp_path / name).write_bytes((marian / name).read_bytes())
     (tmp_path / "vocab.json").write_text('{"</s>": 0, "<unk>": 1}')

@@ -16,7 +16,7 @@ from training_toy import ToyBatches, ToyTask, final, run_all
 from formers.errors import CheckpointError, ConfigError, FormersError, TrainingError
 from formers.files import remove_folder, write_file
 from formers.pretrained.files import as_safetensors, write_folder
-from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped, precision
+from formers.training import Evaluated, Finished, Reported, Run, Sampled, Saved, Started, Stepped, checkpoint, precision
 from formers.training.events import from_json, to_json
 from formers.training.order import Cursor
 from tests.disk import full_disk as limited_disk
@@ -286,3 +286,9 @@ def test_a_report_says_which_way_is_better(tmp_path):
         lines = [line for line in Run(tmp_path / monitor).read_events() if line["event"] == "evaluated"]
         assert [line["metrics"] for line in lines] == [{"surprise": v, "hits": -v} for v in (5, 3, 4)]
         assert {line["monitor"] for line in lines} == {monitor}
+
+
+def test_a_pipe_among_the_files_of_a_checkpoint_is_refused(tmp_path):
+    os.mkfifo(tmp_path / checkpoint.TENSORS)
+    with pytest.raises(CheckpointError, match="no regular file, expected a file; remove it to go on from"):
+        checkpoint.read(tmp_path, dict)

@@ -28,7 +28,7 @@ from formers.models.heads import (
     body,
 )
 from formers.pretrained.families import family_of_class
-from formers.pretrained.family import Family
+from formers.pretrained.family import Family, outlined
 from formers.pretrained.loaded import Loaded
 from formers.pretrained.mapping import EXTRA, Faults, as_rules, shape_of, theirs_for, to_ours
 from formers.pretrained.peft.lora import OUTER, TASKS_OF_HEADS
@@ -83,12 +83,13 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
     if config is None or (type(loaded.model) is config[0] and loaded.model.config == config[1]):
         return loaded.model
     kind, sizes = config
-    model = kind(sizes)
-    inner = body(model)
-    assert inner is not None
-    for ours, theirs in ((inner.config.stack, base.config.stack), (inner.config.vocab, base.config.vocab)):
+    encoder = sizes if kind is Encoder else sizes.encoder
+    for ours, theirs in ((encoder.stack, base.config.stack), (encoder.vocab, base.config.vocab)):
         if ours != theirs:
             raise CheckpointError(f"{folder / HEAD_FILE} is of another body than {loaded.folder}: {ours}, but {theirs}")
+    model = outlined(kind, sizes, str(folder / HEAD_FILE))
+    inner = body(model)
+    assert inner is not None
     state = {name: tensor.clone() for name, tensor in base.state_dict().items() if name in inner.state_dict()}
     outside = {} if kind is Encoder else own_state(model, loaded.model)
     rules = as_rules(family_of_class(loaded.family, kind).table(sizes))
@@ -105,7 +106,7 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
             shapes = f"{shape_of(state[name])} for {shape_of(places[name])}"
             faults.add("wrong shape", f"{theirs_for(name, rules)} {shapes}")
     faults.refuse(f"the adapter {folder}")
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from formers.models.heads import HeadConfig, SequenceClassifier, TokenClassifier
 from formers.pretrained.load import load_model, model_class, save_model
 from formers.pretrained.peft.adapters import load_adapter, save_adapter
 from formers.pretrained.peft.heads import head_parts
+from formers.pretrained.peft.shapes import HEAD_FORMAT
 from formers.text.training import train_word_pieces
 
 transformers = pytest.importorskip("transformers", reason="the reference for published layouts")
@@ -264,6 +266,13 @@ def test_faults(tmp_path):
     (tmp_path / "adapter" / "head.json").write_text(json.dumps({"format": "another"}))
     with pytest.raises(CheckpointError, match=r"head\.json: (config|model) is missing"):
         load_model(tmp_path / "adapter")
+    for kv_heads in (0, -(10**18), 1):
+        sizes = asdict(load_model(tmp_path / "whole").model.config)
+        sizes["encoder"]["stack"]["kv_heads"] = kv_heads
+        head = {"format": HEAD_FORMAT, "model": "SequenceClassifier", "config": sizes}
+        (tmp_path / "adapter" / "head.json").write_text(json.dumps(head))
+        with pytest.raises(CheckpointError, match=r"head\.json is of another body than"):
+            load_model(tmp_path / "adapter")
 
 
 DATA = ["a good day", "a bad night", "good good", "bad bad dog", "the good dog", "the bad day"] * 6
