@@ -35,7 +35,7 @@ class Budget:
         """Refuse what is over the budget. counts: bytes, rows or values. Raises DataError, with the cure."""
         for name, count in counts.items():
             if count > (most := getattr(self, name)):
-                times = max(2, math.ceil(count / getattr(USUAL, name)))
+                times = max(2, -(-count // getattr(USUAL, name)))
                 fix = f"if it is meant to be so large: --budget {times}, or data.budget = {times} in a recipe"
                 raise DataError(f"{where}: {count:,} {name} or more, expected at most {most:,}; {fix}")
 

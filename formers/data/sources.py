@@ -327,6 +327,7 @@ def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, co
         header = columns
     module, _, function = builtin.place.partition(":")
     generate = getattr(importlib.import_module(module), function)
+    budget().check(name, rows=count or 0)
     rows = generate(split, builtin.count if count is None else count, seed)
     return Table(name, {column: [row[at] for row in rows] for at, column in enumerate(header)})
 
