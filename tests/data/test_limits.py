@@ -157,7 +157,5 @@ def test_parquet_of_other_kinds_is_read_as_before(parquet):
 
 @pytest.mark.parametrize("count", [10_000_001, 10**400], ids=["a few", "no float"])
 def test_generated_rows_are_counted_before_they_are_made(count):
-    with pytest.raises(
-        DataError, match=r"builtin:phrasebook: [\d,]+ rows or more, expected at most 10,000,000; .*--budget"
-    ):
+    with pytest.raises(DataError, match=r"builtin:phrasebook: [\d,…]+ rows or more, expected at most 10,000,000; "):
         read_table("builtin:phrasebook", count=count)
