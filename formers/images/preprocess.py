@@ -123,8 +123,8 @@ class OpenClipShape(TypedDict, total=False):
 class Preprocessor:
     """A picture is resized, its middle cropped, then every value becomes (value * scale - mean) / std of its channel.
 
-    Equal to transformers' processors of the same file: to their Pillow backend within 1e-6, to their torchvision
-    backend within one grey level where it resizes, and but for the side of an odd border.
+    Equal to transformers' processors of the same file: to their Pillow backend within 1e-6, on photographs to their
+    torchvision backend within one grey level, but for the side of an odd border.
     """
 
     height: int
