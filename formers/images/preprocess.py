@@ -17,6 +17,7 @@ from torch import Tensor
 from formers.errors import CheckpointError, DataError, nearest, shown
 from formers.fields import Between
 from formers.files import as_json, read_json
+from formers.images.decode import MOST_PIXELS
 from formers.shapes import Sized, fault
 
 FILE, NESTED, OPEN_CLIP = "preprocessor_config.json", "processor_config.json", "open_clip_config.json"
@@ -50,7 +51,7 @@ SCALE = 1 / 255
 ALWAYS = {"do_resize": True, "do_center_crop": False, "do_rescale": True, "rescale_factor": SCALE, "do_normalize": True}
 HARMLESS = {"do_convert_rgb", "do_reduce_labels"}  # pictures are RGB when they come; labels are no pictures
 
-Side = Annotated[int, Between(1, 2**14)]
+Side = Annotated[int, Between(1, 4096)]
 Spread = Annotated[float, Between(above=0)]
 Channels = Annotated[list[float], Sized(1, 3)]
 Spreads = Annotated[list[Spread], Sized(1, 3)]
@@ -182,6 +183,9 @@ class Preprocessor:
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
+            if height * width > MOST_PIXELS:
+                what = f"a picture of {image.width} x {image.height} pixels is too long for its model"
+                raise DataError(f"{what}, which reads it in {width} x {height}; crop it")
         image = image if image.size == (width, height) else image.resize((width, height), self.resample)
         if not self.crop or (height, width) == (self.height, self.width):
             return image
