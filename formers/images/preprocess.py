@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -161,8 +162,11 @@ class Preprocessor:
         return self.normalise(self.pixels(image))
 
     def batch(self, images: Sequence[Image.Image]) -> Tensor:
-        """Several, (n, channels, height, width)."""
-        return self.normalise(torch.stack([self.pixels(image) for image in images]))
+        """Several, (n, channels, height, width); Pillow resizes them in as many threads as PyTorch has."""
+        if len(images) < 2:
+            return self.normalise(torch.stack(list(map(self.pixels, images))))
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return self.normalise(torch.stack(list(threads.map(self.pixels, images))))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Values of 0 to 255, (..., channels, height, width), as the model reads them, float32."""
