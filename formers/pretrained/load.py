@@ -23,11 +23,11 @@ from formers.pretrained.files import (
     CONFIG,
     GENERATION,
     INDEX,
-    WEIGHTS,
     read_config,
     read_weights,
     weight_files,
     weight_names,
+    whole_file,
     write_folder,
 )
 from formers.pretrained.foreign import settle
@@ -102,7 +102,7 @@ def load_model(
 
 def stored_names(place: Path) -> list[str] | None:
     """The names of the weights of a folder, None where only reading them would tell."""
-    return list(weight_names(place)) if (place / INDEX).exists() or (place / WEIGHTS).exists() else None
+    return list(weight_names(place)) if (place / INDEX).exists() or whole_file(place) else None
 
 
 def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:

@@ -1,7 +1,8 @@
 """CLIP (Radford et al. 2021) and its single towers: `openai/clip-vit-base-patch32`, `laion/CLIP-ViT-H-14-laion2B-*`.
 
 What is particular: old files say that token 2 ends a text, which means the one with the highest number; keys of the
-towers' configs in "text_config_dict" and "vision_config_dict" go before those beside them.
+towers' configs in "text_config_dict" and "vision_config_dict" go before those beside them. open_clip has names of its
+own, queries, keys and values in one matrix, and the last maps transposed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from formers.models.clip import CLIP, CLIPConfig, PictureTower, PictureTowerConfig, TextTower, TextTowerConfig
 from formers.models.vit import ViT
-from formers.pretrained.config_map import ConfigMap, Inner, Raw
+from formers.pretrained.config_map import ConfigMap, Inner, Raw, pairs
 from formers.pretrained.family import Family
 from formers.pretrained.layouts import towers
 from formers.pretrained.layouts.encoder import moved, names_within, values_within
-from formers.pretrained.mapping import Rows
+from formers.pretrained.mapping import TRANSPOSED, Rows, dropped
+from formers.pretrained.open_clip import ARCHITECTURE
 
 HIGHEST = 2  # as the token that ends a text: "the one with the highest number"
 TEXT_ROW = ("text_projection.weight", "project.weight")
@@ -94,6 +96,33 @@ def rows(config: CLIPConfig) -> Rows:
     ]
 
 
+def open_clip_layers(theirs: str, ours: str) -> Rows:
+    return [(f"{theirs}.resblocks.{{i}}.{old}", f"{ours}.blocks.{{i}}.{new}") for old, new in pairs(OPEN_LAYER).items()]
+
+
+OPEN_LAYER = """
+    attn.in_proj_{p}=attention.[q,k,v].{p} attn.out_proj.{p}=attention.o.{p}
+    ln_1.{p}=norm_attention.{p} ln_2.{p}=norm_feed_forward.{p}
+    mlp.c_fc.{p}=feed_forward.up.{p} mlp.c_proj.{p}=feed_forward.down.{p}
+"""
+OPEN_ROWS: Rows = [
+    ("token_embedding.weight", "text.embedding.weight"),
+    ("positional_embedding", "text.positions.weight"),
+    *open_clip_layers("transformer", "text.stack"),
+    ("ln_final.{p}", "text.stack.norm.{p}"),
+    ("text_projection", "text.project.weight", TRANSPOSED),
+    ("visual.class_embedding", "picture.body.class_tokens.0"),
+    ("visual.positional_embedding", "picture.body.positions.weight"),
+    ("visual.conv1.weight", "picture.body.patches.project.weight"),
+    ("visual.ln_pre.{p}", "picture.body.norm_input.{p}"),
+    *open_clip_layers("visual.transformer", "picture.body.stack"),
+    ("visual.ln_post.{p}", "picture.body.stack.norm.{p}"),
+    ("visual.proj", "picture.project.weight", TRANSPOSED),
+    ("logit_scale", "logit_scale", towers.NUMBER),
+    dropped("attn_mask", "input_resolution", "context_length", "vocab_size"),
+]
+
+
 def with_projection(plain: ConfigMap, config: type, path: str = "", **own: Any) -> ConfigMap:
     """The map of a tower with its last map; path: where its body is."""
     names = {**(names_within(plain.names, path) if path else plain.names), "projection_dim": "projection"}
@@ -110,7 +139,17 @@ def with_projection(plain: ConfigMap, config: type, path: str = "", **own: Any) 
     )
 
 
-FAMILIES = [Family(model_type="clip", model=CLIP, config=WHOLE, weights=rows, architectures=("CLIPModel",))]
+FAMILIES = [
+    Family(model_type="clip", model=CLIP, config=WHOLE, weights=rows, architectures=("CLIPModel",)),
+    Family(  # only read: it is saved in the layout above
+        model_type="clip",
+        model=CLIP,
+        config=WHOLE,
+        weights=OPEN_ROWS,
+        prefixes=("-text.",),
+        architectures=(ARCHITECTURE,),
+    ),
+]
 TEXTS = [
     Family(
         model_type="clip_text_model",
