@@ -144,12 +144,7 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
         rules.no_truncation()
         try_out(rules)
     if parts := settled(table, known, settings.values, str(path)):
-        empty = {"type": "BPE", "vocab": {}, "merges": []}
-        source = tokenizers.Tokenizer.from_str(
-            json.dumps({"version": "1.0", "added_tokens": [], "model": empty, **parts})
-        )
-        for part in parts:
-            setattr(rules, part, getattr(source, part))
+        put_parts(rules, parts)
     if config.get("model_type") == "roformer":
         refuse_chinese_words(rules.get_vocab(), path)
     usual = {key: name for key, name in (known.names if known else {}).items() if rules.token_to_id(name) is not None}
@@ -161,6 +156,14 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
     add_tokens(rules, [each for each in settings.to_add(settings.stated) if each.content not in there], settings, path)
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
+
+
+def put_parts(rules: tokenizers.Tokenizer, parts: Mapping[str, Any]) -> None:
+    """Put the normalizer, the pre_tokenizer or the decoder into rules, as a tokenizer.json writes them."""
+    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    source = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], "model": empty, **parts}))
+    for part in parts:
+        setattr(rules, part, getattr(source, part))
 
 
 def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:
