@@ -14,6 +14,7 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, expanded
+from formers.models.clip import CLIP, TextTower
 from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
@@ -82,6 +83,7 @@ def load_model(
     config = {**kind.generation, **given, "model_type": model_type, **generation}
     tokenizer = load_tokenizer(place, config)
     check_vocabulary(tokenizer, built.model, folder)
+    fit_padding(tokenizer, built.model)
     model = built.model if device is None else built.model.to(device)
     remember(model, Provenance(model_type, raw, generation))
     for text in notes:
@@ -98,6 +100,15 @@ def load_model(
         tuple(notes),
         generation,
     )
+
+
+def fit_padding(tokenizer: Tokenizer | None, model: nn.Module) -> None:
+    """Let a tower that reads padding have the tokenizer's: files of SigLIP 2 do not say that it is another."""
+    tower = model.text if isinstance(model, CLIP) else model
+    if isinstance(tower, TextTower) and not tower.config.causal and tokenizer is not None and tokenizer.pad is not None:
+        tower.config = replace(tower.config, pad=tokenizer.pad)
+        if isinstance(model, CLIP):
+            model.config = replace(model.config, text=tower.config)
 
 
 def stored_names(place: Path) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from formers.text.tokenizer_class import CLIP, class_name, tokenizer_class
 from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
 from formers.text.training import cut_words
 
+OPEN_CLIP = "open_clip_config.json"  # in whose folders texts may have marks of HTML
+
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
     """The tokenizer of a model folder with its languages, None when it has no tokenizer files."""
     folder = Path(folder)
     settings = read_tokenizer_settings(folder)
+    if (folder / OPEN_CLIP).exists() and not (folder / "config.json").exists():
+        settings = replace(settings, values={**settings.values, "unescape_html": True})
     tokenizer = read_tokenizer(folder, settings, config)
     return None if tokenizer is None else language_tokenizer.with_languages(tokenizer, settings.values, config)
 

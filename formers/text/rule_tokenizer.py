@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class RuleTokenizer:
         known = {**(ids or {}), **{kind: number for kind, number in known.items() if number is not None}}
         self.pad, self.eos, self.bos, self.unk = (known.get(kind) for kind in KINDS)
         self.byte_level = b"ByteLevel" in (b"" if rules.decoder is None else rules.decoder.__getstate__())
+        self.unescapes = bool(settings.get("unescape_html"))
         self.watch = Watch(None if self.byte_level or self.unk in (self.eos, self.bos) else self.unk)
 
     @cached_property
@@ -75,8 +77,14 @@ class RuleTokenizer:
 
     def _encode(self, texts: Sequence[str], *, specials: bool) -> list[list[int]]:
         with reading(texts):
-            rows = [each.ids for each in self.rules.encode_batch(list(texts), add_special_tokens=specials)]
+            rows = [each.ids for each in self.rules.encode_batch(self.cleaned(texts), add_special_tokens=specials)]
         return self.watch.checked(rows, texts, self.rules.num_special_tokens_to_add(False) if specials else 0)
+
+    def cleaned(self, rows: Sequence[Any]) -> list[Any]:
+        """Texts, or pairs of texts, as the rules should see them: open_clip reads `&amp;amp;` as &."""
+        if not self.unescapes:
+            return list(rows)
+        return [unescape(unescape(row)) if isinstance(row, str) else tuple(self.cleaned(row)) for row in rows]
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         return self.encode(texts)

@@ -88,6 +88,23 @@ def test_a_text_that_is_too_long_is_cut_and_keeps_its_end(original):
     assert inputs.tokens[:, -1].tolist() == [49407, 49407] and inputs.keep.sum(1).tolist() == [7, 9]
 
 
+def test_open_clip_reads_marks_of_html_as_what_they_stand_for(original, tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / ORIGINAL).write_bytes((original / ORIGINAL).read_bytes())
+    (tmp_path / "open" / "open_clip_config.json").write_text("{}")
+    tokenizer = load_tokenizer(tmp_path / "open", {"model_type": "clip"})
+    tokenizer.save(tmp_path)
+    plain = load_tokenizer(original, {}).encode(["a cat & 'a dog'"])
+    for ours in (tokenizer, load_tokenizer(tmp_path, {})):
+        assert ours.encode(["A cat &amp;amp; &#39;a dog&#39;"]) == plain
+        assert [each.ids for each in Reader(ours, 77, segments=1).read(["a cat &amp; &#x27;a dog'"])] == plain
+    open_clip = pytest.importorskip("open_clip")
+    theirs = open_clip.tokenizer.SimpleTokenizer(str(tmp_path / "open" / ORIGINAL))
+    for text in (*GOLDEN, *(text for text in ODD if not any(part in text for part in ("<|", "ＡＢＣ", "\x00")))):
+        expected = [id for id in theirs([text])[0].tolist() if id]
+        assert tokenizer.encode([text])[0][: len(expected) - 1] == expected[:-1], text
+
+
 def test_another_file_is_refused(tmp_path):
     (tmp_path / ORIGINAL).write_bytes(b"\x1f\x8b no")
     with pytest.raises(CheckpointError, match="is not CLIP's vocabulary"):

@@ -29,7 +29,10 @@ SIZES: dict[str, Any] = {
 TEXT_NAMES = {**SIZES, "vocab_size": "vocab", "max_position_embeddings": "length"}
 PICTURE_NAMES = {**SIZES, "num_channels": "channels"}
 # training only
-IGNORED = words("attention_dropout dropout initializer_factor initializer_range logit_scale_init_value")
+IGNORED = words("""
+    attention_dropout dropout initializer_factor initializer_range logit_scale_init_value
+    tie_word_embeddings
+""")
 LAYER = """
     self_attn.q_proj=attention.q self_attn.k_proj=attention.k self_attn.v_proj=attention.v
     self_attn.out_proj=attention.o mlp.fc1=feed_forward.up mlp.fc2=feed_forward.down
