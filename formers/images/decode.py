@@ -19,7 +19,7 @@ MOST_PIXELS = 2**27  # 134 million, 400 MB as RGB: a phone's largest pictures ha
 MOST_BYTES = 2**29  # of a file
 # Pillow opens more, among them what runs programs (EPS) and what has no mark to be known by (TGA).
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "JPEG2000"]
-FORMATS += ["AVIF"] if features.check("avif") else []
+FORMATS += ["AVIF"] if "avif" in features.modules else []  # from Pillow 11.3 on
 ORIENTATION = 0x0112  # in EXIF: how the camera was held
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
