@@ -122,7 +122,7 @@ class OpenClipModel(TypedDict, total=False):
     vision_cfg: OpenClipTower
 
 
-class OpenClipShape(TypedDict, total=False):
+class OpenClipFile(TypedDict, total=False):
     """open_clip_config.json."""
 
     model_cfg: OpenClipModel
@@ -281,7 +281,7 @@ def _of_transformers(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str,
 
 def _of_open_clip(path: Path) -> dict[str, Any]:
     """The settings of open_clip as transformers writes them."""
-    raw = read_json(path, OpenClipShape)
+    raw = read_json(path, OpenClipFile)
     given = {key: value for key, value in raw.get("preprocess_cfg", {}).items() if value}
     size = raw.get("model_cfg", {}).get("vision_cfg", {}).get("image_size") or given.get("size", 224)
     height, width = _pair(_size(size, True, f"{path}: size"))

@@ -68,7 +68,6 @@ OUTSIDE = {
     "pretrained": {"torch", "numpy", "safetensors", "huggingface_hub", "tokenizers", "sentencepiece", "gguf"},
     "systems": {"torch", "numpy", "jaxtyping", "PIL", "sklearn", "tokenizers", "pyarrow", "rich", "matplotlib"},
     "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
-    "pictures": {"numpy", "matplotlib", "PIL"},  # PIL: makes a large file smaller
     "recipe": set(), "registry": {"torch"}, "launch": {"torch"}, "processes": set(),
     **{name: set() for name in GROUND},
 }  # fmt: skip
