@@ -110,13 +110,15 @@ def picture_map(model_type: str, defaults: Raw, fixed: Mapping[str, Any], *, poo
 
 
 def canonical_body(config: Any) -> Any:
-    """The config of a body without what changes nothing: these files have no word for dropout."""
-    return replace(config, stack=canonical_stack(replace(config.stack, dropout=0.0)))
+    """The config of a body of vision without what changes nothing: these files have no word for dropout."""
+    stack = {"stack": replace(config.stack, dropout=0.0)} if isinstance(config, ViTConfig) else {}
+    return vision.canonical(replace(config, **stack))
 
 
 def canonical_text(config: TextTowerConfig) -> TextTowerConfig:
     return replace(
-        canonical_body(config),
+        config,
+        stack=canonical_stack(replace(config.stack, dropout=0.0)),
         pad=0 if config.causal else config.pad,
         end=config.end if config.causal else None,
         projection_bias=bool(config.projection) and config.projection_bias,
@@ -124,8 +126,7 @@ def canonical_text(config: TextTowerConfig) -> TextTowerConfig:
 
 
 def canonical_picture(config: PictureTowerConfig) -> PictureTowerConfig:
-    is_vit = isinstance(config.body, ViTConfig)
-    return replace(config, body=canonical_body(config.body)) if is_vit else config
+    return replace(config, body=canonical_body(config.body))
 
 
 def canonical(config: CLIPConfig) -> CLIPConfig:
