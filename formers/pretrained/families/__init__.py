@@ -42,6 +42,8 @@ FAMILIES = {
     "dinov2": "dinov2:FAMILIES",
     "dinov2_with_registers": "dinov2:REGISTERS",
     "resnet": "resnet:FAMILIES",
+    "timm-vit": "timm:VITS",
+    "timm-resnet": "timm:RESNETS",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:ENCODERS",
