@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.blocks.block import Block
+from formers.blocks.block import Block, make_attention, make_feed_forward
 from formers.blocks.convolution import ConvolutionNorm
 from formers.blocks.dropout import dropout
 from formers.blocks.norm import Scale, make_norm
 from formers.blocks.patches import GridPositions, Patches, grid_of
+from formers.blocks.pooling import AttentionPool
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 
@@ -47,8 +49,8 @@ class ViTConfig:
     """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
-    pooler: bool = False
-    """A dense layer and tanh make one vector of the class token."""
+    pooler: Literal["", "tanh", "attention"] = ""
+    """What makes one vector of a picture: a dense layer and tanh of its class token, or attention (SigLIP)."""
     stem: int = 0
     """Convolutions of stride 2 in front of patches that are so many times halved (Xiao et al. 2021)."""
 
@@ -75,7 +77,7 @@ class ViT(nn.Module):
         self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
         self.stack = Stack(s, block=self.make_block)
-        self.pooler = nn.Linear(s.dim, s.dim) if c.pooler else None
+        self.pooler = self.make_pooler()
         self.apply(initialise)
         for token in self.front():
             nn.init.trunc_normal_(token, std=0.02)
@@ -83,6 +85,12 @@ class ViT(nn.Module):
     def make_block(self, stack: StackConfig, *, memory_dim: int | None = None) -> Block:
         value = self.config.layer_scale
         return Block(stack, memory_dim=memory_dim, after=(lambda s: Scale(s.dim, value)) if value else None)
+
+    def make_pooler(self) -> nn.Linear | AttentionPool | None:
+        s = self.config.stack
+        if self.config.pooler == "attention":
+            return AttentionPool(make_attention(s), make_norm(s.norm, s.dim, s.norm_eps), make_feed_forward(s))
+        return nn.Linear(s.dim, s.dim) if self.config.pooler else None
 
     def front(self) -> list[nn.Parameter]:
         """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""
@@ -118,6 +126,8 @@ class ViT(nn.Module):
 
     def pool(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """One vector of each picture: its class token, through the pooler if any; without one, the mean of patches."""
+        if isinstance(self.pooler, AttentionPool):
+            return self.pooler(x)
         if not self.config.class_tokens:
             return x.mean(1)
         return x[:, 0] if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))

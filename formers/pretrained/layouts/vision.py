@@ -151,7 +151,7 @@ def families_of(layout: PictureLayout) -> list[Family]:
 def body_family(layout: PictureLayout) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         return {
-            **({"pooler": f"{layout.pooler}.weight" in tensors} if layout.pooler else {}),
+            **({"pooler": "tanh" if f"{layout.pooler}.weight" in tensors else ""} if layout.pooler else {}),
             **layout.derived(raw, tensors),
         }
 
