@@ -124,7 +124,11 @@ class Family:
 
         ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
         """
-        if not self.written or type(model) is not self.model or self.body not in (None, *map(type, vars(model.config).values())):
+        if (
+            not self.written
+            or type(model) is not self.model
+            or self.body not in (None, *map(type, vars(model.config).values()))
+        ):
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:

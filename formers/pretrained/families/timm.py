@@ -35,19 +35,24 @@ SIZES = words("""
 REST = re.compile(r"patch\d+|reg\d+|\d+|36x1|clip|dinov2|distilled|gap|miil|plus|quickgelu|siglip|tipsv2")
 READ = f"{', '.join(RESNET)}, and {', '.join(KINDS)} of plain blocks, such as vit_base_patch16_224"
 # How many heads where one is not 64 wide: of these widths, and of these names
-HEADS = {**dict.fromkeys((1152, 1280, 1408, 1664), 16), "vit_giantopt": 16, "vit_base_patch16_gap": 16}
-TANH = re.compile(r"vit_(base_patch32_siglip|large_patch16_siglip_gap_512|so400m_patch16_siglip|giantopt).*")
+HEADS: dict[int | str, int] = {
+    **dict.fromkeys((1152, 1280, 1408, 1664), 16),
+    "vit_giantopt": 16,
+    "vit_base_patch16_gap": 16,
+}
+TANH = re.compile(r"vit_(base_patch32_siglip|large_patch16_siglip.*_512|so400m_patch16_siglip|giantopt).*")
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "gelu_quick", "relu": "relu", "silu": "silu"}
 # Of model_args: what weights or the code below show, and what only training asks for
 ARGUMENTS = words("""
     act_layer attn_drop_rate class_token depth drop_path_rate drop_rate dynamic_img_size embed_dim fc_norm global_pool
-    img_size in_chans init_values mlp_ratio no_embed_class num_classes num_heads patch_drop_rate patch_size pos_drop_rate
-    pre_norm proj_drop_rate qkv_bias reg_tokens weight_init
+    img_size in_chans init_values mlp_ratio no_embed_class num_classes num_heads patch_drop_rate patch_size
+    pos_drop_rate pre_norm proj_drop_rate qkv_bias reg_tokens weight_init
 """)
 # Read by the functions below; other families' files may have them for whatever they like, so they are not said to be
 KEYS = words("""
     architecture global_pool label_descriptions label_names labels model_args num_classes num_features pretrained_cfg
 """)
+POOLS = ("token", "avg", "map")
 LAYER_SCALE = 1e-5  # where new ones would start
 
 
@@ -80,17 +85,19 @@ def arguments(raw: Raw, pools: Sequence[str]) -> dict[str, Any]:
 
 
 def about_vit(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    name, given = raw["architecture"], arguments(raw, ("token", "avg"))
+    name, given = raw["architecture"], arguments(raw, POOLS)
     (dim, channels, patch, wide) = shape(tensors, "patch_embed.proj.weight", 4)
     if patch != wide:
         raise ValueError(f"patches of {patch} x {wide} are not computed here, expected squares")
     hidden = shape(tensors, "blocks.0.mlp.fc2.weight", 2)[1]
     gated = shape(tensors, "blocks.0.mlp.fc1.weight", 2)[0] == 2 * hidden
     classes = ("cls_token" in tensors) + ("dist_token" in tensors)
-    pooled = "fc_norm.weight" in tensors
-    if pooled and given["global_pool"] == "token":
+    pooler = "norm" if "fc_norm.weight" in tensors else "attention" if "attn_pool.latent" in tensors else ""
+    if pooler == "norm" and given["global_pool"] == "token":
         raise ValueError("a norm behind the class token (fc_norm) is not computed here")
-    rows, columns = grid_of(raw, given, shape(tensors, "pos_embed", 3)[1], patch, classes)
+    if pooler == "attention" and (classes or "reg_token" in tensors):
+        raise ValueError("attention that pools beside class tokens or registers is not computed here")
+    height, width = size_of(raw, given, shape(tensors, "pos_embed", 3)[1], patch, classes)
     usual = next((heads for key, heads in HEADS.items() if dim == key or name.startswith(str(key))), dim // 64)
     tanh = TANH.fullmatch(name)
     activation = "silu" if gated else "quick_gelu" if "quickgelu" in name else "gelu_tanh" if tanh else "gelu"
@@ -106,8 +113,8 @@ def about_vit(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "stack.activation": ACTIVATIONS[activation],
         "stack.bias": "qkvo" if "blocks.0.attn.qkv.bias" in tensors else "o",
         "stack.norm_eps": 1e-5 if "clip" in name.split("_") else 1e-6,
-        "height": rows * patch,
-        "width": columns * patch,
+        "height": height,
+        "width": width,
         "patch": patch,
         "channels": channels,
         "class_tokens": classes,
@@ -116,21 +123,21 @@ def about_vit(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "norm_input": "norm_pre.weight" in tensors,
         "layer_scale": LAYER_SCALE if "blocks.0.ls1.gamma" in tensors else 0.0,
         "antialias": True,
-        "norm_pooled": pooled,
+        "pooler": pooler,
     }
 
 
-def grid_of(raw: Raw, given: Raw, places: int, patch: int, classes: int) -> tuple[int, int]:
-    """Rows and columns of patches, of which there are as many as `places`, or less by the class tokens.
+def size_of(raw: Raw, given: Raw, places: int, patch: int, classes: int) -> tuple[int, int]:
+    """Height and width that so many patches fill as there are places, or less by the class tokens.
 
-    Raises ValueError where they are neither.
+    Raises ValueError where they do neither.
     """
     size = (raw.get("pretrained_cfg") or {}).get("input_size") or (0, patch, patch)
     height, width = pair(given.get("img_size") or size[1:])
-    squares = ((side, side) for side in (math.isqrt(places - classes), math.isqrt(places)))
-    for rows, columns in ((height // patch, width // patch), *squares):
-        if places - rows * columns in (0, classes):
-            return rows, columns
+    sides = (math.isqrt(places - classes) * patch, math.isqrt(places) * patch)
+    for size in ((height, width), *zip(sides, sides, strict=True)):
+        if places - size[0] // patch * (size[1] // patch) in (0, classes):
+            return size
     what = f"pos_embed holds {places} positions, but patches of {patch} in {height} x {width} are"
     count = f"{height // patch * (width // patch)}, with {classes} tokens in front"
     raise ValueError(f"{what} {count}; positions of registers are not computed here")
@@ -161,7 +168,14 @@ def vit_rows(config: ViTConfig) -> Rows:
         ("blocks.{i}.mlp.fc2.{p}", f"{block}.feed_forward.down.{{p}}"),
         ("blocks.{i}.ls2.gamma", f"{block}.after_feed_forward.weight"),
         ("norm.{p}", "stack.norm.{p}"),
-        ("fc_norm.{p}", "norm_pooled.{p}"),
+        ("fc_norm.{p}", "pooler.{p}"),
+        ("attn_pool.latent", "pooler.probe", TOKEN),
+        ("attn_pool.q.{p}", "pooler.attention.q.{p}"),
+        ("attn_pool.kv.{p}", "pooler.attention.[k,v].{p}"),
+        ("attn_pool.proj.{p}", "pooler.attention.o.{p}"),
+        ("attn_pool.norm.{p}", "pooler.norm.{p}"),
+        ("attn_pool.mlp.fc1.{p}", "pooler.feed_forward.up.{p}"),
+        ("attn_pool.mlp.fc2.{p}", "pooler.feed_forward.down.{p}"),
     ]
 
 
@@ -208,7 +222,7 @@ def about_head(raw: Raw, tensors: Mapping[str, Tensor], name: str) -> dict[str, 
     count = shape(tensors, f"{name}.weight", 2)[0]
     if raw.get("num_classes") not in (None, count) or count < 2:
         raise ValueError(f"{name}.weight holds {count} labels, but num_classes is {raw.get('num_classes')}, at least 2")
-    mean = arguments(raw, ("avg", "token"))["global_pool"] == "avg" and "fc_norm.weight" not in tensors
+    mean = arguments(raw, POOLS)["global_pool"] == "avg" and "fc_norm.weight" not in tensors
     teacher = "dist_token" in tensors
     pooling = "teacher" if teacher else "mean" if mean and name == "head" else "pool"
     return {"labels": labels(raw, count), "pooling": pooling}
