@@ -118,11 +118,11 @@ class ViT(nn.Module):
             pictures = pictures[..., :height, :width]
         places = self.positions(grid_of(pictures.shape[-2:], self.sides))
         x = self.patches(self.stem(pictures))
-        classes = [token.expand(len(x), 1, -1) for token in self.class_tokens]
+        classes = [token.expand(x.shape[0], 1, -1) for token in self.class_tokens]
         x = dropout(torch.cat([*classes, x], 1) + places.to(x.dtype), c.stack.dropout, self.training)
         if self.registers is not None:
             first, patches = x.split([c.class_tokens, x.shape[1] - c.class_tokens], 1)
-            x = torch.cat([first, self.registers.expand(len(x), -1, -1), patches], 1)
+            x = torch.cat([first, self.registers.expand(x.shape[0], -1, -1), patches], 1)
         return x if self.norm_input is None else self.norm_input(x)
 
     def forward(
