@@ -106,7 +106,8 @@ def write_graph(
     assert program is not None
     for given in program.model.graph.inputs:  # the exporter keeps silent about a free size that it has fixed
         assert given.shape is not None and not any(isinstance(given.shape[axis], int) for axis in dims), given
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # lines of source and the paths of this machine
     with replaced_file(path) as beside:
         program.save(beside, external_data=False)
     return f"{', '.join(inputs)} -> {', '.join(outputs)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jaxtyping
 import numpy
 import pytest
 import torch
@@ -29,6 +28,7 @@ from formers.pretrained.onnx import is_graph, write_graph
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
 STACK = StackConfig(dim=16, layers=1, heads=2, hidden=24)
 LENGTH = 70  # over what is computed in tiles
@@ -42,14 +42,6 @@ HEADS = {
     "distilbert": MultipleChoice,
     "roformer": TokenClassifier,
 }
-
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """The exporter computes with symbols, which the checks of shapes take for wrong."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def randomised(model):
