@@ -14,7 +14,7 @@ Papers: Radford et al. 2021 (CLIP); Zhai et al. 2023 (SigLIP). What is particula
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -201,8 +201,13 @@ class CLIP(nn.Module):
         self.logit_scale.clamp_(0, MOST_SCALE)
 
 
-# Published sizes of the text tower by that of the picture tower: (dim, heads, numbers of a vector).
-TEXTS = {"base": (512, 8, 512), "large": (768, 12, 768), "huge": (1024, 16, 1024)}
+_STACK = StackConfig(dim=512, layers=12, heads=8, hidden=2048, activation="gelu_quick")
+# Published sizes of the text tower by that of the picture tower, and the numbers of a vector.
+TEXTS = {
+    "base": (_STACK, 512),
+    "large": (replace(_STACK, dim=768, heads=12, hidden=3072), 768),
+    "huge": (replace(_STACK, dim=1024, layers=24, heads=16, hidden=4096, activation="gelu"), 1024),
+}
 
 
 def preset(name: str) -> CLIPConfig:
@@ -211,18 +216,11 @@ def preset(name: str) -> CLIPConfig:
     size = form.removeprefix("clip-")
     if size not in TEXTS or not patch.isdecimal():
         raise ConfigError(f'there is no size "{name}"{nearest(name, [f"clip-{size}/32" for size in TEXTS])}')
+    text, vector = TEXTS[size]
     layers, dim, heads, hidden = SIZES[size]
-    width, text_heads, vector = TEXTS[size]
-    activation = "gelu" if size == "huge" else "gelu_quick"
-    body = ViTConfig(
-        stack=StackConfig(dim=dim, layers=layers, heads=heads, hidden=hidden, activation=activation),
-        patch=int(patch),
-        patch_bias=False,
-        norm_input=True,
-    )
-    deep = 24 if size == "huge" else 12
-    stack = StackConfig(dim=width, layers=deep, heads=text_heads, hidden=4 * width, activation=activation)
+    stack = replace(text, layers=layers, dim=dim, heads=heads, hidden=hidden)
+    body = ViTConfig(stack=stack, patch=int(patch), patch_bias=False, norm_input=True)
     return CLIPConfig(
         picture=PictureTowerConfig(body=body, projection=vector),
-        text=TextTowerConfig(stack=stack, end=49407, projection=vector),
+        text=TextTowerConfig(stack=text, end=49407, projection=vector),
     )

@@ -14,6 +14,8 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, expanded
+from formers.models.clip import CLIP, TextTower
+from formers.models.encoder import Encoder
 from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
@@ -23,11 +25,11 @@ from formers.pretrained.files import (
     CONFIG,
     GENERATION,
     INDEX,
-    WEIGHTS,
     read_config,
     read_weights,
     weight_files,
     weight_names,
+    whole_file,
     write_folder,
 )
 from formers.pretrained.foreign import settle
@@ -82,6 +84,7 @@ def load_model(
     config = {**kind.generation, **given, "model_type": model_type, **generation}
     tokenizer = load_tokenizer(place, config)
     check_vocabulary(tokenizer, built.model, folder)
+    fit_padding(tokenizer, built.model)
     model = built.model if device is None else built.model.to(device)
     remember(model, Provenance(model_type, raw, generation))
     for text in notes:
@@ -100,9 +103,18 @@ def load_model(
     )
 
 
+def fit_padding(tokenizer: Tokenizer | None, model: nn.Module) -> None:
+    """Let a tower that reads padding have the tokenizer's: files of SigLIP 2 do not say that it is another."""
+    tower = tower_of(model)
+    if tower is not None and not tower.config.causal and tokenizer is not None and tokenizer.pad is not None:
+        tower.config = replace(tower.config, pad=tokenizer.pad)
+        if isinstance(model, CLIP):
+            model.config = replace(model.config, text=tower.config)
+
+
 def stored_names(place: Path) -> list[str] | None:
     """The names of the weights of a folder, None where only reading them would tell."""
-    return list(weight_names(place)) if (place / INDEX).exists() or (place / WEIGHTS).exists() else None
+    return list(weight_names(place)) if (place / INDEX).exists() or whole_file(place) else None
 
 
 def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:
@@ -195,15 +207,22 @@ def save_model(
 
 
 def tokenizer_files(tokenizer: Tokenizer, model: nn.Module) -> dict[str, bytes]:
-    """The files of a tokenizer; beside an encoder they also say its length and what it takes."""
-    files, encoder = tokenizer.files(), body(model)
+    """The files of a tokenizer; beside an encoder or a tower they also say its length and what it takes."""
+    files, encoder = tokenizer.files(), body(model) or tower_of(model)
     if encoder is None or TOKENIZER_CONFIG not in files:
         return files
     settings = json.loads(files[TOKENIZER_CONFIG])
     length = settings.get("model_max_length", encoder.config.length)
+    segments = isinstance(encoder, Encoder) and encoder.config.segments > 1
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
     settings |= {
         "model_max_length": min(length, encoder.config.length),
-        "model_input_names": inputs if encoder.config.segments > 1 else inputs[::2],
+        "model_input_names": inputs if segments else inputs[::2],
     }
     return {**files, TOKENIZER_CONFIG: as_json(settings)}
+
+
+def tower_of(model: nn.Module) -> TextTower | None:
+    """The tower that reads texts; None for another model."""
+    tower = model.text if isinstance(model, CLIP) else model
+    return tower if isinstance(tower, TextTower) else None

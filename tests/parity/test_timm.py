@@ -25,6 +25,7 @@ SWIGLU = VIT | {"mlp_ratio": 4}
 CASES = {
     "class token": ("vit_small_patch16_224", VIT),
     "oblong": ("vit_small_patch16_224", VIT | {"img_size": (14, 28), "in_chans": 1, "qkv_bias": False}),
+    "not filled by patches": ("vit_small_patch16_224", VIT | {"img_size": (23, 27)}),
     "body": ("vit_tiny_patch16_224", VIT | {"num_classes": 0}),
     "mean": ("vit_medium_patch16_gap_256", VIT),
     "norm of the mean": ("eva_large_patch14_196", VIT),
