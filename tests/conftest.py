@@ -18,10 +18,6 @@ from tests import torchvision_operators
 
 TORCHVISION = torchvision_operators.declare()
 
-from tests import torchvision_operators
-
-TORCHVISION = torchvision_operators.declare()
-
 # Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
 jaxtyping.install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
