@@ -35,7 +35,7 @@ def pool(
             return x[:, -1]
         at = keep.shape[1] - 1 - keep.flip(1).int().argmax(1)
     if at is not None:
-        return x[torch.arange(len(x), device=x.device), at]
+        return x[torch.arange(x.shape[0], device=x.device), at]
     if how == "max":
         return (x if keep is None else x.masked_fill(~keep[..., None], torch.finfo(x.dtype).min)).amax(1)
     if keep is None:
@@ -62,5 +62,5 @@ class AttentionPool(nn.Module):
         self.attention, self.norm, self.feed_forward = attention, norm, feed_forward
 
     def forward(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch dim"]:
-        y = self.attention(self.probe.expand(len(x), 1, -1), x)[:, 0]
+        y = self.attention(self.probe.expand(x.shape[0], 1, -1), x)[:, 0]
         return y + self.feed_forward(self.norm(y))

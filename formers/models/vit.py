@@ -49,8 +49,9 @@ class ViTConfig:
     """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
-    pooler: Literal["", "tanh", "attention"] = ""
-    """What makes one vector of a picture: a dense layer and tanh of its class token, or attention (SigLIP)."""
+    pooler: Literal["", "tanh", "attention", "norm"] = ""
+    """What makes one vector of a picture: a dense layer and tanh of its class token, attention (SigLIP), or the last
+    norm, which then stands behind the mean of the patches (MAE)."""
     stem: int = 0
     """Convolutions of stride 2 in front of patches that are so many times halved (Xiao et al. 2021)."""
 
@@ -73,10 +74,10 @@ class ViT(nn.Module):
         self.patches = Patches(widths[-1], s.dim, (side, side), bias=c.patch_bias)
         self.class_tokens = nn.ParameterList(nn.Parameter(torch.empty(s.dim)) for _ in range(c.class_tokens))
         self.registers = nn.Parameter(torch.empty(c.registers, s.dim)) if c.registers else None
-        grid = grid_of((c.height, c.width), self.sides)
+        grid = grid_of(self.filled(c.height, c.width), self.sides)
         self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
-        self.stack = Stack(s, block=self.make_block)
+        self.stack = Stack(s, block=self.make_block, final_norm=c.pooler != "norm")
         self.pooler = self.make_pooler()
         self.apply(initialise)
         for token in self.front():
@@ -86,11 +87,17 @@ class ViT(nn.Module):
         value = self.config.layer_scale
         return Block(stack, memory_dim=memory_dim, after=(lambda s: Scale(s.dim, value)) if value else None)
 
-    def make_pooler(self) -> nn.Linear | AttentionPool | None:
+    def make_pooler(self) -> nn.Module | None:
         s = self.config.stack
+        if self.config.pooler == "norm":
+            return make_norm(s.norm, s.dim, s.norm_eps)
         if self.config.pooler == "attention":
             return AttentionPool(make_attention(s), make_norm(s.norm, s.dim, s.norm_eps), make_feed_forward(s))
         return nn.Linear(s.dim, s.dim) if self.config.pooler else None
+
+    def filled(self, height: int, width: int) -> tuple[int, int]:
+        """What patches fill of a size; of a model's own size they may fill less than all (SigLIP: 384 by 14)."""
+        return height // self.config.patch * self.config.patch, width // self.config.patch * self.config.patch
 
     def front(self) -> list[nn.Parameter]:
         """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""
@@ -106,13 +113,16 @@ class ViT(nn.Module):
         c = self.config
         if pictures.shape[1] != c.channels:
             raise ValueError(f"pictures have {pictures.shape[1]} channels, but this model reads {c.channels}")
+        if pictures.shape[-2:] == (c.height, c.width):
+            height, width = self.filled(c.height, c.width)
+            pictures = pictures[..., :height, :width]
         places = self.positions(grid_of(pictures.shape[-2:], self.sides))
         x = self.patches(self.stem(pictures))
-        classes = [token.expand(len(x), 1, -1) for token in self.class_tokens]
+        classes = [token.expand(x.shape[0], 1, -1) for token in self.class_tokens]
         x = dropout(torch.cat([*classes, x], 1) + places.to(x.dtype), c.stack.dropout, self.training)
         if self.registers is not None:
             first, patches = x.split([c.class_tokens, x.shape[1] - c.class_tokens], 1)
-            x = torch.cat([first, self.registers.expand(len(x), -1, -1), patches], 1)
+            x = torch.cat([first, self.registers.expand(x.shape[0], -1, -1), patches], 1)
         return x if self.norm_input is None else self.norm_input(x)
 
     def forward(
@@ -125,11 +135,13 @@ class ViT(nn.Module):
         return self.stack(self.embed(pictures), seen=seen)
 
     def pool(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector of each picture: its class token, through the pooler if any; without one, the mean of patches."""
-        if isinstance(self.pooler, AttentionPool):
+        """One vector of each picture: what the pooler makes; without one the class token, else the mean of patches."""
+        kind = self.config.pooler
+        if self.pooler is not None and kind == "attention":
             return self.pooler(x)
-        if not self.config.class_tokens:
-            return x.mean(1)
+        if kind == "norm" or not self.config.class_tokens:
+            x = x[:, self.leading :].mean(1)
+            return x if self.pooler is None else self.pooler(x)
         return x[:, 0] if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))
 
 

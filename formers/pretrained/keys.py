@@ -107,8 +107,16 @@ _KEYS = (
     (Positive, words("mlp_ratio")),
     (NotNegative, words("layerscale_value")),
     (Annotated[list[Size], Sized(1, 64)], words("depths hidden_sizes")),
-    (bool, words("downsample_in_bottleneck downsample_in_first_stage qkv_bias use_swiglu_ffn vision_use_head")),
-    (str, words("layer_type pooler_act")),
+    (
+        bool,
+        words("""
+            downsample_in_bottleneck downsample_in_first_stage position_antialias qkv_bias use_swiglu_ffn
+            vision_use_head
+        """),
+    ),
+    (str, words("architecture global_pool layer_type pooler_act")),
+    (dict[str, Any], words("label_descriptions model_args pretrained_cfg")),
+    (dict[str, str] | Annotated[list[str], Sized(0, 2**20)], words("label_names")),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (

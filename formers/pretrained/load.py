@@ -161,6 +161,10 @@ def type_and_head(raw: Mapping[str, Any], place: Path, plain: bool) -> tuple[str
     """
     architectures = tuple(raw.get("architectures") or ())
     model_type, notes = raw.get("model_type"), []
+    if model_type is None and (name := raw.get("architecture")):  # timm's files call it so
+        from formers.pretrained.families.timm import type_of
+
+        return type_of(name, str(place / CONFIG)), (), []
     if model_type is None:
         model_type = guess_type(architectures)
         if model_type is None:

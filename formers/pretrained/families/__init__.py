@@ -42,6 +42,8 @@ FAMILIES = {
     "dinov2": "dinov2:FAMILIES",
     "dinov2_with_registers": "dinov2:REGISTERS",
     "resnet": "resnet:FAMILIES",
+    "timm-vit": "timm:VITS",
+    "timm-resnet": "timm:RESNETS",
     "clip": "clip:FAMILIES",
     "clip_text_model": "clip:TEXTS",
     "clip_vision_model": "clip:PICTURES",

@@ -149,6 +149,7 @@ FAMILIES = [
         prefixes=("-text.",),
         architectures=(ARCHITECTURE,),
     ),
+    towers.classifier("CLIP", WHOLE.within["vision_config"], "norm"),
 ]
 TEXTS = [
     Family(

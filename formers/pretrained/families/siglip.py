@@ -7,18 +7,16 @@ mean of the patches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from formers.models.clip import CLIP, CLIPConfig, TextTower, TextTowerConfig
-from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
-from formers.models.vit import ViT, ViTConfig
+from formers.models.vit import ViT
 from formers.pretrained.config_map import ConfigMap, Inner, Raw
 from formers.pretrained.family import Family
-from formers.pretrained.layouts import encoder, towers, vision
-from formers.pretrained.mapping import Rows, dropped
+from formers.pretrained.layouts import encoder, towers
+from formers.pretrained.mapping import Rows
 
 DEFAULTS: Raw = {
     "hidden_size": 768,
@@ -29,7 +27,6 @@ DEFAULTS: Raw = {
     "layer_norm_eps": 1e-6,
 }
 TEXT_ROWS = [*towers.text_rows(), ("text_model.head.{p}", "project.{p}")]
-HEAD_ROWS: Rows = [("classifier.{p}", "out.0.{p}")]
 
 
 def text_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -74,40 +71,9 @@ def rows(config: CLIPConfig) -> Rows:
     ]
 
 
-def unpooled(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The body of a classifier, whatever pools it elsewhere."""
-    return {**PICTURE.derived(raw, tensors), "pooler": ""}
-
-
-def head_derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {**vision.about_picture_labels(raw, tensors, HEAD_ROWS), "pooling": "mean"}
-
-
-def head_rows(config: PictureHeadConfig) -> Rows:
-    body: Any = config.body
-    return [encoder.moved(towers.picture_rows(body), "", "body."), *HEAD_ROWS, dropped("vision_model.head.{name*}")]
-
-
 FAMILIES = [
     Family(model_type="siglip", model=CLIP, config=WHOLE, weights=rows, architectures=("SiglipModel",)),
-    Family(
-        model_type="siglip",
-        model=PictureClassifier,
-        config=ConfigMap(
-            config=PictureHeadConfig,
-            names={},
-            within={"vision_config": Inner("body", replace(PICTURE, derived=unpooled))},
-            derived=head_derived,
-            written=lambda config: encoder.label_keys(config.labels, config.kind),
-            reads=("problem_type",),
-            ignored=towers.IGNORED | {"text_config"},
-            canonical=lambda config: replace(config, body=towers.canonical_body(config.body)),
-        ),
-        weights=head_rows,
-        architectures=("SiglipForImageClassification",),
-        body=ViTConfig,
-        head=("classifier.",),
-    ),
+    towers.classifier("Siglip", WHOLE.within["vision_config"]),
 ]
 TEXTS = Family(
     model_type="siglip_text_model",

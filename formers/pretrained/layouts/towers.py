@@ -13,10 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from formers.models.clip import CLIPConfig, PictureTowerConfig, TextTowerConfig
+from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.vit import ViTConfig
-from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Raw, pairs, words
+from formers.pretrained.config_map import ACTIVATIONS, ConfigMap, Inner, Raw, pairs, words
+from formers.pretrained.family import Family
 from formers.pretrained.layouts import vision
 from formers.pretrained.layouts.causal import canonical_stack
+from formers.pretrained.layouts.encoder import label_keys, moved
 from formers.pretrained.mapping import Op, Row, Rows, dropped
 
 SIZES: dict[str, Any] = {
@@ -38,6 +41,7 @@ LAYER = """
     self_attn.out_proj=attention.o mlp.fc1=feed_forward.up mlp.fc2=feed_forward.down
     layer_norm1=norm_attention layer_norm2=norm_feed_forward
 """
+HEAD_ROWS: Rows = [("classifier.{p}", "out.0.{p}")]
 NUMBER = Op("number", lambda x: x.reshape(()), lambda x: x.reshape(1))  # (1,) <-> ()
 
 
@@ -67,7 +71,7 @@ def picture_rows(config: ViTConfig) -> Rows:
         own.append(("vision_model.embeddings.class_embedding", "class_tokens.0"))
     if config.norm_input:
         own.append(("vision_model.pre_layrnorm.{p}", "norm_input.{p}"))
-    if config.pooler:
+    if config.pooler == "attention":
         own += [
             ("vision_model.head.probe", "pooler.probe", vision.TOKEN),
             ("vision_model.head.attention.in_proj_{p}", "pooler.attention.[q,k,v].{p}"),
@@ -81,7 +85,7 @@ def picture_rows(config: ViTConfig) -> Rows:
         ("vision_model.embeddings.patch_embedding.{p}", "patches.project.{p}"),
         ("vision_model.embeddings.position_embedding.weight", "positions.weight"),
         *layers("vision_model"),
-        ("vision_model.post_layernorm.{p}", "stack.norm.{p}"),
+        ("vision_model.post_layernorm.{p}", "pooler.{p}" if config.pooler == "norm" else "stack.norm.{p}"),
         dropped("vision_model.embeddings.position_ids"),
     ]
 
@@ -109,14 +113,50 @@ def picture_map(model_type: str, defaults: Raw, fixed: Mapping[str, Any], *, poo
     )
 
 
+def classifier(name: str, picture: Inner, pooler: str = "") -> Family:
+    """A head that reads the mean of the patches.
+
+    name: of its class, without what ends all such names; pooler: of the body, "norm" where the patches are read as they
+    are before it.
+    """
+
+    def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {**picture.map.derived(raw, tensors), "pooler": pooler}
+
+    def rows(config: PictureHeadConfig) -> Rows:
+        body: Any = config.body
+        return [moved(picture_rows(body), "", "body."), *HEAD_ROWS, dropped("vision_model.head.{name*}")]
+
+    return Family(
+        model_type=name.lower(),
+        model=PictureClassifier,
+        config=ConfigMap(
+            config=PictureHeadConfig,
+            names={},
+            within={"vision_config": picture._replace(path="body", map=replace(picture.map, derived=derived))},
+            derived=lambda raw, tensors: {**vision.about_picture_labels(raw, tensors, HEAD_ROWS), "pooling": "mean"},
+            written=lambda config: label_keys(config.labels, config.kind),
+            reads=("problem_type",),
+            ignored=IGNORED | {"text_config", "text_config_dict", "projection_dim"},
+            canonical=lambda config: replace(config, body=canonical_body(config.body)),
+        ),
+        weights=rows,
+        architectures=(f"{name}ForImageClassification",),
+        body=ViTConfig,
+        head=("classifier.",),
+    )
+
+
 def canonical_body(config: Any) -> Any:
-    """The config of a body without what changes nothing: these files have no word for dropout."""
-    return replace(config, stack=canonical_stack(replace(config.stack, dropout=0.0)))
+    """The config of a body of vision without what changes nothing: these files have no word for dropout."""
+    stack = {"stack": replace(config.stack, dropout=0.0)} if isinstance(config, ViTConfig) else {}
+    return vision.canonical(replace(config, **stack))
 
 
 def canonical_text(config: TextTowerConfig) -> TextTowerConfig:
     return replace(
-        canonical_body(config),
+        config,
+        stack=canonical_stack(replace(config.stack, dropout=0.0)),
         pad=0 if config.causal else config.pad,
         end=config.end if config.causal else None,
         projection_bias=bool(config.projection) and config.projection_bias,
@@ -124,8 +164,7 @@ def canonical_text(config: TextTowerConfig) -> TextTowerConfig:
 
 
 def canonical_picture(config: PictureTowerConfig) -> PictureTowerConfig:
-    is_vit = isinstance(config.body, ViTConfig)
-    return replace(config, body=canonical_body(config.body)) if is_vit else config
+    return replace(config, body=canonical_body(config.body))
 
 
 def canonical(config: CLIPConfig) -> CLIPConfig:

@@ -25,6 +25,8 @@ NAMES: dict[str, Any] = {
     **{key: ours for key, ours in encoder.NAMES.items() if key not in OWN_NAMES},
     "num_channels": "channels",
 }
+# Ours alone: positions of another grid are smoothed. Who does not know this key reads the same at the model's own size.
+ANTIALIAS = "position_antialias"
 DEFAULTS: Raw = {
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.0,
