@@ -77,7 +77,6 @@ def load_model(
     model_type, architectures, notes = type_and_head(raw, place, plain)
     kind = family(model_type, architectures, stored_names(place))
     settled, more = settle(raw, kind, ignore_keys, str(place / CONFIG))  # said before the weights are read
-    preprocessor = load_preprocessor(place, raw, ignore_keys)
     tensors = read_weights(place, allow_bin=allow_bin)
     kind = family(model_type, architectures, tensors)
     built = kind.build(settled, tensors, dtype=dtype, what=str(place))
@@ -102,7 +101,7 @@ def load_model(
         read_system(folder),
         tuple(notes),
         generation,
-        preprocessor,
+        load_preprocessor(place, raw, ignore_keys),
     )
 
 

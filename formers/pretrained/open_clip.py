@@ -47,20 +47,20 @@ class TextShape(_Tower, total=False):
     heads: Size
 
 
-class _ModelShape(TypedDict):
+class _TowersShape(TypedDict):
     embed_dim: Size
     vision_cfg: VisionShape
     text_cfg: TextShape
 
 
-class ModelShape(_ModelShape, total=False):
+class TowersShape(_TowersShape, total=False):
     quick_gelu: bool
 
 
 class OpenClipShape(TypedDict):
     """open_clip_config.json."""
 
-    model_cfg: ModelShape
+    model_cfg: TowersShape
 
 
 def open_clip_config(path: Path) -> dict[str, Any]:
