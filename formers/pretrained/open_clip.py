@@ -35,32 +35,32 @@ class _Tower(TypedDict, total=False):
     mlp_ratio: Positive
 
 
-class VisionShape(_Tower, total=False):
+class VisionTowerShape(_Tower, total=False):
     head_width: Size
     patch_size: Size
     image_size: Size | Annotated[list[Size], Sized(2, 2)]
 
 
-class TextShape(_Tower, total=False):
+class TextTowerShape(_Tower, total=False):
     context_length: Size
     vocab_size: Size
     heads: Size
 
 
-class _TowersShape(TypedDict):
+class _OpenClipModelShape(TypedDict):
     embed_dim: Size
-    vision_cfg: VisionShape
-    text_cfg: TextShape
+    vision_cfg: VisionTowerShape
+    text_cfg: TextTowerShape
 
 
-class TowersShape(_TowersShape, total=False):
+class OpenClipModelShape(_OpenClipModelShape, total=False):
     quick_gelu: bool
 
 
 class OpenClipShape(TypedDict):
     """open_clip_config.json."""
 
-    model_cfg: TowersShape
+    model_cfg: OpenClipModelShape
 
 
 def open_clip_config(path: Path) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def test_an_added_token_with_another_id_is_noted(folders, tmp_path, caplog):
     ("place", "settings", "message"),
     [
         ("word_pieces", {"tokenizer_class": "BertJapaneseTokenizer"}, "'BertJapaneseTokenizer' is not read here"),
-        ("pairs", {"tokenizer_class": "CLIPTokenizer"}, "vocab.json and merges.txt of the tokenizer_class 'CLIP"),
+        ("pairs", {"tokenizer_class": "WhisperTokenizer"}, "vocab.json and merges.txt of the tokenizer_class 'Whisper"),
         ("t5", {"tokenizer_class": "XLNetTokenizer"}, "put the model's tokenizer.json beside it"),
         ("albert-rules", {"do_lower_case": False}, "do_lower_case beside it contradicts"),
         ("albert-rules", {"keep_accents": True}, "keep_accents beside it contradicts"),
