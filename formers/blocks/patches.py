@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from formers.blocks.position import Turn
 
 
 def grid_of(size: Sequence[int], patch: tuple[int, int]) -> tuple[int, int]:
@@ -58,3 +61,25 @@ class GridPositions(nn.Module):
         learned = self.weight[self.extra :].T.reshape(1, -1, *self.grid).float()
         places = F.interpolate(learned, grid, mode="bicubic", align_corners=False, antialias=self.antialias)
         return torch.cat([self.weight[: self.extra], places[0].flatten(1).T.to(self.weight.dtype)])
+
+
+class GridRotary(nn.Module):
+    """Turns each pair of features by the height, or the width, of a patch's middle in the picture, from -1 to 1.
+
+    The first quarter of the features and the third turn by height. Source: Simeoni et al. 2025 (DINOv3), 3.2.
+    """
+
+    def __init__(self, head_dim: int, *, base: float = 100.0) -> None:
+        super().__init__()
+        if head_dim % 4:
+            raise ValueError(f"head_dim ({head_dim}) must be a multiple of 4, for pairs of two directions")
+        self.head_dim, self.base = head_dim, base
+
+    def forward(self, grid: tuple[int, int], like: Tensor, *, leading: int = 0) -> Turn:
+        """The rotation of all tokens, of which the `leading` ones before the patches are not turned."""
+        rows, columns = (2 * (torch.arange(count, device=like.device) + 0.5) / count - 1 for count in grid)
+        places = torch.stack([rows.repeat_interleave(grid[1]), columns.repeat(grid[0])], 1)
+        exponent = torch.arange(0, 1, 4 / self.head_dim, device=like.device)
+        angle = F.pad((2 * math.pi * places[..., None] / self.base**exponent).flatten(1), (0, 0, leading, 0))
+        cos, sin = angle.cos(), angle.sin()
+        return Turn(torch.cat([cos, cos], 1).to(like.dtype), torch.cat([-sin, sin], 1).to(like.dtype))

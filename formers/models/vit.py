@@ -1,10 +1,11 @@
-"""The vision transformer: ViT, DeiT, DINOv2 and the picture towers of CLIP and SigLIP are sizes and parts of it.
+"""The vision transformer: ViT, DeiT, DINOv2 and 3, the picture towers of CLIP and SigLIP are sizes and parts of it.
 
     pictures -> patches -> [class tokens; patches] + positions -> [class; registers; patches] -> Stack -> hidden states
 
 Papers: Dosovitskiy et al. 2021 (ViT); Touvron et al. 2021 (DeiT); Oquab et al. 2024 (DINOv2); Darcet et al. 2024
 (registers). What is particular:
   * Any size that patches fill is read: learned positions are interpolated where the grid is another one.
+  * DINOv3 turns queries and keys by the place of a patch, from -1 to 1 in each direction, and learns no positions.
   * DeiT has a second class token, DINOv2 a learned factor on each branch, registers have no positions.
   * CLIP normalises before the first block, and its patches have no bias; SigLIP has no class token.
 """
@@ -12,6 +13,7 @@ Papers: Dosovitskiy et al. 2021 (ViT); Touvron et al. 2021 (DeiT); Oquab et al. 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +25,7 @@ from formers.blocks.block import Block, make_attention, make_feed_forward
 from formers.blocks.convolution import ConvolutionNorm
 from formers.blocks.dropout import dropout
 from formers.blocks.norm import Scale, make_norm
-from formers.blocks.patches import GridPositions, Patches, grid_of
+from formers.blocks.patches import GridPositions, GridRotary, Patches, grid_of
 from formers.blocks.pooling import AttentionPool
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
@@ -47,6 +49,9 @@ class ViTConfig:
     """Normalise what goes into the first block (CLIP)."""
     layer_scale: float = 0.0
     """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
+    positions: Literal["learned", "rotary"] = "learned"
+    """Added to what goes in, or turning queries and keys of the patches (DINOv3)."""
+    rotary_base: float = 100.0
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
     pooler: Literal["", "tanh", "attention", "norm"] = ""
@@ -74,8 +79,12 @@ class ViT(nn.Module):
         self.patches = Patches(widths[-1], s.dim, (side, side), bias=c.patch_bias)
         self.class_tokens = nn.ParameterList(nn.Parameter(torch.empty(s.dim)) for _ in range(c.class_tokens))
         self.registers = nn.Parameter(torch.empty(c.registers, s.dim)) if c.registers else None
-        grid = grid_of(self.filled(c.height, c.width), self.sides)
-        self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
+        self.positions, self.rotary = None, None
+        if c.positions == "learned":
+            grid = self.grid((c.height, c.width))
+            self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
+        else:
+            self.rotary = GridRotary(s.head_dim or s.dim // s.heads, base=c.rotary_base)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
         self.stack = Stack(s, block=self.make_block, final_norm=c.pooler != "norm")
         self.pooler = self.make_pooler()
@@ -95,9 +104,14 @@ class ViT(nn.Module):
             return AttentionPool(make_attention(s), make_norm(s.norm, s.dim, s.norm_eps), make_feed_forward(s))
         return nn.Linear(s.dim, s.dim) if self.config.pooler else None
 
-    def filled(self, height: int, width: int) -> tuple[int, int]:
-        """What patches fill of a size; of a model's own size they may fill less than all (SigLIP: 384 by 14)."""
-        return height // self.config.patch * self.config.patch, width // self.config.patch * self.config.patch
+    def grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of patches in a picture (height, width), which they fill: but of the model's own size they
+        may leave out an edge (SigLIP: 384 by 14). Raises ValueError for a size that they do not fill.
+        """
+        c = self.config
+        if tuple(size) == (c.height, c.width) and min(size) >= c.patch:
+            return c.height // c.patch, c.width // c.patch
+        return grid_of(size, self.sides)
 
     def front(self) -> list[nn.Parameter]:
         """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""
@@ -113,13 +127,12 @@ class ViT(nn.Module):
         c = self.config
         if pictures.shape[1] != c.channels:
             raise ValueError(f"pictures have {pictures.shape[1]} channels, but this model reads {c.channels}")
-        if pictures.shape[-2:] == (c.height, c.width):
-            height, width = self.filled(c.height, c.width)
-            pictures = pictures[..., :height, :width]
-        places = self.positions(grid_of(pictures.shape[-2:], self.sides))
-        x = self.patches(self.stem(pictures))
+        rows, columns = self.grid(pictures.shape[-2:])
+        x = self.patches(self.stem(pictures[..., : rows * c.patch, : columns * c.patch]))
         classes = [token.expand(x.shape[0], 1, -1) for token in self.class_tokens]
-        x = dropout(torch.cat([*classes, x], 1) + places.to(x.dtype), c.stack.dropout, self.training)
+        x = torch.cat([*classes, x], 1)
+        x = x if self.positions is None else x + self.positions((rows, columns)).to(x.dtype)
+        x = dropout(x, c.stack.dropout, self.training)
         if self.registers is not None:
             first, patches = x.split([c.class_tokens, x.shape[1] - c.class_tokens], 1)
             x = torch.cat([first, self.registers.expand(x.shape[0], -1, -1), patches], 1)
@@ -132,7 +145,11 @@ class ViT(nn.Module):
 
         Raises ValueError for another number of channels, or a size that patches do not fill.
         """
-        return self.stack(self.embed(pictures), seen=seen)
+        x = self.embed(pictures)
+        if self.rotary is None:
+            return self.stack(x, seen=seen)
+        turn = self.rotary(self.grid(pictures.shape[-2:]), x, leading=self.leading)
+        return self.stack(x, seen=seen, shared={"rotary": turn})
 
     def pool(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """One vector of each picture: what the pooler makes; without one the class token, else the mean of patches."""

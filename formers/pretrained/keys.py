@@ -110,8 +110,8 @@ _KEYS = (
     (
         bool,
         words("""
-            downsample_in_bottleneck downsample_in_first_stage position_antialias qkv_bias use_swiglu_ffn
-            vision_use_head
+            downsample_in_bottleneck downsample_in_first_stage key_bias position_antialias proj_bias qkv_bias query_bias
+            use_gated_mlp use_swiglu_ffn value_bias vision_use_head
         """),
     ),
     (str, words("architecture global_pool layer_type pooler_act")),

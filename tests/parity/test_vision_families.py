@@ -40,6 +40,13 @@ CASES = {
         DINO | {"num_register_tokens": 3},
         ("ForImageClassification",),
     ),
+    "dinov3": ("DINOv3ViT", "dinov3_vit", SIZES | {"num_register_tokens": 3, "layerscale_value": 0.5}, ()),
+    "dinov3-gated": (
+        "DINOv3ViT",
+        "dinov3_vit",
+        SIZES | {"use_gated_mlp": True, "hidden_act": "silu", "key_bias": True, "mlp_bias": False, "rope_theta": 30.0},
+        (),
+    ),
     "resnet": ("ResNet", "resnet", CNN, ("ForImageClassification",)),
     "resnet-bottleneck": ("ResNet", "resnet", CNN | {"layer_type": "bottleneck", "hidden_act": "silu"}, ()),
     "resnet-strides": (
@@ -59,7 +66,7 @@ def reference(case, head="Model"):
     model = getattr(transformers, name + head)(getattr(transformers, f"{name}Config")(**sizes, **labels))
     with torch.no_grad():
         for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-            if not parameter.is_floating_point():
+            if not parameter.is_floating_point() or name.endswith("inv_freq"):  # which is computed, not learned
                 continue
             around = "norm" in name and name.endswith("weight")
             parameter.copy_(torch.randn_like(parameter) * 0.3 + around)

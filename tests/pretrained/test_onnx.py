@@ -116,6 +116,7 @@ def picture_models():
     cnn = ResNetConfig(channels=1, stem_width=8, widths=(8, 16), depths=(1, 2), bottleneck=False)
     return {
         "vit": (ViT(vit), (14, 28), None),
+        "rotary": (ViT(replace(vit, positions="rotary")), (14, 28), None),
         "vit of another size": (ViT(vit), (42, 21), (42, 21)),
         "teacher": (PictureClassifier(teacher), (14, 28), None),
         "resnet": (ResNet(cnn), (45, 70), None),

@@ -41,6 +41,7 @@ FAMILIES = {
     "deit": "vit:DEITS",
     "dinov2": "dinov2:FAMILIES",
     "dinov2_with_registers": "dinov2:REGISTERS",
+    "dinov3_vit": "dinov3:FAMILIES",
     "resnet": "resnet:FAMILIES",
     "timm-vit": "timm:VITS",
     "timm-resnet": "timm:RESNETS",

@@ -114,7 +114,7 @@ WITH_REGISTERS = replace(
     prefix="dinov2_with_registers.",
     architecture="Dinov2WithRegistersModel",
     names={**DINOV2.names, "num_register_tokens": "registers"},
-    defaults={**DINOV2.defaults, "num_register_tokens": 4, vision.ANTIALIAS: True},
+    defaults={**DINOV2.defaults, "patch_size": 16, "num_register_tokens": 4, vision.ANTIALIAS: True},
     heads=(replace(DINOV2.heads[0], architecture="Dinov2WithRegistersForImageClassification"),),
 )
 FAMILIES = vision.families_of(DINOV2)
