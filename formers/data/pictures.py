@@ -21,18 +21,10 @@ from formers.data.class_names import class_names
 from formers.data.files import ending, fault, held, located, matching, no_column, quoted, refuse, regular
 from formers.data.limits import budget
 from formers.data.parquet import pick
-from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, split_folder, table_of_folder
+from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table_of_folder
 from formers.data.rows import FolderRows, ParquetRows
-from formers.data.sources import (
-    Table,
-    builtin_table,
-    check_text,
-    choice_said,
-    hub_data,
-    of_split,
-    read_table,
-    without_empty,
-)
+from formers.data.sources import Table, builtin_table, check_text, choice_said, hub_data, read_table, without_empty
+from formers.data.splits import SHARDS, of_split, split_folder
 from formers.data.webdataset import Member, read_archives
 from formers.images.decode import decode
 
@@ -201,7 +193,7 @@ def _read(name: str, columns: Sequence[str], image: str, split: str, seed: int, 
 def shards_of(name: str, folder: Path, split: str) -> list[str]:
     """The Parquet or tar files of one split in a folder; none where it holds no such files."""
     kinds = {ending(file) for file in held(name, folder) if file not in METADATA}
-    shards = next((kind for kind in (".parquet", ".tar") if kind in kinds), "")
+    shards = next((kind for kind in SHARDS if kind in kinds), "")
     return of_split(name, folder, split, shards) if shards else []
 
 
