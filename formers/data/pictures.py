@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,11 @@ class PictureTable:
         """Where a row came from: `photos/cat/1.jpg`, `train.csv, line 7`, `train.tar, 0001.jpg`."""
         return self.table.where(row) if self.places is None else self.places(self.number(row))
 
+    def named(self, row: int) -> str:
+        """The same with the path that stands there, for messages about the picture."""
+        value = self.values(self.number(row)) if self.places is None else None
+        return f"{self.where(row)} ({quoted(value)})" if isinstance(value, str) else self.where(row)
+
     def select(self, rows: Sequence[int]) -> PictureTable:
         """These rows, in this order; each still knows where it came from."""
         return replace(self, table=self.table.select(rows))
@@ -102,14 +108,17 @@ class PictureTable:
         got = "is empty" if value in (None, "") else f"holds {quoted(value)} ({type(value).__name__})"
         raise fault(self.where(row), f"column {quoted(self.picture)} {got}, expected a picture or the path of one")
 
+    def digest(self, row: int) -> bytes:
+        """What tells a picture's file, or scene, from others. Raises DataError as `content` does."""
+        value = self.values(self.number(row))
+        data = repr(value).encode() if isinstance(value, Scene) else self.content(row)
+        return blake2b(data, digest_size=16).digest()
+
     def image(self, row: int) -> Image.Image:
         """The picture of a row, RGB and upright. Raises DataError, one line with the place, for what is none."""
         if isinstance(value := self.values(self.number(row)), Scene):
             return value.image()
-        name = self.where(row)
-        if self.places is None and isinstance(value, str):
-            name += f" ({value})"
-        return decode(self.content(row), name)
+        return decode(self.content(row), self.named(row))
 
     def _file(self, row: int, path: str) -> bytes:
         """What is in a file, whose path is relative to the folder of the table or to the working folder."""
