@@ -37,7 +37,8 @@ def picture_lines(train: PictureTable, held_out: PictureTable | None = None, *, 
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
     few = rare(train.table.named(label)) if label else ()
-    return [*size_lines(train), *repeats(train, held_out, label), *few]
+    drawn = train.name.startswith("builtin:")
+    return [*size_lines(train), *([] if drawn else repeats(train, held_out, label)), *few]
 
 
 def size_lines(table: PictureTable, most: int = LOOKED_AT) -> list[str]:

@@ -43,8 +43,8 @@ def draw_sheet(
         top, left = place // columns * high, place % columns * (1 + GAP)
         height, width = picture.shape[0] / max(picture.shape[:2]), picture.shape[1] / max(picture.shape[:2])
         across, down = left + (1 - width) / 2, top + (1 - height) / 2
-        colours = {"cmap": "gray", "vmin": 0, "vmax": 255} if picture.ndim == 2 else {}
-        axes.imshow(reduced(picture), extent=(across, across + width, down + height, down), **colours)
+        extent = (across, across + width, down + height, down)
+        axes.imshow(reduced(picture), extent=extent, cmap="gray", vmin=0, vmax=255)  # the last three: where it is grey
         axes.text(
             left + 0.5, top + 1.02, "\n".join(text), ha="center", va="top", fontsize=7, linespacing=1.05,
             parse_math=False,
@@ -57,7 +57,11 @@ def draw_sheet(
 def lines(text: str) -> list[str]:
     """A title in at most four lines."""
     wrapped = textwrap.wrap(visible(text), LETTERS)
-    return wrapped if len(wrapped) <= LINES else [*wrapped[: LINES - 1], shortened(" ".join(wrapped[LINES - 1 :]), LETTERS)]
+    return (
+        wrapped
+        if len(wrapped) <= LINES
+        else [*wrapped[: LINES - 1], shortened(" ".join(wrapped[LINES - 1 :]), LETTERS)]
+    )
 
 
 def reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
