@@ -119,7 +119,8 @@ def judged_beside(name: str, rows: PictureTable, changes: Sequence[str]) -> Pict
     from formers.data.pictures import read_pictures
     from formers.data.source import Source
 
-    source, reading = Source(train=rows.name), {"reader": read_pictures, "image": rows.picture}
+    source: Source = Source(train=rows.name)
+    reading: dict[str, Any] = {"reader": read_pictures, "image": rows.picture}
     if names_recipe(name):
         sections = recipe_of(name, changes).sections
         source, reading = sections["data"], sections["rows"].reading(sections["data"])
@@ -177,6 +178,11 @@ def class_table(column: str, tally: Counter, count: int) -> ResultTable:
     return ResultTable(f"{len(tally)} classes", [column, "pictures", "share"], rows, right=["pictures", "share"])
 
 
+def cell(value: Any) -> str:
+    """A label, several, or a caption."""
+    return short(", ".join(map(str, value if isinstance(value, list) else [value])), LONGEST)
+
+
 def size_of(rows: PictureTable, row: int) -> str:
     """Width and height; that a picture cannot be read is among the lines."""
     try:
@@ -200,7 +206,7 @@ def draw(rows: PictureTable, said: Mapping[str, list], most: int, path: Path) ->
         except DataError as error:
             note(str(error))
             continue
-        titles.append(" | ".join(str(values[row]) for values in said.values()))
+        titles.append(" | ".join(cell(values[row]) for values in said.values()))
     if not pictures:
         raise DataError(f"{rows.name}: none of the pictures can be read")
     return save(draw_sheet(pictures, titles, f"{rows.name} ({len(rows):,} pictures)"), path)

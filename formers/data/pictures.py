@@ -192,7 +192,7 @@ def _read(name: str, columns: Sequence[str], image: str, split: str, seed: int, 
     kinds = {ending(file) for file in files}
     if kinds == {".parquet"}:
         return _parquet(name, files, split, columns, image)
-    if kinds and kinds <= {".tar", ".tar.gz", ".tgz"}:
+    if kinds and kinds <= {".tar", ".tgz"}:
         return _archives(name, files, columns, image)
     if kinds and kinds <= {*ENDINGS}:
         return _files(name, files, columns, image)
