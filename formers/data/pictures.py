@@ -26,7 +26,7 @@ from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table
 from formers.data.rows import FolderRows, ParquetRows
 from formers.data.sources import Table, builtin_table, check_text, choice_said, hub_data, read_table, without_empty
 from formers.data.splits import SHARDS, of_split, split_folder
-from formers.data.webdataset import Member, read_archives
+from formers.data.webdataset import TarMember, read_archives
 from formers.images.decode import decode
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class PictureTable:
         if isinstance(value, Scene):
             return value.png()
         try:
-            if isinstance(value, Member):
+            if isinstance(value, TarMember):
                 return value.read()
             if isinstance(value, str) and value.strip():
                 return self._file(row, value)
