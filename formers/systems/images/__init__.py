@@ -1,6 +1,6 @@
 """Images: a vision transformer or a residual network gives pictures a label, several, or a vector."""
 
-from formers.systems.looks import CURVE, PARAMETERS
+from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
 from formers.systems.system import System, Verb
 
@@ -19,7 +19,7 @@ SYSTEM = System(
         Verb("encode", "Turn texts or pictures into vectors.", "EncodePictures", endings=(".npy", ".parquet")),
         Verb("evaluate", HELP, "EvaluatePictures"),
     ),
-    looks=(PARAMETERS, CURVE),
+    looks=EVERY[2:],  # parameters and curve
     scores={
         "loss": "cross-entropy (several: binary)",
         "accuracy": "share of pictures with the right label (several: with all of them)",
