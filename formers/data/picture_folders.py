@@ -10,25 +10,6 @@ from formers.data.files import fault, held, listed
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")  # whatever their case
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what the hub calls the table of a folder
-SPLITS = {  # split -> what its folder may be called
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-
-
-def split_folder(name: str, folder: Path, split: str) -> str:
-    """The folder of a split in one that holds folders of splits and no others; else the folder itself.
-
-    A folder `train` beside `car` and `bus` is a class. Raises DataError for a split that is not among those there.
-    """
-    inside = [entry for entry in held(name, folder) if entry[0] != "." and os.path.isdir(folder / entry)]
-    if not inside or not {entry.lower() for entry in inside} <= {word for words in SPLITS.values() for word in words}:
-        return name
-    for entry in inside:
-        if entry.lower() in SPLITS.get(split, (split,)):
-            return os.path.join(name, entry)
-    raise fault(name, f"no folder of the split {split}; it holds {listed(inside)}")
 
 
 def folder_labels(name: str, folder: Path, paths: Sequence[str]) -> list[str]:

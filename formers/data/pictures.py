@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +22,10 @@ from formers.data.class_names import class_names
 from formers.data.files import ending, fault, held, located, matching, no_column, quoted, refuse, regular
 from formers.data.limits import budget
 from formers.data.parquet import pick
-from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, split_folder, table_of_folder
+from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table_of_folder
 from formers.data.rows import FolderRows, ParquetRows
-from formers.data.sources import (
-    Table,
-    builtin_table,
-    check_text,
-    choice_said,
-    hub_data,
-    of_split,
-    read_table,
-    without_empty,
-)
+from formers.data.sources import Table, builtin_table, check_text, choice_said, hub_data, read_table, without_empty
+from formers.data.splits import SHARDS, of_split, split_folder
 from formers.data.webdataset import Member, read_archives
 from formers.images.decode import decode
 
@@ -82,6 +75,11 @@ class PictureTable:
         """Where a row came from: `photos/cat/1.jpg`, `train.csv, line 7`, `train.tar, 0001.jpg`."""
         return self.table.where(row) if self.places is None else self.places(self.number(row))
 
+    def named(self, row: int) -> str:
+        """The same with the path that stands there, for messages about the picture."""
+        value = self.values(self.number(row)) if self.places is None else None
+        return f"{self.where(row)} ({quoted(value)})" if isinstance(value, str) else self.where(row)
+
     def select(self, rows: Sequence[int]) -> PictureTable:
         """These rows, in this order; each still knows where it came from."""
         return replace(self, table=self.table.select(rows))
@@ -110,14 +108,17 @@ class PictureTable:
         got = "is empty" if value in (None, "") else f"holds {quoted(value)} ({type(value).__name__})"
         raise fault(self.where(row), f"column {quoted(self.picture)} {got}, expected a picture or the path of one")
 
+    def digest(self, row: int) -> bytes:
+        """What tells a picture's file, or scene, from others. Raises DataError as `content` does."""
+        value = self.values(self.number(row))
+        data = repr(value).encode() if isinstance(value, Scene) else self.content(row)
+        return blake2b(data, digest_size=16).digest()
+
     def image(self, row: int) -> Image.Image:
         """The picture of a row, RGB and upright. Raises DataError, one line with the place, for what is none."""
         if isinstance(value := self.values(self.number(row)), Scene):
             return value.image()
-        name = self.where(row)
-        if self.places is None and isinstance(value, str):
-            name += f" ({value})"
-        return decode(self.content(row), name)
+        return decode(self.content(row), self.named(row))
 
     def _file(self, row: int, path: str) -> bytes:
         """What is in a file, whose path is relative to the folder of the table or to the working folder."""
@@ -191,7 +192,7 @@ def _read(name: str, columns: Sequence[str], image: str, split: str, seed: int, 
     kinds = {ending(file) for file in files}
     if kinds == {".parquet"}:
         return _parquet(name, files, split, columns, image)
-    if kinds and kinds <= {".tar", ".tar.gz", ".tgz"}:
+    if kinds and kinds <= {".tar", ".tgz"}:
         return _archives(name, files, columns, image)
     if kinds and kinds <= {*ENDINGS}:
         return _files(name, files, columns, image)
@@ -201,7 +202,7 @@ def _read(name: str, columns: Sequence[str], image: str, split: str, seed: int, 
 def shards_of(name: str, folder: Path, split: str) -> list[str]:
     """The Parquet or tar files of one split in a folder; none where it holds no such files."""
     kinds = {ending(file) for file in held(name, folder) if file not in METADATA}
-    shards = next((kind for kind in (".parquet", ".tar") if kind in kinds), "")
+    shards = next((kind for kind in SHARDS if kind in kinds), "")
     return of_split(name, folder, split, shards) if shards else []
 
 

@@ -21,7 +21,7 @@ from formers.data.files import fault, listed, located, missing
 from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import opened_parquet, pick
-from formers.data.sources import of_split
+from formers.data.splits import of_split
 
 
 class Rows(Protocol):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from formers.data.documents import cut
 from formers.data.limits import widened
 from formers.data.sources import Table, read_table
+from formers.data.splits import has_split
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 
@@ -65,7 +66,8 @@ class Source:
         if not self.train and part == "train":
             raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=FILE")
         own = {"train": self.train, "validation": self.validation, "test": self.test}[part]
-        return own or (self.train if self.train.startswith(("builtin:", "hf:")) else "")
+        holds = self.train.startswith(("builtin:", "hf:")) or (not own and has_split(self.train, part))
+        return own or (self.train if holds else "")
 
     def read(
         self,

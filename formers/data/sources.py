@@ -21,7 +21,6 @@ from formers.data.files import (
     Refusal,
     ending,
     fault,
-    held,
     listed,
     located,
     matching,
@@ -34,6 +33,7 @@ from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import pick
 from formers.data.readers import read_file, read_parallel
+from formers.data.splits import of_split
 from formers.errors import DataError, nearest
 
 
@@ -251,16 +251,6 @@ def _table(name: str, columns: Columns) -> Table:
     return Table(
         name, columns.values, columns.lines, rows=columns.rows, names=columns.names or {}, header=columns.header
     )
-
-
-def of_split(name: str, folder: Path, split: str, kind: str = ".parquet") -> list[str]:
-    """The Parquet files (or of another kind) of one split in a folder; never all: that would mix the test set in."""
-    names = held(name, folder)
-    files = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?" + re.escape(kind), entry)]
-    if not files:
-        fix = "name a file, or a pattern such as " + os.path.join(name, f"*{kind}")
-        raise fault(name, f"a folder without {split}*{kind}; it holds {listed(names) or 'nothing'}; {fix}")
-    return [os.path.join(name, entry) for entry in files]
 
 
 def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None, bad: Refusal) -> Table:

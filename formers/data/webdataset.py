@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from formers.data.files import decoded, ending, fault, located, missing, no_column, regular
+from formers.data.files import decoded, fault, located, missing, no_column, regular
 from formers.data.limits import budget
 from formers.data.picture_folders import ENDINGS
 
@@ -67,7 +67,7 @@ def grouped(file: str) -> dict[str, dict[str, Member]]:
     if not os.path.exists(path):
         raise missing(file, path)
     size = regular(file)
-    if ending(file) != ".tar":
+    if not file.lower().endswith(".tar"):
         raise fault(file, "a packed tar file cannot be read in any order; unpack it to .tar (gunzip)")
     rows: dict[str, dict[str, Member]] = {}
     try:
