@@ -119,7 +119,7 @@ class PictureModel:
 
     def encode(self, images: Sequence[Image], *, flip: bool = False) -> Vectors:
         """(pictures, dim): the vector that a head reads, or would read."""
-        return np.concatenate([vectors.numpy() for vectors in self.outputs(self.batches(images), self.vectors, flip=flip)])
+        return torch.cat(list(self.outputs(self.batches(images), self.vectors, flip=flip))).numpy()
 
     def batches(self, images: Sequence[Image], most: int = 64) -> Iterator[Tensor]:
         """The pictures as the model reads them."""
@@ -147,8 +147,7 @@ class PictureModel:
     def probabilities(self, logits: Iterable[Tensor]) -> Tensor:
         """(pictures, labels) of the logits of batches."""
         parts = [batch.softmax(-1) if self.kind == "one" else batch.sigmoid() for batch in logits]
-        whole = torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
-        return whole
+        return torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
 
     def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> PictureLabels:
         """The `top` likeliest labels of a picture whose probabilities are `row`."""
