@@ -26,7 +26,7 @@ from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table
 from formers.data.rows import FolderRows, ParquetRows
 from formers.data.sources import Table, builtin_table, check_text, choice_said, hub_data, read_table, without_empty
 from formers.data.splits import SHARDS, of_split, split_folder
-from formers.data.webdataset import Member, read_archives
+from formers.data.webdataset import TarMember, read_archives
 from formers.images.decode import decode
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class PictureTable:
         if isinstance(value, Scene):
             return value.png()
         try:
-            if isinstance(value, Member):
+            if isinstance(value, TarMember):
                 return value.read()
             if isinstance(value, str) and value.strip():
                 return self._file(row, value)
@@ -188,7 +188,7 @@ def _read(name: str, columns: Sequence[str], image: str, split: str, seed: int, 
     elif not (files := shards_of(name, path, split)):
         inside = split_folder(name, path, split)
         table = table_of_folder(located(inside))
-        return _paths(os.path.join(inside, table), columns, image) if table else _folder(inside, columns, image)
+        return _paths(os.path.join(inside, table), columns, image) if table else _folder(name, inside, columns, image)
     kinds = {ending(file) for file in files}
     if kinds == {".parquet"}:
         return _parquet(name, files, split, columns, image)
@@ -206,13 +206,14 @@ def shards_of(name: str, folder: Path, split: str) -> list[str]:
     return of_split(name, folder, split, shards) if shards else []
 
 
-def _folder(name: str, columns: Sequence[str], image: str) -> PictureTable:
-    rows = FolderRows(name, ENDINGS)
+def _folder(name: str, inside: str, columns: Sequence[str], image: str) -> PictureTable:
+    """Pictures in a folder, or in the one of a split inside it."""
+    rows = FolderRows(inside, ENDINGS)
     nested = any("/" in path for path in rows.paths)
-    labels = {"label": folder_labels(name, rows.folder, rows.paths)} if "label" in columns else {}
+    labels = {"label": folder_labels(inside, rows.folder, rows.paths)} if "label" in columns else {}
     if {*columns} - {*labels}:
-        raise no_column(name, columns, [image, *(["label"] if nested else [])])
-    return _located(name, [os.path.join(name, path) for path in rows.paths], image, labels)
+        raise no_column(inside, columns, [image, *(["label"] if nested else [])])
+    return _located(name, [os.path.join(inside, path) for path in rows.paths], image, labels)
 
 
 def _files(name: str, files: Sequence[str], columns: Sequence[str], image: str) -> PictureTable:

@@ -13,7 +13,7 @@ from formers.data.limits import budget
 from formers.data.picture_folders import ENDINGS
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A picture in a tar file."""
 
     file: str
@@ -34,13 +34,13 @@ class Member(NamedTuple):
 
 def read_archives(
     name: str, files: Sequence[str], columns: Sequence[str], image: str
-) -> tuple[list[Member], dict[str, list]]:
+) -> tuple[list[TarMember], dict[str, list]]:
     """The pictures of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
 
     Texts are read, pictures only located. Raises DataError: a broken or packed file, links and other odd members, a
     name twice, a row without a picture or a wanted column.
     """
-    pictures: list[Member] = []
+    pictures: list[TarMember] = []
     values: dict[str, list] = {column: [] for column in columns}
     allowed, size = budget(), 0
     for file in files:
@@ -61,7 +61,7 @@ def read_archives(
     return pictures, values
 
 
-def grouped(file: str) -> dict[str, dict[str, Member]]:
+def grouped(file: str) -> dict[str, dict[str, TarMember]]:
     """Name up to the first dot -> ending -> member, in the order of the file."""
     path = located(file)
     if not os.path.exists(path):
@@ -69,10 +69,11 @@ def grouped(file: str) -> dict[str, dict[str, Member]]:
     size = regular(file)
     if not file.lower().endswith(".tar"):
         raise fault(file, "a packed tar file cannot be read in any order; unpack it to .tar (gunzip)")
-    rows: dict[str, dict[str, Member]] = {}
+    rows: dict[str, dict[str, TarMember]] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for entry in archive:
+                archive.members.clear()  # else all of a large file are kept
                 if entry.isdir():
                     continue
                 where = f"{file}, {entry.name}"
@@ -88,7 +89,7 @@ def grouped(file: str) -> dict[str, dict[str, Member]]:
                 parts = rows.setdefault(f"{folder}/{stem}" if folder else stem, {})
                 if kind.lower() in parts:
                     raise fault(where, "stands twice in the tar file; a name up to its first dot is one row")
-                parts[kind.lower()] = Member(file, entry.name, entry.offset_data, entry.size)
+                parts[kind.lower()] = TarMember(file, entry.name, entry.offset_data, entry.size)
     except PermissionError:
         raise fault(file, "no permission to read it; allow it with: chmod u+r") from None
     except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
@@ -96,7 +97,7 @@ def grouped(file: str) -> dict[str, dict[str, Member]]:
     return rows
 
 
-def fields(parts: dict[str, Member]) -> Iterator[tuple[str, Any]]:
+def fields(parts: dict[str, TarMember]) -> Iterator[tuple[str, Any]]:
     """(column, value) of what stands beside a picture."""
     for kind, member in parts.items():
         if kind not in ("txt", "cls", "json"):
