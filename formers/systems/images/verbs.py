@@ -68,7 +68,7 @@ def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
     """The vector of every picture: what a head reads."""
     import numpy as np
 
-    begin, done, names, parts = time.perf_counter(), 0, [], []
+    begin, names, parts = time.perf_counter(), [], []
     for group in options.pictures:
         names += [name for name, _ in group]
         parts.append(model.encode([image for _, image in group], flip=options.flip))
