@@ -67,7 +67,7 @@ class Beginning:
     def task(self) -> Any:
         return self.sections["task"]
 
-    def tables(self) -> tuple[Table, Table]:
+    def tables(self) -> tuple[Any, Any]:
         """The rows to learn from, and those to watch."""
         return self.source.tables(**self.rows.reading(self.source))
 

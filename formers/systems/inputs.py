@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from formers.errors import ConfigError, DataError
 from formers.systems.system import Typed
@@ -51,8 +51,8 @@ class CommandInputs:
 class InputKind(Protocol):
     """A class of inputs: its word on the command line, its JSON Schema, and how it is made."""
 
-    word: str
-    schema: Mapping[str, Any]
+    word: ClassVar[str]
+    schema: ClassVar[Mapping[str, Any]]
     skipped: list[DataError] | None
 
     @classmethod

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from formers.blocks.convolution import folded
-from formers.errors import CheckpointError, ConfigError
+from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
 from formers.metrics.calibration import calibration_error
 from formers.metrics.classification import accuracy, average_precision, confusion, f1, top
 from formers.models.picture_classifier import PictureClassifier
 from formers.models.resnet import ResNet
-from formers.models.vit import ViT
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.images.data import PictureBatches
 from formers.systems.labelling import confusion_table, summed_loss
+from formers.systems.picture_bodies import body_of
 from formers.systems.reading import reading
 from formers.systems.system import Report, ResultTable, Score, cost, share
 
@@ -139,7 +139,7 @@ class PictureModel:
         with used(self.model):
             for pictures in batches:
                 pictures = pictures.to(self.device, next(self.model.parameters()).dtype)
-                if is_convolutional(self.model):
+                if isinstance(body_of(self.model), ResNet):
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 output = compute(pictures).float().cpu()
                 yield torch.stack([output, compute(pictures.flip(-1)).float().cpu()]) if flip else output
@@ -204,10 +204,6 @@ def scores(kind: str, probabilities: Vectors, expected: NDArray[np.int64]) -> li
     ]
 
 
-def is_convolutional(model: nn.Module) -> bool:
-    return isinstance(model, ResNet) or (isinstance(model, PictureClassifier) and isinstance(model.body, ResNet))
-
-
 @contextmanager
 def used(model: nn.Module) -> Iterator[None]:
     """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""
@@ -217,6 +213,5 @@ def used(model: nn.Module) -> Iterator[None]:
 
 def open_pictures(loaded: Loaded) -> PictureModel:
     """The system of a loaded checkpoint."""
-    if not isinstance(loaded.model, PictureClassifier | ViT | ResNet):
-        raise CheckpointError(f"{loaded.folder} is a {type(loaded.model).__name__}, expected a model of pictures")
+    assert body_of(loaded.model) is not None  # the registry names this opener for such models only
     return PictureModel(loaded.model, loaded.preprocessor, family=loaded.family)

@@ -12,22 +12,20 @@ from typing import Annotated, Any, Literal
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from formers.data.labels import Labels, learn_labels
 from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
-from formers.images.preprocess import Preprocessor
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet
 from formers.models.vit import ViT
+from formers.pretrained.loaded import Loaded
 from formers.systems.begin import Beginning, Prepared, on_device
-from formers.systems.images.data import LabelledPictures, PictureBatch, PictureBatches
-from formers.systems.images.system import PictureModel, is_convolutional
+from formers.systems.images.data import PictureBatch, PictureBatches
+from formers.systems.images.system import PictureModel
 from formers.systems.labelling import balanced_weights, shares, summed_loss, uneven
-from formers.systems.memory import new_model
-from formers.systems.picture_sizes import PictureSizes, check_filled
+from formers.systems.picture_bodies import begun_body, freeze
 from formers.training.task import Loss
 
 SAMPLES = 3  # pictures of the validation data that are shown
@@ -70,8 +68,8 @@ class ImagesTask:
         self.pictures, self.validation, self.config = pictures, validation, config
         self.model, self.save = pictures.head, pictures.save
         self.evaluate = partial(pictures.evaluate, validation)
-        self.format = torch.channels_last if is_convolutional(self.model) else torch.contiguous_format
-        self.model.to(memory_format=self.format)
+        self.format = torch.channels_last if isinstance(self.model.body, ResNet) else torch.contiguous_format
+        self.model.to(memory_format=self.format)  # type: ignore[call-overload]
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=pictures.device)
 
     def loss(self, batch: PictureBatch) -> Loss:
@@ -103,8 +101,7 @@ class ImagesTask:
 
     def set_recompute(self) -> None:
         if not isinstance(self.model.body, ViT):
-            raise ConfigError("train.recompute is for transformers, but this model is a residual network; set it to "
-                              "false")  # fmt: skip
+            raise ConfigError("train.recompute is for transformers, but this is a residual network; set it to false")
         self.model.body.stack.recompute = True
 
 
@@ -113,18 +110,14 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, config, source = beginning.rows, beginning.task, beginning.source
     table, held_out = beginning.tables()
     loaded = None if beginning.start is None else beginning.loaded()
-    old = None if loaded is None else loaded.model
-    if loaded is not None and not isinstance(old, PictureClassifier | ViT | ResNet):
-        raise ConfigError(f"{beginning.start} is a {type(old).__name__}, expected a model of pictures, such as vit, "
-                          "dinov2 or resnet")  # fmt: skip
-    learned = old.config.labels if isinstance(old, PictureClassifier) else ()
+    learned = loaded.model.config.labels if loaded and isinstance(loaded.model, PictureClassifier) else ()
     labels = learn_labels(table.table, rows.label, config.kind, known=learned, separator=rows.separator)
     if labels.kind == "number":
-        raise ConfigError(f'the column "{rows.label}" holds numbers with fractions, expected labels; choose another '
-                          "with --set rows.label=COLUMN")  # fmt: skip
-    body, preprocessor, size = begun_body(beginning.sizes, rows, old, loaded and loaded.preprocessor, table)
-    model, head = with_head(old, body, labels)
-    frozen = freeze(model, config.freeze)
+        what = f'the column "{rows.label}" holds numbers with fractions, expected labels'
+        raise ConfigError(f"{what}; choose another with --set rows.label=COLUMN")
+    body, preprocessor, size = begun_body(beginning.sizes, loaded, lambda side: rows.preprocessor(side, table))
+    model, head = with_head(loaded, body, labels)
+    frozen = freeze(body, config.freeze)
     batches = PictureBatches(
         table, preprocessor, rows, labels, seed=source.seed, mixup=config.mixup, cutmix=config.cutmix
     )
@@ -145,85 +138,18 @@ def prepare(beginning: Beginning) -> Prepared:
     return beginning.prepared(task, batches, lines, batch=f"{rows.batch:,} pictures")
 
 
-def begun_body(
-    sizes: PictureSizes, rows: LabelledPictures, old: nn.Module | None, read: Preprocessor | None, table: Any
-) -> tuple[ViT | ResNet, Preprocessor, str]:
-    """The body to train, what its pictures go through, and both in words: new, or of a checkpoint at the wanted size.
-
-    read: the checkpoint's preprocessor.
-    """
-    if old is None:
-        config = sizes.config()
-        body = new_model(ResNet if sizes.kind == "resnet" else ViT, config)
-        preprocessor = rows.preprocessor(sizes.side, table)
-        return body, preprocessor, f"pictures: {preprocessor.height} x {preprocessor.width}, a new {sizes.kind}"
-    inner = old.body if isinstance(old, PictureClassifier) else old
-    assert isinstance(inner, ViT | ResNet)
-    if read is None:
-        raise ConfigError(f"model.start: {sizes.start} has no preprocessor_config.json; put the one of its publication "
-                          "beside config.json")  # fmt: skip
-    side = (sizes.height or read.height, sizes.width or sizes.height or read.width)
-    was = (read.height, read.width)
-    preprocessor = read if side == was else resized(read, side)
-    if isinstance(inner, ResNet):
-        body: ViT | ResNet = ResNet(replace(inner.config, drop_path=sizes.drop_path))
-        body.load_state_dict(inner.state_dict())
-    else:
-        check_filled(side, inner.config.patch)
-        body = at_size(inner, side, sizes)
-    change = f", interpolated from {was[0]} x {was[1]}" if side != was and isinstance(inner, ViT) else ""
-    return body, preprocessor, f"pictures: {side[0]} x {side[1]}{change}, the {type(inner).__name__} of {sizes.start}"
-
-
-def resized(preprocessor: Preprocessor, side: tuple[int, int]) -> Preprocessor:
-    """The same at another size: what is cut off stays the same share."""
-    if isinstance(preprocessor.resize, int):
-        resize: Any = round(preprocessor.resize * min(side) / min(preprocessor.height, preprocessor.width))
-        return replace(preprocessor, height=side[0], width=side[1], resize=resize, crop=True)
-    return replace(preprocessor, height=side[0], width=side[1], resize=side, crop=False)
-
-
-@torch.no_grad()
-def at_size(body: ViT, side: tuple[int, int], sizes: PictureSizes) -> ViT:
-    """The same with positions of pictures of another size, and with the recipe's dropout."""
-    stack = replace(body.config.stack, dropout=sizes.dropout)
-    grid = (side[0] // body.config.patch, side[1] // body.config.patch)
-    larger = ViT(replace(body.config, stack=stack, height=side[0], width=side[1], drop_path=sizes.drop_path))
-    larger.load_state_dict({**body.state_dict(), "positions.weight": body.positions(grid)})
-    return larger
-
-
-def with_head(old: nn.Module | None, body: ViT | ResNet, labels: Labels) -> tuple[PictureClassifier, str]:
+def with_head(loaded: Loaded | None, body: ViT | ResNet, labels: Labels) -> tuple[PictureClassifier, str]:
     """The classifier on a body, and in words where its head is from: the checkpoint's where it has these labels."""
-    wanted: dict[str, Any] = {"labels": labels.names, "kind": labels.kind}
+    wanted: dict[str, Any] = {"body": body.config, "labels": labels.names, "kind": labels.kind}
+    old = None if loaded is None else loaded.model
     if isinstance(old, PictureClassifier):
-        config = replace(old.config, body=body.config, **wanted)
+        config = replace(old.config, **wanted)
     else:
-        config = PictureHeadConfig(body=body.config, **wanted)
+        twice = loaded is not None and loaded.family.startswith("dinov2")  # its heads read the patches' mean too
+        config = PictureHeadConfig(pooling="first_and_mean" if twice else "pool", **wanted)
     model = PictureClassifier(config)
     model.body = body
     if isinstance(old, PictureClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind):
         model.out.load_state_dict(old.out.state_dict())
         return model, f"the checkpoint's head of {len(labels.names)} label(s) kept"
     return model, f"a new head of {len(labels.names)} label(s)"
-
-
-def freeze(model: PictureClassifier, count: int) -> list[str]:
-    """Keep the lowest `count` blocks and what is below them; gives the line of the report, none for 0."""
-    body = model.body
-    if isinstance(body, ViT):
-        blocks = list(body.stack.blocks)
-        below: list[Any] = [body.stem, body.patches, body.positions, body.norm_input, *body.front()]
-    else:
-        blocks, below = [block for stage in body.stages for block in stage], [body.stem]  # type: ignore[union-attr]
-    if not 0 <= count <= len(blocks):
-        raise ConfigError(f"task.freeze ({count}) must be from 0 to {len(blocks)}: the model has {len(blocks)} blocks")
-    if not count:
-        return []
-    for part in [*below, *blocks[:count]]:
-        if part is not None:
-            part.requires_grad_(False)
-    learning = sum(weight.numel() for weight in body.parameters() if weight.requires_grad)
-    total = sum(weight.numel() for weight in body.parameters())
-    return [f"frozen: the lowest {count} of {len(blocks)} blocks and what is below; {learning / total:.1%} of the body "
-            "learns"]  # fmt: skip

@@ -68,7 +68,7 @@ def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
     """The vector of every picture: what a head reads."""
     import numpy as np
 
-    begin, done, names, parts = time.perf_counter(), 0, [], []
+    begin, names, parts = time.perf_counter(), [], []
     for group in options.pictures:
         names += [name for name, _ in group]
         parts.append(model.encode([image for _, image in group], flip=options.flip))
@@ -113,13 +113,12 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
     from formers.systems.begin import judged_rows
     from formers.systems.images.data import LabelledPictures, PictureBatches
 
-    rows, table = judged_rows(options, "images", LabelledPictures, image="image", label="label")
+    rows, judged = judged_rows(options, "images", LabelledPictures, image="image", label="label")
+    table: Any = judged
     begin, origin = time.perf_counter(), options.measure.origin
     more: dict[str, Any] = {}
     if options.probe:
-        source = origin.section("data", "images")
-        learned = yield from probed(model, options, rows, table, source)
-        report, labels = learned
+        report, labels = yield from probed(model, options, rows, table, origin.section("data", "images"))
     else:
         labels = model.labels
         batches = PictureBatches(table, model.preprocessor, rows, Labels(model.kind, labels))
@@ -140,10 +139,12 @@ def probed(
     model: PictureModel, options: EvaluatePictures, rows: Any, table: Any, source: Any
 ) -> Generator[Event, None, tuple[Any, tuple[str, ...]]]:
     """The report on the model's vectors of a table, and the labels; the training rows are those of --train."""
+    import numpy as np
+
     from formers.data.labels import learn_labels
     from formers.data.source import Source
     from formers.systems.images.data import PictureBatches
-    from formers.systems.images.probe import probe
+    from formers.systems.vectors.probe import probe
 
     name = options.train or (source.train if source is not None else "")
     if not name:
@@ -156,10 +157,8 @@ def probed(
         batches = PictureBatches(part, model.preprocessor, rows, labels)
         parts, places = [], []
         for numbers, pictures in batches.plain():
-            parts += list(model.outputs([pictures], model.vectors))
+            parts += [output.numpy() for output in model.outputs([pictures], model.vectors)]
             places += numbers.tolist()
             yield Progress(len(places), len(part), f"encoding {what}")
-        import numpy as np
-
-        vectors.append((np.concatenate([one.numpy() for one in parts]), batches.labels[places]))
-    return probe(*vectors, labels.names), labels.names
+        vectors.append((np.concatenate(parts), batches.labels[places]))
+    return probe(vectors[0], vectors[1], labels.names), labels.names
