@@ -1,0 +1,98 @@
+"""The body that a recipe of pictures trains: new, or a checkpoint's at the size of the recipe; what of it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from formers.errors import ConfigError
+from formers.images.preprocess import Preprocessor
+from formers.models.picture_classifier import PictureClassifier
+from formers.models.resnet import ResNet
+from formers.models.vit import ViT
+from formers.pretrained.loaded import Loaded
+from formers.systems.memory import new_model
+from formers.systems.picture_sizes import PictureSizes, check_filled
+
+
+def body_of(model: nn.Module) -> ViT | ResNet | None:
+    """The body of a model of pictures, None for a model of something else."""
+    inner = model.body if isinstance(model, PictureClassifier) else model
+    return inner if isinstance(inner, ViT | ResNet) else None
+
+
+def begun_body(
+    sizes: PictureSizes, loaded: Loaded | None, new_preprocessor: Callable[[tuple[int, int]], Preprocessor]
+) -> tuple[ViT | ResNet, Preprocessor, str]:
+    """The body to train, what its pictures go through, and both in words.
+
+    loaded: the checkpoint to start from, whose pictures keep its preprocessing; new_preprocessor: of a new model, for
+    pictures of (height, width).
+    """
+    body: ViT | ResNet
+    if loaded is None:
+        config, (height, width) = sizes.config(), sizes.side
+        body = new_model(ResNet, config) if sizes.kind == "resnet" else new_model(ViT, config)
+        return body, new_preprocessor(sizes.side), f"model reads {height} x {width} pixels: a new {sizes.kind}"
+    inner, read = body_of(loaded.model), loaded.preprocessor
+    if inner is None:
+        kind = f"{type(loaded.model).__name__} (model_type {loaded.family})"
+        raise ConfigError(f"{sizes.start} is a {kind}, expected a model of pictures such as vit, dinov2 or resnet")
+    if read is None:
+        what = f"{sizes.start} has no preprocessor_config.json, which says how its pictures are read"
+        raise ConfigError(f"model.start: {what}; put the one of its publication beside config.json")
+    side, before = (sizes.height or read.height, sizes.width or sizes.height or read.width), (read.height, read.width)
+    change = ""
+    if isinstance(inner, ViT):
+        check_filled(side, inner.config.patch)
+        body = at_size(inner, side, sizes)
+        change = "" if side == before else f", positions interpolated from {before[0]} x {before[1]}"
+    else:
+        body = ResNet(replace(inner.config, drop_path=sizes.drop_path))
+        body.load_state_dict(inner.state_dict())
+    words = f"model reads {side[0]} x {side[1]} pixels{change}: the {type(inner).__name__} of {sizes.start}"
+    return body, read if side == before else resized(read, side), words
+
+
+def resized(preprocessor: Preprocessor, side: tuple[int, int]) -> Preprocessor:
+    """The same at another size: what is cut off stays the same share."""
+    if isinstance(preprocessor.resize, int):
+        short = round(preprocessor.resize * min(side) / min(preprocessor.height, preprocessor.width))
+        return replace(preprocessor, height=side[0], width=side[1], resize=short, crop=True)
+    return replace(preprocessor, height=side[0], width=side[1], resize=side, crop=False)
+
+
+@torch.no_grad()
+def at_size(body: ViT, side: tuple[int, int], sizes: PictureSizes) -> ViT:
+    """The same with positions of pictures of another size, the recipe's dropout, and no pooler, which a head reads
+    past."""
+    config = body.config
+    stack = replace(config.stack, dropout=sizes.dropout)
+    config = replace(config, stack=stack, height=side[0], width=side[1], drop_path=sizes.drop_path, pooler=False)
+    other, grid = ViT(config), (side[0] // config.patch, side[1] // config.patch)
+    weights = {name: weight for name, weight in body.state_dict().items() if not name.startswith("pooler.")}
+    other.load_state_dict({**weights, "positions.weight": body.positions(grid)})
+    return other
+
+
+def freeze(body: ViT | ResNet, count: int) -> list[str]:
+    """Keep the lowest `count` blocks and what is below them; gives the line of the report, none for 0."""
+    below: list[nn.Module | nn.Parameter | None]
+    if isinstance(body, ViT):
+        blocks = list(body.stack.blocks)
+        below = [body.stem, body.patches, body.positions, body.norm_input, *body.front()]
+    else:
+        blocks, below = [block for stage in body.stages for block in stage.children()], [body.stem]
+    if not 0 <= count <= len(blocks):
+        raise ConfigError(f"task.freeze ({count}) must be from 0 to {len(blocks)}: the model has {len(blocks)} blocks")
+    if not count:
+        return []
+    for part in [*below, *blocks[:count]]:
+        if part is not None:
+            part.requires_grad_(False)
+    learning = sum(weight.numel() for weight in body.parameters() if weight.requires_grad)
+    share = learning / sum(weight.numel() for weight in body.parameters())
+    return [f"frozen: the lowest {count} of {len(blocks)} blocks and what is below; {share:.1%} of the body learns"]
