@@ -103,8 +103,8 @@ def test_what_has_no_one_stack_is_refused():
 
 def test_depths_of_pictures():
     """Stem and patches below, each block or residual block a layer, the head above."""
-    classifier = PictureClassifier(PictureHeadConfig(body=PictureSizes(kind="resnet", widths=(4, 8), depths=(1, 2)).config(),
-                                                     labels=("a", "b")))  # fmt: skip
+    body = PictureSizes(kind="resnet", widths=(4, 8), depths=(1, 2)).config()
+    classifier = PictureClassifier(PictureHeadConfig(body=body, labels=("a", "b")))
     depth = depths(classifier)
     assert depth["body.stem.convolution.weight"] == 0 and depth["out.0.weight"] == 4
     assert depth["body.stages.0.0.layers.0.norm.weight"] == 1 and depth["body.stages.1.1.layers.1.norm.bias"] == 3
