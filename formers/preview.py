@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST = 400  # characters of a text that are shown
 EXAMPLES, ON_A_SHEET = 8, 40
+CHANGED = 3  # how often a picture is shown as training changes it
 CLASSES = 20  # that are listed
 ENDINGS = (".png", ".svg", ".pdf")  # of a contact sheet
 
@@ -50,11 +51,15 @@ def preview(
 ) -> Preview:
     """What is in a source or in the data of a recipe. examples: rows to show; source, target: columns to show."""
     from formers.data.pictures import PictureTable
+    from formers.data.sources import BUILTIN
 
     rows = rows_of(name, split, count, source, target, changes)
     if isinstance(rows, PictureTable):
         judged = judged_beside(name, rows, changes) if split == "train" else None
-        return of_pictures(rows, judged, split, examples)
+        view = of_pictures(rows, judged, split, examples)
+        if split != "train" or name in BUILTIN or not names_recipe(name):
+            return view
+        return replace(view, sheet=lambda path: draw_changed(name, changes, examples, path))
     picked = evenly(len(rows), EXAMPLES if examples is None else examples)
     cells = [(row + 1, *(shown(values[row]) for values in rows.columns.values())) for row in picked]
     tables = [ResultTable(f"{rows.name}, {split}", ["row", *rows.columns], cells, right=["row"])] if picked else []
@@ -212,6 +217,22 @@ def draw(rows: PictureTable, said: Mapping[str, list], most: int, path: Path) ->
     if not pictures:
         raise DataError(f"{rows.name}: none of the pictures can be read")
     return save(draw_sheet(pictures, titles, f"{rows.name} ({len(rows):,} pictures)"), path)
+
+
+def draw_changed(name: str, changes: Sequence[str], examples: int | None, path: Path) -> object:
+    """A contact sheet of pictures as the model of a recipe gets them, each beside what training makes of it."""
+    from formers.pictures.figure import save
+    from formers.pictures.sheet import draw_sheet
+
+    with begun(name, changes) as (declared, beginning):
+        batches: Any = resolve(declared.prepare)(beginning).batches
+    rows, before = batches.pixels.read(evenly(len(batches.table), ON_A_SHEET // 4 if examples is None else examples))
+    seeds = [[(batches.seed, epoch, int(row)) for row in rows] for epoch in range(CHANGED)]
+    versions = [before, *(batches.config.augmentation(before, epoch) for epoch in seeds)]
+    pictures = [version[at].permute(1, 2, 0).squeeze(2).numpy() for at in range(len(rows)) for version in versions]
+    titles = [text for row in rows for text in (batches.table.where(row), *[""] * CHANGED)]
+    title = f"{name}: each picture as it is read, and changed in {CHANGED} epochs"
+    return save(draw_sheet(pictures, titles, title, columns=2 * len(versions)), path)
 
 
 def lengths(table: Table) -> list[str]:

@@ -22,6 +22,9 @@ from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import opened_parquet, pick
 from formers.data.splits import of_split
+from formers.notes import note
+
+SLOW = 2**25  # bytes of a row group that takes long to read for one row
 
 
 class Rows(Protocol):
@@ -105,6 +108,9 @@ class ParquetRows:
             raise fault(name, "there are no rows, expected at least one")
         if not kept:
             kept = max(2, allowed.bytes // max(1, largest))
+            if kept < len(sizes) and largest > SLOW:
+                held = f"{kept} of its {len(sizes)} row groups, of up to {largest // 2**20} MB, are kept in memory"
+                note(f"{name}: {held}; others are read again for a row: write it with small ones, or give --budget")
         self.group, self.lock = lru_cache(kept)(self._read), Lock()
 
     def __len__(self) -> int:

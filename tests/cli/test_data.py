@@ -122,3 +122,10 @@ def test_folders_and_tables_of_pictures(tmp_path):
     assert "examples: 6" in works("data", table, "--source", "caption")
     (tmp_path / "empty").mkdir()
     assert "it holds nothing" in fails("data", tmp_path / "empty")
+
+
+def test_what_training_makes_of_pictures_is_beside_them(tmp_path):
+    sheet = tmp_path / "changed.png"
+    changes = ("--set", "rows.flip=0.5", "--set", "rows.shift=4", "--set", "data.count=40")
+    shown = works("data", "images/tiny", "--examples", 2, "--out", sheet, *changes)
+    assert "examples: 40" in shown and sheet.stat().st_size > 5000

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from formers.data.limits import Budget
 from formers.data.rows import FolderRows, ParquetRows, Rows, parquet_rows
 from formers.data.sources import Table, read_table
 from formers.errors import DataError
@@ -66,6 +67,18 @@ def test_only_the_row_groups_that_are_asked_for_are_read(shards):
     for row in range(len(rows)):
         rows.row(row)
     assert rows.group.cache_info().currsize == 2
+
+
+def test_row_groups_that_do_not_fit_are_said(shards, caplog, monkeypatch):
+    files = [str(shards / "train-00000-of-00002.parquet")]
+    rows = ParquetRows("all", files, kept=0)
+    [rows.row(row) for row in range(len(rows))]
+    assert rows.group.cache_info().currsize == 3 and not caplog.text
+    largest = max(footer.row_group(group).total_byte_size for footer in rows.footers for group in range(3))
+    monkeypatch.setattr("formers.data.rows.SLOW", 1)
+    monkeypatch.setattr("formers.data.rows.budget", lambda: Budget(bytes=2 * largest))
+    ParquetRows("few", files, kept=0)
+    assert "few: 2 of its 3 row groups" in caplog.text
 
 
 def test_the_layout_of_translations(tmp_path):
