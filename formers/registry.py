@@ -194,14 +194,18 @@ def load(
 
 
 def _to_int8(model: Any, group: int) -> None:
-    """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare."""
+    """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare.
+
+    What writes no text is multiplied in integers throughout.
+    """
     import torch
 
     from formers.kernels.weight import choose_columns, quantise
     from formers.models.causal import CausalLM
-    from formers.models.heads import body
+    from formers.models.heads import network_of
+    from formers.models.transformer import Transformer
 
-    quantise(model, group=group, integers=body(model) is not None)
+    quantise(model, group=group, integers=not isinstance(network_of(model), CausalLM | Transformer))
     if isinstance(model, CausalLM):
         tokens = torch.linspace(0, model.config.vocab - 1, min(SAMPLE, model.config.length)).long()
         choose_columns(model, lambda: model.features(tokens[None]))

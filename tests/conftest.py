@@ -9,17 +9,17 @@ from pathlib import Path
 # than this, tiny models run about 40 times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 from tests import torchvision_operators
 
 TORCHVISION = torchvision_operators.declare()
 
 # Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
-install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
+jaxtyping.install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 
 # Started in the background of a shell, tests and the commands they start would ignore Ctrl-C, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,6 +41,14 @@ def seed(threads):
     """The same random numbers for every test, and threads, whatever ran before: a training sets its own."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_shape_checks():
+    """For exporters, which compute with symbols: the checks of shapes take these for wrong."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+from formers.blocks.attention import Attention
+from formers.blocks.feed_forward import FeedForward
 
 Pooling = Literal["first", "mean", "max", "last"]
 
@@ -32,7 +35,7 @@ def pool(
             return x[:, -1]
         at = keep.shape[1] - 1 - keep.flip(1).int().argmax(1)
     if at is not None:
-        return x[torch.arange(len(x), device=x.device), at]
+        return x[torch.arange(x.shape[0], device=x.device), at]
     if how == "max":
         return (x if keep is None else x.masked_fill(~keep[..., None], torch.finfo(x.dtype).min)).amax(1)
     if keep is None:
@@ -47,3 +50,17 @@ def first_of(tokens: Int[Tensor, "batch length"], token: int) -> Int[Tensor, " b
     if not bool(same.any(1).all()):
         raise ValueError(f"row {int(same.any(1).int().argmin())} has no token {token}")
     return same.int().argmax(1)
+
+
+class AttentionPool(nn.Module):
+    """What a learned query finds in a sequence, and a residual feed-forward (Zhai et al. 2022, SigLIP's pictures)."""
+
+    def __init__(self, attention: Attention, norm: nn.Module, feed_forward: FeedForward) -> None:
+        super().__init__()
+        self.probe = nn.Parameter(torch.empty(attention.q.in_features))
+        nn.init.trunc_normal_(self.probe, std=0.02)
+        self.attention, self.norm, self.feed_forward = attention, norm, feed_forward
+
+    def forward(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch dim"]:
+        y = self.attention(self.probe.expand(x.shape[0], 1, -1), x)[:, 0]
+        return y + self.feed_forward(self.norm(y))

@@ -1,4 +1,4 @@
-"""`formers export`: any model that loads, written as a Hugging Face folder with safetensors."""
+"""`formers export`: any model that loads, written as a Hugging Face folder with safetensors, or as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -20,21 +20,29 @@ class ExportOptions:
 
     model: Annotated[str, Typed("MODEL", positional=True)]
     """A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."""
-    folder: Annotated[Path, Typed("FOLDER", positional=True)]
-    """Where to write: a folder that is empty or not there yet."""
+    target: Annotated[Path, Typed("TARGET", positional=True)]
+    """Where to write: a folder that is empty or not there yet, or a file FILE.onnx (encoders of texts and pictures)."""
     overwrite: bool = False
-    """Replace the model files of a folder that is there."""
+    """Replace the file, or the model files of the folder, that is there."""
     opening: Annotated[Opening, Part()] = field(default_factory=Opening)
     """How the model is opened."""
 
 
 @own_command
 def run(options: ExportOptions) -> None:
-    """Write a model as a Hugging Face folder with safetensors."""
+    """Write a model as a Hugging Face folder with safetensors, or an encoder as an ONNX graph."""
+    from formers.pretrained.onnx import is_graph, write_graph
     from formers.registry import load
+    from formers.systems.embedding.system import SentenceEncoder
 
-    try_folder(options.folder, overwrite=options.overwrite)
-    load(options.model, **options.opening.arguments()).save(options.folder)
-    note(f"{options.folder}:")
-    for path in sorted(options.folder.iterdir()):
+    target, how = options.target, options.opening.arguments()
+    if is_graph(target, overwrite=options.overwrite):
+        system = load(options.model, **how)
+        head = system.head if isinstance(system, SentenceEncoder) else None
+        note(f"{target}: {write_graph(target, system.model, head=head)} ({size(target.stat().st_size)})")
+        return
+    try_folder(target, overwrite=options.overwrite)
+    load(options.model, **how).save(target)
+    note(f"{target}:")
+    for path in sorted(target.iterdir()):
         note(f"  {path.name}  ({size(path.stat().st_size)})")

@@ -19,7 +19,7 @@ MOST_PIXELS = 2**27  # 134 million, 400 MB as RGB: a phone's largest pictures ha
 MOST_BYTES = 2**29  # of a file
 # Pillow opens more, among them what runs programs (EPS) and what has no mark to be known by (TGA).
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "JPEG2000"]
-FORMATS += ["AVIF"] if features.check("avif") else []
+FORMATS += ["AVIF"] if "avif" in features.modules else []  # from Pillow 11.3 on
 ORIENTATION = 0x0112  # in EXIF: how the camera was held
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,17 +97,18 @@ def in_colours(picture: Image.Image) -> Image.Image:
     if picture.mode == "F" or picture.mode.startswith("I"):
         return Image.fromarray(in_bytes(np.asarray(picture), picture.mode)).convert("RGB")
     if ("A" in picture.mode.upper() and picture.mode != "LAB") or picture.info.get("transparency") is not None:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        clear = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), clear)
     return picture.convert("RGB")
 
 
 def in_bytes(pixels: np.ndarray, mode: str) -> np.ndarray:
-    """Grey values as 0 to 255. White is 65,535 of 16 bits; of 32 bits the first of 65,535 and 2^31 - 1, of fractions
+    """Grey values as 0 to 255. White is 65,535 of 16 bits; of 32 bits the first of 65,535 and 2^31, of fractions
     the first of 1, 255 and 65,535 that holds them all, else the largest value.
     """
-    grey = np.nan_to_num(pixels.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    grey = np.nan_to_num(pixels.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.maximum(grey, 0, out=grey)
     largest = float(grey.max())
-    ranges = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31 - 1)}.get(mode, (65535.0,))
+    ranges = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31)}.get(mode, (65535.0,))
     white = next((most for most in ranges if largest <= most), largest)
-    return np.rint(grey * (255 / white)).astype(np.uint8)
+    return np.rint(np.multiply(grey, 255 / white, out=grey), out=grey).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -17,6 +18,7 @@ from torch import Tensor
 from formers.errors import CheckpointError, DataError, nearest, shown
 from formers.fields import Between
 from formers.files import as_json, read_json
+from formers.images.decode import MOST_PIXELS
 from formers.shapes import Sized, fault
 
 FILE, NESTED, OPEN_CLIP = "preprocessor_config.json", "processor_config.json", "open_clip_config.json"
@@ -50,7 +52,7 @@ SCALE = 1 / 255
 ALWAYS = {"do_resize": True, "do_center_crop": False, "do_rescale": True, "rescale_factor": SCALE, "do_normalize": True}
 HARMLESS = {"do_convert_rgb", "do_reduce_labels"}  # pictures are RGB when they come; labels are no pictures
 
-Side = Annotated[int, Between(1, 2**14)]
+Side = Annotated[int, Between(1, 4096)]
 Spread = Annotated[float, Between(above=0)]
 Channels = Annotated[list[float], Sized(1, 3)]
 Spreads = Annotated[list[Spread], Sized(1, 3)]
@@ -78,6 +80,7 @@ class ProcessorShape(TypedDict, total=False):
     crop_size: Sides | None
     crop_pct: Annotated[float, Between(above=0, most=1)] | None
     crop_to_even: bool | None
+    cover: bool | None
     do_rescale: bool | None
     rescale_factor: Spread | None
     do_normalize: bool | None
@@ -120,7 +123,7 @@ class OpenClipModel(TypedDict, total=False):
     vision_cfg: OpenClipTower
 
 
-class OpenClipShape(TypedDict, total=False):
+class OpenClipFile(TypedDict, total=False):
     """open_clip_config.json."""
 
     model_cfg: OpenClipModel
@@ -152,6 +155,8 @@ class Preprocessor:
     """Of a crop that cannot leave out as much on both sides: it begins at the even pixel, as torchvision's does for
     timm and open_clip; else one earlier.
     """
+    cover: bool = False
+    """Whether the ratio is kept and (height, width) of `resize` covered, as timm does; transformers would squash."""
     source: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The file that it was read from; what that says beside is written again."""
 
@@ -160,8 +165,9 @@ class Preprocessor:
         return self.normalise(self.pixels(image))
 
     def batch(self, images: Sequence[Image.Image]) -> Tensor:
-        """Several, (n, channels, height, width)."""
-        return self.normalise(torch.stack([self.pixels(image) for image in images]))
+        """Several, (n, channels, height, width); Pillow resizes them in as many threads as PyTorch has."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return self.normalise(torch.stack(list(threads.map(self.pixels, images))))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Values of 0 to 255, (..., channels, height, width), as the model reads them, float32."""
@@ -179,9 +185,15 @@ class Preprocessor:
 
     def _sized(self, image: Image.Image) -> Image.Image:
         height, width = self.resize if isinstance(self.resize, tuple) else (image.height, image.width)
+        if self.cover:
+            ratio = min(image.height / height, image.width / width)
+            height, width = round(image.height / ratio), round(image.width / ratio)
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
+        if height * width > MOST_PIXELS:
+            what = f"a picture of {image.width} x {image.height} pixels is too long for its model"
+            raise DataError(f"{what}, which reads it in {width} x {height}; crop it")
         image = image if image.size == (width, height) else image.resize((width, height), self.resample)
         if not self.crop or (height, width) == (self.height, self.width):
             return image
@@ -211,7 +223,7 @@ class Preprocessor:
             "image_mean": list(self.mean),
             "image_std": list(self.std),
             "do_convert_rgb": len(self.mean) == 3,
-            **({"crop_to_even": True} if self.to_even else {}),
+            **{key: True for key, on in (("crop_to_even", self.to_even), ("cover", self.cover)) if on},
         }
         kept = {key: value for key, value in self.source.items() if key not in ProcessorShape.__annotations__}
         return {FILE: as_json({**kept, **written})}
@@ -273,17 +285,23 @@ def _of_transformers(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str,
 
 def _of_open_clip(path: Path) -> dict[str, Any]:
     """The settings of open_clip as transformers writes them."""
-    raw = read_json(path, OpenClipShape)
+    raw = read_json(path, OpenClipFile)
     given = {key: value for key, value in raw.get("preprocess_cfg", {}).items() if value}
     size = raw.get("model_cfg", {}).get("vision_cfg", {}).get("image_size") or given.get("size", 224)
     height, width = _pair(_size(size, True, f"{path}: size"))
     mode = given.get("resize_mode", "shortest")
-    if mode not in ("shortest", "squash") or (mode == "shortest" and height != width):
+    if mode not in ("shortest", "squash"):
         raise CheckpointError(f"{path}: resize_mode {shown(mode)} to {height} x {width} is not computed here")
     sides = {"height": height, "width": width}
     return {
         **{f"image_{key}": given.get(key, OPENAI[f"image_{key}"]) for key in ("mean", "std")},
-        **_cropped(height if mode == "shortest" else sides, sides, given.get("interpolation", "bicubic"), str(path)),
+        "cover": mode == "shortest" and height != width,
+        **_cropped(
+            height if mode == "shortest" and height == width else sides,
+            sides,
+            given.get("interpolation", "bicubic"),
+            str(path),
+        ),
     }
 
 
@@ -294,13 +312,14 @@ def _of_timm(settings: Any, what: str) -> dict[str, Any]:
     given = {key: value for key, value in settings.items() if value}
     _, height, width = given.get("input_size", (3, 224, 224))
     mode, share = given.get("crop_mode", "center"), given.get("crop_pct", 0.875)
-    if mode not in ("center", "squash") or (mode == "center" and height != width):
+    if mode not in ("center", "squash"):
         raise CheckpointError(f"{what}: crop_mode {shown(mode)} to {height} x {width} is not computed here")
     before = {"height": math.floor(height / share), "width": math.floor(width / share)}
-    size = before if mode == "squash" else before["height"]
+    size = before if mode == "squash" or height != width else before["height"]
     name = given.get("interpolation", "bicubic")
     return {
         **{f"image_{key}": given.get(key, IMAGENET[f"image_{key}"]) for key in ("mean", "std")},
+        "cover": mode == "center" and height != width,
         **_cropped(size, {"height": height, "width": width}, "bilinear" if name == "random" else name, what),
     }
 
@@ -376,5 +395,6 @@ def _parsed(raw: Mapping[str, Any], what: str, size: tuple[int, int] | int | Non
         (0.0,) * channels if plain else tuple(mean),
         (1.0,) * channels if plain else tuple(std),
         bool(said.get("crop_to_even")),
+        bool(said.get("cover")) and isinstance(resize, tuple) and said["do_resize"],
         raw,
     )

@@ -14,16 +14,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.blocks.block import Block
+from formers.blocks.block import Block, make_attention, make_feed_forward
 from formers.blocks.convolution import ConvolutionNorm
 from formers.blocks.dropout import DropPath, dropout, rising
 from formers.blocks.norm import Scale, make_norm
 from formers.blocks.patches import GridPositions, Patches, grid_of
+from formers.blocks.pooling import AttentionPool
 from formers.blocks.stack import Stack, StackConfig
 from formers.errors import ConfigError, nearest
 
@@ -50,8 +52,9 @@ class ViTConfig:
     """Stochastic depth: how often the last block is left out while training, those before it less."""
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
-    pooler: bool = False
-    """A dense layer and tanh make one vector of the class token."""
+    pooler: Literal["", "tanh", "attention", "norm"] = ""
+    """What makes one vector of a picture: a dense layer and tanh of its class token, attention (SigLIP), or the last
+    norm, which then stands behind the mean of the patches (MAE)."""
     stem: int = 0
     """Convolutions of stride 2 in front of patches that are so many times halved (Xiao et al. 2021)."""
 
@@ -74,12 +77,14 @@ class ViT(nn.Module):
         self.patches = Patches(widths[-1], s.dim, (side, side), bias=c.patch_bias)
         self.class_tokens = nn.ParameterList(nn.Parameter(torch.empty(s.dim)) for _ in range(c.class_tokens))
         self.registers = nn.Parameter(torch.empty(c.registers, s.dim)) if c.registers else None
-        grid = grid_of((c.height, c.width), self.sides)
+        grid = grid_of(self.filled(c.height, c.width), self.sides)
         self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
         shares = iter(rising(c.drop_path, s.layers))
-        self.stack = Stack(s, block=lambda stack, **more: self.make_block(stack, next(shares), **more))
-        self.pooler = nn.Linear(s.dim, s.dim) if c.pooler else None
+        self.stack = Stack(
+            s, block=lambda stack, **more: self.make_block(stack, next(shares), **more), final_norm=c.pooler != "norm"
+        )
+        self.pooler = self.make_pooler()
         self.apply(initialise)
         for token in self.front():
             nn.init.trunc_normal_(token, std=0.02)
@@ -92,6 +97,18 @@ class ViT(nn.Module):
         elif drop_path:
             after = lambda s: DropPath(drop_path)  # noqa: E731
         return Block(stack, memory_dim=memory_dim, after=after)
+
+    def make_pooler(self) -> nn.Module | None:
+        s = self.config.stack
+        if self.config.pooler == "norm":
+            return make_norm(s.norm, s.dim, s.norm_eps)
+        if self.config.pooler == "attention":
+            return AttentionPool(make_attention(s), make_norm(s.norm, s.dim, s.norm_eps), make_feed_forward(s))
+        return nn.Linear(s.dim, s.dim) if self.config.pooler else None
+
+    def filled(self, height: int, width: int) -> tuple[int, int]:
+        """What patches fill of a size; of a model's own size they may fill less than all (SigLIP: 384 by 14)."""
+        return height // self.config.patch * self.config.patch, width // self.config.patch * self.config.patch
 
     def front(self) -> list[nn.Parameter]:
         """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""
@@ -107,13 +124,16 @@ class ViT(nn.Module):
         c = self.config
         if pictures.shape[1] != c.channels:
             raise ValueError(f"pictures have {pictures.shape[1]} channels, but this model reads {c.channels}")
+        if pictures.shape[-2:] == (c.height, c.width):
+            height, width = self.filled(c.height, c.width)
+            pictures = pictures[..., :height, :width]
         places = self.positions(grid_of(pictures.shape[-2:], self.sides))
         x = self.patches(self.stem(pictures))
-        classes = [token.expand(len(x), 1, -1) for token in self.class_tokens]
+        classes = [token.expand(x.shape[0], 1, -1) for token in self.class_tokens]
         x = dropout(torch.cat([*classes, x], 1) + places.to(x.dtype), c.stack.dropout, self.training)
         if self.registers is not None:
             first, patches = x.split([c.class_tokens, x.shape[1] - c.class_tokens], 1)
-            x = torch.cat([first, self.registers.expand(len(x), -1, -1), patches], 1)
+            x = torch.cat([first, self.registers.expand(x.shape[0], -1, -1), patches], 1)
         return x if self.norm_input is None else self.norm_input(x)
 
     def forward(
@@ -126,9 +146,13 @@ class ViT(nn.Module):
         return self.stack(self.embed(pictures), seen=seen)
 
     def pool(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector of each picture: its class token, through the pooler if any; without one, the mean of patches."""
-        if not self.config.class_tokens:
-            return x.mean(1)
+        """One vector of each picture: what the pooler makes; without one the class token, else the mean of patches."""
+        kind = self.config.pooler
+        if self.pooler is not None and kind == "attention":
+            return self.pooler(x)
+        if kind == "norm" or not self.config.class_tokens:
+            x = x[:, self.leading :].mean(1)
+            return x if self.pooler is None else self.pooler(x)
         return x[:, 0] if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from formers.errors import CheckpointError, shown
 from formers.pretrained.keys import BOOKKEEPING, GENERATION, MUST_BE_OFF, Raw, pairs, words
 from formers.shapes import revive
 
-__all__ = ["ACTIVATIONS", "ConfigMap", "Native", "Raw", "pairs", "words"]
+__all__ = ["ACTIVATIONS", "ConfigMap", "Inner", "Native", "Raw", "pairs", "words"]
 
 # Theirs -> ours; of several the first is written.
 ACTIVATIONS = {
@@ -30,12 +30,28 @@ ACTIVATIONS = {
 }
 
 
+class Inner(NamedTuple):
+    """A config within another."""
+
+    path: str
+    """Where ours has it: "picture.body"."""
+    map: ConfigMap
+    instead: str = ""
+    """Their key whose value stands for all of it, where there is one."""
+
+    def of(self, raw: Raw, key: str) -> Raw:
+        """The inner config of a file; empty where it has none."""
+        return raw.get(self.instead) or raw.get(key) or {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConfigMap:
     """theirs -> ours; a key of `names` may feed several fields ("encoder.dim decoder.dim"), with values."""
 
     config: type
     names: Mapping[str, str | tuple[str, Mapping[Any, Any]]]
+    within: Mapping[str, Inner] = field(default_factory=dict)
+    """Theirs that are a config of their own."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Ours -> the value that every model of this family has."""
     defaults: Raw = field(default_factory=dict)
@@ -59,7 +75,8 @@ class ConfigMap:
     @property
     def read(self) -> frozenset[str]:
         """Their keys that say what is computed."""
-        return frozenset((*self.names, *self.aliases, *self.checked, *self.defaults, *self.reads))
+        inner = [name for key, part in self.within.items() for name in (key, part.instead) if name]
+        return frozenset((*self.names, *inner, *self.aliases, *self.checked, *self.defaults, *self.reads))
 
     def unknown(self, raw: Raw) -> list[str]:
         """The keys of a file that neither this family reads nor any says nothing with."""
@@ -78,6 +95,8 @@ class ConfigMap:
             if key in raw and raw[key] != expected:
                 family = f"but this family computes {json.dumps(expected)} only"
                 texts.append(f"{key} = {shown(json.dumps(raw[key]))[1:-1]}, {family}")
+        for key, part in self.within.items():
+            texts += [f"{key}.{text}" for text in part.map.not_computed(part.of(raw, key))]
         return texts
 
     def completed(self, raw: Raw) -> dict[str, Any]:
@@ -103,7 +122,16 @@ class ConfigMap:
             if alias in given and given.setdefault(key, given[alias]) != given[alias]:
                 raise ValueError(f"{alias} = {shown(given[alias])}, but {key} = {shown(given[key])}")
         raw = self.completed({**raw, **given})
-        ours: dict[str, Any] = dict(self.fixed)
+        ours: dict[str, Any] = {}
+        for key, part in self.within.items():
+            try:
+                inner = part.map.values(part.of(raw, key), tensors)
+            except KeyError as fault:
+                raise KeyError(f"{key}.{fault.args[0]}") from fault
+            except ValueError as fault:
+                raise ValueError(f"{key}.{fault}") from fault
+            ours |= {f"{part.path}.{path}": value for path, value in inner.items()}
+        ours |= self.fixed
         for key, target in self.names.items():
             paths, values = (target, None) if isinstance(target, str) else target
             value = raw[key]
@@ -126,6 +154,11 @@ class ConfigMap:
                 raw[key] = back[0]
             else:
                 return None
+        for key, part in self.within.items():
+            inner = attrgetter(part.path)(config)
+            raw[key] = part.map.to_theirs(inner) if type(inner) is part.map.config else None
+            if raw[key] is None:
+                return None
         return {**raw, **self.written(config)}
 
 
@@ -134,6 +167,7 @@ class Native:
     """Our own layout: config.json holds our dataclass as it is, under "config"."""
 
     config: type
+    within: ClassVar[Mapping[str, Inner]] = {}
 
     def to_ours(self, raw: Raw, tensors: Mapping[str, Tensor], *, what: str = "config.json") -> Any:
         if "config" not in raw:

@@ -70,6 +70,8 @@ class Family:
     """Beginnings of the names of what only a head has; a file without any of them holds the body alone."""
     body: type | None = None
     """The class of the config of what a head stands on; None: the model is no head."""
+    written: bool = True
+    """Whether models are saved so; else their files are read only."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """Token ids that the family takes for granted where its files are silent."""
 
@@ -122,7 +124,11 @@ class Family:
 
         ids: token ids for config.json, one of which may say what is computed (RoBERTa counts positions from padding).
         """
-        if type(model) is not self.model or self.body not in (None, *map(type, vars(model.config).values())):
+        if (
+            not self.written
+            or type(model) is not self.model
+            or self.body not in (None, *map(type, vars(model.config).values()))
+        ):
             return None
         raw = self.config.to_theirs(model.config)
         if raw is None:

@@ -20,10 +20,12 @@ from torch import Tensor
 from formers.errors import CheckpointError, shown
 from formers.files import Content, as_json, expanded, read_json, regular, replaced_folder, resolved, write_file
 from formers.pretrained.keys import ConfigShape, GenerationShape
+from formers.pretrained.open_clip import OPEN_CLIP_CONFIG, open_clip_config
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
 OWNED = """
     config.json generation_config.json model.safetensors model.safetensors.index.json model-*-of-*.safetensors
@@ -59,11 +61,24 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and generation_config.json (empty when absent)."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+    if is_open_clip(folder):
+        return open_clip_config(folder / OPEN_CLIP_CONFIG), {}
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has no {CONFIG}; it is not a model folder")
     generation = folder / GENERATION
     settings = read_json(generation, GenerationShape) if generation.exists() else {}
     return read_json(folder / CONFIG, ConfigShape), settings
+
+
+def is_open_clip(folder: Path) -> bool:
+    """Whether a folder is in open_clip's form and in no other."""
+    return (folder / OPEN_CLIP_CONFIG).exists() and not (folder / CONFIG).exists()
+
+
+def whole_file(folder: Path) -> Path | None:
+    """The file that holds all weights of a folder; None where there are shards, or a pickle."""
+    names = OPEN_CLIP[:2] if is_open_clip(folder) else (WEIGHTS,)
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
@@ -72,23 +87,24 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     Pickled files are refused unless `allow_bin`, and then read without running code (`weights_only`).
     Raises CheckpointError for a missing, truncated or corrupted file.
     """
-    if (folder / WEIGHTS).exists():  # whole, whatever shards an older save has left beside it
-        return read_safetensors(folder / WEIGHTS)
+    if (path := whole_file(folder)) is not None:  # whole, whatever shards an older save has left beside it
+        return read_safetensors(path)
     if (folder / INDEX).exists():
         return read_shards(folder, INDEX, read_safetensors)
-    pickled = BIN if (folder / BIN).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
+    whole, expected = (OPEN_CLIP[-1], OPEN_CLIP[0]) if is_open_clip(folder) else (BIN, WEIGHTS)
+    pickled = whole if (folder / whole).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
     if not (folder / pickled).exists():
-        raise CheckpointError(f"{folder} has no {WEIGHTS}")
+        raise CheckpointError(f"{folder} has no {expected}")
     if not allow_bin:
         what = f"{folder} has {pickled} only, a pickle, which can run code"
         raise CheckpointError(f"{what}; convert it with: formers export {folder} OUT --allow-bin")
-    return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / BIN)
+    return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / whole)
 
 
 def weight_names(folder: Path) -> Iterator[str]:
     """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
-    if (folder / WEIGHTS).exists():
-        yield from safetensors_names(folder / WEIGHTS)
+    if (path := whole_file(folder)) is not None:
+        yield from safetensors_names(path)
     elif (folder / INDEX).exists():
         yield from shard_places(folder, INDEX)
     else:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from formers.errors import MOST, CheckpointError, shown
+from formers.pretrained.config_map import ConfigMap, Native
 from formers.pretrained.families import families
 from formers.pretrained.family import Family
 from formers.pretrained.keys import Raw, words
@@ -79,20 +80,36 @@ def settle(raw: Raw, kind: Family, ignore: Iterable[str], what: str) -> tuple[di
 
     ignore: keys to take for absent. Raises one CheckpointError for all keys that say what is not computed here.
     """
-    raw = {key: value for key, value in raw.items() if key not in {*ignore}}
-    unknown = kind.config.unknown(raw)
-    strange = [key for key in unknown if changes(key, raw) or misspelt(key, kind)]
-    texts = [f"unknown key {shown(key)} ({shown(raw[key])}){misspelt(key, kind)}" for key in strange]
-    if texts := texts + kind.config.not_computed(raw):
+    raw, strange, unknown = sift(raw, kind.config, {*ignore})
+    if texts := strange + kind.config.not_computed(raw):
         cure = "a key that you know to change nothing is passed with --ignore-key NAME (in Python: ignore_keys)"
         raise CheckpointError(f"{what} says what a {kind.model_type} does not compute here: {'; '.join(texts)}; {cure}")
-    for key in unknown:
-        del raw[key]
     if not unknown:
         return raw, []
     more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
     names = ", ".join(shown(key)[1:-1] for key in unknown[:MOST_NAMED])
     return raw, [f"{what}: nothing here reads {names}{more}; kept when the model is saved"]
+
+
+def sift(
+    raw: Raw, config: ConfigMap | Native, ignore: set[str], outer: str = ""
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The keys that are read, a text for each that is not though it should be, and the names of the others.
+
+    outer: what stands before the names of a config within another: "text_config.".
+    """
+    raw = {key: value for key, value in raw.items() if key not in ignore and outer + key not in ignore}
+    unknown = config.unknown(raw)
+    strange = [key for key in unknown if changes(key, raw) or misspelt(key, config)]
+    texts = [f"unknown key {shown(outer + key)} ({shown(raw[key])}){misspelt(key, config)}" for key in strange]
+    names = [outer + key for key in unknown]
+    for key in unknown:
+        del raw[key]
+    for key, part in config.within.items():
+        inner, more_texts, more_names = sift(part.of(raw, key), part.map, ignore, f"{outer}{key}.")
+        raw = {name: value for name, value in raw.items() if name != part.instead} | {key: inner}
+        texts, names = texts + more_texts, names + more_names
+    return raw, texts, names
 
 
 def changes(key: str, raw: Raw) -> bool:
@@ -103,9 +120,9 @@ def changes(key: str, raw: Raw) -> bool:
     return not (key in NEUTRAL and NEUTRAL[key] == value) and not (key in BESIDE and BESIDE[key](value, raw))
 
 
-def misspelt(key: str, kind: Family) -> str:
+def misspelt(key: str, config: ConfigMap | Native) -> str:
     """`; did you mean "layer_norm_eps"?` of a key that is hardly other than one which the family reads."""
-    close = difflib.get_close_matches(key[:MOST], sorted(kind.config.read), n=1, cutoff=CLOSE)
+    close = difflib.get_close_matches(key[:MOST], sorted(config.read), n=1, cutoff=CLOSE)
     return f'; did you mean "{close[0]}"?' if close else ""
 
 

@@ -93,8 +93,7 @@ _STRETCHED = (
     (bool, words("truncate")),
 )
 Rope = shape("Rope", *_STRETCHED, (shape("RopeOfKind", *_STRETCHED), words("full_attention sliding_attention")))
-ConfigShape = shape(
-    "ConfigShape",
+_KEYS = (
     *_GENERATION,
     (str, words("model_type problem_type sbert_ce_default_activation_function")),
     (Kinds, words("architectures")),
@@ -108,8 +107,16 @@ ConfigShape = shape(
     (Positive, words("mlp_ratio")),
     (NotNegative, words("layerscale_value")),
     (Annotated[list[Size], Sized(1, 64)], words("depths hidden_sizes")),
-    (bool, words("downsample_in_bottleneck downsample_in_first_stage qkv_bias use_swiglu_ffn")),
-    (str, words("layer_type pooler_act")),
+    (
+        bool,
+        words("""
+            downsample_in_bottleneck downsample_in_first_stage position_antialias qkv_bias use_swiglu_ffn
+            vision_use_head
+        """),
+    ),
+    (str, words("architecture global_pool layer_type pooler_act")),
+    (dict[str, Any], words("label_descriptions model_args pretrained_cfg")),
+    (dict[str, str] | Annotated[list[str], Sized(0, 2**20)], words("label_names")),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (
@@ -118,8 +125,9 @@ ConfigShape = shape(
             attention_head_size conv_groups d_ff d_kv d_model decoder_attention_heads decoder_ffn_dim decoder_vocab_size
             dim embedding_size encoder_attention_heads encoder_ffn_dim head_dim hidden_dim hidden_size inner_group_num
             intermediate_size max_position_embeddings n_embd n_head n_heads n_inner n_positions num_attention_heads
-            num_heads num_hidden_groups num_key_value_heads pooler_hidden_size relative_attention_max_distance
-            relative_attention_num_buckets sliding_window_pattern _sliding_window_pattern vocab_size
+            num_heads num_hidden_groups num_key_value_heads pooler_hidden_size projection_dim projection_size
+            relative_attention_max_distance relative_attention_num_buckets sliding_window_pattern
+            _sliding_window_pattern vocab_size
         """),
     ),
     (
@@ -169,6 +177,8 @@ ConfigShape = shape(
     (str | Annotated[list[str], Sized(0, 100)], words("pos_att_type")),
     (Rope, words("rope_parameters rope_scaling")),
 )
+INNER = words("text_config text_config_dict vision_config vision_config_dict")
+ConfigShape = shape("ConfigShape", *_KEYS, (shape("InnerConfigShape", *_KEYS), INNER))
 
 BOOKKEEPING = words("""
     _attn_implementation_autoset _commit_hash _name_or_path _num_labels add_cross_attention architectures

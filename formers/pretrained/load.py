@@ -15,6 +15,8 @@ from torch import nn
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, expanded
 from formers.images.preprocess import Preprocessor, load_preprocessor
+from formers.models.clip import CLIP, TextTower
+from formers.models.encoder import Encoder
 from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
@@ -24,11 +26,11 @@ from formers.pretrained.files import (
     CONFIG,
     GENERATION,
     INDEX,
-    WEIGHTS,
     read_config,
     read_weights,
     weight_files,
     weight_names,
+    whole_file,
     write_folder,
 )
 from formers.pretrained.foreign import settle
@@ -75,7 +77,6 @@ def load_model(
     model_type, architectures, notes = type_and_head(raw, place, plain)
     kind = family(model_type, architectures, stored_names(place))
     settled, more = settle(raw, kind, ignore_keys, str(place / CONFIG))  # said before the weights are read
-    preprocessor = load_preprocessor(place, raw, ignore_keys)
     tensors = read_weights(place, allow_bin=allow_bin)
     kind = family(model_type, architectures, tensors)
     built = kind.build(settled, tensors, dtype=dtype, what=str(place))
@@ -84,6 +85,7 @@ def load_model(
     config = {**kind.generation, **given, "model_type": model_type, **generation}
     tokenizer = load_tokenizer(place, config)
     check_vocabulary(tokenizer, built.model, folder)
+    fit_padding(tokenizer, built.model)
     model = built.model if device is None else built.model.to(device)
     remember(model, Provenance(model_type, raw, generation))
     for text in notes:
@@ -99,13 +101,22 @@ def load_model(
         read_system(folder),
         tuple(notes),
         generation,
-        preprocessor,
+        load_preprocessor(place, raw, ignore_keys),
     )
+
+
+def fit_padding(tokenizer: Tokenizer | None, model: nn.Module) -> None:
+    """Let a tower that reads padding have the tokenizer's: files of SigLIP 2 do not say that it is another."""
+    tower = tower_of(model)
+    if tower is not None and not tower.config.causal and tokenizer is not None and tokenizer.pad is not None:
+        tower.config = replace(tower.config, pad=tokenizer.pad)
+        if isinstance(model, CLIP):
+            model.config = replace(model.config, text=tower.config)
 
 
 def stored_names(place: Path) -> list[str] | None:
     """The names of the weights of a folder, None where only reading them would tell."""
-    return list(weight_names(place)) if (place / INDEX).exists() or (place / WEIGHTS).exists() else None
+    return list(weight_names(place)) if (place / INDEX).exists() or whole_file(place) else None
 
 
 def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:
@@ -149,6 +160,10 @@ def type_and_head(raw: Mapping[str, Any], place: Path, plain: bool) -> tuple[str
     """
     architectures = tuple(raw.get("architectures") or ())
     model_type, notes = raw.get("model_type"), []
+    if model_type is None and (name := raw.get("architecture")):  # timm's files call it so
+        from formers.pretrained.families.timm import type_of
+
+        return type_of(name, str(place / CONFIG)), (), []
     if model_type is None:
         model_type = guess_type(architectures)
         if model_type is None:
@@ -197,15 +212,22 @@ def save_model(
 
 
 def tokenizer_files(tokenizer: Tokenizer, model: nn.Module) -> dict[str, bytes]:
-    """The files of a tokenizer; beside an encoder they also say its length and what it takes."""
-    files, encoder = tokenizer.files(), body(model)
+    """The files of a tokenizer; beside an encoder or a tower they also say its length and what it takes."""
+    files, encoder = tokenizer.files(), body(model) or tower_of(model)
     if encoder is None or TOKENIZER_CONFIG not in files:
         return files
     settings = json.loads(files[TOKENIZER_CONFIG])
     length = settings.get("model_max_length", encoder.config.length)
+    segments = isinstance(encoder, Encoder) and encoder.config.segments > 1
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
     settings |= {
         "model_max_length": min(length, encoder.config.length),
-        "model_input_names": inputs if encoder.config.segments > 1 else inputs[::2],
+        "model_input_names": inputs if segments else inputs[::2],
     }
     return {**files, TOKENIZER_CONFIG: as_json(settings)}
+
+
+def tower_of(model: nn.Module) -> TextTower | None:
+    """The tower that reads texts; None for another model."""
+    tower = model.text if isinstance(model, CLIP) else model
+    return tower if isinstance(tower, TextTower) else None

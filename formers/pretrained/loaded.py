@@ -69,10 +69,10 @@ def check_vocabulary(tokenizer: Tokenizer | None, model: nn.Module, folder: Path
     More is noted, and a text that has such a token is an error when it is read. Raises CheckpointError for a
     tokenizer of another model.
     """
-    if tokenizer is None:
-        return
     config: Any = model.config
-    rows = config.vocab
+    rows = getattr(config, "vocab", None)
+    if tokenizer is None or rows is None:  # a model of pictures has none
+        return
     target_rows = vars(config).get("target_vocab") or rows
     sides = (("", rows, tokenizer.vocab), ("target ", target_rows, tokenizer.target_vocab))
     for side, rows, ids in sides:

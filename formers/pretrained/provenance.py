@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from formers.models.heads import body
+from formers.pretrained.config_map import ConfigMap, Native
 from formers.pretrained.families import families
 from formers.pretrained.family import Family
 from formers.pretrained.keys import GENERATION, MUST_BE_OFF
@@ -58,12 +59,22 @@ class Provenance:
     def config_of(self, kind: Family, written: Mapping[str, Any]) -> dict[str, Any]:
         """config.json of the model as a family writes it, with all keys that say nothing of what is computed."""
         if kind.model_type == self.family:
-            reads = kind.config.read | GENERATION | OWN | (LABELS if "id2label" in written else set())
-            kept = [key for key in self.config if key not in reads]
-        else:
-            kept = families(self.family)[0].config.unknown(self.config)
-        theirs = {key: self.config[key] for key in kept if not (key in MUST_BE_OFF and self.config[key])}
-        return {**written, **theirs}
+            return kept(self.config, written, kind.config)
+        names = families(self.family)[0].config.unknown(self.config)
+        return {**written, **{key: self.config[key] for key in names if not must_be_off(key, self.config)}}
+
+
+def kept(raw: Mapping[str, Any], written: Mapping[str, Any], config: ConfigMap | Native) -> dict[str, Any]:
+    """What is written, with the keys of a file that say nothing of what is computed, those of inner configs too."""
+    reads = config.read | GENERATION | OWN | (LABELS if "id2label" in written else set())
+    theirs = {key: raw[key] for key in raw if key not in reads and not must_be_off(key, raw)}
+    parts = config.within.items()
+    inner = {key: kept(part.of(raw, key), written[key], part.map) for key, part in parts if key in written}
+    return {**written, **theirs, **inner}
+
+
+def must_be_off(key: str, raw: Mapping[str, Any]) -> bool:
+    return key in MUST_BE_OFF and bool(raw[key])
 
 
 _OF: WeakKeyDictionary[nn.Module, Provenance] = WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 vocab.txt       BERT, DistilBERT, ELECTRA, MPNet, RoFormer: one piece a line, its id is its line
 spiece.model    ALBERT
+spiece.model    SigLIP, too
 spm.model       DeBERTa-v2 and v3
 """
 
@@ -11,6 +12,7 @@ import base64
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import punctuation
 from typing import TYPE_CHECKING, Any
 
 from formers.errors import CheckpointError
@@ -18,7 +20,7 @@ from formers.text.budget import GROWTH, growth
 from formers.text.faults import opening
 from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, read_piece_file
 from formers.text.rule_tokenizer import RuleTokenizer, add_tokens, ids_of, read_text, refuse_chinese_words
-from formers.text.tokenizer_class import ALBERT, BERT, DEBERTA, MPNET, check_class
+from formers.text.tokenizer_class import ALBERT, BERT, DEBERTA, MPNET, SIGLIP, check_class
 from formers.text.tokenizer_files import TokenizerSettings
 
 if TYPE_CHECKING:
@@ -96,6 +98,27 @@ def load_deberta(folder: Path, settings: TokenizerSettings, config: Mapping[str,
     return finish(rules, settings.special_names(DEBERTA), settings, config, path)
 
 
+def load_siglip(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
+    """spiece.model of SigLIP: text in small letters unless the settings say otherwise, without punctuation."""
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
+
+    path, values = folder / "spiece.model", settings.values
+    pieces = read_unigrams(path)
+    steps: list[Any] = [] if values.get("do_lower_case") is False else [normalizers.Lowercase()]
+    steps += [normalizers.Replace(Regex(f"[{re.escape(punctuation)}]"), ""), *characters(pieces, path)]
+    steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    rules = unigrams(pieces, SIGLIP, settings, path)
+    rules.normalizer = normalizers.Sequence(steps)
+    rules.pre_tokenizer, rules.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    names = settings.special_names(SIGLIP)
+    add_tokens(rules, settings.to_add(names), settings, path)
+    end = names["eos_token"]
+    rules.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, rules.get_vocab()[end])]
+    )
+    return RuleTokenizer(rules, {**values, **names}, ids=ids_of(config))
+
+
 def read_lines(path: Path) -> dict[str, int]:
     """piece -> id, which is its line. Raises CheckpointError for a file that is not text."""
     lines = read_text(path).split("\n")
@@ -107,7 +130,7 @@ def read_unigrams(path: Path) -> PieceFile:
     pieces = read_piece_file(path)
     if not pieces.unigram or pieces.byte_fallback:
         kind = "bytes for unknown characters" if pieces.unigram else "another kind than unigrams"
-        what = f"{path} has {kind}, which no published ALBERT or DeBERTa has"
+        what = f"{path} has {kind}, which no published ALBERT, DeBERTa or SigLIP has"
         raise CheckpointError(f"{what}; put the model's tokenizer.json beside it")
     return pieces
 

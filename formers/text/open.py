@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,21 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from formers.errors import ConfigError
-from formers.text import encoder_tokenizer, language_tokenizer, piece_tokenizer, rule_tokenizer
+from formers.text import clip_tokenizer, encoder_tokenizer, language_tokenizer, piece_tokenizer, rule_tokenizer
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
-from formers.text.tokenizer_class import class_name
+from formers.text.tokenizer_class import CLIP, class_name, tokenizer_class
 from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
 from formers.text.training import cut_words
+
+OPEN_CLIP = "open_clip_config.json"  # in whose folders texts may have marks of HTML
 
 
 def load_tokenizer(folder: str | Path, config: Mapping[str, Any]) -> Tokenizer | None:
     """The tokenizer of a model folder with its languages, None when it has no tokenizer files."""
     folder = Path(folder)
     settings = read_tokenizer_settings(folder)
+    if (folder / OPEN_CLIP).exists() and not (folder / "config.json").exists():
+        settings = replace(settings, values={**settings.values, "unescape_html": True})
     tokenizer = read_tokenizer(folder, settings, config)
     return None if tokenizer is None else language_tokenizer.with_languages(tokenizer, settings.values, config)
 
@@ -31,7 +36,7 @@ def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[st
     `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
     Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
     model_type or tokenizer_class says so), spm.model (DeBERTa-v2), sentencepiece.bpe.model (M2M-100, NLLB, mBART),
-    vocab.json and merges.txt (GPT-2, BART, RoBERTa), vocab.txt (BERT).
+    vocab.json and merges.txt (GPT-2, BART, RoBERTa, CLIP), bpe_simple_vocab_16e6.txt.gz (CLIP), vocab.txt (BERT).
     Raises CheckpointError for a file that is not what its name says.
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
@@ -40,12 +45,19 @@ def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[st
     if {"source.spm", "target.spm", "vocab.json"} <= names:
         return piece_tokenizer.load_marian(folder, settings, config)
     if "spiece.model" in names:
-        albert = config.get("model_type") == "albert" or class_name(settings.values, config) == "Albert"
-        return (encoder_tokenizer.load_albert if albert else piece_tokenizer.load_t5)(folder, settings, config)
+        name, model = class_name(settings.values, config), config.get("model_type")
+        if name == "Albert" or model == "albert":
+            return encoder_tokenizer.load_albert(folder, settings, config)
+        if name == "Siglip" or (not name and model in ("siglip", "siglip_text_model")):
+            return encoder_tokenizer.load_siglip(folder, settings, config)
+        return piece_tokenizer.load_t5(folder, settings, config)
     if "spm.model" in names:
         return encoder_tokenizer.load_deberta(folder, settings, config)
     if language_tokenizer.PIECES in names and language_tokenizer.class_of(settings.values, config):
         return language_tokenizer.load_many(folder, settings.values, config)
+    known = tokenizer_class(settings.values, config)
+    if clip_tokenizer.ORIGINAL in names or (known and known.names is CLIP and {"vocab.json", "merges.txt"} <= names):
+        return clip_tokenizer.load_clip(folder, settings, config)
     if {"vocab.json", "merges.txt"} <= names:
         return rule_tokenizer.load_byte_level(folder, settings, config)
     if "vocab.txt" in names:

@@ -154,7 +154,7 @@ class Reader:
     def _encode(self, rows: list[Any], *, offsets: bool = True, specials: bool = True) -> list[Encoding]:
         encode = self.rules.encode_batch if offsets else self.rules.encode_batch_fast
         with reading(rows):
-            return encode(rows, add_special_tokens=specials)
+            return encode(self.tokenizer.cleaned(rows), add_special_tokens=specials)
 
     def _checked(self, encodings: list[Encoding], rows: Sequence[Any], *, pair: bool = False) -> list[Encoding]:
         """The encodings as they are. Raises DataError for a token that the model does not have."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class RuleTokenizer:
         known = {**(ids or {}), **{kind: number for kind, number in known.items() if number is not None}}
         self.pad, self.eos, self.bos, self.unk = (known.get(kind) for kind in KINDS)
         self.byte_level = b"ByteLevel" in (b"" if rules.decoder is None else rules.decoder.__getstate__())
+        self.unescapes = bool(settings.get("unescape_html"))
         self.watch = Watch(None if self.byte_level or self.unk in (self.eos, self.bos) else self.unk)
 
     @cached_property
@@ -75,8 +77,14 @@ class RuleTokenizer:
 
     def _encode(self, texts: Sequence[str], *, specials: bool) -> list[list[int]]:
         with reading(texts):
-            rows = [each.ids for each in self.rules.encode_batch(list(texts), add_special_tokens=specials)]
+            rows = [each.ids for each in self.rules.encode_batch(self.cleaned(texts), add_special_tokens=specials)]
         return self.watch.checked(rows, texts, self.rules.num_special_tokens_to_add(False) if specials else 0)
+
+    def cleaned(self, rows: Sequence[Any]) -> list[Any]:
+        """Texts, or pairs of texts, as the rules should see them: open_clip reads `&amp;amp;` as &."""
+        if not self.unescapes:
+            return list(rows)
+        return [unescape(unescape(row)) if isinstance(row, str) else tuple(self.cleaned(row)) for row in rows]
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         return self.encode(texts)
@@ -144,12 +152,7 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
         rules.no_truncation()
         try_out(rules)
     if parts := settled(table, known, settings.values, str(path)):
-        empty = {"type": "BPE", "vocab": {}, "merges": []}
-        source = tokenizers.Tokenizer.from_str(
-            json.dumps({"version": "1.0", "added_tokens": [], "model": empty, **parts})
-        )
-        for part in parts:
-            setattr(rules, part, getattr(source, part))
+        put_parts(rules, parts)
     if config.get("model_type") == "roformer":
         refuse_chinese_words(rules.get_vocab(), path)
     usual = {key: name for key, name in (known.names if known else {}).items() if rules.token_to_id(name) is not None}
@@ -161,6 +164,14 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
     add_tokens(rules, [each for each in settings.to_add(settings.stated) if each.content not in there], settings, path)
     start = config.get("decoder_start_token_id")
     return RuleTokenizer(rules, {**settings.values, **names}, start=start, ids=ids_of(config))
+
+
+def put_parts(rules: tokenizers.Tokenizer, parts: Mapping[str, Any]) -> None:
+    """Put the normalizer, the pre_tokenizer or the decoder into rules, as a tokenizer.json writes them."""
+    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    source = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], "model": empty, **parts}))
+    for part in parts:
+        setattr(rules, part, getattr(source, part))
 
 
 def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:

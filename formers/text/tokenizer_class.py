@@ -36,6 +36,8 @@ NEOX = token_names("unk=<|endoftext|> bos=<|endoftext|> eos=<|endoftext|> pad=<|
 QWEN = token_names("unk=<|endoftext|> eos=<|endoftext|> pad=<|endoftext|>")
 T5 = token_names("eos=</s> unk=<unk> pad=<pad>")
 LLAMA = token_names("unk=<unk> bos=<s> eos=</s>")
+CLIP = token_names("bos=<|startoftext|> eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>")
+SIGLIP = token_names("eos=</s> unk=<unk> pad=</s>")
 GEMMA = token_names("unk=<unk> bos=<bos> eos=<eos> pad=<pad> mask=<mask>")
 
 
@@ -104,6 +106,29 @@ def _llama(table: Table, values: Values, what: str) -> None:
         _prefix(table, "first" if space else "never")
 
 
+CLIP_DECODER: Table = {
+    "type": "Sequence",
+    "decoders": [
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        {"type": "Replace", "pattern": {"String": "</w>"}, "content": " "},
+        {"type": "Strip", "content": " ", "start": 0, "stop": 1},
+    ],
+}
+
+
+def _clip(table: Table, values: Values, what: str) -> None:
+    """Its files decode the mark at the end of a word as it is."""
+    if [step.get("type") for step in _steps(table, "decoder", "decoders")] == ["ByteLevel"]:
+        table["decoder"] = CLIP_DECODER
+
+
+def _siglip2(table: Table, values: Values, what: str) -> None:
+    """Gemma's rules, for texts in small letters."""
+    steps = list(_steps(table, "normalizer", "normalizers"))
+    if {"type": "Lowercase"} not in steps:
+        table["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *steps]}
+
+
 def _prefix(table: Table, scheme: str) -> None:
     for part, inner in (("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
         for step in _steps(table, part, inner):
@@ -148,6 +173,9 @@ KNOWN = (
     TokenizerClass((), QWEN, "Qwen2", "qwen2 qwen3 qwen2_moe qwen3_moe", _byte_level),
     TokenizerClass(("spiece.model",), ALBERT, "Albert", "albert", _albert),
     TokenizerClass(("spiece.model",), T5, "T5 MT5", "t5 mt5"),
+    TokenizerClass((*PAIRS, "bpe_simple_vocab_16e6.txt.gz"), CLIP, "CLIP", "clip clip_text_model", _clip),
+    TokenizerClass(("spiece.model",), SIGLIP, "Siglip", "siglip siglip_text_model"),
+    TokenizerClass((), GEMMA, "Siglip2", "siglip2", _siglip2),
     TokenizerClass(("spm.model",), DEBERTA, "DebertaV2", "deberta-v2", _deberta),
     TokenizerClass((), LLAMA, "Llama CodeLlama", "", _llama),
     TokenizerClass((), GEMMA, "Gemma", "gemma gemma2 gemma3 gemma3_text"),

@@ -68,6 +68,7 @@ class ConfigShape(SpecialsShape, total=False):
     add_bos_token: bool | None
     add_eos_token: bool | None
     separate_vocabs: bool | None
+    unescape_html: bool | None
     extra_ids: Annotated[int, Between(0, 100_000)]
     truncation_side: Literal["left", "right"] | None
     model_max_length: Annotated[float, Between(1)] | None

@@ -37,6 +37,22 @@ def file(tmp_path):
     return path
 
 
+def test_an_exported_graph_gives_the_same_vectors(model, tmp_path, no_shape_checks):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "model.onnx"
+    assert "-> last_hidden_state, sentence_embedding (" in works("export", model, path)
+    assert "is there; name another file, or give --overwrite" in fails("export", model, path)
+    assert "or as a graph FILE.onnx" in fails("export", model, tmp_path / "model.pt")
+    encoder = formers.load(model)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for text in TEXTS:
+        ids = np.array([encoder.reader.read([text])[0].ids])
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        (vector,) = session.run(["sentence_embedding"], inputs)
+        np.testing.assert_allclose(vector[0], encoder.encode(text), atol=1e-4)
+
+
 def test_vectors_are_written_in_every_form(model, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     expected = formers.load(model).encode(TEXTS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from samples import ROWS, SAMPLES, TEXTS
 
 from formers.data.documents import read_documents
@@ -22,6 +23,9 @@ from formers.data.sources import read_table
 from formers.data.texts import read_column
 from formers.decoding.options import DecodingOptions
 from formers.errors import FormersError
+from formers.files import read_json
+from formers.images.decode import decode
+from formers.images.preprocess import load_preprocessor
 from formers.recipe import load_recipe, origin_of
 from formers.registry import load, locate, system, system_of, verbs, verbs_of
 from formers.systems.chat.session import read_messages
@@ -166,6 +170,20 @@ def read_requests(folder: Path, file: Path) -> None:
         json.loads(answer.text)
 
 
+def read_picture(_: Path, file: Path) -> None:
+    assert decode(file, file.name).mode == "RGB"
+
+
+def read_preprocessor(_: Path, file: Path) -> None:
+    """Read it, use it, write it."""
+    folder = file.parent
+    config = read_json(file) if folder.name == "timm" else {"model_type": folder.name, "image_size": 16}
+    preprocessor = load_preprocessor(folder, config)
+    if preprocessor is not None:
+        assert preprocessor(Image.new("RGB", (30, 21))).shape[1:] == (preprocessor.height, preprocessor.width)
+        preprocessor.files()
+
+
 def read_array(_: Path, file: Path) -> None:
     assert all(isinstance(array, np.ndarray) for array in read_arrays(file).values())
 
@@ -217,5 +235,7 @@ READERS: dict[str, Reader] = {
     "gguf": Reader(("gguf_file",), ("model.gguf",), lambda folder, _: read_model(folder, _), 4),
     "conversation": Reader(("texts",), ("conversation.json",), lambda _, file: read_messages(file), 2),
     "request": Reader(("texts",), ("request-*.json",), read_requests, 3),
+    "picture": Reader(("pictures",), ("*",), read_picture, 6),
+    "preprocessor": Reader(("preprocessors",), ("*/*.json",), read_preprocessor, 4),
     "arrays": Reader(("arrays",), ("arrays.npz",), read_array),
 }

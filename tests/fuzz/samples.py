@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 
@@ -437,6 +438,48 @@ def texts(folder: Path) -> None:
 
 @sample
 def arrays(folder: Path) -> None:
-    import numpy
-
     numpy.savez(folder / "arrays.npz", mark=numpy.array("x"), train=numpy.zeros((4, 2), numpy.float32))
+
+
+@sample
+def pictures(folder: Path) -> None:
+    """Of every kind of file, in most modes."""
+    from PIL import Image
+
+    from formers.images.decode import ORIENTATION
+
+    colours = Image.effect_noise((24, 17), 90).convert("RGB")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    colours.save(folder / "a.jpg", exif=exif)
+    colours.convert("CMYK").save(folder / "inks.jpg", quality=90, progressive=True)
+    colours.convert("RGBA").save(folder / "clear.png", exif=exif)
+    colours.quantize(16).save(folder / "palette.png", transparency=3)
+    Image.fromarray(numpy.arange(400, dtype=numpy.uint16).reshape(20, 20) * 99).save(folder / "deep.png")
+    colours.save(folder / "frames.gif", save_all=True, append_images=[colours.rotate(90)])
+    for kind in ("webp", "bmp", "tiff", "ppm", "ico", "jp2"):
+        colours.save(folder / f"a.{kind}")
+    colours.save(folder / "packed.tiff", compression="tiff_lzw")
+    Image.fromarray(numpy.linspace(0, 1, 400, dtype=numpy.float32).reshape(20, 20)).save(folder / "fractions.tiff")
+
+
+@sample
+def preprocessors(folder: Path) -> None:
+    """Every form in which a model folder says how its pictures are read."""
+    beside = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": None}
+    values = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "resample": 3, **beside}
+    cropped = {"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": {"height": 16, "width": 16}}
+    clip = {"image_processor_type": "CLIPImageProcessor", **cropped, **values}
+    convnext = {"feature_extractor_type": "ConvNextFeatureExtractor", "size": {"shortest_edge": 16}, "crop_pct": 0.9}
+    timm = {"input_size": [3, 16, 16], "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center"}
+    open_clip = {"size": 16, "mode": "RGB", "interpolation": "bicubic", "resize_mode": "squash", "mean": [0.5] * 3}
+    tower = {"vision_cfg": {"image_size": 16}}
+    for name, file, content in (
+        ("vit", "preprocessor_config.json", {"size": 16, **values}),
+        ("clip", "processor_config.json", {"image_processor": clip, "processor_class": "CLIPProcessor"}),
+        ("resnet", "preprocessor_config.json", convnext),
+        ("open_clip", "open_clip_config.json", {"model_cfg": tower, "preprocess_cfg": open_clip}),
+        ("timm", "config.json", {"architecture": "vit_tiny", "pretrained_cfg": {**timm, "mean": [0.5] * 3}}),
+    ):  # fmt: skip
+        (folder / name).mkdir()
+        (folder / name / file).write_text(json.dumps(content))

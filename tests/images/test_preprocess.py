@@ -155,12 +155,12 @@ def test_a_folder_that_says_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["center", "squash"])
-@pytest.mark.parametrize("size", [32, 35])
+@pytest.mark.parametrize("size", [(32, 32), (35, 35), (30, 41)])
 def test_settings_of_timm(mode, size, tmp_path):
     pytest.importorskip("torchvision")
     timm = pytest.importorskip("timm.data")
     settings = {
-        "input_size": [3, size, size],
+        "input_size": [3, *size],
         "interpolation": "bicubic",
         "crop_pct": 0.9,
         "crop_mode": mode,
@@ -170,11 +170,11 @@ def test_settings_of_timm(mode, size, tmp_path):
     for config in ({"architecture": "vit", "pretrained_cfg": settings}, {"architecture": "vit", **settings}):
         ours = load_preprocessor(tmp_path, config)
         assert ours.mean == tuple(IMAGENET["image_mean"])
-        for height, width in [(37, 61), (61, 37), (50, 50), (40, 333), (36, 39)]:
+        for height, width in [(47, 61), (61, 47), (50, 50), (40, 333), (46, 49)]:
             image = picture(height, width)
             assert (ours(image) - theirs(image)).abs().max() <= 1e-6, (height, width)
     (tmp_path / FILE).write_bytes(ours.files()[FILE])
-    assert load_preprocessor(tmp_path, {"image_size": size}) == ours
+    assert load_preprocessor(tmp_path, {"image_size": [*size]}) == ours
 
 
 @pytest.mark.parametrize("mode", ["shortest", "squash"])
@@ -203,7 +203,7 @@ def test_settings_of_open_clip(mode, tmp_path):
         ({"image_processor_type": "ClipImageProcessor"}, 'did you mean "CLIPImageProcessor"?'),
         ({"size": {"shortest_edge": 8, "longest_edge": 9}}, "expected height and width, or shortest_edge alone"),
         ({"size": {}}, "expected height and width, or shortest_edge alone"),
-        ({"size": 0}, "size is 0, expected in [1, 16384]"),
+        ({"size": 0}, "size is 0, expected in [1, 4096]"),
         ({"size": [1, 2, 3]}, "size has 3 entries, expected at most 2"),
         ({"size": "224"}, "size is '224', expected"),
         ({"resample": 7}, "resample is 7, expected in [0, 5]"),
@@ -230,7 +230,6 @@ def test_a_key_may_be_ignored_where_it_changes_nothing(tmp_path):
 def test_settings_of_others_that_are_refused(tmp_path):
     for settings, message in (
         ({"input_size": [3, 9, 9], "crop_mode": "border"}, "crop_mode 'border' to 9 x 9 is not computed here"),
-        ({"input_size": [3, 9, 8]}, "crop_mode 'center' to 9 x 8"),
         ({"interpolation": "bicubical"}, 'did you mean "bicubic"?'),
         ({"input_size": 9}, "input_size is 9, expected"),
         (7, "pretrained_cfg: it is 7, expected"),
@@ -253,3 +252,5 @@ def test_a_picture_of_another_size_where_none_is_resized(tmp_path):
     assert load_preprocessor(tmp_path, {"image_size": 28}) == replace(read, mean=(0.0,) * 3)
     with pytest.raises(DataError, match="when its shorter side is 20, its model takes 20 x 20"):
         Preprocessor(20, 20, 20).batch([picture(20, 20), picture(30, 40)])
+    with pytest.raises(DataError, match="a picture of 9000 x 1 pixels is too long for its model"):
+        Preprocessor(224, 224, 224, crop=True)(picture(1, 9000))

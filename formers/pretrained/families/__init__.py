@@ -42,10 +42,19 @@ FAMILIES = {
     "dinov2": "dinov2:FAMILIES",
     "dinov2_with_registers": "dinov2:REGISTERS",
     "resnet": "resnet:FAMILIES",
+    "timm-vit": "timm:VITS",
+    "timm-resnet": "timm:RESNETS",
+    "clip": "clip:FAMILIES",
+    "clip_text_model": "clip:TEXTS",
+    "clip_vision_model": "clip:PICTURES",
+    "siglip": "siglip:FAMILIES",
+    "siglip_text_model": "siglip:TEXTS",
+    "siglip_vision_model": "siglip:PICTURES",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:ENCODERS",
     "formers-vision": "native:VISION",
+    "formers-clip": "native:CLIPS",
 }
 
 

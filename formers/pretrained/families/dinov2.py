@@ -91,9 +91,10 @@ DINOV2 = PictureLayout(
             pooling="first_and_mean",
         ),
     ),
-    names={**vision.NAMES, "layerscale_value": "layer_scale"},
+    names={**vision.NAMES, "layerscale_value": "layer_scale", vision.ANTIALIAS: "antialias"},
     defaults={
         **vision.DEFAULTS,
+        vision.ANTIALIAS: False,
         "layer_norm_eps": 1e-6,
         "layerscale_value": 1.0,
         "image_size": 224,
@@ -112,9 +113,8 @@ WITH_REGISTERS = replace(
     model_type="dinov2_with_registers",
     prefix="dinov2_with_registers.",
     architecture="Dinov2WithRegistersModel",
-    fixed={"antialias": True},
     names={**DINOV2.names, "num_register_tokens": "registers"},
-    defaults={**DINOV2.defaults, "num_register_tokens": 4},
+    defaults={**DINOV2.defaults, "num_register_tokens": 4, vision.ANTIALIAS: True},
     heads=(replace(DINOV2.heads[0], architecture="Dinov2WithRegistersForImageClassification"),),
 )
 FAMILIES = vision.families_of(DINOV2)

@@ -14,12 +14,12 @@ from formers.pretrained.layouts.vision import PictureHead, PictureLayout
 from formers.pretrained.mapping import Row, Rows, Rule
 
 
-def layer(theirs: str, ours: str) -> list[Row]:
+def layer(theirs: str, ours: str, convolution: str = "convolution", norm: str = "normalization") -> list[Row]:
     """A convolution and its norm; old files lack the number of batches that this has seen."""
     return [
-        (f"{theirs}.convolution.weight", f"{ours}.convolution.weight"),
-        Rule((f"{theirs}.normalization.num_batches_tracked",), f"{ours}.norm.num_batches_tracked", zeros=True),
-        *((f"{theirs}.normalization.{name}", f"{ours}.norm.{name}") for name in NORM),
+        (f"{theirs}{convolution}.weight", f"{ours}.convolution.weight"),
+        Rule((f"{theirs}{norm}.num_batches_tracked",), f"{ours}.norm.num_batches_tracked", zeros=True),
+        *((f"{theirs}{norm}.{name}", f"{ours}.norm.{name}") for name in NORM),
     ]
 
 
@@ -29,9 +29,9 @@ NORM = "weight bias running_mean running_var".split()
 def rows(config: ResNetConfig) -> Rows:
     block = "encoder.stages.{s}.layers.{i}"
     return [
-        *layer("embedder.embedder", "stem"),
-        *layer(f"{block}.layer.{{k}}", "stages.{s}.{i}.layers.{k}"),
-        *layer(f"{block}.shortcut", "stages.{s}.{i}.shortcut"),
+        *layer("embedder.embedder.", "stem"),
+        *layer(f"{block}.layer.{{k}}.", "stages.{s}.{i}.layers.{k}"),
+        *layer(f"{block}.shortcut.", "stages.{s}.{i}.shortcut"),
     ]
 
 

@@ -25,6 +25,8 @@ NAMES: dict[str, Any] = {
     **{key: ours for key, ours in encoder.NAMES.items() if key not in OWN_NAMES},
     "num_channels": "channels",
 }
+# Ours alone: positions of another grid are smoothed. Who does not know this key reads the same at the model's own size.
+ANTIALIAS = "position_antialias"
 DEFAULTS: Raw = {
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.0,
@@ -150,7 +152,7 @@ def families_of(layout: PictureLayout) -> list[Family]:
 def body_family(layout: PictureLayout) -> Family:
     def derived(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         return {
-            **({"pooler": f"{layout.pooler}.weight" in tensors} if layout.pooler else {}),
+            **({"pooler": "tanh" if f"{layout.pooler}.weight" in tensors else ""} if layout.pooler else {}),
             **layout.derived(raw, tensors),
         }
 

@@ -208,7 +208,7 @@ def layout(model: nn.Module, model_type: str | None) -> Family:
 def family_of(folder: Path) -> str | None:
     """The model_type of a model folder, through the adapters in between; None where no config.json says it."""
     raw = config_of(folder)
-    return None if raw is None else raw["model_type"]
+    return None if raw is None else raw.get("model_type")
 
 
 def config_of(folder: Path) -> dict[str, Any] | None:
