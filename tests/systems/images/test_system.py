@@ -30,6 +30,17 @@ def test_reading_is_the_plain_forward_pass(form):
     np.testing.assert_array_equal(again, expected)
 
 
+def test_what_is_folded_follows_the_weights():
+    model = toy.model(SIZES["resnet"])
+    images = [toy.picture("red", 0)]
+    before = model.classify(images)
+    toy.randomise(model.model)
+    with torch.no_grad():
+        expected = model.model(model.preprocessor.batch(images)).softmax(-1).numpy()
+    assert not np.allclose(before, expected, atol=1e-3)
+    np.testing.assert_allclose(model.classify(images), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("form", SIZES)
 def test_flipping_is_the_mean_of_both_sides(form):
     model = toy.model(SIZES[form])
