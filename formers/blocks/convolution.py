@@ -24,6 +24,7 @@ class ConvolutionNorm(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.activation = ACTIVATIONS[activation] if activation else None
         self.folded: tuple[Tensor, Tensor] | None = None  # the weight and bias of both, while `folded` says so
+        self.last: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None  # those of the last time
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
@@ -32,6 +33,19 @@ class ConvolutionNorm(nn.Module):
         else:
             x = self.convolution._conv_forward(x, *self.folded)
         return x if self.activation is None else self.activation(x)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of both as one convolution; those of the last time if nothing has changed since."""
+        norm, weight = self.norm, self.convolution.weight
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None and variance is not None
+        parts = (weight, norm.weight, norm.bias, mean, variance)
+        state = tuple(number for part in parts for number in (part._version, part.data_ptr()))
+        if self.last is None or self.last[0] != state:
+            scale = norm.weight * torch.rsqrt(variance + norm.eps)
+            whole = (weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+            self.last = state, (whole, norm.bias - mean * scale)
+        return self.last[1]
 
 
 class ResidualConvolutions(nn.Module):
@@ -89,11 +103,7 @@ def folded(model: nn.Module) -> Iterator[None]:
         return
     try:
         for layer in layers:
-            norm, weight = layer.norm, layer.convolution.weight
-            assert norm.running_mean is not None and norm.running_var is not None
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            whole = (weight * scale[:, None, None, None]).to(memory_format=torch.channels_last)
-            layer.folded = (whole, norm.bias - norm.running_mean * scale)
+            layer.folded = layer.fold()
         yield
     finally:
         for layer in layers:

@@ -52,7 +52,7 @@ def live(events: Iterator[Event]) -> Iterator[Event]:
                     completed=event.step,
                     loss=f"loss {event.loss:.3f}",
                     left=f"{duration(event.remaining_seconds)} left",
-                    speed=f"{event.tokens_per_second:,.0f} tokens/s",
+                    speed=f"{event.tokens_per_second:,.0f} {event.unit}/s",
                 )
             elif not isinstance(event, Saved):
                 for line in lines(event, steps):

@@ -47,7 +47,8 @@ def begun_body(
     side, before = (sizes.height or read.height, sizes.width or sizes.height or read.width), (read.height, read.width)
     change = ""
     if isinstance(inner, ViT):
-        check_filled(side, inner.config.patch)
+        if side != before:  # the checkpoint's own size may fill less than all
+            check_filled(side, inner.config.patch)
         body = at_size(inner, side, sizes)
         change = "" if side == before else f", positions interpolated from {before[0]} x {before[1]}"
     else:
@@ -67,13 +68,14 @@ def resized(preprocessor: Preprocessor, side: tuple[int, int]) -> Preprocessor:
 
 @torch.no_grad()
 def at_size(body: ViT, side: tuple[int, int], sizes: PictureSizes) -> ViT:
-    """The same with positions of pictures of another size, the recipe's dropout, and no pooler, which a head reads
-    past."""
+    """The same with positions of pictures of another size, the recipe's dropout, and no dense pooler, which a head
+    reads past."""
     config = body.config
-    stack = replace(config.stack, dropout=sizes.dropout)
-    config = replace(config, stack=stack, height=side[0], width=side[1], drop_path=sizes.drop_path, pooler=False)
-    other, grid = ViT(config), (side[0] // config.patch, side[1] // config.patch)
-    weights = {name: weight for name, weight in body.state_dict().items() if not name.startswith("pooler.")}
+    stack, pooler = replace(config.stack, dropout=sizes.dropout), "" if config.pooler == "tanh" else config.pooler
+    height, width = side
+    config = replace(config, stack=stack, height=height, width=width, drop_path=sizes.drop_path, pooler=pooler)
+    other, grid = ViT(config), (height // config.patch, width // config.patch)
+    weights = {name: weight for name, weight in body.state_dict().items() if pooler or not name.startswith("pooler.")}
     other.load_state_dict({**weights, "positions.weight": body.positions(grid)})
     return other
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GROUP = 64  # pictures that are decoded and worked on together
-# Of files that are taken out of a folder; a file that is named may end in anything.
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 
 class Pictures:
@@ -127,6 +125,8 @@ def files_of(name: str) -> list[str]:
 
     Raises DataError where there is none.
     """
+    from formers.data.picture_folders import ENDINGS
+
     path = expanded(name)
     if os.path.isdir(path):
         files = (os.path.join(folder, file) for folder, _, names in os.walk(path) for file in names)

@@ -54,6 +54,8 @@ class Stepped:
     seconds: float
     """Seconds spent in the steps since the last report."""
     remaining_seconds: float
+    unit: str = "tokens"
+    """What `tokens_per_second` counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ def lines(event: Event, steps: int) -> list[str]:
         parts = "".join(f"  {name} {value:.4f}" for name, value in event.parts.items())
         return [
             f"{at}  epoch {event.epoch}  loss {event.loss:.4f}{parts}  rate {event.rate:.2e}  "
-            f"{event.tokens_per_second:,.0f} tokens/s  {duration(event.remaining_seconds)} left"
+            f"{event.tokens_per_second:,.0f} {event.unit}/s  {duration(event.remaining_seconds)} left"
         ]
     if isinstance(event, Evaluated):
         scores = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())

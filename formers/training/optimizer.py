@@ -114,7 +114,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensor
         if name not in weights:
             what = f"optimizer state of a weight {name} that does not learn in this model"
             raise CheckpointError(f"the checkpoint has {what}")
-        optimizer.state[weights[name]][what] = value.clone().to(weights[name].device)
+        weight = weights[name]
+        # in the weight's own order of memory (channels last), which the fused update takes for granted
+        place = torch.empty_like(weight, dtype=value.dtype) if value.shape == weight.shape else torch.empty_like(value)
+        optimizer.state[weight][what] = place.copy_(value).to(weight.device)
 
 
 def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float) -> Tensor:

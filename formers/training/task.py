@@ -18,7 +18,7 @@ Rows = Sequence[int] | NDArray[np.int64]  # row numbers
 class Loss:
     """A loss as a SUM over its targets, and their number: so batches and machines add up to the true mean.
 
-    `parts` are further sums over the same targets, reported as means; `parts["tokens"]` is what speed
+    `parts` are further sums over the same targets, reported as means; `parts["tokens"]`, or "pictures", is what speed
     is counted in. The same task must give the same names for every batch.
     """
 

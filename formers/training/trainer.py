@@ -34,6 +34,7 @@ from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
 WORTH_A_THREAD = 0.1  # of the time of forward and backward: what making a batch has to take
+UNITS = ("tokens", "pictures")  # the part of a loss that speed is counted in
 EVALUATION = -1  # in place of the step: every evaluation draws the same random numbers
 
 
@@ -274,7 +275,8 @@ class Training:
         tally, self.tally = self.tally, Tally()
         assert tally.last
         count = max(tally.count, 1e-12)
-        speed = tally.parts.pop("tokens", tally.count) / tally.seconds
+        unit = next((name for name in UNITS if name in tally.parts), UNITS[0])
+        speed = tally.parts.pop(unit, tally.count) / tally.seconds
         return Stepped(
             step=self.state.step,
             epoch=self.state.epoch,
@@ -285,6 +287,7 @@ class Training:
             tokens_per_second=speed,
             seconds=tally.seconds,
             remaining_seconds=tally.seconds / tally.steps * (self.config.steps - self.state.step),
+            unit=unit,
         )
 
     @contextmanager

@@ -39,7 +39,7 @@ def test_the_scores_of_a_task_are_declared(name, tmp_path: Path):
         assert score.lower_is_better == (score.unit == "nats" or "loss" in score.name or score.name in LOWER), score
 
 
-LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error"}
+LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error", "calibration_error"}
 
 
 def test_every_system_says_what_it_is_judged_by():

@@ -6,10 +6,12 @@ import torch
 from formers.errors import ConfigError, TrainingError
 from formers.models.encoder import Encoder
 from formers.models.heads import HeadConfig, SequenceClassifier
+from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.transformer import Transformer
+from formers.systems.picture_sizes import PictureSizes
 from formers.systems.sizes import EncoderSizes, TransformerSizes
 from formers.training.config import TrainConfig
-from formers.training.optimizer import adamw, depths
+from formers.training.optimizer import Average, adamw, depths, optimizer_tensors, restore_optimizer
 
 
 def model() -> SequenceClassifier:
@@ -97,3 +99,46 @@ def test_what_has_no_one_stack_is_refused():
     with pytest.raises(ConfigError, match=r"train.layer_decay \(0\) must be in \(0, 1\]"):
         TrainConfig(layer_decay=0)
     assert isinstance(model().encoder, Encoder)
+
+
+def test_depths_of_pictures():
+    """Stem and patches below, each block or residual block a layer, the head above."""
+    body = PictureSizes(kind="resnet", widths=(4, 8), depths=(1, 2)).config()
+    classifier = PictureClassifier(PictureHeadConfig(body=body, labels=("a", "b")))
+    depth = depths(classifier)
+    assert depth["body.stem.convolution.weight"] == 0 and depth["out.0.weight"] == 4
+    assert depth["body.stages.0.0.layers.0.norm.weight"] == 1 and depth["body.stages.1.1.layers.1.norm.bias"] == 3
+    sizes = PictureSizes(dim=8, heads=2, hidden=16, layers=3, stem=1)
+    depth = depths(PictureClassifier(PictureHeadConfig(body=sizes.config(), labels=("a", "b"))))
+    assert {depth[name] for name in depth if "stem" in name or "positions" in name or "class_tokens" in name} == {0}
+    assert depth["body.stack.blocks.2.attention.q.weight"] == 3 and depth["out.0.bias"] == 4
+
+
+def test_what_batch_norms_have_seen_is_averaged_and_put_back():
+    """Weights that are averaged have statistics of their own."""
+    network = torch.nn.BatchNorm1d(2)
+    average = Average(network, 0.5)
+    network.running_mean.fill_(4.0)
+    network.num_batches_tracked.fill_(7)
+    average.update(100)
+    with average.applied():
+        assert network.running_mean.tolist() == [2.0, 2.0] and int(network.num_batches_tracked) == 7
+    assert network.running_mean.tolist() == [4.0, 4.0]
+
+
+def test_an_optimizer_comes_back_in_the_order_of_its_weights():
+    """Channels last: the fused update takes for granted that its memory lies as the weights do."""
+
+    def made():
+        return torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+
+    one, other = made(), made()
+    optimizer = adamw(one)
+    one(torch.randn(2, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    saved = {name: tensor.contiguous() for name, tensor in optimizer_tensors(optimizer, one).items()}
+    again = adamw(other)
+    restore_optimizer(again, other, saved)
+    state = again.state[other.weight]["exp_avg"]
+    assert state.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(state, optimizer.state[one.weight]["exp_avg"])

@@ -15,7 +15,7 @@ SYSTEM = System(
     open="open_classifier",
     example='classify {} "The soup was not bad."',
     verbs=(
-        Verb("classify", "Give texts, or pairs of texts, their label or number.", "Classify"),
+        Verb("classify", "Give texts, pairs of texts, or pictures their label or number.", "Classify"),
         Verb("rerank", "Order passages by how well they fit a query, reading both together.", "Rerank"),
         Verb("similarity", "Say how alike two texts are.", "systems.similarity_verb:Compare"),
         Verb("evaluate", HELP, "systems.measure:MeasureColumns"),

@@ -17,7 +17,7 @@ SYSTEM = System(
     verbs=(
         Verb(
             "encode",
-            "Turn texts into vectors: NumPy, JSONL or Parquet.",
+            "Turn texts or pictures into vectors: NumPy, JSONL or Parquet.",
             "Encode",
             endings=(".npy", ".jsonl", ".parquet"),
         ),

@@ -16,7 +16,12 @@ SYSTEM = System(
     example="classify {} picture.jpg",
     verbs=(
         Verb("classify", "Give texts, pairs of texts, or pictures their label or number.", "ClassifyPictures"),
-        Verb("encode", "Turn texts or pictures into vectors.", "EncodePictures", endings=(".npy", ".parquet")),
+        Verb(
+            "encode",
+            "Turn texts or pictures into vectors: NumPy, JSONL or Parquet.",
+            "EncodePictures",
+            endings=(".npy", ".jsonl", ".parquet"),
+        ),
         Verb("evaluate", HELP, "EvaluatePictures"),
     ),
     looks=EVERY[2:],  # parameters and curve

@@ -82,7 +82,7 @@ class ImagesTask:
             weights=self.weights,
             smoothing=self.config.label_smoothing,
         )
-        return Loss(total, count)
+        return Loss(total, count, {"pictures": len(pictures)})
 
     def sample(self) -> Sequence[tuple[str, str]]:
         """Pictures with their likeliest labels."""

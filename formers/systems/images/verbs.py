@@ -130,6 +130,8 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
 
         save(draw_confusion(report.facts["confusion"], labels, title=table.name), path)
 
+    if broken := report.facts.get("unreadable"):
+        more["remarks"] = {"unreadable": f"{broken:,} picture(s) left out"}
     if "confusion" in report.facts:
         more["files"] = dict.fromkeys((".png", ".svg", ".pdf"), draw)
     yield measured(report, "images", origin, table, begin, unit="pictures", **more)

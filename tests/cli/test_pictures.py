@@ -1,0 +1,87 @@
+"""Verbs of pictures as one types them, and as requests."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from formers.server.app import make_app
+from formers.server.models import Models
+from tests.cli.conftest import fails, works
+from tests.systems.images import toy
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    toy.model().save(root / "model")
+    toy.folder(root / "photos", 3)
+    return root
+
+
+def test_files_folders_patterns_lists_and_standard_input(place):
+    model, photos = place / "model", place / "photos"
+    red = photos / "red" / "000.png"
+    line = json.loads(works("classify", model, red, "--top", "2", "--json"))
+    assert list(line) == ["picture", "label", "probabilities"] and len(line["probabilities"]) == 2
+    assert len(works("classify", model, photos).splitlines()) == 9
+    assert len(works("classify", model, f"{photos}/*/000.png").splitlines()) == 3
+    (place / "list.txt").write_text("photos/red/001.png\nphotos/blue/002.png\n")  # beside the list
+    assert len(works("classify", model, "--file", place / "list.txt").splitlines()) == 2
+    (place / "table.csv").write_text("image,label\nphotos/red/001.png,red\n")
+    assert len(works("classify", model, "--file", place / "table.csv").splitlines()) == 1
+    named = json.loads(works("classify", model, "-", "--top", "2", "--json", stdin=red.read_bytes()))
+    assert named == line | {"picture": "standard input"}
+
+
+def test_what_is_no_picture(place):
+    model = place / "model"
+    assert "nothing.jpg: there is no such picture" in fails("classify", model, "nothing.jpg")
+    assert "there is no picture: give files" in fails("classify", model)
+    (place / "empty").mkdir()
+    assert "a folder without a picture" in fails("classify", model, place / "empty")
+    bad = place / "bad.png"
+    bad.write_bytes(b"no picture")
+    assert "bad.png (10 bytes) is no picture" in fails("classify", model, bad)
+    lines = works("classify", model, bad, place / "photos" / "red" / "000.png", "--skip-bad").splitlines()
+    assert len(lines) == 1
+    assert "--windows does not go with a images model" in fails("classify", model, bad, "--windows")
+
+
+def test_vectors_go_to_a_file(place):
+    out = place / "v.npy"
+    works("encode", place / "model", place / "photos", "--normalise", "--out", out)
+    vectors = np.load(out)
+    assert vectors.shape == (9, 16) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    line = json.loads(works("encode", place / "model", place / "photos" / "red" / "000.png", "--json"))
+    assert list(line) == ["picture", "vector"] and len(line["vector"]) == 16
+
+
+def test_evaluate_and_probe(place):
+    out = place / "confusion.png"
+    report = json.loads(works("evaluate", place / "model", "--data", place / "photos", "--json", "--out", out))
+    assert {"accuracy", "f1", "loss", "calibration_error"} <= report.keys() and out.stat().st_size > 5000
+    pytest.importorskip("sklearn")
+    more = toy.folder(place / "more", 20, 10)
+    report = json.loads(
+        works("evaluate", place / "model", "--data", place / "photos", "--probe", "--train", more, "--json")
+    )
+    assert report["linear_probe"] == 1.0 and report["nearest"] == 1.0 and report["training_pictures"] == 60
+    assert "--probe learns from labelled pictures" in fails(
+        "evaluate", place / "model", "--data", place / "photos", "--probe"
+    )
+    assert "--train is for --probe" in fails("evaluate", place / "model", "--data", "x", "--train", "y")
+
+
+def test_requests_carry_pictures(place):
+    client = TestClient(make_app(Models.load([str(place / "model")])), base_url="http://127.0.0.1")
+    text = base64.b64encode(toy.encoded(toy.picture("red", 0))).decode()
+    body = {"pictures": [text, f"data:image/png;base64,{text}"], "top": 1}
+    first, second = client.post("/classify", json=body).json()["results"]
+    assert first["probabilities"] == second["probabilities"]
+    refused = client.post("/classify", json={"pictures": "what?"})
+    assert refused.status_code == 400 and "base64" in refused.json()["error"]
+    schema = client.get("/openapi.json").json()["paths"]["/classify"]["post"]["requestBody"]["content"]
+    assert schema["application/json"]["schema"]["properties"]["pictures"]["items"]["contentEncoding"] == "base64"
