@@ -26,13 +26,14 @@ def draw_matrix(
     The probabilities of a column sum to 1. The likeliest caption of each picture is framed.
     """
     count = len(pictures)
-    cell = 0.62 if count <= NUMBERED else max(0.3, 7.5 / count)
+    cell = 0.62 if count <= NUMBERED else max(0.24, 7.5 / count)
     names = [label(caption, 34) for caption in captions]
     side, long = cell * count, 0.078 * max(map(len, names)) + 0.3
-    figure = new_figure(2 * side + long + 2.4, cell * (len(captions) + 1) + 1.0, title)
+    figure = new_figure(2 * side + long + 2.0, cell * (len(captions) + 1) + 1.0, title)
     panels: Any = figure.subplots(1, 2, sharey=True)
-    near = float(np.abs(cosines).max())
-    looks = ((cosines, "cosine", float(cosines.min()), near, ".2f"), (probabilities, "probability", 0.0, 1.0, ".0%"))
+    near = float(cosines.max())
+    framed = "probability of a caption (framed: the likeliest)"
+    looks = ((cosines, "cosine", float(cosines.min()), near, ".2f"), (probabilities, framed, 0.0, 1.0, ".0%"))
     for axes, (table, what, low, high, form) in zip(panels, looks, strict=True):
         image = axes.imshow(table, cmap=MAP, vmin=low, vmax=high, interpolation="nearest")
         axes.set_title(what, fontsize=11)

@@ -21,12 +21,12 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def draw_overlays(
-    picture: Floats, maps: Floats, names: Sequence[str], title: str, unit: str, *, power: float = 0.5
+    picture: Floats, maps: Floats, names: Sequence[str], title: str, unit: str, *, most: float | None = None
 ) -> Figure:
     """picture (height, width, 3), 0 to 1; maps (count, rows, columns) of at least 0, on one scale; a name for each.
 
-    The first panel is the picture itself; below each map it is grey. Colours follow a power of the values (the square
-    root), and the strongest ones, one place in two hundred, are alike: few places would leave the rest dark.
+    The first panel is the picture itself; below each map it is grey. most: the end of the scale; without it colours
+    follow the square root, and the strongest places, one in two hundred, are alike: few would leave the rest dark.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
@@ -40,8 +40,8 @@ def draw_overlays(
     figure = new_figure(columns * wide + 1.2, rows * (tall + 0.32) + 0.6, title)
     panels: Any = figure.subplots(rows, columns, squeeze=False)
     grey = np.repeat((picture @ GREY)[..., None], 3, -1)
-    most = float(np.quantile(maps, 0.995)) or float(maps.max()) or 1.0
-    norm = PowerNorm(power, 0, most)
+    power, highest = (1.0, most) if most else (0.5, float(np.quantile(maps, 0.995)) or float(maps.max()) or 1.0)
+    norm = PowerNorm(power, 0, highest)
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, name in zip(panels.flat, ["what the model reads", *names], strict=False):
@@ -51,7 +51,7 @@ def draw_overlays(
     for axes, heat in zip(panels.flat[1:], maps, strict=False):
         axes.imshow(grey)
         axes.imshow(heat, **look, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-    more = "max" if maps.max() > most else "neither"
+    more = "max" if maps.max() > highest else "neither"
     colours = ScalarMappable(norm, HEAT)
     figure.colorbar(colours, ax=panels, label=unit, pad=0.015, aspect=30, shrink=0.9, extend=more)
     return figure

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from formers.pictures.figure import BLUE, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 Floats = NDArray[np.float32]
 SIDE = 4.6  # inches of the longer side of a panel
-FIRST = 11  # patches in the row of tokens, before the last one
+TOKENS = 12  # in a row, before the last one
 
 
 def draw_patches(
@@ -28,8 +28,9 @@ def draw_patches(
     (height, width), (rows, columns) = picture.shape[:2], grid
     tall, wide = height // rows, width // columns
     patches = picture.reshape(rows, tall, columns, wide, 3).transpose(0, 2, 1, 3, 4)
-    figure = new_figure(2 * SIDE + 0.6, SIDE * min(1.0, max(height / width, 0.4)) + 2.4, title)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(SIDE * min(1.0, max(height / width, 0.4)) + 0.6, 1.3))
+    high = SIDE * min(1.0, max(height / width, original.shape[0] / original.shape[1]))
+    figure = new_figure(2 * SIDE + 0.6, high + 2.4, title)
+    upper, lower = figure.subfigures(2, 1, height_ratios=(high + 0.7, 1.3))
     panels: Any = upper.subplots(1, 2)
     panels[0].imshow(original)
     panels[0].set_title(f"the picture: {original.shape[1]} x {original.shape[0]} pixels", fontsize=11)
@@ -39,7 +40,7 @@ def draw_patches(
     sheet = apart.transpose(0, 2, 1, 3, 4).reshape(rows * (tall + gap), columns * (wide + gap), 3)
     panels[1].imshow(sheet, interpolation="nearest" if max(sheet.shape) < 400 else None)
     count = rows * columns
-    what = f"{rows} x {columns} = {count:,} patches of {tall} x {wide}"
+    what = f"{columns} x {rows} = {count:,} patches of {wide} x {tall}"
     panels[1].set_title(f"what the model reads: {width} x {height}\n{what}", fontsize=11)
     for axis, number, size in ((panels[1].xaxis, columns, wide), (panels[1].yaxis, rows, tall)):
         places = sorted({0, number - 1})
@@ -50,24 +51,24 @@ def draw_patches(
     return figure
 
 
-def draw_tokens(part: Any, patches: Floats, front: Sequence[str]) -> None:
+def draw_tokens(part: SubFigure, patches: Floats, front: Sequence[str]) -> None:
     """The tokens in front by name, the first patches, and the last one."""
-    count = len(patches)
-    axes = part.subplots()
+    from matplotlib.patches import Rectangle
+
+    count, axes, place = len(patches), part.subplots(), 0.0
+    first = min(count, max(1, TOKENS - len(front)))
     axes.set_axis_off()
-    drawn = [*range(min(count, FIRST + 1))] if count <= FIRST + 1 else [*range(FIRST), count - 1]
-    place = 0.0
     for name in front:
-        axes.text(place + 0.5, 0.5, name, ha="center", va="center", fontsize=9, color="white", parse_math=False,
-                  bbox={"boxstyle": "round,pad=0.35", "facecolor": BLUE, "edgecolor": "none"})  # fmt: skip
-        place += 1.25
-    for i in drawn:
-        if i and i - 1 not in drawn:
-            axes.text(place + 0.2, 0.5, "...", ha="center", va="center", fontsize=13)
-            place += 0.6
+        axes.add_patch(Rectangle((place, 0), 1, 1, color=BLUE))
+        words = name.replace(" ", "\n")
+        axes.text(place + 0.5, 0.5, words, ha="center", va="center", fontsize=7, color="white", parse_math=False)
+        place += 1.15
+    for i in sorted({*range(first), count - 1}):
+        if i > first:
+            axes.text(place + 0.2, 0.4, "...", ha="center", va="center", fontsize=13)
+            place += 0.55
         axes.imshow(patches[i], extent=(place, place + 1, 0, 1), interpolation="nearest")
         axes.text(place + 0.5, -0.12, f"{i + 1:,}", ha="center", va="top", fontsize=8)
         place += 1.15
     axes.set(xlim=(-0.2, place), ylim=(-0.5, 1.1), aspect="equal")
-    tokens = len(front) + count
-    axes.set_title(f"the sequence of {tokens:,} tokens, row by row", fontsize=11)
+    axes.set_title(f"the sequence of {len(front) + count:,} tokens, row by row", fontsize=11)

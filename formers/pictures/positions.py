@@ -66,7 +66,7 @@ def draw_position_grid(similarity: NDArray[np.float32], title: str) -> Figure:
     tiles = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
     sheet = tiles.transpose(0, 2, 1, 3).reshape(len(high) * (rows + gap), len(wide) * (columns + gap))[:-gap, :-gap]
     scale = 7.5 / max(sheet.shape)
-    figure = new_figure(scale * sheet.shape[1] + 1.9, max(scale * sheet.shape[0], 2.0) + 1.1, title)
+    figure = new_figure(scale * sheet.shape[1] + 1.9, max(scale * sheet.shape[0], 1.2) + 1.1, title)
     axes = figure.subplots()
     image = axes.imshow(sheet, cmap=MAP, interpolation="nearest")
     for axis, places, size in ((axes.xaxis, wide, columns), (axes.yaxis, high, rows)):

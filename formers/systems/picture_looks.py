@@ -298,7 +298,7 @@ def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
     titles = [f"{shortened(names[label], 28)}: {likely[label]:.1%}" for label in reasons.labels]
     title = f"where {sight.name} speaks for a label of {options.origin.short} (Grad-CAM)"
     unit = "share of the strongest place"
-    yield Picture("gradcam", lambda: draw_overlays(sight.shown, maps, titles, title, unit, power=1.0))
+    yield Picture("gradcam", lambda: draw_overlays(sight.shown, maps, titles, title, unit, most=1.0))
 
 
 def matrix(opened: Any, options: MatrixLook) -> Iterator[Event]:
