@@ -31,7 +31,7 @@ def draw_distances(distances: NDArray[np.float32], even: float, patch: int, titl
     axes.set(xlabel="layer", ylabel="mean distance (pixels)", xlim=(0.4, layers + 0.6))
     axes.set_ylim(0, 1.08 * max(even, float(distances.max())))
     axes.set_xticks([i + 1 for i in numbered(layers, 24)])
-    right = axes.secondary_yaxis("right", functions=(lambda x: x / patch, lambda x: x * patch))
+    right = axes.secondary_yaxis("right", functions=(lambda x: np.divide(x, patch), lambda x: np.multiply(x, patch)))
     right.set_ylabel("patches")
     axes.grid(alpha=0.3)
     axes.spines[["top"]].set_visible(False)

@@ -30,8 +30,8 @@ def draw_patches(
     patches = picture.reshape(rows, tall, columns, wide, 3).transpose(0, 2, 1, 3, 4)
     high = SIDE * min(1.0, max(height / width, original.shape[0] / original.shape[1]))
     figure = new_figure(2 * SIDE + 0.6, high + 2.4, title)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(high + 0.7, 1.3))
-    panels: Any = upper.subplots(1, 2)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(high + 0.7, 1.3))
+    panels: Any = parts[0].subplots(1, 2)
     panels[0].imshow(original)
     panels[0].set_title(f"the picture: {original.shape[1]} x {original.shape[0]} pixels", fontsize=11)
     panels[0].set_axis_off()
@@ -47,7 +47,7 @@ def draw_patches(
         axis.set_ticks([(size + gap) * i + gap + size / 2 for i in places], [str(i + 1) for i in places], fontsize=8)
     panels[1].tick_params(length=0)
     panels[1].spines[:].set_visible(False)
-    draw_tokens(lower, patches.reshape(count, tall, wide, 3), front)
+    draw_tokens(parts[1], patches.reshape(count, tall, wide, 3), front)
     return figure
 
 

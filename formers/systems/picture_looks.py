@@ -91,8 +91,8 @@ class DistanceLook:
     """The model."""
     picture: Annotated[str, Typed("PICTURE", positional=True, file=True)] = ""
     """The picture that is read, or a folder or table of them."""
-    count: Annotated[int, Between(1)] = 16
-    """At most so many pictures, from all over the source."""
+    pictures: Annotated[int, Between(1)] = 12
+    """So many of a folder or table, from all over it."""
 
     def __post_init__(self) -> None:
         of_picture(self)
@@ -104,18 +104,17 @@ class MatrixLook:
 
     origin: Origin = NOWHERE
     """The model."""
-    file: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Pictures with captions."""
-    column: Annotated[str, Typed("COLUMN")] = "text"
+    picture: Annotated[str, Typed("SOURCE", positional=True, file=True)] = ""
+    """A table of pictures with captions."""
+    pictures: Annotated[int, Between(2, 32)] = 12
+    """So many of a folder or table, from all over it."""
+    caption: Annotated[str, Typed("COLUMN")] = "text"
     """Column of the captions."""
     image: Annotated[str, Typed("COLUMN")] = "image"
     """Column of the pictures."""
-    count: Annotated[int, Between(2, 32)] = 8
-    """So many of them, from all over the source."""
 
     def __post_init__(self) -> None:
-        if not self.file:
-            raise ConfigError(f"matrix of what? formers inspect {self.origin.name} matrix --file captions.csv")
+        of_picture(self)
 
 
 def of_picture(look: Any) -> None:
@@ -175,10 +174,9 @@ def vit_of(opened: Any, options: Any, what: str) -> ViT:
 
     body = body_of(opened.model)
     if not isinstance(body, ViT):
-        raise ConfigError(
-            f"{options.origin.name} is a ResNet, which has no {what}; where it looks: formers inspect "
-            f"{options.origin.name} gradcam picture.jpg"
-        )
+        name, headed = options.origin.name, body is not opened.model
+        instead = f"; where it looks: formers inspect {name} gradcam picture.jpg" if headed else ""
+        raise ConfigError(f"{name} is a ResNet, which has no {what}{instead}")
     return body
 
 
@@ -230,11 +228,12 @@ def distance(opened: Any, options: DistanceLook) -> Iterator[Event]:
     """How far each head of each layer looks, as the mean over the pictures."""
     import torch
 
+    from formers.blocks.patches import grid_of
     from formers.pictures.distances import draw_distances
-    from formers.systems.picture_inspection import attention_distances, grid_of, patch_distances
+    from formers.systems.picture_inspection import attention_distances, patch_distances
 
     vit = vit_of(opened, options, "attention")
-    seen = sights(opened, options.picture, options.count)
+    seen = sights(opened, options.picture, options.pictures)
     each = [attention_distances(vit, sight.read[None]) for sight in seen]
     far = torch.stack(each).mean(0).cpu().numpy()
     even = float(patch_distances(grid_of(seen[0].read.shape[-2:], vit.sides), vit.sides).mean())
@@ -257,8 +256,8 @@ def patches(opened: Any, options: PictureLook) -> Iterator[Event]:
     """The picture as it is, as it is cut, and as a sequence."""
     import numpy as np
 
+    from formers.blocks.patches import grid_of
     from formers.pictures.patches import draw_patches
-    from formers.systems.picture_inspection import grid_of
 
     vit = vit_of(opened, options, "patches")
     (sight,) = sights(opened, options.picture)
@@ -282,7 +281,7 @@ def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
         names: Sequence[str] = model.config.labels
         for label in options.label:
             if label not in names:
-                raise ConfigError(f'{name} has no label "{label}"{nearest(label, names)}')
+                raise ConfigError(f'{name} has no label "{label}"{shortened(nearest(label, names), 200)}')
         logits_of: Callable[[Tensor], Tensor] = model
     elif isinstance(model, CLIP) and options.label:
         names, texts = options.label, opened.encode_texts(options.label)
@@ -295,7 +294,8 @@ def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
     several = isinstance(model, PictureClassifier) and model.config.kind == "several"
     likely = (reasons.logits.sigmoid() if several else reasons.logits.softmax(-1)).tolist()
     maps = (reasons.maps / reasons.maps.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
-    titles = [f"{shortened(names[label], 28)}: {likely[label]:.1%}" for label in reasons.labels]
+    shares = [f": {share:.1%}" if len(likely) > 1 or several else "" for share in likely]  # one of one says nothing
+    titles = [f"{shortened(names[label], 28)}{shares[label]}" for label in reasons.labels]
     title = f"where {sight.name} speaks for a label of {options.origin.short} (Grad-CAM)"
     unit = "share of the strongest place"
     yield Picture("gradcam", lambda: draw_overlays(sight.shown, maps, titles, title, unit, most=1.0))
@@ -309,9 +309,9 @@ def matrix(opened: Any, options: MatrixLook) -> Iterator[Event]:
     from formers.data.pictures import read_pictures
     from formers.pictures.matrix import draw_matrix
 
-    table = read_pictures(options.file, columns=[options.column], image=options.image, text=[options.column])
-    table = table.select(spread(len(table), options.count))
-    captions = table.table.columns[options.column]
+    table = read_pictures(options.picture, columns=[options.caption], image=options.image, text=[options.caption])
+    table = table.select(spread(len(table), options.pictures))
+    captions = table.table.columns[options.caption]
     images = [table.image(row) for row in range(len(table))]
     with torch.no_grad():
         texts, pictures = opened.encode_texts(captions), opened.encode_pictures(images)

@@ -35,6 +35,8 @@ KINDS = {
 }
 RESNET = ResNetConfig(widths=(8, 12), depths=(1, 1), bottleneck=False, stem_width=8, small_stem=True)
 
+TEXT = TextTowerConfig(stack=replace(STACK, layers=1), vocab=20, length=9, projection=8)
+
 
 def random(model: nn.Module) -> nn.Module:
     for name, weight in model.named_parameters():
@@ -197,8 +199,7 @@ def test_grad_cam_of_a_hand_made_transformer_points_at_the_patch_that_speaks():
 
 @pytest.mark.parametrize("body", [VIT, RESNET], ids=["vit", "resnet"])
 def test_grad_cam_of_a_picture_tower_for_a_text(body):
-    text = TextTowerConfig(stack=replace(STACK, layers=1), vocab=20, length=9, projection=8)
-    model = random(CLIP(CLIPConfig(picture=PictureTowerConfig(body=body, projection=8), text=text))).eval()
+    model = random(CLIP(CLIPConfig(picture=PictureTowerConfig(body=body, projection=8), text=TEXT))).eval()
     texts = model.encode_text(torch.tensor([[3, 4, 19], [5, 19, 0]])).detach()
     picture = torch.randn(3, 12, 20)
     reasons = grad_cam(
