@@ -65,7 +65,8 @@ def options_of(look: Look, model: str, given: dict[str, Any]) -> Any:
             raise ConfigError(f'"{look.name}" is not of a text, got {quoted(value)}; leave it out')
         every = (one for owners in LOOKS.values() for _, one in owners)
         owner = next(one.name for one in every if name in fields_of(resolve(one.options)))
-        raise ConfigError(f'{flag(name)} is of "{owner}", got it with "{look.name}"; leave it out')
+        of = "of other models" if owner == look.name else f'of "{owner}"'
+        raise ConfigError(f'{flag(name)} is {of}, got it with "{look.name}"; leave it out')
     return checked(settings, {**given, "origin": Origin(model)}, f"inspect MODEL {look.name}")
 
 

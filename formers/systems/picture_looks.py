@@ -271,12 +271,15 @@ def patches(opened: Any, options: PictureLook) -> Iterator[Event]:
 
 def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
     """Grad-CAM of the likeliest labels, or of those that are asked for; of CLIP, captions are its labels."""
+    from formers.kernels.weight import Weight
     from formers.models.clip import CLIP
     from formers.models.picture_classifier import PictureClassifier
     from formers.pictures.overlay import draw_overlays
     from formers.systems.picture_inspection import body_of, grad_cam
 
     model, name = opened.model, options.origin.name
+    if any(isinstance(weight, Weight) for weight in model.parameters()):
+        raise ConfigError(f"{name} has int8 weights, through which no gradient goes; open it without --int8")
     if isinstance(model, PictureClassifier):
         names: Sequence[str] = model.config.labels
         for label in options.label:

@@ -11,6 +11,7 @@ from torch import nn
 
 from formers.errors import ConfigError, DataError
 from formers.images.preprocess import Preprocessor, usual
+from formers.kernels.weight import quantise
 from formers.models.clip import CLIP, CLIPConfig, PictureTowerConfig
 from formers.models.resnet import ResNet
 from formers.models.vit import ViT
@@ -128,6 +129,13 @@ def test_what_makes_no_sense_is_refused_by_name(apple, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.png"):
         look("rollout", vit, picture=str(tmp_path / "text.png"))
+
+
+def test_int8_weights_show_their_attention_and_have_no_gradient(apple, tmp_path):
+    opened = Opened(quantise(classifier(VIT).eval()))
+    drawn(look("attention", opened, picture=apple), tmp_path)
+    with pytest.raises(ConfigError, match="int8 weights, through which no gradient goes"):
+        look("gradcam", opened, picture=apple)
 
 
 def test_distances_of_a_folder_are_a_mean(apple, tmp_path):
