@@ -80,6 +80,8 @@ class Recording:
     """Attention weights in the order the modules ran: `maps[i]` is (module, (batch, heads, queries, keys))."""
 
     maps: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
+    take: Callable[[Tensor], Tensor] | None = None
+    """What is kept of the weights (None: all)."""
 
     def of(self, module: nn.Module) -> Tensor:
         """The weights of the last call of `module`, (batch, heads, queries, keys)."""
@@ -90,10 +92,10 @@ _recording: Recording | None = None
 
 
 @contextmanager
-def recording() -> Iterator[Recording]:
-    """Within the context every attention also notes its weights; outputs stay the same."""
+def recording(take: Callable[[Tensor], Tensor] | None = None) -> Iterator[Recording]:
+    """Within the context every attention also notes its weights; outputs stay the same. take: as in `Recording`."""
     global _recording
-    before, _recording = _recording, Recording()
+    before, _recording = _recording, Recording(take=take)
     try:
         yield _recording
     finally:
@@ -108,7 +110,8 @@ def watched() -> bool:
 def note(module: nn.Module, q: Tensor, k: Tensor, mask: Resolved, scale: float | None) -> None:
     """Keep the weights of this call, within `recording` only; what attends with a dataflow of its own calls it too."""
     if _recording is not None:
-        _recording.maps.append((module, attention_weights(q, k, mask, scale=scale).detach()))
+        weights = attention_weights(q, k, mask, scale=scale).detach()
+        _recording.maps.append((module, weights if _recording.take is None else _recording.take(weights)))
 
 
 class Attention(nn.Module):

@@ -37,7 +37,8 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
     given = written(values)
     opening = taken(Opening, given)
     look, opened = LOOKS[what][0][1], None
-    options = options_of(look, model, given)
+    # what is wrong with the options is said first, where all systems take the same ones
+    options = options_of(look, model, given) if len({one.options for _, one in LOOKS[what]}) == 1 else None
     if look.opens:
         place, system = opening.located(model)
         if what not in looks(system):
@@ -45,7 +46,9 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
                 f'{model} is a {system.name} model, which has no "{what}" to inspect; it has: '
                 f"{', '.join(looks(system))}"
             )
-        look, opened = looks(system)[what], load(place, **opening.arguments())
+        look = looks(system)[what]
+        options = options_of(look, model, given) if options is None else options
+        opened = load(place, **opening.arguments())
     folder = Path(model).expanduser() / "samples" if run_file(model) else Path()
     show(drawn(resolve(look.run)(opened, options), out or folder / f"{what}.png"), Output())
 
@@ -53,13 +56,17 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
 def options_of(look: Look, model: str, given: dict[str, Any]) -> Any:
     """What the look is given; an option of another look's is refused."""
     settings = resolve(look.options)
+    if "picture" in fields_of(settings):  # its argument is no text
+        given = {"picture" if name == "text" else name: value for name, value in given.items()}
     for name, value in given.items():
         if name in fields_of(settings):
             continue
         if name == "text":
             raise ConfigError(f'"{look.name}" is not of a text, got {quoted(value)}; leave it out')
-        owner = next(other for other, owners in LOOKS.items() if name in fields_of(resolve(owners[0][1].options)))
-        raise ConfigError(f'{flag(name)} is of "{owner}", got it with "{look.name}"; leave it out')
+        every = (one for owners in LOOKS.values() for _, one in owners)
+        owner = next(one.name for one in every if name in fields_of(resolve(one.options)))
+        of = "of other models" if owner == look.name else f'of "{owner}"'
+        raise ConfigError(f'{flag(name)} is {of}, got it with "{look.name}"; leave it out')
     return checked(settings, {**given, "origin": Origin(model)}, f"inspect MODEL {look.name}")
 
 
@@ -76,4 +83,7 @@ def drawn(events: Iterable[Event], path: Path) -> Iterator[Event]:
 WHAT_HELP = f"{', '.join(list(LOOKS)[:-1])} or {list(LOOKS)[-1]}, as the model has."
 WHAT = Field("what", str, dataclasses.MISSING, WHAT_HELP, False, (Typed("WHAT", positional=True),))
 OPTIONS = {**union([pair for owners in LOOKS.values() for pair in owners]), "out": fields_of(Destination)["out"]}
+if OPTIONS.pop("picture", None):  # one argument is the one or the other
+    either, typed = "The text that is read, or the file of the picture.", Typed("TEXT|PICTURE", positional=True)
+    OPTIONS["text"] = dataclasses.replace(OPTIONS["text"], help=either, extras=(typed,))
 takes(run, {"model": MODEL, "what": WHAT, **OPTIONS, **fields_of(Opening)}, run.__doc__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,11 +79,16 @@ def units_of(evaluations: Sequence[Entry]) -> dict[str, str]:
 
 
 def draw_losses(axes: Axes, steps: Sequence[Entry], evaluations: Sequence[Entry]) -> None:
+    """parts["floor"] of a step: the loss of guessing, ln n of one among n, as in contrastive training."""
     losses = [(event["step"], event["loss"]) for event in steps if event.get("loss") is not None]
     if losses:
         axes.plot(*columns(losses), color=BLUE, linewidth=1.3, label="training", marker=dot(losses))
     if judged := series(evaluations, "loss"):
         axes.plot(*columns(judged), color=RED, marker="o", markersize=4, label="validation")
+    if floors := [(event["step"], value) for event in steps if (value := event.get("parts", {}).get("floor"))]:
+        last = floors[-1][1]
+        name = f"guessing: ln {math.exp(last):.0f} = {last:.2f}"
+        axes.plot(*columns(floors), color="#777777", linestyle="--", linewidth=1.2, label=name)
     unit = units_of(evaluations).get("loss", "")
     axes.set(ylabel=f"loss ({unit})" if unit else "loss")
 

@@ -131,6 +131,7 @@ class Recorded(AtStep, total=False):
 
     loss: float | None
     rate: float | None
+    parts: dict[str, float | None]
     metrics: dict[str, float | None]
     units: dict[str, str]
     best: bool

@@ -1,5 +1,7 @@
 """The learning curve of what was recorded."""
 
+import math
+
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -42,6 +44,15 @@ def test_every_unit_has_an_axis_and_every_score_a_line(tmp_path):
     assert shown["chrF"] == ["chrf"] and shown["%"] == ["exact match", "accuracy"] and shown["margin"] == ["margin"]
     (share,) = [axes for axes in figure.axes if axes.get_ylabel() == "%"]
     assert max(share.get_lines()[0].get_ydata()) == pytest.approx(30)
+    picture(save(figure, tmp_path / "curve.png"))
+
+
+def test_the_loss_of_guessing_is_a_line_where_it_was_recorded(tmp_path):
+    floor = {"event": "stepped", "loss": 3.0, "rate": 1e-3, "parts": {"accuracy": 0.1, "floor": math.log(64)}}
+    figure = draw_curve([{**floor, "step": step} for step in (10, 20)], "x")
+    assert panels(figure)["loss"] == ["training", "guessing: ln 64 = 4.16"]
+    line = figure.axes[0].get_lines()[1]
+    assert list(line.get_ydata()) == pytest.approx([math.log(64)] * 2)
     picture(save(figure, tmp_path / "curve.png"))
 
 
