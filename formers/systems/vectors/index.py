@@ -190,7 +190,7 @@ class VectorIndex:
         if not (folder / FILE).is_file():
             raise DataError(f"{folder} holds no index (it has no {FILE})")
         try:
-            checked = parse_json(read_bytes(folder / FILE, most=MOST_BYTES), CheckedShape, FILE, fix="it is cut off")
+            checked = parse_json(read_bytes(folder / FILE, most=MOST_BYTES), CheckedShape, FILE, fix="it was cut off or changed")
             body: IndexShape = checked["index"]
             if checked["checksum"] != zlib.crc32(compact(body)):
                 raise DataError(f"{FILE} does not have its checksum")
