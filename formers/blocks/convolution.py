@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from formers.blocks.dropout import DropPath
 from formers.blocks.feed_forward import ACTIVATIONS
 
 
@@ -30,7 +31,7 @@ class ResidualConvolutions(nn.Module):
 
     Two of size 3, or a `bottleneck`: 1, 3, 1, the first two a quarter as wide. The stride is that of the (first)
     convolution of size 3; `stride_first`: of the first one (He et al. 2016; the published ones moved it).
-    Between the convolutions is a ReLU, whatever the activation.
+    Between the convolutions is a ReLU, whatever the activation. drop_path: stochastic depth.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class ResidualConvolutions(nn.Module):
         bottleneck: bool = False,
         stride_first: bool = False,
         activation: str = "relu",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
+        self.drop_path = DropPath(drop_path)
         if bottleneck:
             inner, (first, second) = width // 4, (stride, 1) if stride_first else (1, stride)
             layers = [
@@ -63,4 +66,4 @@ class ResidualConvolutions(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
         kept = x if self.shortcut is None else self.shortcut(x)
-        return self.activation(kept + self.layers(x))
+        return self.activation(kept + self.drop_path(self.layers(x)))

@@ -39,3 +39,8 @@ class DropPath(nn.Module):
             return x
         kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.share
         return x * kept.to(x.dtype) / (1 - self.share)
+
+
+def rising(share: float, layers: int) -> list[float]:
+    """The share of each layer: from 0 in the first evenly to `share` in the last (Huang et al. 2016)."""
+    return [share * layer / max(1, layers - 1) for layer in range(layers)]

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from formers.blocks.dropout import DropPath
+
 # Norms around zero stay fp32 in a bf16 model (Gemma), where one kernel less can be used.
 warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -19,11 +21,12 @@ def make_norm(name: str, dim: int, eps: float) -> nn.Module:
 
 
 class Scale(nn.Module):
-    """x times a learned vector, which starts at `value` (LayerScale, Touvron et al. 2021)."""
+    """x times a learned vector, which starts at `value` (LayerScale, Touvron et al. 2021); then stochastic depth."""
 
-    def __init__(self, dim: int, value: float = 1e-5) -> None:
+    def __init__(self, dim: int, value: float = 1e-5, *, drop_path: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((dim,), value))
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return x * self.weight
+        return self.drop_path(x * self.weight)

@@ -12,14 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli.inputs import files_of, texts_of, typed_of
+from formers.cli.inputs import files_of
 from formers.cli.options import MODEL, Destination, Opening
 from formers.cli.show import Output, show
 from formers.data.standard_input import passage_of, standard_input
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, changed, check, fields_of
+from formers.systems import kinds
+from formers.systems.inputs import CommandInputs
+from formers.systems.kinds import typed_of
 from formers.systems.system import Origin, System, Verb, resolve
-from formers.systems.texts import Texts
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]
@@ -28,22 +30,20 @@ Declared = Sequence[tuple[System, Verb]]
 def command(declared: Declared) -> Callable[..., None]:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
-    texts = next((field for field in fields.values() if field.kind is Texts), None)
     passages = {name for name, field in fields.items() if typed_of(field).passage}
     dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(model: str, **values: Any) -> None:
         given = unescaped(written(values), fields)
         opening, destination = taken(Opening, given), taken(Destination, given)
-        if texts is not None:
-            given[texts.name] = texts_of(given, texts)
+        inputs = taken(CommandInputs, given) if kinds.NAME in fields else CommandInputs()
         for name in given.keys() & dashes:
             given[name] = standard_input() if given[name] == "-" else given[name]
         for name in given.keys() & passages:
             given[name] = passage_of(given[name], flag(name))
         with files_of(given, fields):
-            perform(declared, model, given, opening, destination)
-        if texts is not None and (skipped := given[texts.name].skipped):
+            options = perform(declared, model, given, inputs, opening, destination)
+        if skipped := kinds.left_out(options):
             typer.echo(f"left out: {len(skipped):,} row(s) that cannot be used; the first: {skipped[0]}", err=True)
 
     shared = {**fields_of(Destination), **fields_of(Opening)}
@@ -71,7 +71,8 @@ def takes(run: Callable[..., None], fields: Mapping[str, Field], text: str | Non
 
 def written(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that were given on the command line."""
-    return {name: value for name, value in values.items() if value not in (None, [], ())}
+    filled = {name: value for name, value in values.items() if value not in (None, [], ())}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in filled.items()}
 
 
 def taken(settings: Any, given: dict[str, Any]) -> Any:
@@ -86,30 +87,36 @@ def unescaped(given: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str
 
 
 def perform(
-    declared: Declared, model: str, given: Mapping[str, Any], opening: Opening, destination: Destination
-) -> None:
+    declared: Declared,
+    model: str,
+    given: Mapping[str, Any],
+    inputs: CommandInputs,
+    opening: Opening,
+    destination: Destination,
+) -> Any:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
     from formers.recipe import origin_of
     from formers.registry import load, verbs_of
 
     able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     # what is wrong with the options is said first, where it is clear whose they are
-    options = options_of(next(iter(able.values())), given) if len(able) == 1 else None
+    options = options_of(next(iter(able.values())), given, inputs) if len(able) == 1 else None
     output = Output(destination.out, destination.json, declared[0][1].endings)
     place, system = opening.located(model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
         raise wrong_system(model, system, declared)
     if type(options) is not resolve(verb.options):
-        options = options_of(verb, given, system)
+        options = options_of(verb, given, inputs, system)
     assert options is not None  # one way or the other
     opened = load(place, **opening.arguments())
     if "origin" in fields_of(resolve(verb.options)):
         options = changed(options, "origin", origin_of(model))
     show(resolve(verb.run)(opened, options), output)
+    return options
 
 
-def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = None) -> Any:
+def options_of(verb: Verb, given: Mapping[str, Any], inputs: CommandInputs, system: System | None = None) -> Any:
     """The verb's dataclass of options; an option of another system's is refused."""
     settings = resolve(verb.options)
     known = fields_of(settings)
@@ -117,7 +124,7 @@ def options_of(verb: Verb, given: Mapping[str, Any], system: System | None = Non
         if name not in known:
             assert system is not None
             raise ConfigError(f"{flag(name)} does not go with a {system.name} model; leave it out")
-    return checked(settings, given, verb.name)
+    return checked(settings, {**given, **kinds.of_command(known, inputs, given)}, verb.name)
 
 
 def checked(settings: type, given: Mapping[str, Any], verb: str) -> Any:
@@ -146,7 +153,7 @@ def union(declared: Declared) -> dict[str, Field]:
     for name, field in fields.items():
         if len(owners[name]) < len(declared) and len(owners[name]) <= 3:
             fields[name] = dataclasses.replace(field, help=_with(field.help, f" ({', '.join(owners[name])})"))
-    return {name: field for name, field in fields.items() if field.kind is not Origin}
+    return kinds.as_one({name: field for name, field in fields.items() if field.kind is not Origin})
 
 
 def flag(name: str) -> str:
@@ -156,8 +163,8 @@ def flag(name: str) -> str:
 def spelled(name: str, field: Field) -> str:
     """A field as one types it: `--beams`, or what stands for an argument."""
     typed = typed_of(field)
-    if field.kind is Texts:
-        return "FILE" if typed.source else f"{typed.metavar or 'TEXT'}..."
+    if field.kind in kinds.KINDS:
+        return kinds.argument_of(field) + ("" if typed.source else "...")
     return typed.metavar or "TEXT" if typed.positional else flag(name)
 
 
@@ -168,17 +175,16 @@ def parameter(name: str, kind: Any, written: Any, default: Any = inspect.Paramet
 def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     """What a field is on the command line; texts are arguments and the lines of a file."""
     typed = typed_of(field)
-    if field.kind is Texts:
-        metavar = "[FILE]" if typed.source else f"[{typed.metavar or 'TEXT'}]..."
-        arguments = typer.Argument(metavar=metavar, help=field.help, show_default=False)
+    if field.kind is CommandInputs:
+        arguments = typer.Argument(metavar=typed.metavar, help=field.help, show_default=False)
         file = typer.Option(
             "--file", metavar="FILE", help="Its lines, or a column of a table (--column); -: standard input."
         )
-        column = typer.Option("--column", metavar="NAME", help="The column of --file with the texts.")
+        column = typer.Option("--column", metavar="NAME", help="The column of --file to work on.")
         left_out = "Leave out rows of --file or standard input that cannot be used, and count them."
         skip = typer.Option("--skip-bad", help=left_out, show_default=False)
         return [
-            parameter(name, list[str] | None, arguments, None),
+            parameter("arguments", list[str] | None, arguments, None),
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
             parameter("skip_bad", bool | None, skip, None),

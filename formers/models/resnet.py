@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.blocks.convolution import ConvolutionNorm, ResidualConvolutions
+from formers.blocks.dropout import rising
 from formers.errors import ConfigError, nearest
 
 
@@ -36,6 +37,8 @@ class ResNetConfig:
     small_stem: bool = False
     """One 3 x 3 convolution instead of 7 x 7, stride 2, and a maximum: for small pictures."""
     activation: Literal["relu", "gelu", "gelu_tanh", "gelu_quick", "silu"] = "relu"
+    drop_path: float = 0.0
+    """Stochastic depth: how often the last block is left out while training, those before it less."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.depths) or not self.widths:
@@ -51,6 +54,7 @@ class ResNet(nn.Module):
         self.stem = ConvolutionNorm(c.channels, c.stem_width, size, stride=stride, activation=c.activation)
         self.stages = nn.ModuleList()
         before = c.stem_width
+        shares = iter(rising(c.drop_path, sum(c.depths)))
         for stage, (width, depth) in enumerate(zip(c.widths, c.depths, strict=True)):
             blocks = []
             for i in range(depth):
@@ -63,6 +67,7 @@ class ResNet(nn.Module):
                         bottleneck=c.bottleneck,
                         stride_first=c.stride_first,
                         activation=c.activation,
+                        drop_path=next(shares),
                     )
                 )
                 before = width

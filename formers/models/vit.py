@@ -12,6 +12,7 @@ Papers: Dosovitskiy et al. 2021 (ViT); Touvron et al. 2021 (DeiT); Oquab et al. 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from formers.blocks.block import Block
 from formers.blocks.convolution import ConvolutionNorm
-from formers.blocks.dropout import dropout
+from formers.blocks.dropout import DropPath, dropout, rising
 from formers.blocks.norm import Scale, make_norm
 from formers.blocks.patches import GridPositions, Patches, grid_of
 from formers.blocks.stack import Stack, StackConfig
@@ -45,6 +46,8 @@ class ViTConfig:
     """Normalise what goes into the first block (CLIP)."""
     layer_scale: float = 0.0
     """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
+    drop_path: float = 0.0
+    """Stochastic depth: how often the last block is left out while training, those before it less."""
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
     pooler: bool = False
@@ -74,15 +77,21 @@ class ViT(nn.Module):
         grid = grid_of((c.height, c.width), self.sides)
         self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
-        self.stack = Stack(s, block=self.make_block)
+        shares = iter(rising(c.drop_path, s.layers))
+        self.stack = Stack(s, block=lambda stack, **more: self.make_block(stack, next(shares), **more))
         self.pooler = nn.Linear(s.dim, s.dim) if c.pooler else None
         self.apply(initialise)
         for token in self.front():
             nn.init.trunc_normal_(token, std=0.02)
 
-    def make_block(self, stack: StackConfig, *, memory_dim: int | None = None) -> Block:
+    def make_block(self, stack: StackConfig, drop_path: float, *, memory_dim: int | None = None) -> Block:
         value = self.config.layer_scale
-        return Block(stack, memory_dim=memory_dim, after=(lambda s: Scale(s.dim, value)) if value else None)
+        after: Callable[[StackConfig], nn.Module] | None = None
+        if value:
+            after = lambda s: Scale(s.dim, value, drop_path=drop_path)  # noqa: E731
+        elif drop_path:
+            after = lambda s: DropPath(drop_path)  # noqa: E731
+        return Block(stack, memory_dim=memory_dim, after=after)
 
     def front(self) -> list[nn.Parameter]:
         """The tokens before the patches: class tokens (dim,), then registers (registers, dim) if any."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from formers.errors import ConfigError, nearest, shown
+from formers.errors import ConfigError, nearest
 from formers.fields import Field, build, check, fields_of
+from formers.systems.kinds import KINDS
 from formers.systems.system import Event, Origin, System, Typed, Verb, resolve
-from formers.systems.texts import Texts
 
 END = object()
 
@@ -35,8 +35,8 @@ class Served:
         settings = resolve(verb.options)
         values = dict(given)
         for name, known in open_fields(settings).items():
-            if known.kind is Texts and name in values:
-                values[name] = texts_of(values[name], f"POST /{verb.name} {name}")
+            if known.kind in KINDS and name in values:
+                values[name] = known.kind.of_request(values[name], f"POST /{verb.name} {name}")
         if closed := [name for name in values if name in fields_of(settings) and name not in open_fields(settings)]:
             raise ConfigError(f"POST /{verb.name}: {closed[0]} names a file of the server; send the text itself")
         if "origin" in fields_of(settings):
@@ -84,14 +84,6 @@ def open_fields(settings: type) -> dict[str, Field]:
         return known.kind not in (Origin, Path) and not file
 
     return {name: known for name, known in fields_of(settings).items() if is_open(known)}
-
-
-def texts_of(value: Any, where: str) -> Texts:
-    """A text or a list of texts."""
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"{where}: got {shown(value)}, expected a text or a list of texts")
-    return Texts.of(texts)
 
 
 @dataclass(frozen=True)
@@ -147,7 +139,9 @@ def schema_of(settings: type) -> dict[str, Any]:
     for name, known in open_fields(settings).items():
         kind = getattr(known.kind, "__origin__", known.kind)
         shape: dict[str, Any] = {"type": names.get(kind, "string")}
-        if known.kind is Texts or kind is tuple:
+        if known.kind in KINDS:
+            shape = dict(known.kind.schema)
+        elif kind is tuple:
             inner = next(iter(getattr(known.kind, "__args__", ())), str)
             shape = {"type": "array", "items": {"type": names[inner]} if inner in names else {}}
         if known.words:

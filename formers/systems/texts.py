@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
-from formers.errors import DataError, TextsError
+from formers.data.standard_input import typed_lines
+from formers.errors import ConfigError, DataError, TextsError, shown
+from formers.systems.inputs import CommandInputs
+from formers.systems.system import Typed
 
 T = TypeVar("T")
 
 
 class Texts:
     """Texts in groups that are worked on together, as they come; numbers count from 1."""
+
+    word: ClassVar[str] = "TEXT"
+    schema: ClassVar[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}}
 
     def __init__(
         self,
@@ -34,6 +41,42 @@ class Texts:
     def of(cls, texts: Sequence[str]) -> Texts:
         """Texts that are all there."""
         return cls([texts], lambda number: f"text {number} of {len(texts)}", typed=True)
+
+    @classmethod
+    def of_command(cls, inputs: CommandInputs, typed: Typed, options: Mapping[str, Any]) -> Texts:
+        """One rule for all verbs: - is standard input, a line a text; a table, by its ending or because --column names
+        one, gives a column; any other file its lines.
+        """
+        inputs = inputs.checked(cls.word, typed)
+        if inputs.arguments:
+            if inputs.skip_bad:
+                raise ConfigError("--skip-bad is for --file and standard input")
+            return cls.of(inputs.arguments)
+        skipped = inputs.skipped()
+        if inputs.file is None or inputs.file == "-":
+            if inputs.column:
+                raise ConfigError("--column is for --file with a table; of standard input every line is a text")
+            if sys.stdin.isatty():
+                print("one text a line, Ctrl-D ends", file=sys.stderr)
+            if skipped is None:
+                return cls(typed_lines(), lambda number: f"line {number}")
+            places: list[int] = []
+            lines = typed_lines(places, skipped)
+            return cls(lines, lambda number: f"line {places[number - 1]}", places=places, skipped=skipped)
+        from formers.systems.file_texts import file_texts
+
+        groups, where, rows = file_texts(
+            inputs.file, inputs.column, skipped, pairs=bool(typed.pairs and options.get(typed.pairs))
+        )
+        return cls(groups, where, places=rows, skipped=skipped)
+
+    @classmethod
+    def of_request(cls, value: Any, where: str) -> Texts:
+        """A text or a list of texts."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise ConfigError(f"{where}: got {shown(value)}, expected a text or a list of texts")
+        return cls.of(texts)
 
     def __iter__(self) -> Iterator[Sequence[str]]:
         return iter(self.groups)

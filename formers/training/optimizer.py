@@ -22,6 +22,12 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
+def buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that belong to the model's state, a shared one once."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+
+
 def decayed(model: nn.Module) -> set[str]:
     """The names of the weights that decay: matrices, but no embeddings, norms, biases or position tables."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)}
@@ -34,6 +40,9 @@ def decayed(model: nn.Module) -> set[str]:
     }
 
 
+LAYER = re.compile(r"^(.*?)\b(?:blocks\.(\d+)|stages\.(\d+)\.(\d+))\.")  # of a stack, of a residual network
+
+
 def depths(model: nn.Module) -> dict[str, int]:
     """name -> depth of what learns: 0 below the blocks of the one stack, 1 and up in them, one more above.
 
@@ -41,15 +50,20 @@ def depths(model: nn.Module) -> dict[str, int]:
     without layers, or with layers in two places.
     """
     names = [name for name, _ in model.named_parameters()]
-    inside = {name: place for name in names if (place := re.search(r"^(.*?)\bblocks\.(\d+)\.", name))}
-    stacks = {place[1] for place in inside.values()}
+    inside = {name: place.groups("0") for name in names if (place := LAYER.match(name))}
+    stacks = {place[0] for place in inside.values()}
     if len(stacks) != 1:
         got = f"this {type(model).__name__} has {len(stacks)}"
         raise TrainingError(f"train.layer_decay is for models with one stack of layers, {got}; set it to 1")
-    last = max(int(place[2]) for place in inside.values()) + 1
+    order = sorted({tuple(map(int, place[1:])) for place in inside.values()})
+    depth = {place: number for number, place in enumerate(order, 1)}
     first = min(names.index(name) for name in inside)
     return {
-        name: int(inside[name][2]) + 1 if name in inside else 0 if names.index(name) < first else last + 1
+        name: depth[tuple(map(int, inside[name][1:]))]
+        if name in inside
+        else 0
+        if names.index(name) < first
+        else len(order) + 1
         for name in trainable(model)
     }
 
@@ -115,11 +129,13 @@ def scale_gradients(gradients: list[Tensor], factor: float | Tensor, clip: float
 
 
 class Average:
-    """Running average of the weights; its decay at update t is min(`decay`, (1 + t) / (10 + t))."""
+    """Running average of the weights, and of what batch norms have seen; at update t it keeps
+    min(`decay`, (1 + t) / (10 + t)) of itself."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = trainable(model)
+        statistics = {name: buffer for name, buffer in buffers(model).items() if buffer.is_floating_point()}
+        self.weights: dict[str, Tensor] = {**trainable(model), **statistics}
         self.means = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
     @torch.no_grad()

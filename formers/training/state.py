@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from formers.errors import CheckpointError
 from formers.fields import Between
 from formers.training import checkpoint
-from formers.training.optimizer import Average, optimizer_tensors, restore_optimizer, trainable
+from formers.training.optimizer import Average, buffers, optimizer_tensors, restore_optimizer, trainable
 from formers.training.precision import PrecisionFacts
 
 
@@ -71,9 +71,9 @@ class Facts(AfterSteps, total=False):
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Tensor]:
     """Everything that learning changed: weights, buffers, the optimizer's memory, the average."""
     weights = {f"weight.{name}": weight for name, weight in trainable(model).items()}
-    buffers = {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
+    statistics = {f"buffer.{name}": buffer for name, buffer in buffers(model).items()}
     means = {f"average.{name}": mean for name, mean in average.means.items()} if average else {}
-    return weights | buffers | means | optimizer_tensors(optimizer, model)
+    return weights | statistics | means | optimizer_tensors(optimizer, model)
 
 
 @torch.no_grad()
@@ -87,13 +87,14 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, av
     if not math.isclose(state.frozen, fingerprint(model), rel_tol=1e-6):
         raise CheckpointError(f"the weights that do not learn differ from those that {folder} was trained with")
     places: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in trainable(model).items()}
-    places |= {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
+    places |= {f"buffer.{name}": buffer for name, buffer in buffers(model).items()}
     saved = {name: value for name, value in tensors.items() if name.startswith(("weight.", "buffer."))}
     _compare(places, saved, folder)
     for name, place in places.items():
         place.copy_(saved[name])
     for name, mean in (average.means if average else {}).items():
-        mean.copy_(tensors.get(f"average.{name}", tensors[f"weight.{name}"]))
+        own = "weight" if f"weight.{name}" in tensors else "buffer"
+        mean.copy_(tensors.get(f"average.{name}", tensors[f"{own}.{name}"]))
     restore_optimizer(optimizer, model, tensors)
     return state
 
@@ -112,12 +113,6 @@ def fingerprint(model: nn.Module) -> float:
     """A number that changes when a weight that does not learn changes."""
     frozen = [weight for weight in model.parameters() if not weight.requires_grad]
     return float(sum(torch.linalg.vector_norm(weight, dtype=torch.float32).item() for weight in frozen))
-
-
-def _buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers that belong to the model's state, a shared one once."""
-    kept = model.state_dict().keys()
-    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
 
 
 def _compare(places: Mapping[str, Tensor], saved: Mapping[str, Tensor], folder: Path) -> None:

@@ -345,7 +345,8 @@ class Training:
         tensors = tensors_of(self.task.model, self.optimizer, self.average)
         if self.average:
             tensors = {
-                name: value.detach().clone() if name.startswith("weight.") else value for name, value in tensors.items()
+                name: value.detach().clone() if name.startswith(("weight.", "buffer.")) else value
+                for name, value in tensors.items()
             }
         with self.aside():
             folder = checkpoint.write(root, state.step, self.task.save, tensors, asdict(state))

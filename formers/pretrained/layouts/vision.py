@@ -125,7 +125,8 @@ def attention(prefix: str) -> Rows:
 
 
 def canonical(config: Any) -> Any:
-    """The config without what changes nothing."""
+    """The config without what changes nothing in use."""
+    config = replace(config, drop_path=0.0)
     return replace(config, stack=canonical_stack(config.stack)) if isinstance(config, ViTConfig) else config
 
 

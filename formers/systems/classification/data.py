@@ -18,10 +18,8 @@ from formers.data.source import Source, settings_of
 from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, check
+from formers.systems.labelling import shares
 from formers.text.reader import Inputs, Reader
-
-SHOWN = 12  # classes whose share is shown
-UNEVEN = 4  # so many times as often as another is a label that outweighs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,29 +96,3 @@ class LabelledBatches:
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> LabelledBatch:
         """The tensors of these rows."""
         return LabelledBatch(self.rows.batch(rows), from_numpy(self.labels[np.asarray(rows)]))
-
-
-def shares(labels: Labels, expected: NDArray[Any]) -> str:
-    """How often each label occurs, or how the numbers lie."""
-    if labels.kind == "number":
-        low, high, mean, spread = (float(statistic(expected)) for statistic in (np.min, np.max, np.mean, np.std))
-        return f"{labels.names[0]}: from {low:g} to {high:g}, mean {mean:.3g}, deviation {spread:.3g}"
-    counts = expected.sum(0) if labels.kind == "several" else np.bincount(expected, minlength=len(labels.names))
-    order = np.argsort(-counts, kind="stable")
-    listed = [f"{labels.names[i]} {counts[i] / len(expected):.1%} ({counts[i]:,})" for i in order[:SHOWN]]
-    more = f" and {len(order) - SHOWN} more" if len(order) > SHOWN else ""
-    missing = [labels.names[i] for i in order if not counts[i]]
-    without = f"; without a row: {', '.join(missing[:SHOWN])}" if missing else ""
-    return f"labels ({labels.kind} of {len(labels.names)}): {', '.join(listed)}{more}{without}"
-
-
-def uneven(labels: Labels, expected: NDArray[Any]) -> list[str]:
-    """A line on the cure where some label is far rarer than another."""
-    if labels.kind == "number":
-        return []
-    counts = expected.sum(0) if labels.kind == "several" else np.bincount(expected, minlength=len(labels.names))
-    often, rare = int(counts.argmax()), int(np.where(counts, counts, counts.max()).argmin())
-    if counts[often] < UNEVEN * counts[rare]:
-        return []
-    times = f"{labels.names[often]} is {counts[often] / counts[rare]:.0f} times as frequent as {labels.names[rare]}"
-    return [f"uneven labels: {times}; --set task.class_weights=balanced lets rare ones count for more"]

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.labels import LabelKind
-from formers.errors import CheckpointError, ConfigError, TextsError, nearest, shortened
+from formers.errors import CheckpointError, ConfigError, TextsError, nearest
 from formers.metrics.classification import accuracy, confusion, f1, matthews
 from formers.metrics.correlation import pearson, spearman
 from formers.models.heads import SequenceClassifier
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.classification.data import LabelledBatches
+from formers.systems.labelling import confusion_table, summed_loss
 from formers.systems.reading import logits_of, reader_of
-from formers.systems.system import Report, ResultTable, Score, cost, share
+from formers.systems.system import Report, Score, cost, share
 from formers.text.reader import Reader
 from formers.text.tokenizer import Tokenizer
 
@@ -47,7 +47,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 SETTINGS, RAW = "sentence_transformers", "torch.nn.modules.linear.Identity"
 OVERLAP = 4  # a window says a quarter of the one before again
 READ_AT_ONCE = 1024  # texts that are tokens at one time
-TABLE_MOST = 30  # classes whose confusions fit on a screen
 
 
 @dataclass(frozen=True)
@@ -265,22 +264,6 @@ class Classifier:
         save_model(folder, self.model, tokenizer=self.tokenizer, settings=settings, system="classification")
 
 
-def summed_loss(
-    kind: str, logits: Tensor, expected: Tensor, *, weights: Tensor | None = None, smoothing: float = 0.0
-) -> tuple[Tensor, float]:
-    """The loss of logits (rows, labels) summed, and what it is summed over: rows, of several labels these too.
-
-    weights: (labels,) how much each counts; smoothing: the share of the probability that is spread over all labels.
-    """
-    if kind == "number":
-        return F.mse_loss(logits.squeeze(-1), expected.float(), reduction="sum"), len(expected)
-    if kind == "several":
-        total = F.binary_cross_entropy_with_logits(logits, expected.float(), reduction="sum", pos_weight=weights)
-        return total, expected.numel()
-    total = F.cross_entropy(logits, expected, weight=weights, label_smoothing=smoothing, reduction="sum")
-    return total, len(expected) if weights is None else float(weights[expected].sum())
-
-
 def scores(kind: str, logits: NDArray[np.float32], expected: NDArray[Any]) -> list[Score]:
     """Of classes: accuracy, macro F1, Matthews' correlation; of several labels: accuracy (all right), micro and macro
     F1; of numbers: Pearson and Spearman, and the mean error."""
@@ -304,22 +287,6 @@ def scores(kind: str, logits: NDArray[np.float32], expected: NDArray[Any]) -> li
         share("f1", f1(best, expected)),
         Score("matthews", matthews(best, expected)),
     ]
-
-
-def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> ResultTable:
-    """Rows: the label; columns: what the model said. Of very many labels, those that are confused most."""
-    if len(labels) > TABLE_MOST:
-        pairs = ((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j)
-        worst = sorted(pairs, reverse=True)[:TABLE_MOST]
-        rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
-        return ResultTable("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
-    names = [shortened(label, 20) for label in labels]
-    columns = [f"said {name}" for name in names]
-    table = [
-        (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
-        for i, (name, row) in enumerate(zip(names, confused, strict=True))
-    ]
-    return ResultTable("confusions", ["is", *columns, "found"], table, right=[*columns, "found"])
 
 
 def open_classifier(loaded: Loaded) -> Classifier:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 from formers.models.heads import SequenceClassifier
 from formers.systems.begin import Beginning, Prepared
-from formers.systems.classification.data import LabelledBatch, LabelledBatches, uneven
-from formers.systems.classification.system import Classifier, summed_loss
+from formers.systems.classification.data import LabelledBatch, LabelledBatches
+from formers.systems.classification.system import Classifier
 from formers.systems.encoders import Begun, begin, freeze, recompute
+from formers.systems.labelling import balanced_weights, summed_loss, uneven
 from formers.training.task import Loss
 
 NUMBERS = ("loss", "pearson", "spearman", "absolute_error")  # the scores of numbers
@@ -115,7 +116,8 @@ def prepare(beginning: Beginning) -> Prepared:
     model, head = with_head(begun, labels, config.pooling, batches)
     # what it reads to classify is what it has learned to read
     classifier = Classifier(model, begun.tokenizer, length=reader.length)
-    task = ClassificationTask(classifier, validation, config, class_weights(config, labels, batches.labels))
+    weights = None if config.class_weights == "none" else balanced_weights(labels, batches.labels)
+    task = ClassificationTask(classifier, validation, config, weights)
     lines = [
         f"training data: {table.described}",
         *batches.report.lines(),
@@ -150,16 +152,3 @@ def with_head(
         with torch.no_grad():
             model.out.bias.fill_(float(batches.labels.mean()))
     return model, f"a new head of {len(labels.names)} label(s), {pooling} pooling"
-
-
-def class_weights(config: ClassificationConfig, labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64] | None:
-    """rows / (labels * rows with this label); of several, rows without a label for each row with it."""
-    if config.class_weights == "none":
-        return None
-    if labels.kind == "number":
-        raise ConfigError('task.class_weights "balanced" is for labels, but numbers are learned; set it to none')
-    if labels.kind == "several":
-        counts = rows.sum(0)
-        return (len(rows) - counts) / np.maximum(counts, 1)
-    counts = np.bincount(rows, minlength=len(labels.names))
-    return len(rows) / (len(labels.names) * np.maximum(counts, 1))

@@ -10,7 +10,8 @@ from formers.data.labels import Labels, learn_labels
 from formers.data.source import Source
 from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
-from formers.systems.classification.data import LabelledBatches, LabelledRows, uneven
+from formers.systems.classification.data import LabelledBatches, LabelledRows
+from formers.systems.labelling import uneven
 from formers.text.reader import Reader
 from formers.text.training import train_word_pieces
 

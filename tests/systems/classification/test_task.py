@@ -14,7 +14,8 @@ from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.registry import prepare
 from formers.systems.classification.data import LabelledBatches, LabelledRows
-from formers.systems.classification.task import ClassificationConfig, ClassificationTask, class_weights
+from formers.systems.labelling import balanced_weights
+from formers.systems.classification.task import ClassificationConfig, ClassificationTask
 from tests.systems.classification.toy import NAMES, TEXTS, classifier
 
 SMALL = ["data.count=60", "data.held_out=20", "rows.vocab=150", "model.dim=16", "model.hidden=32", "model.heads=2",
@@ -98,14 +99,13 @@ def test_an_evaluation_is_the_same_whatever_the_training_weighed():
 
 
 def test_balanced_weights_make_all_labels_count_the_same():
-    config = ClassificationConfig(class_weights="balanced")
     answers = np.array([0, 0, 0, 1])
-    weights = class_weights(config, Labels("one", ("a", "b")), answers)
+    weights = balanced_weights(Labels("one", ("a", "b")), answers)
     assert weights[answers[:3]].sum() == pytest.approx(weights[1]) and weights[answers].sum() == pytest.approx(4)
-    several = class_weights(config, Labels("several", ("a", "b")), np.array([[1, 0], [1, 1], [1, 0], [0, 0]]))
+    several = balanced_weights(Labels("several", ("a", "b")), np.array([[1, 0], [1, 1], [1, 0], [0, 0]]))
     assert several.tolist() == [pytest.approx(1 / 3), 3]
     with pytest.raises(ConfigError, match="is for labels"):
-        class_weights(config, Labels("number", ("a",)), answers)
+        balanced_weights(Labels("number", ("a",)), answers)
 
 
 def test_what_a_recipe_may_say():

@@ -1,0 +1,91 @@
+"""What systems that give labels share: the loss of logits, what rare labels count for, how often each label occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.data.labels import Labels
+from formers.errors import ConfigError, shortened
+from formers.systems.system import ResultTable
+
+SHOWN = 12  # classes whose share is shown
+UNEVEN = 4  # so many times as often as another is a label that outweighs it
+TABLE_MOST = 30  # classes whose confusions fit on a screen
+
+
+def summed_loss(
+    kind: str, logits: Tensor, expected: Tensor, *, weights: Tensor | None = None, smoothing: float = 0.0
+) -> tuple[Tensor, float]:
+    """The loss of logits (rows, labels) summed, and what it is summed over: rows, of several labels these too.
+
+    expected: class numbers, or (rows, labels) the share of each. weights: (labels,) how much each counts; smoothing: the
+    share of the probability that is spread over all labels.
+    """
+    if kind == "number":
+        return F.mse_loss(logits.squeeze(-1), expected.float(), reduction="sum"), len(expected)
+    if kind == "several":
+        total = F.binary_cross_entropy_with_logits(logits, expected.float(), reduction="sum", pos_weight=weights)
+        return total, expected.numel()
+    total = F.cross_entropy(logits, expected, weight=weights, label_smoothing=smoothing, reduction="sum")
+    if weights is None:
+        return total, len(expected)
+    return total, float((weights[expected] if expected.ndim == 1 else expected * weights).sum())
+
+
+def confusion_table(confused: NDArray[np.int64], labels: Sequence[str]) -> ResultTable:
+    """Rows: the label; columns: what the model said. Of very many labels, those that are confused most."""
+    if len(labels) > TABLE_MOST:
+        pairs = ((int(confused[i, j]), i, j) for i in range(len(labels)) for j in range(len(labels)) if i != j)
+        worst = sorted(pairs, reverse=True)[:TABLE_MOST]
+        rows = [(labels[i], labels[j], f"{times:,}") for times, i, j in worst if times]
+        return ResultTable("most frequent confusions", ["is", "taken for", "times"], rows, right=["times"])
+    names = [shortened(label, 20) for label in labels]
+    columns = [f"said {name}" for name in names]
+    table = [
+        (name, *(f"{count:,}" for count in row), f"{row[i] / row.sum():.1%}" if row.sum() else "")
+        for i, (name, row) in enumerate(zip(names, confused, strict=True))
+    ]
+    return ResultTable("confusions", ["is", *columns, "found"], table, right=[*columns, "found"])
+
+
+def shares(labels: Labels, expected: NDArray[Any]) -> str:
+    """How often each label occurs, or how the numbers lie."""
+    if labels.kind == "number":
+        low, high, mean, spread = (float(statistic(expected)) for statistic in (np.min, np.max, np.mean, np.std))
+        return f"{labels.names[0]}: from {low:g} to {high:g}, mean {mean:.3g}, deviation {spread:.3g}"
+    counts = expected.sum(0) if labels.kind == "several" else np.bincount(expected, minlength=len(labels.names))
+    order = np.argsort(-counts, kind="stable")
+    listed = [f"{labels.names[i]} {counts[i] / len(expected):.1%} ({counts[i]:,})" for i in order[:SHOWN]]
+    more = f" and {len(order) - SHOWN} more" if len(order) > SHOWN else ""
+    missing = [labels.names[i] for i in order if not counts[i]]
+    without = f"; without a row: {', '.join(missing[:SHOWN])}" if missing else ""
+    return f"labels ({labels.kind} of {len(labels.names)}): {', '.join(listed)}{more}{without}"
+
+
+def uneven(labels: Labels, expected: NDArray[Any]) -> list[str]:
+    """A line on the cure where some label is far rarer than another."""
+    if labels.kind == "number":
+        return []
+    counts = expected.sum(0) if labels.kind == "several" else np.bincount(expected, minlength=len(labels.names))
+    often, rare = int(counts.argmax()), int(np.where(counts, counts, counts.max()).argmin())
+    if counts[often] < UNEVEN * counts[rare]:
+        return []
+    times = f"{labels.names[often]} is {counts[often] / counts[rare]:.0f} times as frequent as {labels.names[rare]}"
+    return [f"uneven labels: {times}; --set task.class_weights=balanced lets rare ones count for more"]
+
+
+def balanced_weights(labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """rows / (labels * rows with this label); of several, rows without a label for each row with it."""
+    if labels.kind == "number":
+        raise ConfigError('task.class_weights "balanced" is for labels, but numbers are learned; set it to none')
+    if labels.kind == "several":
+        counts = rows.sum(0)
+        return (len(rows) - counts) / np.maximum(counts, 1)
+    counts = np.bincount(rows, minlength=len(labels.names))
+    return len(rows) / (len(labels.names) * np.maximum(counts, 1))
