@@ -39,7 +39,7 @@ class IndexShape(TypedDict):
 
     version: Literal[1]
     model: str
-    dim: Annotated[int, Between(1, 2**20)]
+    dim: Annotated[int, Between(0, 2**20)]
     generation: Annotated[int, Between(0)]
     """The number in the name of the file of vectors."""
     vectors: int
@@ -75,8 +75,8 @@ class VectorIndex:
     A row is for ever: what is removed or replaced leaves a hole, which goes when the index is written anew.
     """
 
-    def __init__(self, model: str, dim: int) -> None:
-        """model: the `fingerprint` of what makes the vectors, which are (dim,)."""
+    def __init__(self, model: str, dim: int = 0) -> None:
+        """model: the `fingerprint` of what makes the vectors; dim: numbers of one (0: as the first ones have)."""
         self.model, self.dim = model, dim
         self.about: dict[str, Any] = {}
         """What the owner wants to keep beside it, as JSON."""
@@ -113,6 +113,7 @@ class VectorIndex:
         if len(set(keys)) < len(keys) or "" in keys:
             raise ConfigError("a key is empty or comes twice")
         self.remove(key for key in keys if key in self._rows)
+        self.dim = vectors.shape[1]
         self._parts.append(np.array(vectors, np.float32))
         self._payloads += payloads
         self._keys += keys  # last: should Ctrl-C come between, a row without a key is not there
@@ -220,8 +221,8 @@ class VectorIndex:
             raise ConfigError(
                 f"the vectors are of the model {model:.12}, the index is of {self.model:.12}: make another"
             )
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise ConfigError(f"vectors of shape {vectors.shape}: expected (count, {self.dim})")
+        if vectors.ndim != 2 or vectors.shape[1] != (self.dim or vectors.shape[1]):
+            raise ConfigError(f"vectors of shape {vectors.shape}: expected (count, {self.dim or 'dim'})")
         if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < UNIT).all():  # NaN is not
             raise ConfigError("a vector does not have length one; divide each by its length")
 
