@@ -20,7 +20,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path i
 EVERYTHING = None
 GROUND = {"errors", "files", "fields", "notes", "shapes", "phrases"}
 # Below the systems.
-BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "data", "metrics", "adapters"}
+BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "images", "data", "metrics", "adapters"}
 
 # Folder -> what of formers it may import besides itself and the ground, which is open to everyone.
 INSIDE = {
@@ -30,11 +30,12 @@ INSIDE = {
     "decoding": {"blocks", "kernels"},
     "diffusion": {"blocks"},
     "text": set(),
-    "data": {"text"},
+    "images": set(),
+    "data": {"text", "images"},
     "metrics": set(),
     "training": set(),
     "adapters": set(),
-    "pretrained": {"blocks", "models", "text", "adapters"},
+    "pretrained": {"blocks", "models", "text", "images", "adapters"},
     # blocks: the loss, and attention maps; pretrained: a system saves its checkpoints; training: its protocol,
     # and objectives
     "systems": {*BELOW, "pretrained", "training", "pictures"},
@@ -59,6 +60,7 @@ OUTSIDE = {
     "decoding": {"torch", "jaxtyping", "numpy"},
     "diffusion": {"torch", "jaxtyping", "numpy"},
     "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
+    "images": {"torch", "numpy", "PIL"},
     "data": {"torch", "numpy", "tokenizers", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
     "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn", "scipy"},
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},
