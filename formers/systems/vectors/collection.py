@@ -1,6 +1,6 @@
 """Indexes in a folder that follow what they are made of: what is new or changed is read, what is gone leaves them.
 
-    PLACE/0123456789abcdef/     an index for each model, by its fingerprint: see `index`; `about` says how it is opened
+PLACE/0123456789abcdef/     an index for each model, by its fingerprint: see `index`; `about` says how it is opened
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECONDS = 20.0  # between saves: so much of the work is lost by a kill
 UNREADABLE = "unreadable"  # of `about`: key -> [its stamp, why]
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """Some keys that were read: those with vectors, and why the others have none."""
 
     keys: Sequence[str]
@@ -41,7 +41,7 @@ def stored(place: Path) -> dict[Path, VectorIndex | DataError]:
 
 
 def the_only(place: Path) -> VectorIndex:
-    """The index of a place that has one. Raises ConfigError where there is none, or several; DataError: it is damaged."""
+    """The index of a place that has one. Raises ConfigError: there is none, or several; DataError: it is damaged."""
     indexes = list(stored(place).values())
     if not indexes:
         raise ConfigError(f"there is no index in {place} yet: give --model, a run, a model folder or a hub id")
@@ -56,16 +56,60 @@ def the_only(place: Path) -> VectorIndex:
 def of_model(place: Path, model: str, about: Mapping[str, Any]) -> tuple[Path, VectorIndex]:
     """The index of the model with this fingerprint, empty where there is none yet, and its folder.
 
-    about: how the model is opened; one that is opened alike and has another fingerprint was another one: its index is
-    removed. Raises DataError for one that is damaged, OSError.
+    about: how the model is opened; an index of one that was opened alike is of the model as it was before: it goes.
+    Raises DataError for one that is damaged, OSError.
     """
     folder = place / model[:16]
-    for path, index in stored(place).items():
-        if path == folder and isinstance(index, DataError):
-            raise index
-        if path != folder and isinstance(index, VectorIndex) and about.items() <= index.about.items():
-            note(f"{path} was made with {about.get('model')} as it was before: it is removed, and all is read again")
+    indexes = stored(place)
+    for path, other in indexes.items():
+        if path != folder and isinstance(other, VectorIndex) and about.items() <= other.about.items():
+            note(f"{about['model']} is another model than before: its index of {len(other):,} is made anew")
             remove_folder(path)
-    index = VectorIndex.load(folder) if (folder / FILE).exists() else VectorIndex(model)
-    index.about |= about
+    index = indexes.get(folder) or VectorIndex(model)
+    if isinstance(index, DataError):
+        raise index
+    if not about.items() <= index.about.items():
+        index.about |= about
+        index.save(folder)
     return folder, index
+
+
+def update(
+    index: VectorIndex,
+    folder: Path,
+    stamps: Mapping[str, Any],
+    encode: Callable[[Sequence[str]], Iterator[EncodedBatch]],
+    what: str,
+) -> Generator[Progress, None, list[str]]:
+    """Make an index that of `stamps`: key -> what changes when it does. Only what is new or changed is read.
+
+    It is saved in its folder now and then, and however this ends. encode: reads keys, some at a time; those without a
+    vector are not read again until their stamp changes. Returns the keys that were read. Raises OSError.
+    """
+    unreadable = index.about.setdefault(UNREADABLE, {})
+    stale = [key for key in index.keys if index.payload(key) != stamps.get(key)]
+    unstuck = [key for key, (stamp, _) in unreadable.items() if stamp != stamps.get(key)]
+    index.remove(stale)
+    for key in unstuck:
+        del unreadable[key]
+    new = [key for key in stamps if key not in index and key not in unreadable]
+    if not (stale or unstuck or new):
+        return new
+    done, saved = 0, time.monotonic()
+    try:
+        yield Progress(done, len(new), what)
+        for batch in encode(new):
+            if batch.keys:
+                index.add(batch.keys, batch.vectors, [stamps[key] for key in batch.keys], model=index.model)
+            unreadable |= {key: [stamps[key], why] for key, why in batch.faults.items()}
+            done += len(batch.keys) + len(batch.faults)
+            if time.monotonic() - saved >= SECONDS:
+                index.save(folder)
+                saved = time.monotonic()
+            yield Progress(done, len(new), what)
+    except (KeyboardInterrupt, GeneratorExit):
+        note(f"{done:,} of {len(new):,} are read and kept in {folder}: the same command goes on")
+        raise
+    finally:
+        index.save(folder)
+    return new

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from formers.errors import ConfigError, DataError, FormersError, shown
 from formers.fields import Between
@@ -144,10 +145,8 @@ class VectorIndex:
             scores = torch.empty(len(x), count)
             for first, piece in self._pieces():
                 scores[:, first : first + len(piece)] = x @ torch.from_numpy(piece).T
-            for row in scores.masked_fill_(holes, -torch.inf):
-                best = largest(row, top)
-                found = zip(best.tolist(), row[best].tolist(), strict=True)
-                results.append([(self._keys[place], score) for place, score in found])
+            for row in scores.masked_fill_(holes, -torch.inf).numpy():
+                results.append([(self._keys[place], float(row[place])) for place in largest(row, top)])
         return results
 
     def save(self, folder: Path) -> None:
@@ -166,8 +165,8 @@ class VectorIndex:
                 if first >= stored:
                     keys = self._keys[first : first + len(piece)]
                     rows = (piece[list(map(bool, keys))] if anew else piece).astype("<f4", order="C", copy=False)
-                    file.write(memoryview(rows))
-                    checksum = zlib.crc32(rows, checksum)
+                    file.write(rows.data)
+                    checksum = zlib.crc32(rows.data, checksum)
         flush(path)
         if anew:
             self._payloads = [payload for key, payload in zip(self._keys, self._payloads, strict=False) if key]
@@ -191,14 +190,16 @@ class VectorIndex:
         if not (folder / FILE).is_file():
             raise DataError(f"{folder} holds no index (it has no {FILE})")
         try:
-            checked = parse_json(read_bytes(folder / FILE, most=MOST_BYTES), CheckedShape, FILE, fix="it was cut off or changed")
+            checked = parse_json(
+                read_bytes(folder / FILE, most=MOST_BYTES), CheckedShape, FILE, fix="it was cut off or changed"
+            )
             body: IndexShape = checked["index"]
             if checked["checksum"] != zlib.crc32(compact(body)):
                 raise DataError(f"{FILE} does not have its checksum")
             index, count = cls(body["model"], body["dim"]), len(body["keys"])
             path = folder / f"vectors-{body['generation']}.f32"
             index._parts = [mapped(path, count, index.dim)]
-            if body["vectors"] != zlib.crc32(index._parts[0]):
+            if body["vectors"] != zlib.crc32(index._parts[0].data):
                 raise DataError(f"{path.name} does not have its checksum")
         except (FormersError, OSError, ValueError) as fault:  # ValueError: a file shorter than its rows
             raise DataError(f"the index {folder} is damaged ({fault}); delete it, and have it made again") from fault
@@ -227,12 +228,12 @@ class VectorIndex:
             raise ConfigError("a vector does not have length one; divide each by its length")
 
 
-def largest(scores: Tensor, top: int) -> Tensor:
+def largest(scores: NDArray[np.float32], top: int) -> NDArray[np.int64]:
     """The places (top,) of the largest of scores (count,), largest first; among equals the first."""
     if not top:
-        return torch.empty(0, dtype=torch.int64)
-    places = (scores >= scores.topk(top).values[-1]).nonzero().squeeze(1)
-    return places[scores[places].argsort(descending=True, stable=True)[:top]]
+        return np.empty(0, np.int64)
+    places = np.flatnonzero(scores >= np.partition(scores, -top)[-top])
+    return places[np.argsort(-scores[places], kind="stable")[:top]]
 
 
 def mapped(path: Path, rows: int, dim: int) -> Vectors:
