@@ -206,6 +206,13 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
     return settings(**values, **{name: build(kind, inner, where) for (name, kind), inner in parts.items()})
 
 
+def values_of(settings: Any) -> dict[str, Any]:
+    """The values of a dataclass of settings by name, those of its parts among them."""
+    parts = ((field, getattr(settings, field.part[0]) if field.part else settings)
+             for field in fields_of(settings.__class__).values())  # fmt: skip
+    return {field.name: getattr(owner, field.name) for field, owner in parts}
+
+
 def changed(settings: Any, name: str, value: Any) -> Any:
     """The same settings with another value of a field, which may be one of a part's."""
     owner = fields_of(settings.__class__)[name].part

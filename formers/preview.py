@@ -3,24 +3,80 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError, DataError, nearest
+from formers.notes import note
+from formers.phrases import short
 from formers.recipe import names, names_recipe, recipe_of, run_file, run_folder
-from formers.systems.system import Event, resolve
+from formers.systems.system import Event, ResultTable, resolve
 
 if TYPE_CHECKING:
+    from formers.data.pictures import PictureTable
     from formers.data.sources import Table
+
+
+LONGEST = 400  # characters of a text that are shown
+EXAMPLES, ON_A_SHEET = 8, 40
+CLASSES = 20  # that are listed
+ENDINGS = (".png", ".svg", ".pdf")  # of a contact sheet
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What there is to see of rows, and what draws a contact sheet where they are pictures."""
+
+    tables: Sequence[ResultTable]
+    lines: Sequence[str]
+    sheet: Callable[[Path], object] | None = None
+
+
+def preview(
+    name: str,
+    split: str,
+    examples: int | None,
+    *,
+    count: int | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    changes: Sequence[str] = (),
+) -> Preview:
+    """What is in a source or in the data of a recipe. examples: rows to show; source, target: columns to show."""
+    from formers.data.pictures import PictureTable
+
+    rows = rows_of(name, split, count, source, target, changes)
+    if isinstance(rows, PictureTable):
+        judged = judged_beside(name, rows, changes) if split == "train" else None
+        return of_pictures(rows, judged, split, examples)
+    picked = evenly(len(rows), EXAMPLES if examples is None else examples)
+    cells = [(row + 1, *(shown(values[row]) for values in rows.columns.values())) for row in picked]
+    tables = [ResultTable(f"{rows.name}, {split}", ["row", *rows.columns], cells, right=["row"])] if picked else []
+    return Preview(tables, lengths(rows))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, from all over."""
+    return list(range(0, count, max(1, count // max(1, most))))[:most]
+
+
+def shown(value: Any) -> Any:
+    """A value for a cell: of a long text its beginning, a conversation on one line."""
+    if isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value):
+        value = " | ".join(f"{turn['role']}: {turn.get('content')}" for turn in value)
+    return short(value, LONGEST) if isinstance(value, str) and len(value) > LONGEST else value
 
 
 def rows_of(
     name: str, split: str, count: int | None, source: str | None, target: str | None, changes: Sequence[str] = ()
-) -> Table:
+) -> Table | PictureTable:
     """The table that NAME means: a recipe's own reading of its data, or a source as it is."""
+    from formers.data.picture_columns import first_row, picture_column
+    from formers.data.pictures import read_pictures
     from formers.data.sources import BUILTIN, read_table
 
     if name not in BUILTIN and names_recipe(name):
@@ -42,8 +98,118 @@ def rows_of(
         name = f"builtin:{name}"
     elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
         raise ConfigError(f'there is no data "{name}"{nearest(name, [*BUILTIN, *names()])}, or name a file')
-    columns = [column for column in (source, target) if column] or None
-    return read_table(name, columns=columns, split=split, count=count)
+    columns = [column for column in (source, target) if column]
+    first = first_row(name, split)
+    image = picture_column({column: first[column] for column in columns if column in first} if columns else first)
+    if image is None:
+        return read_table(name, columns=columns or None, split=split, count=count)
+    others = columns or [column for column, value in first.items() if is_plain(value)]
+    return read_pictures(
+        name, columns=[column for column in others if column != image], image=image, split=split, count=count
+    )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be a label, several, or a caption."""
+    return all(isinstance(part, str | int | float) for part in (value if isinstance(value, list) else [value]))
+
+
+def judged_beside(name: str, rows: PictureTable, changes: Sequence[str]) -> PictureTable | None:
+    """The rows to judge with that belong to those to learn from, if there are any."""
+    from formers.data.pictures import read_pictures
+    from formers.data.source import Source
+
+    source: Source = Source(train=rows.name)
+    reading: dict[str, Any] = {"reader": read_pictures, "image": rows.picture}
+    if names_recipe(name):
+        sections = recipe_of(name, changes).sections
+        source, reading = sections["data"], sections["rows"].reading(sections["data"])
+    return source.read("test", **reading) or source.read("validation", **reading)
+
+
+def of_pictures(rows: PictureTable, judged: PictureTable | None, split: str, examples: int | None) -> Preview:
+    """Some of the pictures with what is said of them, their classes and captions, and what is wrong with them."""
+    from formers.data.picture_report import picture_lines
+
+    said = {column: named(rows, column) for column in rows.table.columns if column != rows.picture}
+    classes = {column: tally for column, values in said.items() if (tally := classes_of(values))}
+    cells = [
+        (
+            row + 1,
+            rows.named(row).removeprefix(rows.name).lstrip(", /"),
+            size_of(rows, row),
+            *(shown(values[row]) for values in said.values()),
+        )
+        for row in evenly(len(rows), EXAMPLES if examples is None else examples)
+    ]
+    head = ["row", "place", "size", *said]
+    tables = [ResultTable(f"{rows.name}, {split}", head, cells, right=["row", "size"])] if cells else []
+    tables += [class_table(column, tally, len(rows)) for column, tally in classes.items()]
+    texts = replace(rows.table, columns={column: values for column, values in said.items() if column not in classes})
+    lines = [
+        f"examples: {len(rows):,}",
+        *picture_lines(rows, judged, label=next(iter(classes), "")),
+        *lengths(texts)[1:],
+    ]
+    return Preview(tables, lines, lambda path: draw(rows, said, ON_A_SHEET if examples is None else examples, path))
+
+
+def named(rows: PictureTable, column: str) -> list:
+    """The values of a column, numbers of classes as their names where the source has these."""
+    from formers.data.labels import file_names
+
+    values = rows.table.columns[column]
+    names = file_names(rows.table, column) if all(type(value) is int for value in values) else ()
+    return [names[value] if 0 <= value < len(names) else value for value in values] if names else values
+
+
+def classes_of(values: Sequence[Any]) -> Counter:
+    """How often each class occurs; none where the values are no classes but captions."""
+    tally = Counter(part for value in values for part in (value if isinstance(value, list) else [value]))
+    few = len(tally) <= max(20, len(values) // 20) and not any(isinstance(one, float) for one in tally)
+    return tally if few else Counter()
+
+
+def class_table(column: str, tally: Counter, count: int) -> ResultTable:
+    rows = [(name, f"{times:,}", f"{times / count:.1%}") for name, times in tally.most_common(CLASSES)]
+    if len(tally) > CLASSES:
+        rest = sum(tally.values()) - sum(times for _, times in tally.most_common(CLASSES))
+        rows.append((f"and {len(tally) - CLASSES} more", f"{rest:,}", f"{rest / count:.1%}"))
+    return ResultTable(f"{len(tally)} classes", [column, "pictures", "share"], rows, right=["pictures", "share"])
+
+
+def cell(value: Any) -> str:
+    """A label, several, or a caption."""
+    return short(", ".join(map(str, value if isinstance(value, list) else [value])), LONGEST)
+
+
+def size_of(rows: PictureTable, row: int) -> str:
+    """Width and height; that a picture cannot be read is among the lines."""
+    try:
+        width, height = rows.image(row).size
+    except DataError:
+        return "unreadable"
+    return f"{width} x {height}"
+
+
+def draw(rows: PictureTable, said: Mapping[str, list], most: int, path: Path) -> object:
+    """A contact sheet of pictures from all over the table."""
+    import numpy as np
+
+    from formers.pictures.figure import save
+    from formers.pictures.sheet import draw_sheet
+
+    pictures, titles = [], []
+    for row in evenly(len(rows), most):
+        try:
+            pictures.append(np.asarray(rows.image(row)))
+        except DataError as error:
+            note(str(error))
+            continue
+        titles.append(" | ".join(cell(values[row]) for values in said.values()))
+    if not pictures:
+        raise DataError(f"{rows.name}: none of the pictures can be read")
+    return save(draw_sheet(pictures, titles, f"{rows.name} ({len(rows):,} pictures)"), path)
 
 
 def lengths(table: Table) -> list[str]:

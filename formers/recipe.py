@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from typing import Any
 
 from formers import fields
 from formers.errors import ConfigError, nearest, shown
-from formers.fields import convert, fields_of
+from formers.fields import convert, fields_of, values_of
 from formers.files import expanded, read_source
 from formers.notes import note
 from formers.registry import NAMES, sections, system
@@ -51,15 +50,15 @@ class Recipe:
         lines = [self.comment or f"# {self.name}", f'system = "{self.system}"']
         for section, values in self.sections.items():
             lines += ["", f"[{section}]"]
-            lines += [f"{f.name} = {_toml(getattr(values, f.name))}" for f in dataclasses.fields(values)]
+            lines += [f"{name} = {_toml(value)}" for name, value in values_of(values).items()]
         return "\n".join(lines) + "\n"
 
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted name."""
         return {
-            f"{section}.{field.name}": getattr(values, field.name)
+            f"{section}.{name}": value
             for section, values in self.sections.items()
-            for field in dataclasses.fields(values)
+            for name, value in values_of(values).items()
         }
 
     def example(self, seen: Sequence[str] = ()) -> str:

@@ -36,6 +36,7 @@ NAMES = (
     "language",
     "chat",
     "preferences",
+    "images",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

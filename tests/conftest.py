@@ -14,6 +14,10 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from tests import torchvision_operators
+
+TORCHVISION = torchvision_operators.declare()
+
 # Before the first import of what it checks: every shape of the blocks and the models is checked on every call.
 install_import_hook(["formers.blocks", "formers.models"], "beartype.beartype")
 

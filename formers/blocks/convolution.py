@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,10 +23,14 @@ class ConvolutionNorm(nn.Module):
         self.convolution = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.activation = ACTIVATIONS[activation] if activation else None
+        self.folded: tuple[Tensor, Tensor] | None = None  # the weight and bias of both, while `folded` says so
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
-        x = self.norm(self.convolution(x))
+        if self.folded is None:
+            x = self.norm(self.convolution(x))
+        else:
+            x = self.convolution._conv_forward(x, *self.folded)
         return x if self.activation is None else self.activation(x)
 
 
@@ -67,3 +75,26 @@ class ResidualConvolutions(nn.Module):
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
         kept = x if self.shortcut is None else self.shortcut(x)
         return self.activation(kept + self.drop_path(self.layers(x)))
+
+
+@contextmanager
+def folded(model: nn.Module) -> Iterator[None]:
+    """Inside, convolutions multiply by what their batch norms would, which do nothing; for reading only.
+
+    norm(convolution(x)) = convolution(x) with weight * scale, and a bias (Jacob et al. 2018, section 3.2).
+    """
+    layers = [module for module in model.modules() if isinstance(module, ConvolutionNorm)]
+    if torch.is_grad_enabled() or any(layer.training for layer in layers):
+        yield
+        return
+    try:
+        for layer in layers:
+            norm, weight = layer.norm, layer.convolution.weight
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            whole = (weight * scale[:, None, None, None]).to(memory_format=torch.channels_last)
+            layer.folded = (whole, norm.bias - norm.running_mean * scale)
+        yield
+    finally:
+        for layer in layers:
+            layer.folded = None

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from formers.cli.command import own_command
 from formers.cli.options import Change
-from formers.cli.output import note, show_table
-from formers.cli.show import Output, show
+from formers.cli.output import note
+from formers.cli.show import Output, draw_table, show
 from formers.data.builtin.split import SPLITS
 from formers.errors import ConfigError
 from formers.fields import Count, Natural
-from formers.phrases import short
-from formers.preview import lengths, lessons_of, rows_of
+from formers.preview import ENDINGS, EXAMPLES, lessons_of, preview
 from formers.systems.system import Typed
-
-LONGEST = 400  # characters of a text that are shown
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class DataOptions:
     """Which part."""
     count: Natural | None = None
     """Rows to read (default: all)."""
-    examples: Count = 8
-    """Rows to show."""
+    examples: Count | None = None
+    """Rows to show (default: 8, and 40 on a sheet)."""
     source: Annotated[str | None, Typed("COLUMN")] = None
     """A column to show."""
     target: Annotated[str | None, Typed("COLUMN")] = None
@@ -41,36 +38,33 @@ class DataOptions:
     show_loss: bool = False
     """Of a recipe: the tokens of examples, those that carry loss marked."""
     out: Path | None = None
-    """Write what --show-loss shows; FILE.png: draw hidden words."""
+    """FILE.png: draw the pictures on a sheet. With --show-loss: write what it shows; FILE.png: draw hidden words."""
 
 
 @own_command
 def run(options: DataOptions) -> None:
     """Show examples of a data source, and how long they are."""
-    split, count = options.split, options.examples
+    split = options.split
     if split not in SPLITS:
         raise ConfigError(f'--split "{split}" is not known; known: {", ".join(SPLITS)}')
     if options.show_loss:
         stray = {"--count": options.count, "--source": options.source, "--target": options.target}
         if given := next((option for option, value in stray.items() if value is not None), None):
             raise ConfigError(f"{given} does not go with --show-loss; change the recipe with --set")
-        show(lessons_of(options.name, split, count, options.set), Output(options.out))
+        shown = lessons_of(options.name, split, EXAMPLES if options.examples is None else options.examples, options.set)
+        show(shown, Output(options.out))
         return
-    if options.out is not None:
-        raise ConfigError(
-            "--out is for --show-loss: write the tokens there, or draw the hidden words of a masked recipe"
-        )
-    table = rows_of(options.name, split, options.count, options.source, options.target, options.set)
-    picked = list(range(0, len(table), max(1, len(table) // max(1, count))))[:count]
-    if picked:
-        rows = [(row + 1, *(shown(values[row]) for values in table.columns.values())) for row in picked]
-        show_table(f"{table.name}, {split}", ["row", *table.columns], rows, right=["row"])
-    for line in lengths(table):
+    output = Output(options.out, endings=ENDINGS)
+    view = preview(
+        options.name, split, options.examples, count=options.count, source=options.source, target=options.target,
+        changes=options.set,
+    )  # fmt: skip
+    if options.out is not None and view.sheet is None:
+        raise ConfigError("--out draws pictures, or with --show-loss what carries loss; these rows are texts")
+    for table in view.tables:
+        draw_table(table)
+    for line in view.lines:
         note(line)
-
-
-def shown(value: Any) -> Any:
-    """A value for a cell: of a long text its beginning, a conversation on one line."""
-    if isinstance(value, list) and all(isinstance(each, dict) and "role" in each for each in value):
-        value = " | ".join(f"{each['role']}: {each.get('content')}" for each in value)
-    return short(value, LONGEST) if isinstance(value, str) and len(value) > LONGEST else value
+    if view.sheet is not None and output.path is not None:
+        view.sheet(output.path)
+        note(f"wrote {output.path}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from formers.cli.command import own_command, spelled
 from formers.cli.options import Change
 from formers.cli.output import note, show_table
-from formers.fields import fields_of, help_of
+from formers.fields import fields_of, values_of
 from formers.recipe import Recipe, load_recipe, names, names_recipe
 from formers.registry import NAMES, looks, system, systems, verbs_of
 from formers.systems.system import Origin, System, Typed, resolve
@@ -59,8 +59,8 @@ def show_fields(recipe: Recipe) -> None:
     note(recipe.comment or recipe.name)
     rows = []
     for section, values in recipe.sections.items():
-        texts = help_of(values.__class__)
-        rows += [(f"{section}.{field}", _written(getattr(values, field)), text) for field, text in texts.items()]
+        known = fields_of(values.__class__)
+        rows += [(f"{section}.{name}", _written(value), known[name].help) for name, value in values_of(values).items()]
     show_table(f"recipe {recipe.name} (system {recipe.system})", ["field", "value", "what it is"], rows)
     note(f"Change a field: formers train {recipe.name} --set section.key=value")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from formers.data.files import fault, listed, located, missing
 from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import opened_parquet, pick
-from formers.data.sources import of_split
+from formers.data.splits import of_split
 
 
 class Rows(Protocol):
@@ -65,7 +66,8 @@ class ParquetRows:
     """Rows of Parquet files, one after the other; a row group is read at a time, and the last few are kept."""
 
     def __init__(self, name: str, files: Sequence[str], columns: Sequence[str] | None = None, *, kept: int = 2) -> None:
-        """name: what the user wrote; columns: those to read (None: all); kept: row groups in memory.
+        """name: what the user wrote; columns: those to read (None: all); kept: row groups in memory (0: as many as
+        the budget holds, at least 2: read in any order, a group that is not kept is read again for every row).
 
         Only the footers are read here. Raises DataError: no file, a broken one, columns that are missing or differ.
         """
@@ -75,7 +77,7 @@ class ParquetRows:
         sizes: list[int] = []
         places: list[tuple[int, int]] = []
         schema: list[str] = []
-        allowed = budget()
+        allowed, largest = budget(), 0
         for number, file in enumerate(self.files):
             if not os.path.exists(located(file)):
                 raise missing(file, located(file))
@@ -93,6 +95,7 @@ class ParquetRows:
                 if size.num_rows < 0 or size.total_byte_size < 0:
                     raise fault(file, f"broken Parquet file (a negative size in row group {group})")
                 allowed.check(f"{file}, row group {group}", rows=size.num_rows, bytes=size.total_byte_size)
+                largest = max(largest, size.total_byte_size)
                 places.append((number, group))
                 sizes.append(size.num_rows)
         self.ends = np.cumsum(np.asarray(sizes, np.int64))
@@ -100,7 +103,9 @@ class ParquetRows:
         self.before = np.cumsum([0, *(footer.num_rows for footer in self.footers)])
         if not len(self):
             raise fault(name, "there are no rows, expected at least one")
-        self.group = lru_cache(kept)(self._read)
+        if not kept:
+            kept = max(2, allowed.bytes // max(1, largest))
+        self.group, self.lock = lru_cache(kept)(self._read), Lock()
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -108,7 +113,9 @@ class ParquetRows:
     def row(self, row: int) -> Mapping[str, Any]:
         group = self._group_of(row)
         start = int(self.ends[group - 1]) if group else 0
-        values = self.group(group).slice(row - start, 1).to_pydict()
+        with self.lock:  # threads that want the same group at once read it once
+            rows = self.group(group)
+        values = rows.slice(row - start, 1).to_pydict()
         return {column: value for column, (value,) in flatten(self.where(row), values, self.columns).values.items()}
 
     def where(self, row: int) -> str:
@@ -130,16 +137,21 @@ class ParquetRows:
 
 
 class FolderRows:
-    """The files in a folder and in those inside it, sorted: `path`, relative to the folder, and their `bytes`."""
+    """The files in a folder and in those inside it, sorted: `path`, relative to the folder, and their `bytes`.
+
+    Hidden files and folders, whose names begin with a dot, are none of them.
+    """
 
     def __init__(self, name: str, endings: Sequence[str]) -> None:
         """endings: of the files to take, such as (".png", ".jpg"), whatever their case. Raises DataError: none."""
         self.name, self.folder = name, located(name)
         if not os.path.isdir(self.folder):
             raise missing(name, self.folder)
-        names = (Path(folder) / file for folder, _, files in os.walk(self.folder) for file in files)
+        names = (
+            Path(folder, file).relative_to(self.folder) for folder, _, files in os.walk(self.folder) for file in files
+        )
         fitting = (path for path in names if path.suffix.lower() in endings)
-        self.paths = sorted(path.relative_to(self.folder).as_posix() for path in fitting)
+        self.paths = sorted(path.as_posix() for path in fitting if not any(part[0] == "." for part in path.parts))
         if not self.paths:
             raise fault(name, f"a folder without a file that ends in {listed(endings)}")
 

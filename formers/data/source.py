@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from formers.data.documents import cut
 from formers.data.limits import widened
 from formers.data.sources import Table, read_table
+from formers.data.splits import has_split
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 
@@ -65,21 +66,23 @@ class Source:
         if not self.train and part == "train":
             raise ConfigError("data.train is empty: say what to learn from, for example --set data.train=FILE")
         own = {"train": self.train, "validation": self.validation, "test": self.test}[part]
-        return own or (self.train if self.train.startswith(("builtin:", "hf:")) else "")
+        holds = self.train.startswith(("builtin:", "hf:")) or (not own and has_split(self.train, part))
+        return own or (self.train if holds else "")
 
     def read(
         self,
         part: str,
         *,
-        reader: Callable[..., Table] = read_table,
+        reader: Callable[..., Any] = read_table,
         set_aside: SetAside | None = None,
         what: str = "row",
         **options: Any,
-    ) -> Table | None:
+    ) -> Any:
         """The table of "train", "validation" or "test"; None where there is none. set_aside, what: of `tables` alone.
 
-        reader: called with the name, `options` (such as columns and text of `read_table`), split, seed, drop_empty and
-        count, which is that of generated rows only: of others the front is taken after reading.
+        reader: gives a table, of whatever kind; called with the name, `options` (such as columns and text of
+        `read_table`), split, seed, drop_empty and count, which is that of generated rows only: of others the front is
+        taken after reading.
         """
         if not (name := self.name(part)):
             return None
@@ -91,7 +94,7 @@ class Source:
         front = part == "train" and not generated and 0 < count < len(table)
         return table.select(range(count)) if front else table
 
-    def tables(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> tuple[Table, Table]:
+    def tables(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> tuple[Any, Any]:
         """Training and validation rows, read with `options` as `read` does.
 
         Without a validation source, rows are set aside of those for training: by `set_aside`, else every k-th of them,
@@ -103,7 +106,7 @@ class Source:
             return train, validation
         return train.set_aside(self.rows_aside, what) if set_aside is None else set_aside(train)
 
-    def test_or_validation(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> Table:
+    def test_or_validation(self, *, set_aside: SetAside | None = None, what: str = "row", **options: Any) -> Any:
         """What to judge with: the test rows, else those to watch as `tables` gives them."""
         for part in ("test", "validation"):
             if (table := self.read(part, **options)) is not None:

@@ -6,7 +6,8 @@ import glob
 import importlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from formers.data.files import (
     Refusal,
     ending,
     fault,
-    held,
     listed,
     located,
     matching,
@@ -33,6 +33,7 @@ from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import pick
 from formers.data.readers import read_file, read_parallel
+from formers.data.splits import of_split
 from formers.errors import DataError, nearest
 
 
@@ -45,6 +46,7 @@ class Builtin:
     count: int | None  # how many rows when the user names no number (None: all there are)
 
 
+SHAPES = ("image", "label", "shape", "caption", "objects")
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
@@ -55,6 +57,8 @@ BUILTIN = {
     "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
     "quiz-preferences": Builtin("formers.data.builtin.quiz:preferences", ("messages", "chosen", "rejected"), 5_000),
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
+    "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
+    "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),
     "opinion-pairs": Builtin("formers.data.builtin.opinions:pairs", ("sentence1", "sentence2", "score"), 5_000),
 }
@@ -173,27 +177,34 @@ def read_table(
     """
     name = str(source)
     _check(name, columns, text, count)
-    try:
+    with choice_said(settings):
         if name.startswith("hf:"):
             table = _hub(name, columns, split)
         elif name.startswith("builtin:"):
-            table = _builtin(name, columns, split, seed, count)
+            table = builtin_table(name, columns, split, seed, count)
         else:
             table = _files(name, columns, split, isinstance(source, str), bad)
-    except MissingColumn as error:
-        options = [settings[column] for column in error.columns if settings and column in settings]
-        if not options:
-            raise
-        raise MissingColumn(f"{error}; choose with {' '.join(options)}", error.columns) from None
     if columns is not None:
         table = replace(table, columns={column: table.columns[column] for column in columns})
     if not len(table):
         raise fault(name, "there are no rows, expected at least one")
     if drop_empty is not None:
-        table = _without_empty(table, columns, drop_empty)
+        table = without_empty(table, columns, drop_empty)
     for column in text if text is not None else columns or ():
-        table = _check_text(table, column, bad)
+        table = check_text(table, column, bad)
     return table if count is None or count >= len(table) else table.select(range(count))
+
+
+@contextmanager
+def choice_said(settings: Mapping[str, str] | None) -> Iterator[None]:
+    """A fault of a missing column says what chooses another. settings: as in `read_table`."""
+    try:
+        yield
+    except MissingColumn as error:
+        options = [settings[column] for column in error.columns if settings and column in settings]
+        if not options:
+            raise
+        raise MissingColumn(f"{error}; choose with {' '.join(options)}", error.columns) from None
 
 
 def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None, count: int | None) -> None:
@@ -242,16 +253,6 @@ def _table(name: str, columns: Columns) -> Table:
     )
 
 
-def of_split(name: str, folder: Path, split: str) -> list[str]:
-    """The Parquet files of one split in a folder; never all of them, for that would mix the test set in."""
-    names = held(name, folder)
-    files = [entry for entry in names if re.fullmatch(re.escape(split) + r"([-_.].*)?\.parquet", entry)]
-    if not files:
-        fix = "name a file, or a pattern such as " + os.path.join(name, "*.parquet")
-        raise fault(name, f"a folder without {split}*.parquet; it holds {listed(names) or 'nothing'}; {fix}")
-    return [os.path.join(name, entry) for entry in files]
-
-
 def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None, bad: Refusal) -> Table:
     """Files one after the other; they must have the same columns, and all or none of them lines."""
     parts = []
@@ -285,6 +286,16 @@ def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None, bad:
 
 
 def _hub(name: str, columns: Sequence[str] | None, split: str) -> Table:
+    """The rows of a data set of the hub in memory."""
+    with hub_data(name, split) as data:
+        loaded = pick(name, data.column_names, columns)
+        values = (data if loaded is None else data.select_columns(loaded))[:]
+    flat = flatten(name, values, list(columns) if columns is not None else None)
+    return _table(name, flat._replace(names=class_names(data.features.to_dict())))
+
+
+@contextmanager
+def hub_data(name: str, split: str) -> Iterator[Any]:
     """A data set of the hub, or a local folder in its layout, through `datasets`; no code of it is run."""
     what = name.removeprefix("hf:")
     options: dict[str, str] = {}
@@ -303,18 +314,14 @@ def _hub(name: str, columns: Sequence[str] | None, split: str) -> Table:
     datasets = optional("datasets", "hub", f"{name}: reading from the hub")
     hub = importlib.import_module("huggingface_hub.errors")
     try:
-        data = datasets.load_dataset(what, split=split, **options)
-        loaded = pick(name, data.column_names, columns)
-        values = (data if loaded is None else data.select_columns(loaded))[:]
+        yield datasets.load_dataset(what, split=split, **options)
     # the library's own faults, a wrong split or config, a set that is a script, a broken file, no network
     except (datasets.exceptions.DatasetsError, hub.HTTPError, OSError, ValueError, RuntimeError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise fault(name, f"cannot load split {quoted(split)}: {error}{cause}") from error
-    flat = flatten(name, values, list(columns) if columns is not None else None)
-    return _table(name, flat._replace(names=class_names(data.features.to_dict())))
 
 
-def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, count: int | None) -> Table:
+def builtin_table(name: str, columns: Sequence[str] | None, split: str, seed: int, count: int | None) -> Table:
     """Made rows. Columns of their own names are found by name; as many other names are taken in order."""
     key = name.removeprefix("builtin:")
     if key not in BUILTIN:
@@ -335,7 +342,7 @@ def _builtin(name: str, columns: Sequence[str] | None, split: str, seed: int, co
 # ---- what every row must be --------------------------------------------------------------------------------
 
 
-def _without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> Table:
+def without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> Table:
     """Refuse or drop the rows in which something wanted is missing."""
     blank = {
         column: {row for row, value in enumerate(values) if _blank(value)} for column, values in table.columns.items()
@@ -358,7 +365,7 @@ def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and (not value or value.isspace()))
 
 
-def _check_text(table: Table, column: str, bad: Refusal) -> Table:
+def check_text(table: Table, column: str, bad: Refusal) -> Table:
     """The table without what is not text; and text that UTF-8 cannot hold: half a character, as JSON can write it."""
     values = table.columns[column]
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]

@@ -66,3 +66,30 @@ def _pair(predicted: ArrayLike, expected: ArrayLike) -> tuple[NDArray[np.int64],
     if said.shape != true.shape or said.ndim not in (1, 2):
         raise ValueError(f"predicted {said.shape} and expected {true.shape} must have one shape")
     return said, true
+
+
+def top(scores: ArrayLike, expected: ArrayLike, count: int) -> float:
+    """Share of examples whose class is among the `count` with the highest of (examples, classes) scores; of equal
+    scores the class with the lower number comes first."""
+    table, true = np.asarray(scores), np.asarray(expected).astype(np.int64)
+    own = table[np.arange(len(table)), true][:, None]
+    before = (table > own).sum(1) + ((table == own) & (np.arange(table.shape[1]) < true[:, None])).sum(1)
+    return float((before < count).mean()) if len(table) else 0.0
+
+
+def average_precision(scores: ArrayLike, expected: ArrayLike) -> float:
+    """The mean, over the labels that some example has, of the sum of precision times the step in recall down the list
+    of examples; (examples, labels) scores and 0 or 1. Equal scores count together, as in scikit-learn."""
+    table, true = np.asarray(scores, np.float64), np.asarray(expected).astype(bool)
+    if table.shape != true.shape or table.ndim != 2:
+        raise ValueError(f"scores {table.shape} and expected {true.shape} must have one shape, (examples, labels)")
+    precisions = []
+    for column, positive in zip(table.T, true.T, strict=True):
+        if not positive.any():
+            continue
+        order = np.argsort(-column, kind="stable")
+        hits = np.cumsum(positive[order])
+        ends = np.append(np.flatnonzero(np.diff(column[order])), len(column) - 1)  # the last of equal scores
+        steps = np.diff(hits[ends], prepend=0)
+        precisions.append(float((steps * hits[ends] / (ends + 1)).sum() / hits[-1]))
+    return float(np.mean(precisions)) if precisions else 0.0

@@ -105,24 +105,27 @@ class Beginning:
         task: Task,
         batches: Batches,
         lines: list[str],
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None = None,
         *,
         besides: str = "",
         tokens: int = 0,
+        batch: str = "",
         beside: Callable[[], Mapping[str, Content]] = dict,
     ) -> Prepared:
         """The report with its last lines: sizes, and memory for so many `tokens` a batch, padding included.
 
-        besides: what the line of sizes says after the vocabulary; tokens: where it is not rows.tokens_per_batch.
+        besides: what the line of sizes says after the vocabulary; tokens: where it is not rows.tokens_per_batch; batch:
+        what a batch holds where that is no tokens.
         """
-        train, tokens = self.sections["train"], tokens or self.rows.tokens_per_batch
+        train, batch = self.sections["train"], batch or f"{tokens or self.rows.tokens_per_batch:,} tokens"
         size = parameters_of(task.model)
         copies = 4 + bool(train.average)  # weights, gradients, two moments, the average
         memory = (
-            f"memory: {copies * 4 * size / 2**20:,.0f} MB for weights and optimizer, and the activations of {tokens:,} "
-            f"tokens; one epoch: {len(batches.epoch(0)) / train.accumulate:,.0f} steps of {train.accumulate} batch(es)"
+            f"memory: {copies * 4 * size / 2**20:,.0f} MB for weights and optimizer, and the activations of {batch}; "
+            f"one epoch: {len(batches.epoch(0)) / train.accumulate:,.0f} steps of {train.accumulate} batch(es)"
         )
-        sizes = f"vocabulary: {tokenizer.vocab:,} tokens{besides}; model: {size:,} parameters"
+        vocabulary = "" if tokenizer is None else f"vocabulary: {tokenizer.vocab:,} tokens{besides}; "
+        sizes = f"{vocabulary}model: {size:,} parameters"
         return Prepared(task, batches, [*lines, sizes, memory], beside)
 
 

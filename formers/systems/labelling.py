@@ -24,8 +24,8 @@ def summed_loss(
 ) -> tuple[Tensor, float]:
     """The loss of logits (rows, labels) summed, and what it is summed over: rows, of several labels these too.
 
-    expected: class numbers, or (rows, labels) the share of each. weights: (labels,) how much each counts; smoothing: the
-    share of the probability that is spread over all labels.
+    expected: class numbers, or (rows, labels) the share of each. weights: (labels,) how much each counts; smoothing:
+    the share of the probability that is spread over all labels.
     """
     if kind == "number":
         return F.mse_loss(logits.squeeze(-1), expected.float(), reduction="sum"), len(expected)

@@ -95,3 +95,30 @@ def test_training_refuses_a_template_that_reaches_out(talks, tmp_path):
     file.write_text("{{ ''.__class__.__mro__ }}")
     line = fails("train", "language/instruct", "--run", tmp_path / "run", *small(talks, f"rows.template={file}"))
     assert "bad.jinja fails: it reaches for __class__" in line
+
+
+def test_pictures_are_shown_with_their_classes_and_on_a_sheet(tmp_path):
+    shown = works("data", "shapes", "--examples", 6, "--count", 60, "--out", tmp_path / "sheet.png")
+    assert "8 classes" in shown and "32 x 32" in shown and "pictures: drawn" in shown and "different texts" in shown
+    assert (tmp_path / "sheet.png").stat().st_size > 5000 and "wrote" in shown
+    assert "--out draws pictures" in fails("data", "quiz", "--count", 5, "--out", tmp_path / "quiz.png")
+
+
+def test_folders_and_tables_of_pictures(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    for number in range(6):
+        path = tmp_path / "set" / "train" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (9, 7 + number), (number, 0, 0)).save(path)
+    (tmp_path / "set" / "test" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "test" / "a" / "x.png").write_bytes(path.read_bytes())
+    (tmp_path / "set" / "train" / "a" / "bad.png").write_text("no picture")
+    shown = works("data", tmp_path / "set", "--out", tmp_path / "sheet.png")
+    assert "a 4 57.1% b 3 42.9%" in " ".join(shown.split())
+    assert "unreadable: 1, the first: " in shown and "in training and held out: 1 of 1" in shown
+    table = tmp_path / "t.csv"
+    table.write_text("picture,caption\n" + "".join(f"set/train/{'ab'[n % 2]}/{n}.png,row {n}\n" for n in range(6)))
+    assert "row 3" in works("data", table) and "9 x 10" in works("data", table)
+    assert "examples: 6" in works("data", table, "--source", "caption")
+    (tmp_path / "empty").mkdir()
+    assert "it holds nothing" in fails("data", tmp_path / "empty")

@@ -14,8 +14,8 @@ from formers.data.sources import Table
 from formers.errors import ConfigError, DataError
 from formers.registry import prepare
 from formers.systems.classification.data import LabelledBatches, LabelledRows
-from formers.systems.labelling import balanced_weights
 from formers.systems.classification.task import ClassificationConfig, ClassificationTask
+from formers.systems.labelling import balanced_weights
 from tests.systems.classification.toy import NAMES, TEXTS, classifier
 
 SMALL = ["data.count=60", "data.held_out=20", "rows.vocab=150", "model.dim=16", "model.hidden=32", "model.heads=2",

@@ -1,0 +1,116 @@
+"""WebDataset: tar files whose members with one name up to the first dot are a row; pictures stay where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from formers.data.files import decoded, fault, located, missing, no_column, regular
+from formers.data.limits import budget
+from formers.data.picture_folders import ENDINGS
+
+
+class TarMember(NamedTuple):
+    """A picture in a tar file."""
+
+    file: str
+    name: str
+    start: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        with open(located(self.file), "rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}, {self.name}"
+
+
+def read_archives(
+    name: str, files: Sequence[str], columns: Sequence[str], image: str
+) -> tuple[list[TarMember], dict[str, list]]:
+    """The pictures of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
+
+    Texts are read, pictures only located. Raises DataError: a broken or packed file, links and other odd members, a
+    name twice, a row without a picture or a wanted column.
+    """
+    pictures: list[TarMember] = []
+    values: dict[str, list] = {column: [] for column in columns}
+    allowed, size = budget(), 0
+    for file in files:
+        for stem, parts in grouped(file).items():
+            where = f"{file}, {stem}"
+            found = [kind for kind in parts if f".{kind}" in ENDINGS]
+            if len(found) != 1:
+                got = f"{len(found)} pictures" if found else "no picture"
+                raise fault(where, f"a row with {got}, expected one: its members are {', '.join(parts)}")
+            pictures.append(parts.pop(found[0]))
+            size += sum(member.size for member in parts.values())
+            allowed.check(name, rows=len(pictures), bytes=size)
+            row = dict(fields(parts)) if columns else {}
+            if any(column not in row for column in columns):
+                raise no_column(where, columns, [image, *row])
+            for column in columns:
+                values[column].append(row[column])
+    return pictures, values
+
+
+def grouped(file: str) -> dict[str, dict[str, TarMember]]:
+    """Name up to the first dot -> ending -> member, in the order of the file."""
+    path = located(file)
+    if not os.path.exists(path):
+        raise missing(file, path)
+    size = regular(file)
+    if not file.lower().endswith(".tar"):
+        raise fault(file, "a packed tar file cannot be read in any order; unpack it to .tar (gunzip)")
+    rows: dict[str, dict[str, TarMember]] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for entry in archive:
+                if entry.isdir():
+                    continue
+                where = f"{file}, {entry.name}"
+                if not entry.isreg() or entry.issparse():
+                    kind = "a link" if entry.issym() or entry.islnk() else "no plain file"
+                    raise fault(where, f"is {kind}, expected plain files only; write the tar file without it")
+                if entry.offset_data + entry.size > size:
+                    raise fault(where, "is cut off: the tar file ends before it; copy it again")
+                folder, _, last = entry.name.rpartition("/")
+                stem, _, kind = last.partition(".")
+                if not stem:
+                    continue  # hidden
+                parts = rows.setdefault(f"{folder}/{stem}" if folder else stem, {})
+                if kind.lower() in parts:
+                    raise fault(where, "stands twice in the tar file; a name up to its first dot is one row")
+                parts[kind.lower()] = TarMember(file, entry.name, entry.offset_data, entry.size)
+    except PermissionError:
+        raise fault(file, "no permission to read it; allow it with: chmod u+r") from None
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+        raise fault(file, f"broken tar file ({error}); copy or write it again") from None
+    return rows
+
+
+def fields(parts: dict[str, TarMember]) -> Iterator[tuple[str, Any]]:
+    """(column, value) of what stands beside a picture."""
+    for kind, member in parts.items():
+        if kind not in ("txt", "cls", "json"):
+            continue
+        text = decoded(member.place, member.read()).strip()
+        if kind == "txt":
+            yield "text", text
+        elif kind == "cls":
+            yield "label", int(text) if text.isascii() and text.isdecimal() else text
+        else:
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise fault(member.place, f"bad JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise fault(member.place, "expected an object such as {...}")
+            yield from row.items()

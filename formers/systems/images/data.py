@@ -1,0 +1,126 @@
+"""Labelled pictures: read, changed at random, reported on, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.data.batching import first_and_more
+from formers.data.labels import Labels
+from formers.data.pictures import PictureTable, read_pictures
+from formers.data.pixels import Pixels, statistics
+from formers.data.source import Source, settings_of
+from formers.errors import ConfigError
+from formers.fields import Count, Natural, Part, check
+from formers.images.augment import PLAIN, Augmentation, mixed
+from formers.images.preprocess import Preprocessor
+
+EPOCH = 1 << 32  # a row number says its epoch, too
+MIXING = 1  # beside (seed, epoch, row) of a batch's first picture
+MEASURED = 2000  # pictures from which the mean colour is taken
+AT_ONCE = 256  # pictures that are evaluated together
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledPictures:
+    """Columns of the labelled pictures, how they are changed while training, and how they are batched."""
+
+    image: str = "image"
+    """Column of the picture: its bytes, or its path."""
+    label: str = "label"
+    """Column of the label: a name, the number of a class, or a list of them (several); of folders their name."""
+    separator: str = ""
+    """What stands between the labels of one field, such as ";" in a CSV file: a picture has several labels then."""
+    fit: Literal["crop", "squash"] = "crop"
+    """How pictures of other shapes come to a new model's size: the middle is taken, or the whole is squashed."""
+    batch: Natural = 64
+    """Pictures of a batch."""
+    unreadable: Count = 0
+    """How many pictures may turn out to be broken: each is said and left out; one more ends the run."""
+    augmentation: Annotated[Augmentation, Part()] = PLAIN
+    """Random changes while training."""
+
+    def __post_init__(self) -> None:
+        check(self, "rows")
+        if not self.image or not self.label:
+            raise ConfigError("rows.image and rows.label must name columns")
+
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows."""
+        settings = settings_of(self, "image", "label")
+        return {"reader": read_pictures, "columns": [self.label], "image": self.image, "settings": settings}
+
+    def preprocessor(self, side: tuple[int, int], table: PictureTable) -> Preprocessor:
+        """Of a new model: to this size, and by the mean and deviation of the pictures' colours."""
+        resize = side if self.fit == "squash" or side[0] != side[1] else side[0]
+        plain = Preprocessor(*side, resize, crop=not isinstance(resize, tuple))
+        mean, std = statistics(Pixels(table, plain, unreadable=self.unreadable).sample(MEASURED))
+        return replace(plain, mean=mean, std=std)
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    pictures: Tensor
+    """(rows, channels, height, width), as the model reads them."""
+    labels: Tensor
+    """(rows,) class numbers, or (rows, labels) the share of each: of several labels, and where pictures are mixed."""
+
+
+class PictureBatches:
+    """The batches of a table of labelled pictures."""
+
+    def __init__(
+        self,
+        table: PictureTable,
+        preprocessor: Preprocessor,
+        config: LabelledPictures,
+        labels: Labels,
+        *,
+        seed: int = 1,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+    ) -> None:
+        """mixup, cutmix: how strongly pictures of a batch are mixed (Zhang et al. 2018; Yun et al. 2019)."""
+        self.table, self.config, self.kind, self.seed = table, config, labels, seed
+        self.labels = labels.answers(table.table, config.label, config.separator)
+        self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
+        self.mixup, self.cutmix = mixup, cutmix
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self)) + epoch * EPOCH
+        size = min(self.config.batch, len(self))
+        return [order[start : start + size] for start in range(0, len(self) - size + 1, size)]
+
+    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
+        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
+
+    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PictureBatch:
+        """These pictures, changed and mixed at random: a pure function of seed, epoch and rows."""
+        epoch = int(rows[0]) // EPOCH
+        numbers, pixels = self.pixels.read(np.asarray(rows, np.int64) % EPOCH)
+        pixels = self.config.augmentation(pixels, [(self.seed, epoch, int(row)) for row in numbers])
+        labels = torch.from_numpy(self.labels[numbers])
+        pictures = self.pixels.preprocessor.normalise(pixels)
+        if self.mixup or self.cutmix:
+            if labels.ndim == 1:
+                labels = torch.nn.functional.one_hot(labels, len(self.kind.names))
+            dice = np.random.default_rng([self.seed, epoch, int(numbers[0]), MIXING])
+            pictures, labels = mixed(pictures, labels.float(), dice, mixup=self.mixup, cutmix=self.cutmix)
+        return PictureBatch(pictures, labels)
+
+    def plain(self, most: int | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """(rows, pictures) of some at a time, unchanged and in order; most: only the first so many."""
+        count = min(len(self), most or len(self))
+        for start in range(0, count, AT_ONCE):
+            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, count)))
+            yield rows, self.pixels.preprocessor.normalise(pixels)

@@ -1,0 +1,223 @@
+"""Images: the labels of a picture, and its vector.
+
+picture -> preprocessor -> PictureClassifier -> logits -> softmax or sigmoids       picture -> ViT or ResNet -> vector
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from formers.blocks.convolution import folded
+from formers.errors import CheckpointError, ConfigError
+from formers.images.preprocess import Preprocessor
+from formers.metrics.calibration import calibration_error
+from formers.metrics.classification import accuracy, average_precision, confusion, f1, top
+from formers.models.picture_classifier import PictureClassifier
+from formers.models.resnet import ResNet
+from formers.models.vit import ViT
+from formers.pretrained.load import save_model
+from formers.pretrained.loaded import Loaded
+from formers.systems.images.data import PictureBatches
+from formers.systems.labelling import confusion_table, summed_loss
+from formers.systems.reading import reading
+from formers.systems.system import Report, ResultTable, Score, cost, share
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from formers.data.labels import LabelKind
+
+Vectors = NDArray[np.float32]
+THRESHOLD = 0.5  # how likely each of several labels must be
+
+
+@dataclass(frozen=True)
+class PictureLabels:
+    """The labels of a picture, likeliest first."""
+
+    picture: str
+    """Its name."""
+    label: str
+    """The likeliest label; of several, those over the threshold joined by ", "."""
+    probabilities: dict[str, float]
+    """Of the likeliest labels (one of them: all labels together sum to 1)."""
+    alone: bool = field(default=False, metadata={"json": False})
+    """Whether it is the only picture: its line does not name it."""
+
+    def line(self) -> str:
+        listed = [f"{label} {probability:.1%}" for label, probability in self.probabilities.items()]
+        return "\t".join([*([] if self.alone else [self.picture]), *(listed or ["(none)"])])
+
+    def spans(self) -> Sequence[tuple[str, str]]:
+        """Probabilities as bars."""
+        if not self.alone:
+            return [(self.line(), "")]
+        width = max(map(len, self.probabilities), default=0)
+        return [
+            part
+            for place, (label, probability) in enumerate(self.probabilities.items())
+            for part in (
+                (("\n" if place else "") + f"{label:<{width}} {probability:>6.1%} ", "bold" if place == 0 else ""),
+                ("█" * round(30 * probability), "cyan"),
+            )
+        ]
+
+
+class PictureModel:
+    """A model of pictures with its preprocessor: what `formers.load` gives for such models."""
+
+    def __init__(self, model: nn.Module, preprocessor: Preprocessor | None, *, family: str | None = None) -> None:
+        self.model, self._preprocessor, self.family = model, preprocessor, family
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """Raises ConfigError for a model without one."""
+        if self._preprocessor is None:
+            raise ConfigError(
+                "this model folder has no preprocessor_config.json, so pictures cannot be read; put the one of its "
+                "publication beside config.json"
+            )
+        return self._preprocessor
+
+    @property
+    def head(self) -> PictureClassifier:
+        """The model where it gives labels. Raises ConfigError for a body alone."""
+        if not isinstance(self.model, PictureClassifier):
+            name = type(self.model).__name__
+            raise ConfigError(
+                f"this model is a {name} without labels; train some onto it (formers train images/finetune --set "
+                "model.start=MODEL), or judge its vectors (formers evaluate MODEL --probe)"
+            )
+        return self.model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.head.config.labels
+
+    @property
+    def kind(self) -> LabelKind:
+        """one or several."""
+        return self.head.config.kind
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def classify(self, images: Sequence[Image], *, flip: bool = False) -> Vectors:
+        """(pictures, labels): the probability of each label; flip: the mean with those of the mirrored pictures."""
+        batches = self.batches(images)
+        return self.probabilities(self.outputs(batches, self.head, flip=flip)).numpy()
+
+    def encode(self, images: Sequence[Image], *, flip: bool = False) -> Vectors:
+        """(pictures, dim): the vector that a head reads, or would read."""
+        return np.concatenate([vectors.numpy() for vectors in self.outputs(self.batches(images), self.vectors, flip=flip)])
+
+    def batches(self, images: Sequence[Image], most: int = 64) -> Iterator[Tensor]:
+        """The pictures as the model reads them."""
+        for start in range(0, len(images), most):
+            yield self.preprocessor.batch(images[start : start + most])
+
+    def vectors(self, pictures: Tensor) -> Tensor:
+        """(pictures, dim) of pictures as the model reads them."""
+        model: Any = self.model
+        if isinstance(model, PictureClassifier):
+            return model.features(model.body(pictures))
+        return model.pool(model(pictures))
+
+    def outputs(self, batches: Iterable[Tensor], compute: Any, *, flip: bool = False) -> Iterator[Tensor]:
+        """What `compute` gives for each batch, on the CPU in fp32; flip: beside it for the mirrored pictures,
+        (2, pictures, ...)."""
+        with used(self.model):
+            for pictures in batches:
+                pictures = pictures.to(self.device, next(self.model.parameters()).dtype)
+                if is_convolutional(self.model):
+                    pictures = pictures.contiguous(memory_format=torch.channels_last)
+                output = compute(pictures).float().cpu()
+                yield torch.stack([output, compute(pictures.flip(-1)).float().cpu()]) if flip else output
+
+    def probabilities(self, logits: Iterable[Tensor]) -> Tensor:
+        """(pictures, labels) of the logits of batches."""
+        parts = [batch.softmax(-1) if self.kind == "one" else batch.sigmoid() for batch in logits]
+        whole = torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
+        return whole
+
+    def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> PictureLabels:
+        """The `top` likeliest labels of a picture whose probabilities are `row`."""
+        order = np.argsort(-row, kind="stable")
+        over = order[:1] if self.kind == "one" else [place for place in order if row[place] >= THRESHOLD]
+        label = ", ".join(self.labels[place] for place in over)
+        return PictureLabels(picture, label, {self.labels[i]: float(row[i]) for i in order[:top]}, alone)
+
+    def evaluate(self, batches: PictureBatches, *, flip: bool = False) -> Report:
+        """The loss (no smoothing, no weights) and the scores of the pictures, unchanged."""
+        rows: list[NDArray[np.int64]] = []
+
+        def pictures() -> Iterator[Tensor]:
+            for numbers, tensors in batches.plain():
+                rows.append(numbers)
+                yield tensors
+
+        parts = list(self.outputs(pictures(), self.head, flip=flip))
+        shares = self.probabilities(parts)
+        logits = shares.clamp(min=1e-30).log() if self.kind == "one" else shares.logit(1e-7)
+        expected = batches.labels[np.concatenate(rows)]
+        total, count = summed_loss(self.kind, logits, torch.from_numpy(expected))
+        facts: dict[str, Any] = {"pictures": len(expected), "unreadable": len(batches.pixels.refused)}
+        tables: list[ResultTable] = []
+        if self.kind == "one":
+            confused = confusion(logits.argmax(1).numpy(), expected, classes=len(self.labels))
+            facts |= {"labels": list(self.labels), "confusion": confused.tolist()}
+            tables = [confusion_table(confused, self.labels)]
+        loss = cost("loss", float(total) / count)
+        return Report([loss, *scores(self.kind, shares.numpy(), expected)], facts=facts, tables=tables)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
+        save_model(folder, self.model, preprocessor=self._preprocessor, system="images")
+
+
+def scores(kind: str, probabilities: Vectors, expected: NDArray[np.int64]) -> list[Score]:
+    """Of classes: top-1, top-5 where there are more, macro F1, calibration; of several labels: all right, mean average
+    precision, micro and macro F1."""
+    if kind == "several":
+        predicted = (probabilities >= THRESHOLD).astype(np.int64)
+        return [
+            share("accuracy", accuracy(predicted, expected)),
+            share("mean_average_precision", average_precision(probabilities, expected)),
+            share("f1_micro", f1(predicted, expected, average="micro")),
+            share("f1_macro", f1(predicted, expected)),
+        ]
+    best, several = probabilities.argmax(1), probabilities.shape[1] > 5
+    return [
+        share("accuracy", accuracy(best, expected)),
+        *([share("top5", top(probabilities, expected, 5))] if several else []),
+        share("f1", f1(best, expected)),
+        cost("calibration_error", calibration_error(probabilities, expected), "share"),
+    ]
+
+
+def is_convolutional(model: nn.Module) -> bool:
+    return isinstance(model, ResNet) or (isinstance(model, PictureClassifier) and isinstance(model.body, ResNet))
+
+
+@contextmanager
+def used(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""
+    with reading(model), folded(model):
+        yield
+
+
+def open_pictures(loaded: Loaded) -> PictureModel:
+    """The system of a loaded checkpoint."""
+    if not isinstance(loaded.model, PictureClassifier | ViT | ResNet):
+        raise CheckpointError(f"{loaded.folder} is a {type(loaded.model).__name__}, expected a model of pictures")
+    return PictureModel(loaded.model, loaded.preprocessor, family=loaded.family)
