@@ -91,8 +91,9 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
 
     began, words, folder = time.perf_counter(), options.words(), PictureFolder(expanded(options.folder))
     stamps = folder.stamps()
-    if options.picture is not None:
-        picture_of(expanded(options.picture), str(options.picture))  # a fault of it is said before a model is opened
+    query = None
+    if options.picture is not None:  # whose fault is said before a model is opened
+        query = picture_of(expanded(options.picture), str(options.picture))
     place = folder.folder / PLACE
     if options.index is not None:  # which may be one place of many folders
         place = expanded(options.index) / hashlib.sha256(os.fsencode(resolved(folder.folder))).hexdigest()[:16]
@@ -111,22 +112,23 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
         yield Remark(f"left out: {len(faults):,} picture(s) that cannot be used{first}")
     if not len(index):
         raise DataError(f"{options.folder}: none of its {len(stamps):,} pictures can be used")
-    if options.picture is not None:
+    if query is not None:
         names = [str(options.picture)]
-        vectors = encoder.encode_pictures([picture_of(expanded(options.picture), names[0], encoder)])
+        vectors = encoder.encode_pictures([picture_of(expanded(names[0]), names[0], encoder)])
     elif words:
         names, vectors = words, encoder.encode_texts(words)
     else:
         yield Remark(f'{len(index):,} picture(s) are ready: formers search {options.folder} "a red apple"')
         return
     results = [
-        FoundPicture(rank, score, os.path.join(options.folder, key), name if len(names) > 1 else None)
+        FoundPicture(rank, round(score, 6), os.path.join(options.folder, key), name if len(names) > 1 else None)
         for name, found in zip(names, index.search(vectors, options.top, model=model), strict=True)
         for rank, (key, score) in enumerate(found, 1)
     ]
     yield from results
     if sheet is not None:
-        write_sheet(results[:MOST_DRAWN], names[0] if len(names) == 1 else f"{len(names)} queries", sheet)
+        title = names[0] if len(names) == 1 else f"{len(names)} queries"
+        write_sheet(results[:MOST_DRAWN], title, sheet, query)
         more = f", the first {MOST_DRAWN} of {len(results):,}" if len(results) > MOST_DRAWN else ""
         yield Remark(f"wrote {sheet}{more}")
 

@@ -19,6 +19,8 @@ from torch import nn
 from formers.errors import DataError
 from formers.images.decode import decode
 from formers.images.preprocess import Preprocessor
+from formers.pictures.figure import save
+from formers.pictures.sheet import draw_sheet
 from formers.systems.pictures import ENDINGS
 from formers.systems.vectors.collection import EncodedBatch
 from formers.systems.vectors.index import fingerprint
@@ -135,17 +137,18 @@ def fingerprint_of(encoder: PictureEncoder) -> str:
     return fingerprint(encoder.model, encoder.preprocessor.files())
 
 
-def write_sheet(found: Sequence[FoundPicture], title: str, path: Path) -> None:
-    """Draw what was found, with ranks and scores, into a file; what is gone meanwhile is left out."""
-    from formers.pictures.figure import save
-    from formers.pictures.sheet import draw_sheet
+def write_sheet(found: Sequence[FoundPicture], title: str, path: Path, query: Image.Image | None = None) -> None:
+    """Draw what was found, with ranks and scores, into a file, behind a query that is a picture.
 
-    pictures, titles = [], []
+    What is gone meanwhile is left out.
+    """
+    pictures, titles = ([], []) if query is None else ([query], ["searched for"])
     for each in found:
         with suppress(DataError):
-            picture = picture_of(Path(each.path), each.path)
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            pictures.append(np.asarray(picture))
-            words = filter(None, [each.query, f"{each.rank}: {each.score:.3f}", os.path.basename(each.path)])
-            titles.append("\n".join(words))
-    save(draw_sheet(pictures, titles, title), path)
+            pictures.append(picture_of(Path(each.path), each.path))
+            words = [each.query, f"{each.rank}: {each.score:.3f}", os.path.basename(each.path)]
+            titles.append(" ".join(filter(None, words)))
+            pictures[-1].thumbnail((THUMBNAIL, THUMBNAIL))
+    if not pictures:
+        raise DataError("what was found is gone already: there is nothing to draw")
+    save(draw_sheet([np.asarray(picture) for picture in pictures], titles, title), path)

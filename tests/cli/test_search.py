@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import formers
 from formers.errors import FormersError
@@ -59,6 +60,18 @@ def test_words_and_pictures_find_pictures(folder, models, tmp_path):
     assert models["colours"].read == 5 + 1, "and every picture was read once"
     rows = [json.loads(line) for line in works("search", folder, "red", "--json", "--top", 1).splitlines()]
     assert rows == [{"rank": 1, "score": pytest.approx(0.98, abs=0.02), "path": str(folder / "a.png")}]
+
+
+def test_a_sheet_is_drawn_beside_the_list(folder, tmp_path):
+    done = call("search", folder, "red", *MODEL, "--top", 2, "--out", "sheet.png")
+    assert len(done.stdout.splitlines()) == 2 and "wrote sheet.png" in done.stderr
+    with Image.open("sheet.png") as sheet:
+        colours = {pixel for _, pixel in sheet.convert("RGB").getcolors(1 << 20)}
+    assert SHADES["a.png"] in colours and SHADES["deep/er/c.PNG"] in colours and SHADES["e.gif"] not in colours
+    works("search", folder, "--picture", folder / "a.png", "--out", "sheet.svg")
+    assert b"searched" in Path("sheet.svg").read_bytes()
+    assert works("search", folder, "red", "--out", "list.jsonl") == ""
+    assert json.loads(Path("list.jsonl").read_text().splitlines()[0])["rank"] == 1
 
 
 def test_several_queries(folder, tmp_path):

@@ -119,7 +119,14 @@ class PictureModel:
 
     def encode(self, images: Sequence[Image], *, flip: bool = False) -> Vectors:
         """(pictures, dim): the vector that a head reads, or would read."""
-        return np.concatenate([vectors.numpy() for vectors in self.outputs(self.batches(images), self.vectors, flip=flip)])
+        return np.concatenate(
+            [vectors.numpy() for vectors in self.outputs(self.batches(images), self.vectors, flip=flip)]
+        )
+
+    def encode_pictures(self, images: Sequence[Image]) -> Vectors:
+        """(pictures, dim): their vectors, each of length one, as a search compares them."""
+        vectors = self.encode(images)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def batches(self, images: Sequence[Image], most: int = 64) -> Iterator[Tensor]:
         """The pictures as the model reads them."""
