@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +15,12 @@ from formers.errors import ConfigError, DataError, nearest
 from formers.notes import note
 from formers.phrases import short
 from formers.recipe import names, names_recipe, recipe_of, run_file, run_folder
-from formers.systems.system import Event, ResultTable, resolve
+from formers.systems.system import Event, ResultTable, System, resolve
 
 if TYPE_CHECKING:
     from formers.data.pictures import PictureTable
     from formers.data.sources import Table
+    from formers.systems.begin import Beginning
 
 
 LONGEST = 400  # characters of a text that are shown
@@ -233,21 +235,28 @@ def lengths(table: Table) -> list[str]:
 
 def lessons_of(name: str, split: str, count: int, changes: Sequence[str]) -> Iterator[Event]:
     """The tokens of examples as training reads them, those that carry loss marked."""
-    from formers.registry import locate, system, systems
-    from formers.systems.begin import Beginning
+    from formers.registry import systems
 
     if not names_recipe(name):
         raise ConfigError(f'--show-loss needs a recipe or a run, got "{name}"{nearest(name, names())}')
+    with begun(name, changes) as (declared, beginning):
+        if not declared.lessons:
+            able = ", ".join(system.name for system in systems() if system.lessons)
+            what = "has no single text whose tokens carry loss"
+            raise ConfigError(f'--show-loss: the system "{declared.name}" {what}; it is for {able}')
+        if split == "test":
+            raise ConfigError("--show-loss shows what is trained on: --split train, or validation")
+        yield resolve(declared.lessons)(beginning, split, count)
+
+
+@contextmanager
+def begun(name: str, changes: Sequence[str]) -> Iterator[tuple[System, Beginning]]:
+    """The system of a recipe, and the beginning of its training; nothing of it stays."""
+    from formers.registry import locate, system
+    from formers.systems.begin import Beginning
+
     recipe, folder = recipe_of(name, changes), run_folder(name)
-    if not (lessons := system(recipe.system).lessons):
-        able = ", ".join(declared.name for declared in systems() if declared.lessons)
-        raise ConfigError(
-            f'--show-loss: the system "{recipe.system}" has no single text whose tokens carry loss; it is for {able}'
-        )
-    if split == "test":
-        raise ConfigError("--show-loss shows what is trained on: --split train, or validation")
     start = recipe.sections["model"].start
     with TemporaryDirectory() as empty:  # a tokenizer that is trained for this only
         kept = folder if (folder / "tokenizer").is_dir() and run_file(name) else Path(empty)
-        beginning = Beginning(recipe.sections, kept, locate(start) if start else None)
-        yield resolve(lessons)(beginning, split, count)
+        yield system(recipe.system), Beginning(recipe.sections, kept, locate(start) if start else None)

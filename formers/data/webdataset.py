@@ -73,6 +73,7 @@ def grouped(file: str) -> dict[str, dict[str, TarMember]]:
     try:
         with tarfile.open(path, "r:") as archive:
             for entry in archive:
+                archive.members.clear()  # else all of a large file are kept
                 if entry.isdir():
                     continue
                 where = f"{file}, {entry.name}"

@@ -42,7 +42,7 @@ UNSQUASHED = 384  # ConvNext squashes pictures to sizes from this one on
 USUAL = {
     "vit": "ViT", "deit": "DeiT", "dinov2": "Bit", "dinov2_with_registers": "Bit", "dinov3_vit": "DINOv3ViT",
     "resnet": "ConvNext", "clip": "CLIP", "clip_vision_model": "CLIP", "siglip": "Siglip",
-    "siglip_vision_model": "Siglip",
+    "siglip_vision_model": "Siglip", "formers-vision": "ViT",
 }  # fmt: skip
 OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg"}  # keys of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
@@ -112,10 +112,18 @@ class OpenClipSettings(TypedDict, total=False):
     std: Spreads | None
 
 
+class OpenClipTower(TypedDict, total=False):
+    image_size: Sides | None
+
+
+class OpenClipModel(TypedDict, total=False):
+    vision_cfg: OpenClipTower
+
+
 class OpenClipShape(TypedDict, total=False):
     """open_clip_config.json."""
 
-    model_cfg: dict[str, Any]
+    model_cfg: OpenClipModel
     preprocess_cfg: OpenClipSettings
 
 
@@ -229,7 +237,8 @@ def load_preprocessor(folder: Path, config: Mapping[str, Any], ignore: Sequence[
         raw = _of_timm(timm, what)
     if raw is None:
         return None
-    size = config.get("image_size") or (config.get("vision_config") or {}).get("image_size")
+    tower = config.get("vision_config")
+    size = config.get("image_size") or (tower.get("image_size") if isinstance(tower, Mapping) else None)
     ends = None if size is None or fault(size, Sides) else _size(size, True, what)
     return _parsed({key: value for key, value in raw.items() if key not in ignore}, what, ends)
 

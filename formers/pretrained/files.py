@@ -28,7 +28,7 @@ BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 OWNED = """
     config.json generation_config.json model.safetensors model.safetensors.index.json model-*-of-*.safetensors
     tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json target_vocab.json
-    merges.txt source.spm target.spm spiece.model formers.json
+    merges.txt source.spm target.spm spiece.model formers.json preprocessor_config.json processor_config.json
 """.split()
 
 # The numbers that weights are read in; whole ones are positions and masks.

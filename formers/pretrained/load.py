@@ -14,6 +14,7 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, expanded
+from formers.images.preprocess import Preprocessor, load_preprocessor
 from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
@@ -55,9 +56,9 @@ def load_model(
 ) -> Loaded:
     """A model folder (ours, or a published one) or .gguf file as our model in evaluation mode, fp32 unless `dtype`.
 
-    ignore_keys: keys of config.json that change nothing, though they are not computed here. What a user should know of
-    the folder is said, and stands in `notes`. Raises CheckpointError, one line that names the file or lists every
-    weight that does not fit.
+    ignore_keys: keys of config.json, or of the file of its pictures, that change nothing, though they are not computed
+    here. What a user should know of the folder is said, and stands in `notes`. Raises CheckpointError, one line that
+    names the file or lists every weight that does not fit.
     """
     folder = expanded(folder)
     if folder.suffix == ".gguf" and not folder.is_dir():
@@ -74,6 +75,7 @@ def load_model(
     model_type, architectures, notes = type_and_head(raw, place, plain)
     kind = family(model_type, architectures, stored_names(place))
     settled, more = settle(raw, kind, ignore_keys, str(place / CONFIG))  # said before the weights are read
+    preprocessor = load_preprocessor(place, raw, ignore_keys)
     tensors = read_weights(place, allow_bin=allow_bin)
     kind = family(model_type, architectures, tensors)
     built = kind.build(settled, tensors, dtype=dtype, what=str(place))
@@ -97,6 +99,7 @@ def load_model(
         read_system(folder),
         tuple(notes),
         generation,
+        preprocessor,
     )
 
 
@@ -161,6 +164,7 @@ def save_model(
     model: nn.Module,
     *,
     tokenizer: Tokenizer | None = None,
+    preprocessor: Preprocessor | None = None,
     generation: Mapping[str, Any] | None = None,
     family: str | None = None,
     extra: Mapping[str, Content] | None = None,
@@ -171,9 +175,9 @@ def save_model(
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
-    `generation`: token ids and decoding defaults; missing ids come from the tokenizer. `extra`: more files,
-    bytes or writers. `settings`: more keys of config.json. `system`: the name of the system that the model is
-    for. Weights over `shard_bytes` become several files and an index.
+    `preprocessor`: how pictures are read. `generation`: token ids and decoding defaults; missing ids come from the
+    tokenizer. `extra`: more files, bytes or writers. `settings`: more keys of config.json. `system`: the name of the
+    system that the model is for. Weights over `shard_bytes` become several files and an index.
     Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
@@ -187,6 +191,8 @@ def save_model(
     files.update(weight_files(tensors, shard_bytes))
     if tokenizer is not None:
         files.update(tokenizer_files(tokenizer, model))
+    if preprocessor is not None:
+        files.update(preprocessor.files())
     return write_folder(folder, {**files, **(extra or {})})
 
 

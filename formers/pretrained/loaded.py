@@ -11,6 +11,7 @@ from torch import nn
 
 from formers.errors import CheckpointError
 from formers.files import Content, as_json, read_json
+from formers.images.preprocess import Preprocessor
 from formers.notes import note
 from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.shapes import Closed
@@ -49,6 +50,8 @@ class Loaded:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """generation_config.json as it is."""
+    preprocessor: Preprocessor | None = None
+    """How pictures become what the model reads, where its folder says so."""
 
     @property
     def generation(self) -> dict[str, Any]:

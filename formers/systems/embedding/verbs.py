@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError, on_a_line, shortened
+from formers.errors import ConfigError, on_a_line
 from formers.fields import Between, Count, Natural, Part, check
-from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.system import Event, Progress, Remark, Result, Typed
+from formers.systems.system import Event, Progress, Remark, Typed
 from formers.systems.texts import Texts
+from formers.systems.vectors.encoded import EncodedInputs
 
 if TYPE_CHECKING:
     from formers.systems.embedding.processes import Vectors
     from formers.systems.embedding.system import SentenceEncoder
 
-SEEN = 6  # numbers of a vector that are shown
 FileTexts = Annotated[Texts, Typed(source=True)]
 Threshold = Annotated[float, Between(-1, 1)]
 
@@ -48,54 +46,6 @@ class Encode:
         check(self)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A text and its vector."""
-
-    text: str
-    vector: Sequence[float]
-    """In as few digits as give the float32 back."""
-
-    def line(self) -> str:
-        """A look at it."""
-        numbers = " ".join(f"{number: .4f}" for number in self.vector[:SEEN])
-        more = " ..." if len(self.vector) > SEEN else ""
-        return f"{numbers}{more} ({len(self.vector)})\t{shortened(on_a_line(self.text), 60)}"
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """Texts and their vectors (texts, dim): one file, or a line each."""
-
-    texts: Sequence[str]
-    vectors: Vectors
-    endings: tuple[str, ...] = field(default=(".npy", ".parquet"), metadata={"json": False})
-
-    def results(self) -> Sequence[Result]:
-        return [
-            Encoded(text, [float(str(number)) for number in vector])
-            for text, vector in zip(self.texts, self.vectors, strict=True)
-        ]
-
-    def line(self) -> str:
-        return "\n".join(result.line() for result in self.results())
-
-    def write(self, path: Path) -> None:
-        """Vectors alone (.npy), or with their texts."""
-        if path.suffix == ".npy":
-            import numpy as np
-
-            replace_file(path, lambda beside: np.save(beside, self.vectors))
-            return
-        from formers.data.files import optional
-
-        arrow = optional("pyarrow", "parquet", f"--out {path}")
-        parquet = optional("pyarrow.parquet", "parquet", f"--out {path}")
-        numbers = arrow.FixedSizeListArray.from_arrays(arrow.array(self.vectors.reshape(-1)), self.vectors.shape[1])
-        table = arrow.table({"text": self.texts, "vector": numbers})
-        replace_file(path, lambda beside: parquet.write_table(table, beside))
-
-
 def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
     """Every text has a vector, so an empty one is refused, or left out."""
     _, texts = yield from filled(options.texts, drop=options.drop_empty)
@@ -108,7 +58,7 @@ def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
         normalise=options.normalise,
         processes=options.processes,
     )
-    yield EncodedTexts(texts, vectors)
+    yield EncodedInputs(texts, vectors, "text")
 
 
 def filled(given: Texts, *, drop: bool) -> Generator[Event, None, tuple[list[int], list[str]]]:

@@ -119,14 +119,7 @@ class PictureModel:
 
     def encode(self, images: Sequence[Image], *, flip: bool = False) -> Vectors:
         """(pictures, dim): the vector that a head reads, or would read."""
-        return np.concatenate(
-            [vectors.numpy() for vectors in self.outputs(self.batches(images), self.vectors, flip=flip)]
-        )
-
-    def encode_pictures(self, images: Sequence[Image]) -> Vectors:
-        """(pictures, dim): their vectors, each of length one, as a search compares them."""
-        vectors = self.encode(images)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return torch.cat(list(self.outputs(self.batches(images), self.vectors, flip=flip))).numpy()
 
     def batches(self, images: Sequence[Image], most: int = 64) -> Iterator[Tensor]:
         """The pictures as the model reads them."""
@@ -154,8 +147,7 @@ class PictureModel:
     def probabilities(self, logits: Iterable[Tensor]) -> Tensor:
         """(pictures, labels) of the logits of batches."""
         parts = [batch.softmax(-1) if self.kind == "one" else batch.sigmoid() for batch in logits]
-        whole = torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
-        return whole
+        return torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
 
     def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> PictureLabels:
         """The `top` likeliest labels of a picture whose probabilities are `row`."""
@@ -186,6 +178,11 @@ class PictureModel:
             tables = [confusion_table(confused, self.labels)]
         loss = cost("loss", float(total) / count)
         return Report([loss, *scores(self.kind, shares.numpy(), expected)], facts=facts, tables=tables)
+
+    def encode_pictures(self, images: Sequence[Image]) -> Vectors:
+        """(pictures, dim): their vectors, each of length one, as a search compares them."""
+        vectors = self.encode(images)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""

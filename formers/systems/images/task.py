@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from formers.data.labels import Labels, learn_labels
+from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
 from formers.images.preprocess import Preprocessor
@@ -133,6 +134,7 @@ def prepare(beginning: Beginning) -> Prepared:
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
+        *picture_lines(table, held_out, label=rows.label),
         shares(labels, batches.labels),
         *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples",

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
-from formers.systems.system import Event, Typed
+from formers.systems.system import Event, Progress, Remark, Typed
+from formers.systems.vectors.encoded import EncodedInputs
 
 if TYPE_CHECKING:
-    from formers.systems.images.system import PictureModel
+    from PIL.Image import Image
 
-SEEN = 6  # numbers of a vector that are shown
+    from formers.systems.images.system import PictureModel, Vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,9 @@ class ClassifyPictures:
     """What to classify."""
 
     pictures: Pictures
-    """Pictures: files, folders, patterns."""
+    """Pictures: files, folders with all below them, patterns; - is one on standard input."""
     top: Natural = 5
-    """Say the N likeliest labels."""
+    """Say the N likeliest labels of a picture."""
     flip: bool = False
     """Average with what the mirrored picture gives."""
 
@@ -37,12 +39,14 @@ class ClassifyPictures:
 def classify(model: PictureModel, options: ClassifyPictures) -> Iterator[Event]:
     """Each picture's likeliest labels, a group of pictures at a time."""
     alone = len(options.pictures) == 1
-    done = 0
-    for group in options.pictures:
+
+    def work(group: Sequence[tuple[str, Image]]) -> Iterator[Event]:
         rows = model.classify([image for _, image in group], flip=options.flip)
-        for (name, _), row in zip(group, rows, strict=True):
-            yield model.likeliest(name, row, options.top, alone=alone)
-        done += len(group)
+        return (
+            model.likeliest(name, row, options.top, alone=alone) for (name, _), row in zip(group, rows, strict=True)
+        )
+
+    yield from options.pictures.worked(work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +54,33 @@ class EncodePictures:
     """What to turn into vectors."""
 
     pictures: Pictures
-    """Pictures: files, folders, patterns."""
+    """Pictures: files, folders with all below them, patterns; - is one on standard input."""
+    flip: bool = False
+    """Average with what the mirrored picture gives."""
     normalise: Annotated[bool | None, Typed(negatable=True)] = None
     """Vectors of length one (default: as the model does)."""
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
+    """The vector of every picture: what a head reads."""
+    import numpy as np
+
+    begin, done, names, parts = time.perf_counter(), 0, [], []
+    for group in options.pictures:
+        names += [name for name, _ in group]
+        parts.append(model.encode([image for _, image in group], flip=options.flip))
+        yield Progress(len(names), len(options.pictures), "encoding")
+    if not parts:
+        raise ConfigError("no picture is left to make a vector of")
+    vectors = np.concatenate(parts)
+    if options.normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    seconds = time.perf_counter() - begin
+    yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
+    yield EncodedInputs(names, vectors, "picture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,30 +95,71 @@ class EvaluatePictures:
     """Column of the label, or of the answers."""
     flip: bool = False
     """Average with what the mirrored picture gives."""
+    probe: bool = False
+    """Judge the vectors instead: a logistic regression and the nearest pictures of --train, by whatever labels."""
+    train: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows that --probe learns from (default for a run: its training data)."""
     measure: Annotated[Measure, Part()] = PLAIN
     """What every encoder's `evaluate` has."""
+
+    def __post_init__(self) -> None:
+        if self.train and not self.probe:
+            raise ConfigError("--train is for --probe, which learns from it")
 
 
 def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
     """Top-1, top-5, calibration ... on the labelled pictures of --data, or on a run's own test data."""
     from formers.data.labels import Labels
-    from formers.pictures.confusion import draw_confusion
-    from formers.pictures.figure import save
     from formers.systems.begin import judged_rows
     from formers.systems.images.data import LabelledPictures, PictureBatches
 
     rows, table = judged_rows(options, "images", LabelledPictures, image="image", label="label")
-    begin = time.perf_counter()
-    batches = PictureBatches(table, model.preprocessor, rows, Labels(model.kind, model.labels))
-    report = model.evaluate(batches, flip=options.flip)
+    begin, origin = time.perf_counter(), options.measure.origin
+    more: dict[str, Any] = {}
+    if options.probe:
+        source = origin.section("data", "images")
+        learned = yield from probed(model, options, rows, table, source)
+        report, labels = learned
+    else:
+        labels = model.labels
+        batches = PictureBatches(table, model.preprocessor, rows, Labels(model.kind, labels))
+        report = model.evaluate(batches, flip=options.flip)
 
     def draw(path: Path) -> None:
-        save(draw_confusion(report.facts["confusion"], model.labels, title=table.name), path)
+        from formers.pictures.confusion import draw_confusion
+        from formers.pictures.figure import save
 
-    files = dict.fromkeys((".png", ".svg", ".pdf"), draw) if model.kind == "one" else {}
-    yield measured(report, "images", options.measure.origin, table, begin, unit="pictures", files=files)
+        save(draw_confusion(report.facts["confusion"], labels, title=table.name), path)
+
+    if "confusion" in report.facts:
+        more["files"] = dict.fromkeys((".png", ".svg", ".pdf"), draw)
+    yield measured(report, "images", origin, table, begin, unit="pictures", **more)
 
 
-def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
-    """The vector of every picture."""
-    raise NotImplementedError
+def probed(
+    model: PictureModel, options: EvaluatePictures, rows: Any, table: Any, source: Any
+) -> Generator[Event, None, tuple[Any, tuple[str, ...]]]:
+    """The report on the model's vectors of a table, and the labels; the training rows are those of --train."""
+    from formers.data.labels import learn_labels
+    from formers.data.source import Source
+    from formers.systems.images.data import PictureBatches
+    from formers.systems.images.probe import probe
+
+    name = options.train or (source.train if source is not None else "")
+    if not name:
+        raise ConfigError("--probe learns from labelled pictures: give --train SOURCE")
+    learning = replace(source or Source(), train=name)
+    train = learning.read("train", **rows.reading(learning))
+    labels = learn_labels(train.table, rows.label, "one")
+    vectors: list[tuple[Vectors, Any]] = []
+    for part, what in ((train, "training pictures"), (table, "test pictures")):
+        batches = PictureBatches(part, model.preprocessor, rows, labels)
+        parts, places = [], []
+        for numbers, pictures in batches.plain():
+            parts += list(model.outputs([pictures], model.vectors))
+            places += numbers.tolist()
+            yield Progress(len(places), len(part), f"encoding {what}")
+        import numpy as np
+
+        vectors.append((np.concatenate([one.numpy() for one in parts]), batches.labels[places]))
+    return probe(*vectors, labels.names), labels.names

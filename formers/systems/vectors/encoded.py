@@ -1,0 +1,67 @@
+"""What `encode` gives: texts or pictures with their vectors, as lines or as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from formers.errors import on_a_line, shortened
+from formers.files import replace_file
+from formers.systems.system import Result
+
+SEEN = 6  # numbers of a vector that are shown
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text, or a picture by its name, and its vector."""
+
+    text: str | None
+    picture: str | None
+    vector: Sequence[float]
+    """In as few digits as give the float32 back."""
+
+    def line(self) -> str:
+        """A look at it."""
+        numbers = " ".join(f"{number: .4f}" for number in self.vector[:SEEN])
+        more = " ..." if len(self.vector) > SEEN else ""
+        name = shortened(on_a_line(self.text or self.picture or ""), 60)
+        return f"{numbers}{more} ({len(self.vector)})\t{name}"
+
+
+@dataclass(frozen=True)
+class EncodedInputs:
+    """Texts or pictures and their vectors, a numpy array (inputs, dim): one file, or a line each."""
+
+    names: Sequence[str]
+    vectors: Any
+    word: Literal["text", "picture"]
+    """What they are."""
+    endings: tuple[str, ...] = field(default=(".npy", ".parquet"), metadata={"json": False})
+
+    def results(self) -> Sequence[Result]:
+        blank = {"text": None, "picture": None}
+        return [
+            Encoded(**{**blank, self.word: name}, vector=[float(str(number)) for number in vector])
+            for name, vector in zip(self.names, self.vectors, strict=True)
+        ]
+
+    def line(self) -> str:
+        return "\n".join(result.line() for result in self.results())
+
+    def write(self, path: Path) -> None:
+        """Vectors alone (.npy), or with their texts or names."""
+        if path.suffix == ".npy":
+            import numpy as np
+
+            replace_file(path, lambda beside: np.save(beside, self.vectors))
+            return
+        from formers.data.files import optional
+
+        arrow = optional("pyarrow", "parquet", f"--out {path}")
+        parquet = optional("pyarrow.parquet", "parquet", f"--out {path}")
+        numbers = arrow.FixedSizeListArray.from_arrays(arrow.array(self.vectors.reshape(-1)), self.vectors.shape[1])
+        table = arrow.table({self.word: self.names, "vector": numbers})
+        replace_file(path, lambda beside: parquet.write_table(table, beside))
