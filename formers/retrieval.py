@@ -107,11 +107,12 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
         seconds = time.perf_counter() - began
         yield Remark(f"{len(new):,} picture(s) read in {duration(seconds)}; {len(index):,} are in the index {path}")
     yield from map(Remark, fresh[:NAMED])
-    if faults:
+    if faults and len(index):
         first = "" if fresh else f"; the first: {next(iter(faults.values()))[1]}"
         yield Remark(f"left out: {len(faults):,} picture(s) that cannot be used{first}")
     if not len(index):
-        raise DataError(f"{options.folder}: none of its {len(stamps):,} pictures can be used")
+        first = next(iter(faults.values()))[1]
+        raise DataError(f"{options.folder}: none of its {len(stamps):,} pictures can be used; the first: {first}")
     if query is not None:
         names = [str(options.picture)]
         vectors = encoder.encode_pictures([picture_of(expanded(names[0]), names[0], encoder)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,8 +112,10 @@ class PictureFolder:
                     faults[key] = str(fault)
                 pixels = sum(image.width * image.height for image in read.values())
                 if len(read) + len(faults) == BATCH or pixels > PIXELS or not waiting:
-                    vectors = encoder.encode_pictures(list(read.values())) if read else np.empty((0, 0), np.float32)
-                    yield EncodedBatch(list(read), vectors, faults)
+                    if faults:
+                        yield EncodedBatch(faults=faults)
+                    if read:
+                        yield from encoded(encoder, read)
                     read, faults = {}, {}
 
     def picture(self, key: str, encoder: PictureEncoder | None = None) -> Image.Image:
@@ -122,6 +124,18 @@ class PictureFolder:
         if not path.exists():
             raise DataError(f"{key} is gone, or its name is no text in UTF-8: rename it")
         return picture_of(path, key, encoder)
+
+
+def encoded(encoder: PictureEncoder, pictures: Mapping[str, Image.Image]) -> Iterator[EncodedBatch]:
+    """The vectors of pictures, together; each alone where the model refuses one of them, for its size."""
+    try:
+        yield EncodedBatch(list(pictures), encoder.encode_pictures(list(pictures.values())))
+    except DataError as fault:
+        if len(pictures) == 1:
+            yield EncodedBatch(faults={key: f"{key}: {fault}" for key in pictures})
+        else:
+            for key, picture in pictures.items():
+                yield from encoded(encoder, {key: picture})
 
 
 def picture_of(path: Path, name: str, encoder: PictureEncoder | None = None) -> Image.Image:

@@ -6,14 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import formers
+from formers.blocks.stack import StackConfig
 from formers.errors import FormersError
+from formers.images.preprocess import usual
+from formers.models.vit import ViT, ViTConfig
 from formers.systems import picture_search
+from formers.systems.images.system import PictureModel
 from formers.systems.vectors import collection
 from tests.cli.conftest import ROOT, call, fails, works
 from tests.systems.colours import Colours, Pictured, draw
@@ -120,7 +126,31 @@ def test_a_folder_of_nothing_but_broken_pictures(tmp_path, models):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "x.png").write_bytes(b"x")
     done = call("search", "p", "red", *MODEL)
-    assert done.exit_code == 2 and "none of its 1 pictures can be used" in done.stderr.splitlines()[-1]
+    assert done.exit_code == 2
+    assert "p: none of its 1 pictures can be used; the first: x.png (1 bytes) is no" in done.stderr.splitlines()[-1]
+
+
+def test_a_picture_that_the_model_refuses_is_left_out(folder, models):
+    models["colours"].preprocessor = replace(models["colours"].preprocessor, resize=None)
+    draw(folder / "right.png", "red", (8, 8))
+    done = call("search", folder, "red", *MODEL)
+    assert done.exit_code == 0 and done.stdout.endswith("right.png\n") and done.stdout.count("\n") == 1
+    assert "left out: 5 picture(s)" in done.stderr and "a.png: a picture has 12 x 8 pixels" in done.stderr
+
+
+def test_a_model_of_pictures_from_its_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    stack = StackConfig(dim=16, layers=1, heads=2, hidden=24)
+    model = ViT(ViTConfig(stack=stack, height=16, width=16, patch=8))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    PictureModel(model.eval(), usual(16, 16)).save(tmp_path / "vit")
+    monkeypatch.chdir(tmp_path)
+    lines = works("search", "photos", "--picture", "photos/a.png", "--model", "vit").splitlines()
+    assert len(lines) == 5 and lines[0] == "1\t1.0000\tphotos/a.png"
+    assert found("photos", "--picture", "photos/b.jpg", "--top", 1) == ["b.jpg"]
+    assert "vit knows pictures and no words" in fails("search", "photos", "red")
 
 
 def test_every_model_has_its_index(folder, models):

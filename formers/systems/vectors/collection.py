@@ -8,7 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from formers.errors import ConfigError, DataError
 from formers.files import remove_folder
@@ -24,9 +27,10 @@ UNREADABLE = "unreadable"  # of `about`: key -> [its stamp, why]
 class EncodedBatch(NamedTuple):
     """Some keys that were read: those with vectors, and why the others have none."""
 
-    keys: Sequence[str]
-    vectors: Vectors
-    faults: Mapping[str, str]
+    keys: Sequence[str] = ()
+    vectors: Vectors = np.empty((0, 0), np.float32)
+    """(keys, dim)"""
+    faults: Mapping[str, str] = MappingProxyType({})
 
 
 def stored(place: Path) -> dict[Path, VectorIndex | DataError]:
