@@ -66,18 +66,30 @@ class Search:
 
 
 def search(
-    folder: str | Path, query: str | None = None, *, opening: Mapping[str, Any] | None = None, **options: Any
+    folder: str | Path,
+    query: str | None = None,
+    *,
+    model: str | Path | None = None,
+    picture: str | Path | None = None,
+    top: int = 10,
+    index: str | Path | None = None,
+    opening: Mapping[str, Any] | None = None,
 ) -> list[FoundPicture]:
-    """The pictures of a folder that show what the words say, or are like `picture`, best first.
+    """The pictures of a folder that show what the words say, or are like a picture, best first; see `Search`.
 
-    options: those of `Search` (model, picture, top, index); opening: how the model is opened, as `formers.load` takes
-    it. Raises FormersError as the command does.
+    opening: how the model is opened, as `formers.load` takes it. Raises FormersError as the command does.
     """
     from formers.systems.picture_search import FoundPicture
 
-    paths = {name: Path(options[name]) for name in ("picture", "index") if options.get(name) is not None}
-    events = searching(Search(folder=Path(folder), query=query, **{**options, **paths}), opening or {})
-    return [event for event in events if isinstance(event, FoundPicture)]
+    options = Search(
+        folder=Path(folder),
+        query=query,
+        model=None if model is None else str(model),
+        picture=None if picture is None else Path(picture),
+        top=top,
+        index=None if index is None else Path(index),
+    )
+    return [event for event in searching(options, opening or {}) if isinstance(event, FoundPicture)]
 
 
 def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = None) -> Generator[Event, None, None]:

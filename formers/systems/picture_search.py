@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from torch import nn
 from formers.errors import DataError
 from formers.images.decode import decode
 from formers.images.preprocess import Preprocessor
+from formers.notes import note
 from formers.pictures.figure import save
 from formers.pictures.sheet import draw_sheet
 from formers.systems.pictures import ENDINGS
@@ -81,16 +83,22 @@ class PictureFolder:
                 f"{self.folder} is {'no folder' if self.folder.exists() else 'not there'}, expected a folder"
             )
         stamps, others = {}, 0
-        for place, folders, names in os.walk(self.folder):
+
+        def closed(fault: OSError) -> None:
+            note(f"{fault.filename} cannot be read ({fault.strerror}): its pictures are left out")
+
+        for place, folders, names in os.walk(self.folder, onerror=closed):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(place, name)
                 if name.startswith(".") or path.suffix.lower() not in ENDINGS:
                     others += 1
-                elif path.is_file():  # no link to nowhere
+                    continue
+                with suppress(OSError):  # a link to nowhere, or gone by now
                     state, key = path.stat(), os.fsencode(path.relative_to(self.folder).as_posix())
                     stamp = [state.st_mtime_ns, state.st_size, int(os.access(path, os.R_OK))]
-                    stamps[key.decode("utf-8", "backslashreplace")] = stamp
+                    if stat.S_ISREG(state.st_mode):
+                        stamps[key.decode("utf-8", "backslashreplace")] = stamp
         if not stamps:
             beside = f" ({others:,} other file(s))" if others else ""
             raise DataError(f"{self.folder} has no picture{beside}; expected files that end in {', '.join(ENDINGS)}")

@@ -36,7 +36,7 @@ class EncodedBatch(NamedTuple):
 def stored(place: Path) -> dict[Path, VectorIndex | DataError]:
     """The indexes of a place by folder; the fault of one that is damaged."""
     indexes: dict[Path, VectorIndex | DataError] = {}
-    for path in sorted(place.glob(f"*/{FILE}")):
+    for path in sorted(place.glob(f"[0-9a-f]*/{FILE}")):  # no other name: of what is half removed
         try:
             indexes[path.parent] = VectorIndex.load(path.parent)
         except DataError as fault:
@@ -69,7 +69,7 @@ def of_model(place: Path, model: str, about: Mapping[str, Any]) -> tuple[Path, V
         if path != folder and isinstance(other, VectorIndex) and about.items() <= other.about.items():
             note(f"{about['model']} is another model than before: its index of {len(other):,} is made anew")
             remove_folder(path)
-    index = indexes.get(folder) or VectorIndex(model)
+    index = indexes.get(folder, VectorIndex(model))
     if isinstance(index, DataError):
         raise index
     if not about.items() <= index.about.items():
