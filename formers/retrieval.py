@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError, DataError
-from formers.fields import Natural, check
+from formers.fields import Between, Natural, check
 from formers.files import expanded, resolved
 from formers.phrases import duration
 from formers.systems.system import Event, Remark, Typed
@@ -43,6 +43,8 @@ class Search:
     """Search for what is like this picture."""
     file: Annotated[str | None, Typed("FILE")] = None
     """Search for each line, or a column's texts; -: standard input."""
+    duplicates: Annotated[float | None, Typed("X"), Between(-1, 1)] = None
+    """The pairs of pictures that are at least so alike, such as 0.95."""
     top: Natural = 10
     """So many results."""
     index: Annotated[Path | None, Typed("PLACE")] = None
@@ -50,8 +52,8 @@ class Search:
 
     def __post_init__(self) -> None:
         check(self)
-        if sum(each is not None for each in (self.query, self.picture, self.file)) > 1:
-            raise ConfigError("give words, --picture or --file, one of them")
+        if sum(each is not None for each in (self.query, self.picture, self.file, self.duplicates)) > 1:
+            raise ConfigError("give words, --picture, --file or --duplicates, one of them")
         if self.query is not None and not self.query.strip():
             raise ConfigError('the words to search for are empty: formers search FOLDER "a red apple"')
 
@@ -97,8 +99,9 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
 
     opening: how the model is opened, as `formers.load` takes it; sheet: the file of a picture of what is found.
     """
-    from formers.systems.picture_search import FoundPicture, PictureFolder, picture_of, write_sheet
+    from formers.systems.picture_search import FoundPicture, PictureFolder, PicturePair, picture_of, write_sheet
     from formers.systems.vectors.collection import UNREADABLE, of_model, update
+    from formers.systems.vectors.mining import mine
     from formers.training.lock import hold
 
     began, words, folder = time.perf_counter(), options.words(), PictureFolder(expanded(options.folder))
@@ -125,6 +128,12 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
     if not len(index):
         first = next(iter(faults.values()))[1]
         raise DataError(f"{options.folder}: none of its {len(stamps):,} pictures can be used; the first: {first}")
+    if options.duplicates is not None:
+        keys = [os.path.join(options.folder, key) for key in index.keys]
+        pairs = yield from mine(index.vectors, threshold=options.duplicates)
+        yield from (PicturePair(round(pair.score, 6), keys[pair.first], keys[pair.second]) for pair in pairs)
+        yield Remark(f"{len(pairs):,} pair(s) of {len(index):,} pictures at {options.duplicates:g} or more")
+        return
     if query is not None:
         names = [str(options.picture)]
         vectors = encoder.encode_pictures([picture_of(expanded(names[0]), names[0], encoder)])

@@ -68,6 +68,18 @@ class FoundPicture:
 
 
 @dataclass(frozen=True)
+class PicturePair:
+    """Two pictures that are alike."""
+
+    score: float
+    first: str
+    second: str
+
+    def line(self) -> str:
+        return "\t".join([f"{self.score:.4f}", self.first, self.second])
+
+
+@dataclass(frozen=True)
 class PictureFolder:
     """The pictures in a folder and below it, as a collection: keys are paths, stamps are time and size."""
 

@@ -278,7 +278,7 @@ def test_what_is_wrong_is_one_line(folder, models, tmp_path):
             "--picture",
             "photos/a.png",
             *MODEL,
-        ): "give words, --picture or --file, one of them",
+        ): "give words, --picture, --file or --duplicates, one of them",
         ("photos", "--picture", "photos/notes.txt", *MODEL): "photos/notes.txt (10 bytes) is no picture",
         ("photos", "--picture", "none.png", *MODEL): "none.png cannot be read: No such file",
         ("photos", "red", "--top", "0", *MODEL): "top (0) must be at least 1",
@@ -300,6 +300,19 @@ def test_a_damaged_index_is_one_line(folder):
     for arguments in (MODEL, []):
         message = fails("search", folder, "red", *arguments)
         assert f"the index {path.parent} is damaged" in message and "delete it, and have it made again" in message
+
+
+def test_pairs_of_pictures_that_are_alike(folder, models):
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    lines = works("search", folder, *MODEL, "--duplicates", 0.9999).splitlines()
+    assert lines == [f"1.0000\t{folder / 'a.png'}\t{folder / 'copy.png'}"]
+    (folder / "deep" / "d.webp").unlink()
+    works("search", folder, *MODEL)
+    assert len(works("search", folder, "--duplicates", -1).splitlines()) == 10, "all pairs of five"
+    assert "one of them" in fails("search", folder, "red", "--duplicates", 0.9)
+    assert "must be in [-1, 1]" in fails("search", folder, "--duplicates", 2)
+    assert found(folder, "--picture", folder / "a.png", "--model", "vit", "--top", 1) == ["a.png"]
+    assert works("search", folder, "--model", "vit", "--duplicates", 0.9999).count("\n") == 1, "no words are needed"
 
 
 def test_in_python(folder):

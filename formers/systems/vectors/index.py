@@ -102,6 +102,12 @@ class VectorIndex:
     def payload(self, key: str) -> Any:
         return self._payloads[self._rows[key]]
 
+    @property
+    def vectors(self) -> Vectors:
+        """(keys, dim), in their order; a copy."""
+        kept = [piece[list(map(bool, self._keys[at : at + len(piece)]))] for at, piece in self._pieces()]
+        return np.concatenate([np.empty((0, self.dim), np.float32), *kept])
+
     def add(self, keys: Sequence[str], vectors: Vectors, payloads: Sequence[Any], *, model: str) -> None:
         """Put in vectors (keys, dim); a key that is there already gets the new one.
 
