@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["FormersError", "load", "train"]
+__all__ = ["FormersError", "load", "search", "train"]
 
 if TYPE_CHECKING:
     from formers.errors import FormersError
     from formers.launch import train
     from formers.registry import load
+    from formers.retrieval import search
 
-_PLACES = {"FormersError": "formers.errors", "load": "formers.registry", "train": "formers.launch"}
+_PLACES = {
+    "FormersError": "formers.errors",
+    "load": "formers.registry",
+    "search": "formers.retrieval",
+    "train": "formers.launch",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,8 @@ def fault(value: Any, hint: Any, where: str = "") -> str:
             if len(value) != len(inner):
                 return f"{where or 'it'} has {len(value)} values, expected {len(inner)}"
             kinds = inner
+        elif inner[0] is str and set(map(type, value)) <= {str}:
+            return ""  # as below, ten times as fast: lists of a hundred thousand texts are usual
         else:
             kinds = (inner[0],) * len(value)
         places = (fault(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))

@@ -37,6 +37,7 @@ OWN = {
     "chat": "Talk with a language model.",
     "inspect": "Look inside: attention, logit lens, probabilities, weights, learning curve.",
     "adapt": "Fine-tune few weights of a model (LoRA, biases, head), merge adapters.",
+    "search": "Find pictures of a folder by words, or by a picture.",
     "compare": "Train a recipe in several variants, and print their scores as a table.",
     "data": "Show examples of a data source, and how long they are.",
     "serve": "Serve models over HTTP: every verb is a route.",

@@ -67,6 +67,7 @@ def show_fields(recipe: Recipe) -> None:
 
 def show_everything() -> None:
     """The names that other verbs take."""
+    from formers.cli import OWN
     from formers.data.sources import BUILTIN
     from formers.pretrained.families import FAMILIES
 
@@ -76,6 +77,7 @@ def show_everything() -> None:
         ["name", "what it is", "verbs"],
         [(each.name, each.title, ", ".join(verb.name for verb in each.verbs)) for each in systems()],
     )
+    show_table("verbs of no system (formers VERB --help)", ["verb", "what it does"], OWN.items())
     show_table(
         "families of published checkpoints (any verb that fits: formers generate FOLDER, classify, encode ...)",
         ["model_type"],

@@ -18,16 +18,17 @@ LOCK = ".lock"  # stays in the folder: to remove it would let two processes hold
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, doing: str = "trains in it", instead: str = "train in another folder (--run)") -> Iterator[None]:
     """Keep other processes, and other trainings of this one, out of a folder, which is made.
 
-    Raises TrainingError, which names the process that is in it; OSError. Nothing is held on Windows.
+    doing, instead: what the process does that is in it, and what another may do. Raises TrainingError, which names that
+    process; OSError. Nothing is held on Windows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8", errors="replace") as file:
         if not _lock(file):
             file.seek(0)
-            raise TrainingError(f"{folder} is in use: {_in_words(file.readline().strip())}")
+            raise TrainingError(f"{folder} is in use: {_in_words(file.readline().strip(), doing, instead)}")
         if not (folder / LOCK).exists() or not os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
             raise TrainingError(f"{folder} was replaced by another process just now; try again")
         file.truncate(0)
@@ -51,10 +52,10 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _in_words(holder: str) -> str:
+def _in_words(holder: str, doing: str, instead: str) -> str:
     """Who holds a folder, by the line in its lock, and what to do."""
     number, _, since = holder.partition(" ")
     if number == str(os.getpid()):
         return "an earlier training of this very process has not ended; end it, or close its events"
-    who = f"process {number} ({since}) trains in it" if since else "another process trains in it"
-    return f"{who}; wait for it, stop it, or train in another folder (--run)"
+    who = f"process {number} ({since})" if since else "another process"
+    return f"{who} {doing}; wait for it, stop it, or {instead}"

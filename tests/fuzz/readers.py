@@ -34,6 +34,7 @@ from formers.systems.preferences.task import read_arrays
 from formers.systems.suites.sets import read_labelled, read_scored
 from formers.systems.system import Origin, resolve
 from formers.systems.texts import Texts
+from formers.systems.vectors.index import VectorIndex
 from formers.text.open import load_tokenizer
 
 
@@ -188,6 +189,13 @@ def read_array(_: Path, file: Path) -> None:
     assert all(isinstance(array, np.ndarray) for array in read_arrays(file).values())
 
 
+def read_index(folder: Path, _: Path) -> None:
+    index = VectorIndex.load(folder)
+    index.search(np.eye(8, dtype=np.float32), 3, model=index.model)
+    with tempfile.TemporaryDirectory() as place:
+        index.save(Path(place))
+
+
 ENCODERS = tuple(name for name in SAMPLES if "-" in name)
 CAUSAL = ("gpt2", "llama", "qwen3_in_shards")
 MODELS = (*ENCODERS, *CAUSAL, "bart", "marian", "t5", "sentence")
@@ -237,5 +245,6 @@ READERS: dict[str, Reader] = {
     "request": Reader(("texts",), ("request-*.json",), read_requests, 3),
     "picture": Reader(("pictures",), ("*",), read_picture, 6),
     "preprocessor": Reader(("preprocessors",), ("*/*.json",), read_preprocessor, 4),
+    "vectors": Reader(("vectors",), ("index.json", "vectors-0.f32"), read_index, 2),
     "arrays": Reader(("arrays",), ("arrays.npz",), read_array),
 }

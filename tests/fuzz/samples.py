@@ -437,6 +437,19 @@ def texts(folder: Path) -> None:
 
 
 @sample
+def vectors(folder: Path) -> None:
+    """An index, one of whose keys was removed."""
+    import numpy
+
+    from formers.systems.vectors.index import VectorIndex
+
+    index = VectorIndex("m")
+    index.add(list("abcdefgh"), numpy.eye(8, dtype=numpy.float32), [[i, 1] for i in range(8)], model="m")
+    index.remove("c")
+    index.save(folder)
+
+
+@sample
 def arrays(folder: Path) -> None:
     numpy.savez(folder / "arrays.npz", mark=numpy.array("x"), train=numpy.zeros((4, 2), numpy.float32))
 

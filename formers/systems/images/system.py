@@ -179,6 +179,11 @@ class PictureModel:
         loss = cost("loss", float(total) / count)
         return Report([loss, *scores(self.kind, shares.numpy(), expected)], facts=facts, tables=tables)
 
+    def encode_pictures(self, images: Sequence[Image]) -> Vectors:
+        """(pictures, dim): their vectors, each of length one, as a search compares them."""
+        vectors = self.encode(images)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
         save_model(folder, self.model, preprocessor=self._preprocessor, system="images")
