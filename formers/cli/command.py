@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from formers.cli.inputs import files_of, texts_of, typed_of
-from formers.cli.options import MODEL, Destination, Opening
+from formers.cli.options import MODEL, Destination, Lenience, Opening
 from formers.cli.show import Output, show
+from formers.data.bad_rows import are_left_out, leaving_out
 from formers.data.standard_input import passage_of, standard_input
-from formers.errors import ConfigError
+from formers.errors import ConfigError, DataError
 from formers.fields import Escaped, Field, build, changed, check, fields_of
 from formers.systems.system import Origin, System, Verb, resolve
 from formers.systems.texts import Texts
@@ -30,11 +31,24 @@ def command(declared: Declared) -> Callable[..., None]:
     fields = union(declared)
     texts = next((field for field in fields.values() if field.kind is Texts), None)
     passages = {name for name, field in fields.items() if typed_of(field).passage}
+    files = {"file", *(name for name, field in fields.items() if typed_of(field).file)}
+    typed = (
+        {texts.name} if texts is not None else {name for name, field in fields.items() if typed_of(field).positional}
+    )
     dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(model: str, **values: Any) -> None:
         given = unescaped(written(values), fields)
-        opening, destination = taken(Opening, given), taken(Destination, given)
+        opening, destination, lenience = taken(Opening, given), taken(Destination, given), taken(Lenience, given)
+        faults: list[DataError] | None = [] if lenience.skip_bad else None
+        with leaving_out(faults):
+            read(model, given, opening, destination)
+        if faults:
+            typer.echo(f"left out: {len(faults):,} row(s) that cannot be used; the first: {faults[0]}", err=True)
+
+    def read(model: str, given: dict[str, Any], opening: Opening, destination: Destination) -> None:
+        if are_left_out() and given.keys().isdisjoint(files) and not given.keys().isdisjoint(typed):
+            raise ConfigError("--skip-bad is for --file and standard input")
         if texts is not None:
             given[texts.name] = texts_of(given, texts)
         for name in given.keys() & dashes:
@@ -43,10 +57,9 @@ def command(declared: Declared) -> Callable[..., None]:
             given[name] = passage_of(given[name], flag(name))
         with files_of(given, fields):
             perform(declared, model, given, opening, destination)
-        if texts is not None and (skipped := given[texts.name].skipped):
-            typer.echo(f"left out: {len(skipped):,} row(s) that cannot be used; the first: {skipped[0]}", err=True)
 
-    shared = {**fields_of(Destination), **fields_of(Opening)}
+    lenient = fields_of(Lenience) if texts is not None or len(files) > 1 or "file" in fields else {}
+    shared = {**lenient, **fields_of(Destination), **fields_of(Opening)}
     return takes(run, {"model": MODEL, **fields, **shared}, declared[0][1].help)
 
 
@@ -175,13 +188,10 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
             "--file", metavar="FILE", help="Its lines, or a column of a table (--column); -: standard input."
         )
         column = typer.Option("--column", metavar="NAME", help="The column of --file with the texts.")
-        left_out = "Leave out rows of --file or standard input that cannot be used, and count them."
-        skip = typer.Option("--skip-bad", help=left_out, show_default=False)
         return [
             parameter(name, list[str] | None, arguments, None),
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
-            parameter("skip_bad", bool | None, skip, None),
         ]
     if typing.get_origin(field.kind) in (types.UnionType, typing.Union):  # which has no form on a command line
         return []

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from formers.data.standard_input import spooled, typed_lines
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.fields import Field
 from formers.systems.system import Typed
 from formers.systems.texts import Texts
@@ -20,7 +20,7 @@ def typed_of(field: Field) -> Typed:
 
 
 def texts_of(given: dict[str, Any], field: Field) -> Texts:
-    """The texts that a command was given; takes them, --file, --column and --skip-bad out of its values.
+    """The texts that a command was given; takes them, --file and --column out of its values.
 
     One rule for all verbs: - is standard input, a line a text; a table, by its ending or because --column names one,
     gives a column; any other file its lines.
@@ -28,7 +28,6 @@ def texts_of(given: dict[str, Any], field: Field) -> Texts:
     typed = typed_of(field)
     texts: list[str] | None = given.pop(field.name, None)
     file, column = given.pop("file", None), given.pop("column", None)
-    skipped: list[DataError] | None = [] if given.pop("skip_bad", False) else None
     if typed.source and texts:
         if file or len(texts) > 1:
             raise ConfigError(f"got {' '.join(texts)}{' and --file' if file else ''}, expected one file")
@@ -40,23 +39,17 @@ def texts_of(given: dict[str, Any], field: Field) -> Texts:
     if column and not file:
         raise ConfigError("--column is for --file")
     if texts:
-        if skipped is not None:
-            raise ConfigError("--skip-bad is for --file and standard input")
         return Texts.of(texts)
     if file is None or file == "-":
         if column:
             raise ConfigError("--column is for --file with a table; of standard input every line is a text")
         if sys.stdin.isatty():
             print("one text a line, Ctrl-D ends", file=sys.stderr)
-        if skipped is None:
-            return Texts(typed_lines(), lambda number: f"line {number}")
         places: list[int] = []
-        return Texts(
-            typed_lines(places, skipped), lambda number: f"line {places[number - 1]}", places=places, skipped=skipped
-        )
+        return Texts(typed_lines(places), lambda number: f"line {places[number - 1]}", places=places)
     from formers.systems.file_texts import file_texts
 
-    return file_texts(file, column, skipped, pairs=bool(typed.pairs and given.get(typed.pairs)))
+    return file_texts(file, column, pairs=bool(typed.pairs and given.get(typed.pairs)))
 
 
 @contextmanager

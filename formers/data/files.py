@@ -8,11 +8,11 @@ import importlib
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
+from formers.data.bad_rows import are_left_out, refuse
 from formers.data.limits import budget
 from formers.errors import DataError, near, nearest
 
@@ -43,7 +43,6 @@ MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-Refusal = Callable[[DataError], None]  # what is done about a row that cannot be used: raise, or note it and go on
 
 
 class MissingColumn(DataError):
@@ -79,11 +78,6 @@ def fault(where: str, what: str) -> DataError:
 
 def _joined(where: str, what: str) -> str:
     return "\\n".join(line for line in f"{where}: {what}".splitlines() if line.strip())
-
-
-def refuse(error: DataError) -> NoReturn:
-    """What is done about a row that cannot be used, where nobody says to go on without it."""
-    raise error
 
 
 def quoted(value: object) -> str:
@@ -237,13 +231,13 @@ def text_lines(name: str) -> list[str]:
     return list(numbered_lines(name).values())
 
 
-def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
-    """The lines of a text file by number, from 1. bad: what is done about one that is no text, which is left out."""
+def numbered_lines(name: str) -> dict[int, str]:
+    """The lines of a text file by number, from 1; one that is no text is a fault of its own (`bad_rows`)."""
     data = read_data(name)
     try:
         text = decoded(name, data)
     except DataError as error:
-        if bad is refuse or data.startswith(tuple(MARKS)):
+        if not are_left_out() or data.startswith(tuple(MARKS)):
             raise
         budget().check(name, rows=data.count(LINE_FEED))
         lines: dict[int, str] = {}
@@ -251,7 +245,7 @@ def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
             try:
                 lines[number] = decoded(name, line, number)
             except DataError as wrong:
-                bad(wrong)
+                refuse(wrong)
         if not lines:
             raise error from None
     else:

@@ -5,25 +5,21 @@ from __future__ import annotations
 import os
 
 from formers.data.documents import TABLES
-from formers.data.files import ending, numbered_lines, refuse
+from formers.data.files import ending, numbered_lines
 from formers.data.texts import read_column, read_pairs
-from formers.errors import DataError
 from formers.notes import note
 from formers.systems.texts import Texts
 
 
-def file_texts(file: str, column: str | None, skipped: list[DataError] | None, *, pairs: bool) -> Texts:
+def file_texts(file: str, column: str | None, *, pairs: bool) -> Texts:
     """The texts of a file: its lines, or a column of a table. pairs: two columns, a tab between their texts."""
     named = file.startswith(("hf:", "builtin:")) or "*" in file or os.path.isdir(os.path.expanduser(file))
-    bad = refuse if skipped is None else skipped.append
     if not column and not named and ending(file) not in TABLES:
-        lines = numbered_lines(file, bad)
+        lines = numbered_lines(file)
         numbers = list(lines)
-        return Texts(
-            [list(lines.values())], lambda n: f"{file}, line {numbers[n - 1]}", places=numbers, skipped=skipped
-        )
-    table, texts = (read_pairs if pairs else read_column)(file, column, bad)
+        return Texts([list(lines.values())], lambda n: f"{file}, line {numbers[n - 1]}", places=numbers)
+    table, texts = (read_pairs if pairs else read_column)(file, column)
     if not table.header:
         note(f"{table.described}; if its first line is a header, name a column of it with --column")
     places = table.lines or table.rows
-    return Texts([texts], lambda number: table.where(number - 1), places=places, skipped=skipped)
+    return Texts([texts], lambda number: table.where(number - 1), places=places)

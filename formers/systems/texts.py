@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from formers.data.bad_rows import are_left_out, refuse
 from formers.errors import DataError, TextsError
 
 T = TypeVar("T")
@@ -20,15 +21,12 @@ class Texts:
         *,
         typed: bool = False,
         places: Sequence[int] | None = None,
-        skipped: list[DataError] | None = None,
     ) -> None:
         """where: what a number is called in a message; typed: whether they were arguments.
 
-        places: of each text its line or row in the file, where that is not its number; skipped: gets the faults of
-        texts that cannot be used, which are then left out (None: the first such fault is raised).
+        places: of each text its line or row in the file, where that is not its number.
         """
         self.groups, self.where, self.typed, self.places = groups, where, typed, places
-        self.skipped = skipped
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
@@ -41,7 +39,7 @@ class Texts:
     def worked(self, work: Callable[[Sequence[str]], Iterable[T]]) -> Iterator[T]:
         """What `work` gives for each group, which it does after it has looked at all of its texts.
 
-        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`skipped`).
+        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`bad_rows`).
         """
         number = 1
         for group in self:
@@ -49,17 +47,11 @@ class Texts:
                 results = work(group)
             except TextsError as error:
                 for place, reason in error.reasons.items():
-                    self.refuse(DataError(f"{self.where(number + place)}: {reason}"))
+                    refuse(DataError(f"{self.where(number + place)}: {reason}"))
                 kept = [text for place, text in enumerate(group) if place not in error.reasons]
                 results = work(kept) if kept else ()
             yield from results
             number += len(group)
-
-    def refuse(self, error: DataError) -> None:
-        """Raise it, or note it where such texts are left out."""
-        if self.skipped is None:
-            raise error
-        self.skipped.append(error)
 
     def place(self, number: int) -> int:
         """The line or row of a text."""
@@ -73,7 +65,7 @@ class Texts:
 
         Raises DataError for an empty text, and where there is none at all.
         """
-        texts, drop = self.all(), drop or self.skipped is not None
+        texts, drop = self.all(), drop or are_left_out()
         empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
         if empty and not drop:
             raise DataError(
