@@ -17,7 +17,7 @@ from formers.cli.options import MODEL, Destination, Lenience, Opening
 from formers.cli.show import Output, show
 from formers.data.bad_rows import are_left_out, leaving_out
 from formers.data.standard_input import passage_of, standard_input
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, changed, check, fields_of
 from formers.systems.system import Origin, System, Verb, resolve
 from formers.systems.texts import Texts
@@ -40,8 +40,7 @@ def command(declared: Declared) -> Callable[..., None]:
     def run(model: str, **values: Any) -> None:
         given = unescaped(written(values), fields)
         opening, destination, lenience = taken(Opening, given), taken(Destination, given), taken(Lenience, given)
-        faults: list[DataError] | None = [] if lenience.skip_bad else None
-        with leaving_out(faults):
+        with leaving_out([] if lenience.skip_bad else None) as faults:
             read(model, given, opening, destination)
         if faults:
             typer.echo(f"left out: {len(faults):,} row(s) that cannot be used; the first: {faults[0]}", err=True)

@@ -12,11 +12,11 @@ _FAULTS: ContextVar[list[DataError] | None] = ContextVar("faults", default=None)
 
 
 @contextmanager
-def leaving_out(faults: list[DataError] | None) -> Iterator[None]:
+def leaving_out(faults: list[DataError] | None) -> Iterator[list[DataError] | None]:
     """Within it, rows that cannot be used are left out and `faults` gets theirs (None: the first one is raised)."""
     token = _FAULTS.set(faults)
     try:
-        yield
+        yield faults
     finally:
         _FAULTS.reset(token)
 
