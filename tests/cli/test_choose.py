@@ -84,9 +84,9 @@ def test_questions_that_cannot_be_asked_are_left_out_and_counted(folder, tmp_pat
 
 
 def test_a_language_model_leaves_out_what_it_cannot_read(tmp_path):
-    language(length=100).save(tmp_path / "model")
+    language(length=200).save(tmp_path / "model")
     good = [{"question": question, "choices": choices, "answer": answer} for question, choices, answer in QUESTIONS]
-    few, long = {"question": "Say it", "choices": ["yes"], "answer": 0}, {**good[0], "question": "Monday " * 99}
+    few, long = {"question": "Say it", "choices": ["yes"], "answer": 0}, {**good[0], "question": "Monday " * 150}
     for command in (["choose", tmp_path / "model", "--file"], ["evaluate", tmp_path / "model", "--choices"]):
         leaves_out(tmp_path / "a.jsonl", good, [few], ": its choices are", *command)
         rows = "".join(json.dumps(row) + "\n" for row in [*good, few, long])
