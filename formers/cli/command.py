@@ -32,9 +32,7 @@ def command(declared: Declared) -> Callable[..., None]:
     texts = next((field for field in fields.values() if field.kind is Texts), None)
     passages = {name for name, field in fields.items() if typed_of(field).passage}
     files = {"file", *(name for name, field in fields.items() if typed_of(field).file)}
-    typed = (
-        {texts.name} if texts is not None else {name for name, field in fields.items() if typed_of(field).positional}
-    )
+    typed = {name for name, field in fields.items() if field is texts or (texts is None and typed_of(field).positional)}
     dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(model: str, **values: Any) -> None:
@@ -42,8 +40,9 @@ def command(declared: Declared) -> Callable[..., None]:
         opening, destination, lenience = taken(Opening, given), taken(Destination, given), taken(Lenience, given)
         with leaving_out([] if lenience.skip_bad else None) as faults:
             read(model, given, opening, destination)
-        if faults:
-            typer.echo(f"left out: {len(faults):,} row(s) that cannot be used; the first: {faults[0]}", err=True)
+        if reasons := list(dict.fromkeys(map(str, faults or ()))):  # once each, however often a file is read
+            count = f"{len(reasons):,} row(s)"
+            typer.echo(f"left out: {count} that cannot be used; the first: {reasons[0]}", err=True)
 
     def read(model: str, given: dict[str, Any], opening: Opening, destination: Destination) -> None:
         if are_left_out() and given.keys().isdisjoint(files) and not given.keys().isdisjoint(typed):

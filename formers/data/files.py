@@ -175,8 +175,9 @@ def decoded(name: str, data: bytes, line: int = 1) -> str:
             got = f"byte {error.start + 1} is no {encoding.upper()} ({error.reason}); save it as UTF-8"
             raise fault(name, got) from None
         got = f"got 0x{data[error.start]:02x}, expected UTF-8"
-        hint = "perhaps it is Latin-1 or Windows-1252"
-        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}: save the file as UTF-8") from None
+        hint = "perhaps it is Latin-1 or Windows-1252: save the file as UTF-8"
+        hint = "it is no text but a binary file: give a file of text, or a table" if b"\0" in data else hint
+        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}") from None
     if "\0" in text:
         data = text[: text.index("\0")].encode()
         hint = "perhaps it is UTF-16: save the file as UTF-8; else remove it, for example with tr -d '\\000'"

@@ -357,7 +357,7 @@ def _without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> T
     many = f" (the first of {len(empty):,} such rows of {len(table):,})" if len(empty) > 1 else ""
     for row in sorted(empty):
         column = next(column for column, rows in blank.items() if row in rows)
-        cure = "remove them or set data.drop_empty = true"
+        cure = "remove them or set data.drop_empty = true (of a verb: --skip-bad)"
         refuse(fault(table.where(row), f"column {quoted(column)} is empty{many}; {cure}"))
     return table.select([row for row in range(len(table)) if row not in empty])
 

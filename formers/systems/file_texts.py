@@ -7,12 +7,15 @@ import os
 from formers.data.documents import TABLES
 from formers.data.files import ending, numbered_lines
 from formers.data.texts import read_column, read_pairs
+from formers.errors import DataError
 from formers.notes import note
 from formers.systems.texts import Texts
 
 
 def file_texts(file: str, column: str | None, *, pairs: bool) -> Texts:
     """The texts of a file: its lines, or a column of a table. pairs: two columns, a tab between their texts."""
+    if not file.strip():
+        raise DataError("--file has no name, expected a file, a table, hf:NAME or builtin:NAME")
     named = file.startswith(("hf:", "builtin:")) or "*" in file or os.path.isdir(os.path.expanduser(file))
     if not column and not named and ending(file) not in TABLES:
         lines = numbered_lines(file)

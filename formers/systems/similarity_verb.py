@@ -43,11 +43,8 @@ class Compare:
     def pairs_of_file(self) -> list[tuple[str, str]]:
         from formers.data.sources import read_table
 
-        try:
-            table = read_table(self.file, columns=[self.first, self.second])
-        except DataError as error:
-            fault = str(error).replace(" or set data.drop_empty = true", "")
-            raise DataError(f"{fault} (the columns are those that --first and --second name)") from error
+        flags = {self.first: "--first COLUMN", self.second: "--second COLUMN"}
+        table = read_table(self.file, columns=[self.first, self.second], settings=flags)
         return list(zip(table.columns[self.first], table.columns[self.second], strict=True))
 
 

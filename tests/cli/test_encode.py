@@ -160,4 +160,6 @@ def test_pairs_that_cannot_be_compared_are_left_out_and_counted(model, tmp_path)
     bad = [{**good[0], "score": "high"}, *bad]
     leaves_out(tmp_path / "b.jsonl", good, bad[:1], ': column "score" holds', "evaluate", model, "--data")
     leaves_out(tmp_path / "c.jsonl", good, bad[2:4], ': column "sentence', "evaluate", model, "--data")
+    message = fails("similarity", model, "--file", tmp_path / "a.jsonl", "--first", "x")
+    assert "choose with --first COLUMN" in message and "--set" not in message
     assert "--skip-bad is for" in fails("similarity", model, "a", "b", "--skip-bad")

@@ -118,6 +118,12 @@ def test_the_budget_is_an_option_of_every_verb(folder, tmp_path, monkeypatch):
     assert shown == labels(folder, TEXTS[:4])
 
 
+def test_a_binary_file_and_one_without_a_name(folder, tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b"\x90\0\1\2" * 40)
+    assert "it is no text but a binary file" in fails("classify", folder, "--file", tmp_path / "x.jsonl")
+    assert "--file has no name" in fails("classify", folder, "--file", "")
+
+
 def test_rows_that_cannot_be_measured_with_are_left_out_and_counted(folder, tmp_path):
     good = [{"text": text, "label": "good"} for text in TEXTS[:4]]
     bad = [{**good[0], "label": "ugly"}, {**good[0], "text": ""}, {**good[0], "label": None}, {"text": TEXTS[0]}]
