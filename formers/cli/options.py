@@ -28,6 +28,14 @@ class Destination:
 
 
 @dataclass(frozen=True)
+class Lenience:
+    """What becomes of rows of files and of standard input that cannot be used."""
+
+    skip_bad: bool = False
+    """Leave out rows of a file or standard input that cannot be used, and count them."""
+
+
+@dataclass(frozen=True)
 class Opening:
     """How a model is opened. `offline` False leaves the choice to the environment (HF_HUB_OFFLINE)."""
 
