@@ -87,7 +87,7 @@ RICH = {
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
-WHOLE = 45_000  # lines of the package, the senses to come included
+WHOLE = 50_000  # lines of the package: 40,700 of text and its front door, the rest vision; see ARCHITECTURE.md
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 
@@ -175,7 +175,9 @@ def test_the_command_line_and_the_whole_stay_small():
     def lines(paths):
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
-    assert lines([path for path in FILES if part(path) == "cli"]) <= 1710  # --ignore-key, wherever a model is opened
+    assert (
+        lines([path for path in FILES if part(path) == "cli"]) <= 1720
+    )  # --ignore-key and --skip-bad wherever they mean something, search
     assert lines(FILES) <= WHOLE
 
 
