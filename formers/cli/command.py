@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from formers.cli.inputs import files_of
-from formers.cli.options import MODEL, Destination, Lenience, Opening
+from formers.cli.options import MODEL, SKIP_BAD, Destination, Opening
 from formers.cli.show import Output, show
 from formers.data.bad_rows import OF_FILES, leaving_out
 from formers.data.standard_input import passage_of, standard_input
@@ -38,11 +38,12 @@ def command(declared: Declared) -> Callable[..., None]:
 
     def run(model: str, **values: Any) -> None:
         given = unescaped(written(values), fields)
-        opening, destination, lenience = taken(Opening, given), taken(Destination, given), taken(Lenience, given)
+        opening, destination = taken(Opening, given), taken(Destination, given)
         inputs = taken(CommandInputs, given) if kinds.NAME in fields else CommandInputs()
-        if lenience.skip_bad and given.keys() & typed and not given.keys() & files:
+        skip_bad = given.pop(SKIP_BAD.name, False)
+        if skip_bad and given.keys() & typed and not given.keys() & files:
             raise ConfigError(OF_FILES)
-        with leaving_out([] if lenience.skip_bad else None) as faults:
+        with leaving_out([] if skip_bad else None) as faults:
             for name in given.keys() & dashes:
                 given[name] = standard_input() if given[name] == "-" else given[name]
             for name in given.keys() & passages:
@@ -50,10 +51,9 @@ def command(declared: Declared) -> Callable[..., None]:
             with files_of(given, fields):
                 perform(declared, model, given, inputs, opening, destination)
         if reasons := list(dict.fromkeys(map(str, faults or ()))):  # once each, however often a file is read
-            count = f"{len(reasons):,} row(s)"
-            typer.echo(f"left out: {count} that cannot be used; the first: {reasons[0]}", err=True)
+            typer.echo(f"left out: {len(reasons):,} row(s) that cannot be used; the first: {reasons[0]}", err=True)
 
-    lenient = fields_of(Lenience) if files or kinds.NAME in fields else {}
+    lenient = {SKIP_BAD.name: SKIP_BAD} if files or kinds.NAME in fields else {}
     shared = {**lenient, **fields_of(Destination), **fields_of(Opening)}
     return takes(run, {"model": MODEL, **fields, **shared}, declared[0][1].help)
 

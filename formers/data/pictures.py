@@ -24,16 +24,7 @@ from formers.data.limits import budget
 from formers.data.parquet import pick
 from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table_of_folder
 from formers.data.rows import FolderRows, ParquetRows
-from formers.data.sources import (
-    Table,
-    builtin_table,
-    check_text,
-    choice_said,
-    hub_data,
-    read_table,
-    some,
-    without_empty,
-)
+from formers.data.sources import Table, builtin_table, check_text, choice_said, hub_data, read_table, without_empty
 from formers.data.splits import SHARDS, of_split, split_folder
 from formers.data.webdataset import TarMember, read_archives
 from formers.images.decode import decode
@@ -186,7 +177,6 @@ def read_pictures(
     table = without_empty(table, columns, drop_empty) if columns else table
     for column in text:
         table = check_text(table, column)
-    some(table)
     return replace(pictures, table=table if count is None or count >= len(table) else table.select(range(count)))
 
 

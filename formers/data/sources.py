@@ -195,7 +195,6 @@ def read_table(
         table = without_empty(table, columns, drop_empty)
     for column in text if text is not None else columns or ():
         table = check_text(table, column)
-    some(table)
     return table if count is None or count >= len(table) else table.select(range(count))
 
 
@@ -364,7 +363,7 @@ def without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> Ta
         column = next(column for column, rows in blank.items() if row in rows)
         cure = "remove them or set data.drop_empty = true (of a verb: --skip-bad)"
         refuse(fault(table.where(row), f"column {quoted(column)} is empty{many}; {cure}"))
-    return table.select([row for row in range(len(table)) if row not in empty])
+    return some(table.select([row for row in range(len(table)) if row not in empty]))
 
 
 def _blank(value: object) -> bool:
@@ -390,12 +389,9 @@ def check_text(table: Table, column: str) -> Table:
     try:
         "".join(values := table.columns[column]).encode()
     except UnicodeEncodeError:
-        whole = []
-        for row, value in enumerate(values):
-            if re.search("[\ud800-\udfff]", value):
-                what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
-                refuse(fault(table.where(row), what))
-            else:
-                whole.append(row)
-        table = table.select(whole)
-    return table
+        half = [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]
+        for row in half:
+            what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
+            refuse(fault(table.where(row), what))
+        table = table.select(sorted({*range(len(table))} - {*half}))
+    return some(table)
