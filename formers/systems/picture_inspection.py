@@ -104,7 +104,7 @@ def position_similarity(vit: ViT) -> Float[Tensor, "rows columns rows columns"]:
     """
     if vit.positions is None:
         raise ConfigError(
-            "this model turns queries and keys by where patches stand: it has no learned positions to see"
+            "this model has no learned positions to see: it turns queries and keys by where patches stand"
         )
     grid = vit.positions.grid
     unit = nn.functional.normalize(vit.positions.weight[vit.positions.extra :].float(), dim=-1)
