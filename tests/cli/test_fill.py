@@ -99,7 +99,7 @@ def test_hidden_words_are_shown_and_drawn(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 2 and set(rows[0]["kinds"]) <= {"", "masked", "random", "kept"}
     assert "expected a name that ends in .png" in fails("data", "masked", "--show-loss", "--out", "sheet.x", *SETS)
-    assert "--out is for --show-loss" in fails("data", "masked", "--out", picture)
+    assert "these rows are texts" in fails("data", "masked", "--out", picture)
     assert "--split train, or validation" in fails("data", "masked", "--show-loss", "--split", "test", *SETS)
 
 
