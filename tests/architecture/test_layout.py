@@ -77,12 +77,12 @@ CIRCULAR: set[str] = set()  # rooms whose files import each other in a circle; n
 TWICE: set[str] = set()  # class names that stand for two things
 # Systems with more than 600 lines: at most so many, and why.
 RICH = {
-    "translation": (833, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
+    "translation": (850, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
     "chat": (641, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (728, "windows over long texts, CoNLL, entities"),
+    "tagging": (733, "windows over long texts, CoNLL, entities"),
     "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
-    "answering": (838, "windows, unanswerable questions, SQuAD's two forms"),
-    "language": (973, "packed rows and streams, three looks of its own"),
+    "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
+    "language": (979, "packed rows and streams, three looks of its own"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
