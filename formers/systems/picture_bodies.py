@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from formers.blocks.convolution import folded
+from formers.data.pictures import PictureTable
+from formers.data.pixels import Pixels, statistics
 from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
 from formers.models.picture_classifier import PictureClassifier
@@ -16,12 +20,30 @@ from formers.models.vit import ViT
 from formers.pretrained.loaded import Loaded
 from formers.systems.memory import new_model
 from formers.systems.picture_sizes import PictureSizes, check_filled
+from formers.systems.reading import reading
+
+MEASURED = 2000  # pictures from which the mean colour is taken
 
 
 def body_of(model: nn.Module) -> ViT | ResNet | None:
     """The body of a model of pictures, None for a model of something else."""
     inner = model.body if isinstance(model, PictureClassifier) else model
     return inner if isinstance(inner, ViT | ResNet) else None
+
+
+def new_preprocessor(side: tuple[int, int], table: PictureTable, *, squash: bool, unreadable: int) -> Preprocessor:
+    """Of a new model: to this size, and by the mean and deviation of the pictures' colours."""
+    resize = side if squash or side[0] != side[1] else side[0]
+    plain = Preprocessor(*side, resize, crop=not isinstance(resize, tuple))
+    mean, std = statistics(Pixels(table, plain, unreadable=unreadable).sample(MEASURED))
+    return replace(plain, mean=mean, std=std)
+
+
+@contextmanager
+def used(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""
+    with reading(model), folded(model):
+        yield
 
 
 def begun_body(
