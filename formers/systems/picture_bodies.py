@@ -47,18 +47,18 @@ def used(model: nn.Module) -> Iterator[None]:
 
 
 def begun_body(
-    sizes: PictureSizes, loaded: Loaded | None, new_preprocessor: Callable[[tuple[int, int]], Preprocessor]
+    sizes: PictureSizes, loaded: Loaded | None, preprocessor_of: Callable[[tuple[int, int]], Preprocessor]
 ) -> tuple[ViT | ResNet, Preprocessor, str]:
     """The body to train, what its pictures go through, and both in words.
 
-    loaded: the checkpoint to start from, whose pictures keep its preprocessing; new_preprocessor: of a new model, for
+    loaded: the checkpoint to start from, whose pictures keep its preprocessing; preprocessor_of: of a new model, for
     pictures of (height, width).
     """
     body: ViT | ResNet
     if loaded is None:
         config, (height, width) = sizes.config(), sizes.side
         body = new_model(ResNet, config) if sizes.kind == "resnet" else new_model(ViT, config)
-        return body, new_preprocessor(sizes.side), f"model reads {height} x {width} pixels: a new {sizes.kind}"
+        return body, preprocessor_of(sizes.side), f"model reads {height} x {width} pixels: a new {sizes.kind}"
     inner, read = body_of(loaded.model), loaded.preprocessor
     if inner is None:
         kind = f"{type(loaded.model).__name__} (model_type {loaded.family})"

@@ -271,6 +271,8 @@ def patches(opened: Any, options: PictureLook) -> Iterator[Event]:
 
 def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
     """Grad-CAM of the likeliest labels, or of those that are asked for; of CLIP, captions are its labels."""
+    import torch
+
     from formers.kernels.weight import Weight
     from formers.models.clip import CLIP
     from formers.models.picture_classifier import PictureClassifier

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from formers.data.picture_folders import ENDINGS
 from formers.errors import DataError
 from formers.images.decode import decode
 from formers.images.preprocess import Preprocessor
 from formers.notes import note
 from formers.pictures.figure import save
 from formers.pictures.sheet import draw_sheet
-from formers.systems.pictures import ENDINGS
 from formers.systems.vectors.collection import EncodedBatch
 from formers.systems.vectors.index import fingerprint
 from formers.systems.vectors.mining import Vectors

@@ -138,7 +138,8 @@ class CaptionBatches:
         lengths = np.array([len(text.ids) for text in self.texts])
         kinds = len(np.unique(self.same[1]))
         cut = f", {self.cut:,} ({self.cut / len(self):.1%}) cut" if self.cut else ""
-        line = f"captions: {len(self):,}, {kinds:,} of them different; {lengths.mean():.1f} tokens, at most {lengths.max()}"
+        tokens = f"{lengths.mean():.1f} tokens, at most {lengths.max()}"
+        line = f"captions: {len(self):,}, {kinds:,} of them different; {tokens}"
         counts = np.bincount(self.same[1])
         repeated = (1 - (1 - counts[self.same[1]] / len(self)) ** (self.config.batch - 1)).mean()
         again = f"; {repeated:.0%} of a batch's pictures meet their caption again, which is never a negative"

@@ -31,6 +31,7 @@ from formers.systems.system import Report, cost, share
 from formers.text.reader import Reader, Row
 from formers.text.tokenizer import Tokenizer
 from formers.training.contrastive import ALL, Losses, in_batch, sigmoid
+from formers.training.task import Loss
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -118,8 +119,8 @@ class ClipModel:
     @torch.no_grad()
     def probabilities(self, pictures: Vectors, classes: Vectors) -> Vectors:
         """(pictures, labels) of their vectors: the softmax of the scaled similarities."""
-        both = [torch.from_numpy(vectors).to(self.device) for vectors in (pictures, classes)]
-        return self.model.similarities(*both).float().softmax(-1).cpu().numpy()
+        x, y = (torch.from_numpy(vectors).to(self.device) for vectors in (pictures, classes))
+        return self.model.similarities(x, y).float().softmax(-1).cpu().numpy()
 
     def zero_shot(
         self, images: Sequence[Image], labels: Sequence[str], templates: Sequence[str] = (TEMPLATE,)
@@ -170,7 +171,7 @@ class ClipModel:
         v, same = self.text_vectors([batches.texts[row] for row in there]), batches.same[:, there]
         loss = means(self.losses_of(u, v, same, batches.config.batch))
         scores = [cost("loss", loss["loss"])]
-        for name, ranked in (("text", ranks(u, v, same, same)), ("picture", ranks(v, u, same, same))):
+        for name, ranked in (("text", ranks(u, v, [*same], [*same])), ("picture", ranks(v, u, [*same], [*same]))):
             scores += [share(f"{name}_recall_{most}", recall(ranked, most)) for most in RECALLS]
         if labels and expected is not None:
             predicted = (u @ self.class_vectors(labels, templates).T).argmax(1)
@@ -179,12 +180,12 @@ class ClipModel:
         return Report(scores, facts=facts | ({"labels": len(labels)} if labels else {}))
 
     @torch.no_grad()
-    def losses_of(self, u: Vectors, v: Vectors, same: NDArray[np.int64], size: int) -> Iterable:
+    def losses_of(self, u: Vectors, v: Vectors, same: NDArray[np.int64], size: int) -> Iterable[Loss]:
         """Of all vectors, so many at a time as a batch has."""
         for start in range(0, max(1, len(u) - size + 1), size):
             rows = slice(start, start + size)
-            both = [torch.from_numpy(vectors[rows]).to(self.device) for vectors in (u, v)]
-            yield self.contrast(*both, torch.from_numpy(same[:, rows]).to(self.device)).sum()
+            x, y, alike = (torch.from_numpy(part).to(self.device) for part in (u[rows], v[rows], same[:, rows]))
+            yield self.contrast(x, y, alike).sum()
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout of CLIP, where that has a word for all, else our own."""

@@ -125,7 +125,7 @@ class ClipTask:
                 found = torch.autograd.grad(wanted, weights, retain_graph=True, allow_unused=True) if weights else ()
                 norms[name] = sum(float(each.square().sum()) for each in found if each is not None) ** 0.5
         _, counts = np.unique(batches.same[1], return_counts=True)
-        scale = float(self.model.logit_scale.exp())
+        scale = float(self.model.logit_scale.detach().exp())
         reach = ", ".join(f"{norm:.1e} {name}s" for name, norm in norms.items())
         return (
             f"little is learned so far: the loss is {loss:.3f}, that of guessing {floor:.3f}; "
@@ -219,8 +219,10 @@ def prepare(beginning: Beginning) -> Prepared:
     ]
     task = ClipTask(clip, validation, config, labels, expected)
     if beginning.sections["train"].accumulate > 1:
-        lines.append("warning: train.accumulate adds gradients but no negatives: each batch sees only its own rows; for "
-                     "more of them in the same memory raise rows.batch and set task.chunk (cached gradients)")  # fmt: skip
+        lines.append(
+            "warning: train.accumulate adds gradients but no negatives: each batch sees only its own rows; for more of "
+            "them in the same memory raise rows.batch and set task.chunk (cached gradients)"
+        )
     return beginning.prepared(task, batches, lines, tokenizer, batch=f"{rows.batch:,} pictures")
 
 
