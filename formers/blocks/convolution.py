@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -68,7 +69,9 @@ class ConvolutionNorm(nn.Module):
         if self.folded is not None:
             return self.folded(x, added, activation)
         x = self.norm(self.convolution(x))
-        x = x if added is None else added + x
+        x = x if added is None else x.add_(added)  # whose gradient does not need what the norm gave
+        if activation == "relu":
+            return F.relu_(x)
         return ACTIVATIONS[activation](x) if activation else x
 
     def fold(self) -> FixedConvolution:
