@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from formers.systems.begin import Prepared
     from formers.systems.choice.system import Chooser
     from formers.systems.classification.system import Classifier
+    from formers.systems.clip.system import ClipModel
     from formers.systems.embedding.system import SentenceEncoder
+    from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
     from formers.systems.tagging.system import Tagger
@@ -37,6 +39,7 @@ NAMES = (
     "chat",
     "preferences",
     "images",
+    "clip",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
@@ -155,6 +158,10 @@ def load(source: str | Path, *, system: Literal["answering"], **how: Unpack[Load
 def load(source: str | Path, *, system: Literal["choice"], **how: Unpack[LoadSettings]) -> Chooser: ...
 @overload
 def load(source: str | Path, *, system: Literal["embedding"], **how: Unpack[LoadSettings]) -> SentenceEncoder: ...
+@overload
+def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSettings]) -> PictureModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
 @overload
 def load(source: str | Path, *, system: str | None = ..., **how: Unpack[LoadSettings]) -> Any: ...
 def load(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from formers.blocks.convolution import folded
+from formers.data.pictures import PictureTable
+from formers.data.pixels import Pixels, statistics
 from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
 from formers.models.picture_classifier import PictureClassifier
@@ -16,6 +20,9 @@ from formers.models.vit import ViT
 from formers.pretrained.loaded import Loaded
 from formers.systems.memory import new_model
 from formers.systems.picture_sizes import PictureSizes, check_filled
+from formers.systems.reading import reading
+
+MEASURED = 2000  # pictures from which the mean colour is taken
 
 
 def body_of(model: nn.Module) -> ViT | ResNet | None:
@@ -24,19 +31,34 @@ def body_of(model: nn.Module) -> ViT | ResNet | None:
     return inner if isinstance(inner, ViT | ResNet) else None
 
 
+def new_preprocessor(side: tuple[int, int], table: PictureTable, *, squash: bool, unreadable: int) -> Preprocessor:
+    """Of a new model: to this size, and by the mean and deviation of the pictures' colours."""
+    resize = side if squash or side[0] != side[1] else side[0]
+    plain = Preprocessor(*side, resize, crop=not isinstance(resize, tuple))
+    mean, std = statistics(Pixels(table, plain, unreadable=unreadable).sample(MEASURED))
+    return replace(plain, mean=mean, std=std)
+
+
+@contextmanager
+def used(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""
+    with reading(model), folded(model):
+        yield
+
+
 def begun_body(
-    sizes: PictureSizes, loaded: Loaded | None, new_preprocessor: Callable[[tuple[int, int]], Preprocessor]
+    sizes: PictureSizes, loaded: Loaded | None, preprocessor_of: Callable[[tuple[int, int]], Preprocessor]
 ) -> tuple[ViT | ResNet, Preprocessor, str]:
     """The body to train, what its pictures go through, and both in words.
 
-    loaded: the checkpoint to start from, whose pictures keep its preprocessing; new_preprocessor: of a new model, for
+    loaded: the checkpoint to start from, whose pictures keep its preprocessing; preprocessor_of: of a new model, for
     pictures of (height, width).
     """
     body: ViT | ResNet
     if loaded is None:
         config, (height, width) = sizes.config(), sizes.side
         body = new_model(ResNet, config) if sizes.kind == "resnet" else new_model(ViT, config)
-        return body, new_preprocessor(sizes.side), f"model reads {height} x {width} pixels: a new {sizes.kind}"
+        return body, preprocessor_of(sizes.side), f"model reads {height} x {width} pixels: a new {sizes.kind}"
     inner, read = body_of(loaded.model), loaded.preprocessor
     if inner is None:
         kind = f"{type(loaded.model).__name__} (model_type {loaded.family})"

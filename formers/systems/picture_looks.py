@@ -271,6 +271,8 @@ def patches(opened: Any, options: PictureLook) -> Iterator[Event]:
 
 def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
     """Grad-CAM of the likeliest labels, or of those that are asked for; of CLIP, captions are its labels."""
+    import torch
+
     from formers.kernels.weight import Weight
     from formers.models.clip import CLIP
     from formers.models.picture_classifier import PictureClassifier
@@ -287,7 +289,8 @@ def gradcam(opened: Any, options: LabelLook) -> Iterator[Event]:
                 raise ConfigError(f'{name} has no label "{label}"{shortened(nearest(label, names), 200)}')
         logits_of: Callable[[Tensor], Tensor] = model
     elif isinstance(model, CLIP) and options.label:
-        names, texts = options.label, opened.encode_texts(options.label)
+        names = options.label
+        texts = torch.as_tensor(opened.encode_texts(names), device=model.logit_scale.device)
         logits_of = lambda pictures: model.similarities(model.encode_picture(pictures), texts)  # noqa: E731
     else:
         wanted = '; name captions: --label "a photo of a cat"' if isinstance(model, CLIP) else ", so none has reasons"
@@ -317,7 +320,9 @@ def matrix(opened: Any, options: MatrixLook) -> Iterator[Event]:
     captions = table.table.columns[options.caption]
     images = [table.image(row) for row in range(len(table))]
     with torch.no_grad():
-        texts, pictures = opened.encode_texts(captions), opened.encode_pictures(images)
+        device = opened.model.logit_scale.device
+        texts = torch.as_tensor(opened.encode_texts(captions), device=device)
+        pictures = torch.as_tensor(opened.encode_pictures(images), device=device)
         cosines = (texts @ pictures.T).float().cpu().numpy()
         logits = opened.model.similarities(pictures, texts).float()
     likely = logits.softmax(1).T.cpu().numpy()

@@ -201,3 +201,25 @@ def matryoshka(
     for dim, weight in zip(dims, weights, strict=True):
         each = each + weight * losses(x[..., :dim]).each
     return Losses(each, {**whole.parts, "whole": whole.each})
+
+
+def sigmoid(
+    u: Float[Tensor, "rows dim"],
+    v: Float[Tensor, "rows dim"],
+    allowed: Bool[Tensor, "rows rows"] | None,
+    *,
+    scale: Scale,
+    bias: Tensor,
+    own: slice = ALL,
+) -> Losses:
+    """Whether each anchor and each positive belong together, every pair by itself (Zhai et al. 2023, SigLIP).
+
+    allowed: False where a pair is neither right nor wrong, such as a duplicate.
+    """
+    anchors, candidates = F.normalize(u, dim=-1), F.normalize(v, dim=-1)
+    scores = scale * anchors[own] @ candidates.T + bias
+    place = torch.arange(len(u), device=u.device)[own]
+    right = F.one_hot(place, len(v)).bool()
+    each = -F.logsigmoid(torch.where(right, scores, -scores))
+    each = each if allowed is None else each * allowed[own]
+    return Losses(each.sum(1), {"accuracy": (scores.argmax(1) == place).float()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,16 +14,16 @@ from torch import Tensor
 from formers.data.batching import first_and_more
 from formers.data.labels import Labels
 from formers.data.pictures import PictureTable, read_pictures
-from formers.data.pixels import Pixels, statistics
+from formers.data.pixels import Pixels
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part, check
 from formers.images.augment import PLAIN, Augmentation, mixed
 from formers.images.preprocess import Preprocessor
+from formers.systems.picture_bodies import new_preprocessor
 
 EPOCH = 1 << 32  # a row number says its epoch, too
 MIXING = 1  # beside (seed, epoch, row) of a batch's first picture
-MEASURED = 2000  # pictures from which the mean colour is taken
 AT_ONCE = 256  # pictures that are evaluated together
 
 
@@ -57,11 +57,8 @@ class LabelledPictures:
         return {"reader": read_pictures, "columns": [self.label], "image": self.image, "settings": settings}
 
     def preprocessor(self, side: tuple[int, int], table: PictureTable) -> Preprocessor:
-        """Of a new model: to this size, and by the mean and deviation of the pictures' colours."""
-        resize = side if self.fit == "squash" or side[0] != side[1] else side[0]
-        plain = Preprocessor(*side, resize, crop=not isinstance(resize, tuple))
-        mean, std = statistics(Pixels(table, plain, unreadable=self.unreadable).sample(MEASURED))
-        return replace(plain, mean=mean, std=std)
+        """Of a new model, see `new_preprocessor`."""
+        return new_preprocessor(side, table, squash=self.fit == "squash", unreadable=self.unreadable)
 
 
 @dataclass(frozen=True)

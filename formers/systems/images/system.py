@@ -6,8 +6,6 @@ picture -> preprocessor -> PictureClassifier -> logits -> softmax or sigmoids   
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from formers.blocks.convolution import folded
 from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
 from formers.metrics.calibration import calibration_error
@@ -27,8 +24,8 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.images.data import PictureBatches
 from formers.systems.labelling import confusion_table, summed_loss
-from formers.systems.picture_bodies import body_of
-from formers.systems.reading import reading
+from formers.systems.picture_bodies import body_of, used
+from formers.systems.picture_labels import THRESHOLD, PictureLabels, likeliest
 from formers.systems.system import Report, ResultTable, Score, cost, share
 
 if TYPE_CHECKING:
@@ -37,39 +34,6 @@ if TYPE_CHECKING:
     from formers.data.labels import LabelKind
 
 Vectors = NDArray[np.float32]
-THRESHOLD = 0.5  # how likely each of several labels must be
-
-
-@dataclass(frozen=True)
-class PictureLabels:
-    """The labels of a picture, likeliest first."""
-
-    picture: str
-    """Its name."""
-    label: str
-    """The likeliest label; of several, those over the threshold joined by ", "."""
-    probabilities: dict[str, float]
-    """Of the likeliest labels (one of them: all labels together sum to 1)."""
-    alone: bool = field(default=False, metadata={"json": False})
-    """Whether it is the only picture: its line does not name it."""
-
-    def line(self) -> str:
-        listed = [f"{label} {probability:.1%}" for label, probability in self.probabilities.items()]
-        return "\t".join([*([] if self.alone else [self.picture]), *(listed or ["(none)"])])
-
-    def spans(self) -> Sequence[tuple[str, str]]:
-        """Probabilities as bars."""
-        if not self.alone:
-            return [(self.line(), "")]
-        width = max(map(len, self.probabilities), default=0)
-        return [
-            part
-            for place, (label, probability) in enumerate(self.probabilities.items())
-            for part in (
-                (("\n" if place else "") + f"{label:<{width}} {probability:>6.1%} ", "bold" if place == 0 else ""),
-                ("█" * round(30 * probability), "cyan"),
-            )
-        ]
 
 
 class PictureModel:
@@ -151,10 +115,7 @@ class PictureModel:
 
     def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> PictureLabels:
         """The `top` likeliest labels of a picture whose probabilities are `row`."""
-        order = np.argsort(-row, kind="stable")
-        over = order[:1] if self.kind == "one" else [place for place in order if row[place] >= THRESHOLD]
-        label = ", ".join(self.labels[place] for place in over)
-        return PictureLabels(picture, label, {self.labels[i]: float(row[i]) for i in order[:top]}, alone)
+        return likeliest(picture, row, self.labels, top, kind=self.kind, alone=alone)
 
     def evaluate(self, batches: PictureBatches, *, flip: bool = False) -> Report:
         """The loss (no smoothing, no weights) and the scores of the pictures, unchanged."""
@@ -207,13 +168,6 @@ def scores(kind: str, probabilities: Vectors, expected: NDArray[np.int64]) -> li
         share("f1", f1(best, expected)),
         cost("calibration_error", calibration_error(probabilities, expected), "share"),
     ]
-
-
-@contextmanager
-def used(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""
-    with reading(model), folded(model):
-        yield
 
 
 def open_pictures(loaded: Loaded) -> PictureModel:

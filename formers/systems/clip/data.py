@@ -1,0 +1,152 @@
+"""Pictures with captions: read, changed at random, batched, with what says which of a batch are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.data.batching import first_and_more
+from formers.data.pictures import PictureTable, read_pictures
+from formers.data.pixels import Pixels
+from formers.data.source import Source, settings_of
+from formers.errors import ConfigError
+from formers.fields import Count, Natural, Part, check
+from formers.images.augment import PLAIN, Augmentation
+from formers.images.preprocess import Preprocessor
+from formers.text.reader import Inputs, Reader, Row
+
+EPOCH = 1 << 32  # a row number says its epoch, too
+AT_ONCE = 256  # pictures that are evaluated together
+READ = 4096  # captions that are read together
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedPictures:
+    """Columns of the captioned pictures, how they are changed while training, and how they are batched."""
+
+    image: str = "image"
+    """Column of the picture: its bytes, or its path."""
+    text: str = "caption"
+    """Column of the caption."""
+    label: str = ""
+    """Column of the label that zero-shot accuracy is measured with while training (empty: it is not)."""
+    fit: Literal["crop", "squash"] = "crop"
+    """How pictures of other shapes come to a new model's size: the middle is taken, or the whole is squashed."""
+    batch: Natural = 64
+    """Pictures of a batch: each learns not to be like the captions of all others."""
+    unreadable: Count = 0
+    """How many pictures may turn out to be broken: each is said and left out; one more ends the run."""
+    tokenizer: str = ""
+    """Folder of a tokenizer for new towers (empty: word pieces are trained)."""
+    vocab: Natural = 4000
+    """Most word pieces of a tokenizer that is trained."""
+    augmentation: Annotated[Augmentation, Part()] = PLAIN
+    """Random changes while training."""
+
+    def __post_init__(self) -> None:
+        check(self, "rows")
+        if not self.image or not self.text:
+            raise ConfigError("rows.image and rows.text must name columns")
+
+    def reading(self, source: Source) -> dict[str, Any]:
+        """How `Source` reads the rows."""
+        names = ["text", "label"] if self.label else ["text"]
+        columns, settings = list(dict.fromkeys(getattr(self, name) for name in names)), ["image", *names]
+        return {
+            "reader": read_pictures,
+            "columns": columns,
+            "image": self.image,
+            "text": [self.text],
+            "settings": settings_of(self, *settings),
+        }
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    pictures: Tensor
+    """(rows, channels, height, width), as the model reads them."""
+    texts: Inputs
+    same: Tensor
+    """(2, rows): equal numbers are equal pictures, equal captions."""
+
+
+class CaptionBatches:
+    """The batches of a table of captioned pictures."""
+
+    def __init__(
+        self,
+        table: PictureTable,
+        preprocessor: Preprocessor,
+        config: CaptionedPictures,
+        reader: Reader,
+        *,
+        seed: int = 1,
+    ) -> None:
+        self.table, self.config, self.reader, self.seed = table, config, reader, seed
+        self.captions: list[str] = table.table.columns[config.text]
+        self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
+        self.texts: list[Row] = []
+        self.cut = 0
+        for start in range(0, len(self.captions), READ):
+            for encoding in reader.read(self.captions[start : start + READ], offsets=False):
+                self.texts.append(Row(np.array(encoding.ids, np.int32), ()))
+                self.cut += bool(encoding.overflowing)
+        self.same = np.stack([numbered(self.names()), numbered([text.ids.tobytes() for text in self.texts])])  # type: ignore[union-attr]
+
+    def names(self) -> list[Any]:
+        """What tells the pictures apart: paths, where the table has them, else rows."""
+        if self.table.places is not None or self.table.name.startswith("builtin:"):
+            return list(range(len(self)))
+        values = [self.table.values(self.table.number(row)) for row in range(len(self))]
+        return [value if isinstance(value, str) else row for row, value in enumerate(values)]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self)) + epoch * EPOCH
+        size = min(self.config.batch, len(self))
+        return [order[start : start + size] for start in range(0, len(self) - size + 1, size)]
+
+    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
+        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
+
+    def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> CaptionBatch:
+        """These pictures, changed at random, and their captions: a pure function of seed, epoch and rows."""
+        epoch = int(rows[0]) // EPOCH
+        numbers, pixels = self.pixels.read(np.asarray(rows, np.int64) % EPOCH)
+        pixels = self.config.augmentation(pixels, [(self.seed, epoch, int(row)) for row in numbers])
+        pictures = self.pixels.preprocessor.normalise(pixels)
+        texts = self.reader.batch([self.texts[row] for row in numbers])
+        return CaptionBatch(pictures, texts, torch.from_numpy(self.same[:, numbers]))
+
+    def plain(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """(rows, pictures) of some at a time, unchanged and in order."""
+        for start in range(0, len(self), AT_ONCE):
+            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, len(self))))
+            yield rows, self.pixels.preprocessor.normalise(pixels)
+
+    def lines(self) -> list[str]:
+        """What the report says of the captions."""
+        lengths = np.array([len(text.ids) for text in self.texts])
+        kinds = len(np.unique(self.same[1]))
+        cut = f", {self.cut:,} ({self.cut / len(self):.1%}) cut" if self.cut else ""
+        tokens = f"{lengths.mean():.1f} tokens, at most {lengths.max()}"
+        line = f"captions: {len(self):,}, {kinds:,} of them different; {tokens}"
+        counts = np.bincount(self.same[1])
+        repeated = (1 - (1 - counts[self.same[1]] / len(self)) ** (self.config.batch - 1)).mean()
+        again = f"; {repeated:.0%} of a batch's pictures meet their caption again, which is never a negative"
+        return [line + cut + (again if repeated >= 0.005 and kinds < len(self) else "")]
+
+
+def numbered(keys: Sequence[Any]) -> NDArray[np.int64]:
+    """Equal keys as equal numbers."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

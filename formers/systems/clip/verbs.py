@@ -1,0 +1,175 @@
+"""The verbs of CLIP: what they take, what they give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from formers.errors import ConfigError
+from formers.fields import Natural, Part, check
+from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.picture_labels import likeliest
+from formers.systems.pictures import Pictures
+from formers.systems.system import Event, Progress, Remark, Typed
+from formers.systems.vectors.encoded import EncodedInputs
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from formers.systems.clip.system import ClipModel
+
+Words = Annotated[str, Typed(metavar='"A,B"')]
+Lines = Annotated[str, Typed(metavar="FILE", file=True)]
+Templates = Annotated[tuple[str, ...], Typed(metavar='"a photo of a {}"')]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordLabels:
+    """Labels that are words, and how they are put to a model."""
+
+    labels: Words = ""
+    """Words to choose from, commas between them."""
+    labels_file: Lines = ""
+    """A label on each line instead."""
+    template: Templates = ()
+    """What a label is put into, at {}; several: their mean counts."""
+    templates_file: Lines = ""
+    """A template on each line instead."""
+
+    def __post_init__(self) -> None:
+        for flag, given, file in (("label", self.labels, self.labels_file), ("template", self.template,
+                                                                            self.templates_file)):  # fmt: skip
+            if given and file:
+                raise ConfigError(f"give --{flag}{'s' if flag == 'label' else ''} or --{flag}s-file, not both")
+
+    def names(self) -> list[str]:
+        """The labels, none where none are given. Raises ConfigError for a file without one, and for one twice."""
+        names = lines_of(self.labels_file) if self.labels_file else self.labels.split(",")
+        names = [name.strip() for name in names if name.strip()]
+        if self.labels_file and not names:
+            raise ConfigError(f"--labels-file {self.labels_file} has no label, expected one on each line")
+        if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+            raise ConfigError(f'the label "{twice}" is given twice; give each once')
+        return names
+
+    def templates(self, usual: Sequence[str] = ()) -> Sequence[str]:
+        """The templates that are given, else the usual ones. Raises ConfigError for a file without one."""
+        from formers.systems.clip.system import TEMPLATE
+
+        if self.templates_file:
+            templates = [line for line in lines_of(self.templates_file) if line.strip()]
+            if not templates:
+                raise ConfigError(f"--templates-file {self.templates_file} has no template, such as {TEMPLATE}")
+            return templates
+        return self.template or usual or (TEMPLATE,)
+
+
+NO_LABELS = WordLabels()
+
+
+def lines_of(file: str) -> list[str]:
+    from formers.data.files import numbered_lines
+
+    return list(numbered_lines(file).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyByWords:
+    """What to classify, by which words."""
+
+    pictures: Pictures
+    """Pictures: files, folders with all below them, patterns; - is one on standard input."""
+    words: Annotated[WordLabels, Part()] = NO_LABELS
+    """The labels."""
+    top: Natural = 5
+    """Say the N likeliest labels of a picture."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.words.names():
+            raise ConfigError('--labels is empty: say what to choose from, such as --labels "cat,dog"')
+
+
+def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
+    """Each picture's likeliest labels, a group of pictures at a time."""
+    labels, alone = options.words.names(), len(options.pictures) == 1
+    classes = clip.class_vectors(labels, options.words.templates())
+
+    def work(group: Sequence[tuple[str, Image]]) -> Iterator[Event]:
+        rows = clip.probabilities(clip.encode_pictures([image for _, image in group]), classes)
+        return (
+            likeliest(name, row, labels, options.top, alone=alone) for (name, _), row in zip(group, rows, strict=True)
+        )
+
+    yield from options.pictures.worked(work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeTowers:
+    """What to turn into vectors, all of length one."""
+
+    pictures: Pictures
+    """Pictures: files, folders with all below them, patterns; - is one on standard input."""
+
+
+def encode(clip: ClipModel, options: EncodeTowers) -> Iterator[Event]:
+    """The vector of every picture, among those of texts."""
+    import numpy as np
+
+    begin, names, parts = time.perf_counter(), [], []
+    for group in options.pictures:
+        names += [name for name, _ in group]
+        parts.append(clip.encode_pictures([image for _, image in group]))
+        yield Progress(len(names), len(options.pictures), "encoding")
+    if not parts:
+        raise ConfigError("no picture is left to make a vector of")
+    seconds = time.perf_counter() - begin
+    yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
+    yield EncodedInputs(names, np.concatenate(parts), "picture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTowers:
+    """What to measure two towers on."""
+
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows to measure with (default for a run: its test data)."""
+    image: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the picture."""
+    text: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the caption."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the label, or of the answers."""
+    words: Annotated[WordLabels, Part()] = NO_LABELS
+    """The labels to choose from (default: those of the run, else those of the column)."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
+
+
+def evaluate(clip: ClipModel, options: EvaluateTowers) -> Iterator[Event]:
+    """Loss, recalls both ways and zero-shot accuracy on captioned pictures."""
+    from formers.data.labels import Labels
+    from formers.systems.begin import judged_rows
+    from formers.systems.clip.data import CaptionBatches, CaptionedPictures
+
+    begin, words, origin = time.perf_counter(), options.words, options.measure.origin
+    rows, judged = judged_rows(options, "clip", CaptionedPictures, image="image", text="text", label="label")
+    table: Any = judged
+    task = origin.section("task", "clip")
+    labels = words.names()
+    if labels and not rows.label:
+        raise ConfigError("--labels are what zero-shot accuracy chooses from: give the column too, --label COLUMN")
+    expected = None
+    if rows.label:
+        own = sorted(set(map(str, table.table.named(rows.label))))
+        labels = labels or list(task.labels if task is not None and task.labels and not options.data else own)
+        expected = Labels("one", tuple(labels)).answers(table.table, rows.label)
+    batches = CaptionBatches(table, clip.preprocessor, rows, clip.reader)
+    templates = words.templates(task.templates if task is not None else ())
+    report = clip.evaluate(batches, labels, expected, templates)
+    if broken := len(batches.pixels.refused):
+        yield Remark(f"{broken:,} picture(s) left out")
+    remarks = {"floor": f"a loss of {report.facts['floor']:.3f} is that of guessing"}
+    yield measured(report, "clip", origin, table, begin, unit="pictures", remarks=remarks)
