@@ -6,11 +6,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.blocks.dropout import DropPath
 from formers.blocks.feed_forward import ACTIVATIONS
+from formers.kernels.weight import ACTIVATED
+
+
+class FixedConvolution:
+    """activation(convolution(x) + added) of numbers that do not change: on a CPU in one pass over memory."""
+
+    def __init__(self, layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+        self.layer, self.weight, self.bias = layer, weight, bias
+        self.places = (layer.padding, layer.stride, layer.dilation)
+        self.packed = (
+            weight.dtype == torch.float32 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        )
+        if self.packed:  # in the order that oneDNN reads, which hardly depends on the size of the pictures (measured)
+            size = [1, layer.in_channels, 64, 64]
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.places, layer.groups, size)
+
+    def __call__(self, x: Tensor, added: Tensor | None, activation: str) -> Tensor:
+        rest = activation
+        if not self.packed:
+            x = self.layer._conv_forward(x, self.weight, self.bias)
+            x = x if added is None else x + added
+        else:
+            name, kind, rest = (*ACTIVATED[activation], "") if activation in ACTIVATED else ("none", "", activation)
+            numbers = (self.weight, self.bias, *self.places, self.layer.groups)
+            if added is None:
+                x = torch.ops.mkldnn._convolution_pointwise(x, *numbers, name, [], kind)
+            else:
+                sum_of = torch.ops.mkldnn._convolution_pointwise.binary
+                x = sum_of(x, added, *numbers, "add", 1.0, name, [], kind)
+        return ACTIVATIONS[rest](x) if rest else x
 
 
 class ConvolutionNorm(nn.Module):
@@ -22,20 +53,29 @@ class ConvolutionNorm(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(channels, width, size, stride=stride, padding=size // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.activation = ACTIVATIONS[activation] if activation else None
-        self.folded: tuple[Tensor, Tensor] | None = None  # the weight and bias of both, while `folded` says so
-        self.last: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None  # those of the last time
+        self.activation = activation
+        self.folded: FixedConvolution | None = None  # both as one, while `folded` says so
+        self.last: tuple[tuple[int, ...], FixedConvolution] | None = None  # that of the last time
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
-        if self.folded is None:
-            x = self.norm(self.convolution(x))
-        else:
-            x = self.convolution._conv_forward(x, *self.folded)
-        return x if self.activation is None else self.activation(x)
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels height width"],
+        added: Tensor | None = None,
+        activation: str | None = None,
+    ) -> Float[Tensor, "batch filters rows columns"]:
+        """added: what is added before the activation; activation: another one than the layer's own."""
+        activation = self.activation if activation is None else activation
+        if self.folded is not None:
+            return self.folded(x, added, activation)
+        x = self.norm(self.convolution(x))
+        x = x if added is None else x.add_(added)  # whose gradient does not need what the norm gave
+        if activation == "relu":
+            return F.relu_(x)
+        return ACTIVATIONS[activation](x) if activation else x
 
-    def fold(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of both as one convolution; those of the last time if nothing has changed since."""
+    def fold(self) -> FixedConvolution:
+        """Both as one convolution; that of the last time if nothing has changed since."""
         norm, weight = self.norm, self.convolution.weight
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None
@@ -44,7 +84,7 @@ class ConvolutionNorm(nn.Module):
         if self.last is None or self.last[0] != state:
             scale = norm.weight * torch.rsqrt(variance + norm.eps)
             whole = (weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-            self.last = state, (whole, norm.bias - mean * scale)
+            self.last = state, FixedConvolution(self.convolution, whole, norm.bias - mean * scale)
         return self.last[1]
 
 
@@ -68,7 +108,7 @@ class ResidualConvolutions(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.activation = activation
         self.drop_path = DropPath(drop_path)
         if bottleneck:
             inner, (first, second) = width // 4, (stride, 1) if stride_first else (1, stride)
@@ -88,7 +128,12 @@ class ResidualConvolutions(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
         kept = x if self.shortcut is None else self.shortcut(x)
-        return self.activation(kept + self.drop_path(self.layers(x)))
+        *first, last = self.layers
+        for layer in first:
+            x = layer(x)
+        if self.training and self.drop_path.share:
+            return ACTIVATIONS[self.activation](kept + self.drop_path(last(x)))
+        return last(x, kept, self.activation)
 
 
 @contextmanager
@@ -98,7 +143,7 @@ def folded(model: nn.Module) -> Iterator[None]:
     norm(convolution(x)) = convolution(x) with weight * scale, and a bias (Jacob et al. 2018, section 3.2).
     """
     layers = [module for module in model.modules() if isinstance(module, ConvolutionNorm)]
-    if torch.is_grad_enabled() or any(layer.training for layer in layers):
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or any(layer.training for layer in layers):
         yield
         return
     try:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.kernels.weight import activated, together
+from formers.kernels.weight import activated, hooked, together
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -18,6 +18,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
     "gelu_quick": lambda x: x * (1.702 * x).sigmoid(),  # CLIP's approximation
     "silu": F.silu,
+}
+IN_PLACE: dict[str | None, Callable[[Tensor], Tensor]] = {  # where no gradient needs what went in
+    "relu": F.relu_,
+    "gelu": torch.ops.aten.gelu_,
+    "gelu_tanh": partial(torch.ops.aten.gelu_, approximate="tanh"),
+    "gelu_quick": lambda x: x.mul_((1.702 * x).sigmoid_()),
+    "silu": partial(F.silu, inplace=True),
 }
 
 
@@ -35,8 +42,11 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         if self.gate is None:
-            inner = activated(x, self.up, self.activation_name())
-            inner = self.activation(self.up(x)) if inner is None else inner
+            name = self.activation_name()
+            inner = activated(x, self.up, name)
+            if inner is None:
+                alone = torch.is_grad_enabled() or hooked(self.up)
+                inner = (self.activation if alone else IN_PLACE.get(name, self.activation))(self.up(x))
         else:
             gate, up = together(x, self.gate, self.up)
             inner = self.activation(gate)

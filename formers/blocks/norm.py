@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.blocks.dropout import DropPath
 
-# Norms around zero stay fp32 in a bf16 model (Gemma), where one kernel less can be used.
-warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 
 

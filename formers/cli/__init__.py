@@ -41,7 +41,7 @@ OWN = {
     "compare": "Train a recipe in several variants, and print their scores as a table.",
     "data": "Show examples of a data source, and how long they are.",
     "serve": "Serve models over HTTP: every verb is a route.",
-    "export": "Write a model as a Hugging Face folder, or an encoder as an ONNX graph.",
+    "export": "Write a model as a Hugging Face folder with safetensors, or an encoder as an ONNX graph.",
     "list": "List what there is: recipes, systems, families, data; or a system's verbs and a recipe's fields.",
 }
 TRAINING = ("train", "adapt", "compare")

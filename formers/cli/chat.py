@@ -76,7 +76,7 @@ class Piped:
     def __call__(self) -> str | None:
         line = sys.stdin.buffer.readline()
         self.number += 1
-        return decoded([line.removesuffix(b"\n")], self.number)[0] if line else None
+        return decoded([line.removesuffix(b"\n")], self.number)[self.number] if line else None
 
 
 def talk(chat: Chat, read: Callable[[], str | None], *, forgiving: bool) -> None:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from formers.cli.inputs import files_of
-from formers.cli.options import MODEL, Destination, Opening
+from formers.cli.options import MODEL, SKIP_BAD, Destination, Opening
 from formers.cli.show import Output, show
+from formers.data.bad_rows import OF_FILES, leaving_out
 from formers.data.standard_input import passage_of, standard_input
 from formers.errors import ConfigError
 from formers.fields import Escaped, Field, build, changed, check, fields_of
@@ -31,22 +32,29 @@ def command(declared: Declared) -> Callable[..., None]:
     """The function that typer makes a command of: one verb, as every system that has it declares it."""
     fields = union(declared)
     passages = {name for name, field in fields.items() if typed_of(field).passage}
+    files = {name for name, field in fields.items() if typed_of(field).file}
+    typed = {name for name, field in fields.items() if kinds.NAME not in fields and typed_of(field).positional}
     dashes = {name for name, field in fields.items() if typed_of(field).dash}
 
     def run(model: str, **values: Any) -> None:
         given = unescaped(written(values), fields)
         opening, destination = taken(Opening, given), taken(Destination, given)
         inputs = taken(CommandInputs, given) if kinds.NAME in fields else CommandInputs()
-        for name in given.keys() & dashes:
-            given[name] = standard_input() if given[name] == "-" else given[name]
-        for name in given.keys() & passages:
-            given[name] = passage_of(given[name], flag(name))
-        with files_of(given, fields):
-            options = perform(declared, model, given, inputs, opening, destination)
-        if skipped := kinds.left_out(options):
-            typer.echo(f"left out: {len(skipped):,} row(s) that cannot be used; the first: {skipped[0]}", err=True)
+        skip_bad = given.pop(SKIP_BAD.name, False)
+        if skip_bad and given.keys() & typed and not given.keys() & files:
+            raise ConfigError(OF_FILES)
+        with leaving_out([] if skip_bad else None) as faults:
+            for name in given.keys() & dashes:
+                given[name] = standard_input() if given[name] == "-" else given[name]
+            for name in given.keys() & passages:
+                given[name] = passage_of(given[name], flag(name))
+            with files_of(given, fields):
+                perform(declared, model, given, inputs, opening, destination)
+        if reasons := list(dict.fromkeys(map(str, faults or ()))):  # once each, however often a file is read
+            typer.echo(f"left out: {len(reasons):,} row(s) that cannot be used; the first: {reasons[0]}", err=True)
 
-    shared = {**fields_of(Destination), **fields_of(Opening)}
+    lenient = {SKIP_BAD.name: SKIP_BAD} if files or kinds.NAME in fields else {}
+    shared = {**lenient, **fields_of(Destination), **fields_of(Opening)}
     return takes(run, {"model": MODEL, **fields, **shared}, declared[0][1].help)
 
 
@@ -93,7 +101,7 @@ def perform(
     inputs: CommandInputs,
     opening: Opening,
     destination: Destination,
-) -> Any:
+) -> None:
     """Build the options, open the model, run the verb, show what it gives; faults come in this order."""
     from formers.recipe import origin_of
     from formers.registry import load, verbs_of
@@ -113,7 +121,6 @@ def perform(
     if "origin" in fields_of(resolve(verb.options)):
         options = changed(options, "origin", origin_of(model))
     show(resolve(verb.run)(opened, options), output)
-    return options
 
 
 def options_of(verb: Verb, given: Mapping[str, Any], inputs: CommandInputs, system: System | None = None) -> Any:
@@ -181,13 +188,10 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
             "--file", metavar="FILE", help="Its lines, or a column of a table (--column); -: standard input."
         )
         column = typer.Option("--column", metavar="NAME", help="The column of --file to work on.")
-        left_out = "Leave out rows of --file or standard input that cannot be used, and count them."
-        skip = typer.Option("--skip-bad", help=left_out, show_default=False)
         return [
             parameter("arguments", list[str] | None, arguments, None),
             parameter("file", str | None, file, None),
             parameter("column", str | None, column, None),
-            parameter("skip_bad", bool | None, skip, None),
         ]
     if typing.get_origin(field.kind) in (types.UnionType, typing.Union):  # which has no form on a command line
         return []

@@ -13,6 +13,8 @@ from formers.systems.system import System, Typed
 
 MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
 MODEL = Field("model", str, dataclasses.MISSING, MODEL_HELP, False, (Typed("MODEL", positional=True),))
+LEFT_OUT = "Leave out rows of a file or standard input that cannot be used, and count them."
+SKIP_BAD = Field("skip_bad", bool, False, LEFT_OUT, False, ())
 Change = Annotated[tuple[str, ...], Typed(metavar="SECTION.KEY=VALUE")]
 Ignored = Annotated[tuple[str, ...], Typed(metavar="NAME")]
 

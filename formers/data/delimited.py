@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from formers.data.bad_rows import refuse
 from formers.data.columns import Columns
-from formers.data.files import Refusal, ending, fault, listed, no_column, numbered_lines, quoted, read_text
+from formers.data.files import ending, fault, listed, no_column, numbered_lines, quoted, read_text
 from formers.data.header import is_name, looks_like_names
 from formers.data.limits import budget
 
@@ -24,15 +25,15 @@ class Record(NamedTuple):
     fields: list[str]
 
 
-def read_tsv(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_tsv(name: str, wanted: list[str] | None) -> Columns:
     """Fields between tabs, taken literally: a quote is part of the sentence, as in every parallel corpus."""
-    lines = numbered_lines(name, bad)
+    lines = numbered_lines(name)
     budget().check(name, values=len(lines) + sum(line.count("\t") for line in lines.values()))
     records = [Record(number, line.split("\t") if line.strip() else []) for number, line in lines.items()]
-    return table_of(name, records, wanted, bad, "tab")
+    return table_of(name, records, wanted, "tab")
 
 
-def read_csv(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_csv(name: str, wanted: list[str] | None) -> Columns:
     """Fields between commas, or what the first lines show instead: ; tab |. Standard quoting.
 
     A quoted value may hold separators, quotes and line breaks. A line `sep=;`, as spreadsheets write it, is obeyed.
@@ -45,16 +46,16 @@ def read_csv(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
     separator = named or separator_of(lines, wanted)
     allowed, values = budget(), 0
     records = []
-    for record in parsed(name, lines, separator, bad, first=bool(named)):
+    for record in parsed(name, lines, separator, first=bool(named)):
         values += len(record.fields)
         records.append(record)
         if len(records) % 4096 == 0:
             allowed.check(name, rows=len(records), values=values)
     allowed.check(name, rows=len(records), values=values)
-    return table_of(name, records, wanted, bad, SEPARATORS[separator])
+    return table_of(name, records, wanted, SEPARATORS[separator])
 
 
-def parsed(name: str, lines: Sequence[str], separator: str, bad: Refusal, *, first: bool = False) -> Iterator[Record]:
+def parsed(name: str, lines: Sequence[str], separator: str, *, first: bool = False) -> Iterator[Record]:
     """The rows of a file of standard quoting; after one that is broken it goes on with the next line."""
     start = int(first)
     head = lines[start] if start < len(lines) else ""
@@ -75,7 +76,7 @@ def parsed(name: str, lines: Sequence[str], separator: str, bad: Refusal, *, fir
                 hint = f"a value is longer than {most}; close its quote or use .jsonl"
             else:
                 hint = f'{error}; quote values that hold commas or line breaks, and write a quote inside as ""'
-            bad(fault(f"{name}, line {begin + 1}", hint))
+            refuse(fault(f"{name}, line {begin + 1}", hint))
             start = begin + 1
 
 
@@ -100,7 +101,7 @@ def separator_of(lines: Sequence[str], wanted: Sequence[str] | None) -> str:
     return separator
 
 
-def table_of(name: str, records: list[Record], wanted: list[str] | None, bad: Refusal, sign: str) -> Columns:
+def table_of(name: str, records: list[Record], wanted: list[str] | None, sign: str) -> Columns:
     """Columns out of rows of fields; the first row that is not blank decides whether there is a header."""
     at = next((at for at, record in enumerate(records) if record.fields), None)
     if at is None:
@@ -120,7 +121,7 @@ def table_of(name: str, records: list[Record], wanted: list[str] | None, bad: Re
             got = f"{len(fields)} field{'s' * (len(fields) != 1)}, expected {len(names)} ({listed(names)})"
             quoting = '"' in "".join(fields) and ending(name) == ".tsv"
             hint = "; if its fields are quoted, let its name end in .csv" if quoting else ""
-            bad(fault(f"{name}, line {record.line}", f"{got}; look for a missing or extra {sign}{hint}"))
+            refuse(fault(f"{name}, line {record.line}", f"{got}; look for a missing or extra {sign}{hint}"))
             continue
         kept.append(Record(record.line, fields))
     places = [(column, names.index(column)) for column in (names if wanted is None else wanted)]

@@ -8,11 +8,11 @@ import importlib
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
+from formers.data.bad_rows import are_left_out, refuse
 from formers.data.limits import budget
 from formers.errors import DataError, near, nearest
 
@@ -43,7 +43,6 @@ MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-Refusal = Callable[[DataError], None]  # what is done about a row that cannot be used: raise, or note it and go on
 
 
 class MissingColumn(DataError):
@@ -79,11 +78,6 @@ def fault(where: str, what: str) -> DataError:
 
 def _joined(where: str, what: str) -> str:
     return "\\n".join(line for line in f"{where}: {what}".splitlines() if line.strip())
-
-
-def refuse(error: DataError) -> NoReturn:
-    """What is done about a row that cannot be used, where nobody says to go on without it."""
-    raise error
 
 
 def quoted(value: object) -> str:
@@ -181,8 +175,9 @@ def decoded(name: str, data: bytes, line: int = 1) -> str:
             got = f"byte {error.start + 1} is no {encoding.upper()} ({error.reason}); save it as UTF-8"
             raise fault(name, got) from None
         got = f"got 0x{data[error.start]:02x}, expected UTF-8"
-        hint = "perhaps it is Latin-1 or Windows-1252"
-        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}: save the file as UTF-8") from None
+        hint = "perhaps it is Latin-1 or Windows-1252: save the file as UTF-8"
+        hint = "it is no text but a binary file: give a file of text, or a table" if b"\0" in data else hint
+        raise fault(f"{name}, {_place(data, error.start, line)}", f"{got}; {hint}") from None
     if "\0" in text:
         data = text[: text.index("\0")].encode()
         hint = "perhaps it is UTF-16: save the file as UTF-8; else remove it, for example with tr -d '\\000'"
@@ -237,13 +232,13 @@ def text_lines(name: str) -> list[str]:
     return list(numbered_lines(name).values())
 
 
-def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
-    """The lines of a text file by number, from 1. bad: what is done about one that is no text, which is left out."""
+def numbered_lines(name: str) -> dict[int, str]:
+    """The lines of a text file by number, from 1; one that is no text is a fault of its own (`bad_rows`)."""
     data = read_data(name)
     try:
         text = decoded(name, data)
     except DataError as error:
-        if bad is refuse or data.startswith(tuple(MARKS)):
+        if not are_left_out() or data.startswith(tuple(MARKS)):
             raise
         budget().check(name, rows=data.count(LINE_FEED))
         lines: dict[int, str] = {}
@@ -251,7 +246,7 @@ def numbered_lines(name: str, bad: Refusal = refuse) -> dict[int, str]:
             try:
                 lines[number] = decoded(name, line, number)
             except DataError as wrong:
-                bad(wrong)
+                refuse(wrong)
         if not lines:
             raise error from None
     else:

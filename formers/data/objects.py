@@ -7,19 +7,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from formers.data.bad_rows import refuse
 from formers.data.columns import Columns, Lines
-from formers.data.files import Refusal, ending, fault, listed, no_column, numbered_lines, quoted, read_text, refuse
+from formers.data.files import ending, fault, listed, no_column, numbered_lines, quoted, read_text
 from formers.data.limits import budget
 from formers.errors import DataError
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # what only half of a character is written with
 
 
-def read_jsonl(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_jsonl(name: str, wanted: list[str] | None) -> Columns:
     """One JSON object a line."""
     rows: list[Any] = []
     lines: list[int] = []
-    texts = numbered_lines(name, bad)
+    texts = numbered_lines(name)
     budget().check(name, values=sum(map(size_of, texts.values())))
     for line, text in texts.items():
         try:
@@ -28,14 +29,14 @@ def read_jsonl(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
                 hint = "; a list of objects is a .json file" if isinstance(row, list) and line == 1 else ""
                 raise fault(f"{name}, line {line}", f"got {quoted(row)}, expected an object such as {{...}}{hint}")
         except DataError as error:
-            bad(error)
+            refuse(error)
             continue
         rows.append(row)
         lines.append(line)
-    return columns_of(name, "line", rows, lines, wanted, bad)
+    return columns_of(name, "line", rows, lines, wanted)
 
 
-def read_json(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_json(name: str, wanted: list[str] | None) -> Columns:
     """One list of objects."""
     text = read_text(name)
     budget().check(name, values=size_of(text))
@@ -50,8 +51,8 @@ def read_json(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
         if isinstance(row, dict):
             numbers.append(number)
         else:
-            bad(fault(f"{name}, row {number}", f"got {quoted(row)}, expected an object such as {{...}}"))
-    return columns_of(name, "row", [rows[number - 1] for number in numbers], numbers, wanted, bad)
+            refuse(fault(f"{name}, row {number}", f"got {quoted(row)}, expected an object such as {{...}}"))
+    return columns_of(name, "row", [rows[number - 1] for number in numbers], numbers, wanted)
 
 
 def size_of(text: str) -> int:
@@ -80,7 +81,7 @@ def parsed(name: str, text: str, before: int) -> object:
 
 
 def columns_of(
-    name: str, word: str, rows: Sequence[dict | None], numbers: list[int], wanted: list[str] | None, bad: Refusal
+    name: str, word: str, rows: Sequence[dict | None], numbers: list[int], wanted: list[str] | None
 ) -> Columns:
     """Columns out of objects: `wanted`, else the keys of the first object, which all must then have.
 
@@ -94,11 +95,11 @@ def columns_of(
     for number, row in zip(numbers, flat, strict=True):
         where = f"{name}, {word} {number}"
         if row is not None and any(key not in row for key in keys):
-            bad(no_column(where, keys, list(row), "key"))
+            refuse(no_column(where, keys, list(row), "key"))
             continue
         if row is not None and wanted is None and len(row) > len(keys):
             extra = next(key for key in row if key not in first)
-            bad(fault(where, f"the key {quoted(extra)} is not in the first row; name the columns you want"))
+            refuse(fault(where, f"the key {quoted(extra)} is not in the first row; name the columns you want"))
             continue
         kept.append(row)
         places.append(number)
@@ -115,7 +116,7 @@ def flat_row(row: dict, wanted: list[str] | None) -> dict:
     return {**{key: value for key, value in row.items() if key != "translation"}, **nested}
 
 
-def flatten(name: str, values: dict[str, list], wanted: list[str] | None, bad: Refusal = refuse) -> Columns:
+def flatten(name: str, values: dict[str, list], wanted: list[str] | None) -> Columns:
     """Columns as they came, with a nested `translation` column spread into its languages."""
     nested = values.get("translation")
     if not nested or "translation" in (wanted or ()) or not any(isinstance(value, dict) for value in nested):
@@ -124,4 +125,4 @@ def flatten(name: str, values: dict[str, list], wanted: list[str] | None, bad: R
         return Columns(values)
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     rows_or_none = [None if row["translation"] is None else row for row in rows]
-    return columns_of(name, "row", rows_or_none, list(range(1, len(rows) + 1)), wanted, bad)
+    return columns_of(name, "row", rows_or_none, list(range(1, len(rows) + 1)), wanted)

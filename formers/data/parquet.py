@@ -9,7 +9,7 @@ from typing import Any
 
 from formers.data.class_names import stored_class_names
 from formers.data.columns import Columns
-from formers.data.files import Refusal, fault, located, no_column, optional, quoted, regular
+from formers.data.files import fault, located, no_column, optional, quoted, regular
 from formers.data.limits import budget
 from formers.data.objects import flatten
 
@@ -46,7 +46,7 @@ def pick(name: str, columns: Sequence[str], wanted: Sequence[str] | None) -> lis
     return top + ["translation"] * (bool(lost) and "translation" not in top)
 
 
-def read_parquet(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_parquet(name: str, wanted: list[str] | None) -> Columns:
     """The wanted columns of a Parquet file.
 
     Texts are decoded with their dictionaries: one long text that stands in a million rows is in memory once, and what
@@ -67,7 +67,7 @@ def read_parquet(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
                 values[column] += plain(array)
     if rows != footer.num_rows:
         raise fault(name, f"broken Parquet file (its footer says {footer.num_rows:,} rows, but there are {rows:,})")
-    return flatten(name, values, wanted, bad)._replace(names=stored_class_names(schema.metadata))
+    return flatten(name, values, wanted)._replace(names=stored_class_names(schema.metadata))
 
 
 def check_footer(name: str, file: Any, columns: Sequence[str]) -> tuple[list[str], int]:

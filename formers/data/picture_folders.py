@@ -8,7 +8,8 @@ from pathlib import Path
 
 from formers.data.files import fault, held, listed
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")  # whatever their case
+# Whatever their case.
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what the hub calls the table of a folder
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from formers.data.builtin.shapes import Scene
 from formers.data.class_names import class_names
-from formers.data.files import ending, fault, held, located, matching, no_column, quoted, refuse, regular
+from formers.data.files import ending, fault, held, located, matching, no_column, quoted, regular
 from formers.data.limits import budget
 from formers.data.parquet import pick
 from formers.data.picture_folders import ENDINGS, METADATA, folder_labels, table_of_folder
@@ -83,6 +83,10 @@ class PictureTable:
     def select(self, rows: Sequence[int]) -> PictureTable:
         """These rows, in this order; each still knows where it came from."""
         return replace(self, table=self.table.select(rows))
+
+    def usable(self, check: Callable[[Table], object]) -> PictureTable:
+        """Where bad rows are left out, those whose labels and captions `check` takes, as `Table.usable`."""
+        return replace(self, table=self.table.usable(check))
 
     def set_aside(self, most: int, what: str = "row") -> tuple[PictureTable, PictureTable]:
         """The other rows, and every k-th: a twentieth of all, at most `most`."""
@@ -172,7 +176,7 @@ def read_pictures(
     table = replace(table, columns={column: table.columns[column] for column in [*columns, pictures.picture]})
     table = without_empty(table, columns, drop_empty) if columns else table
     for column in text:
-        table = check_text(table, column, refuse)
+        table = check_text(table, column)
     return replace(pictures, table=table if count is None or count >= len(table) else table.select(range(count)))
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from formers.data.bad_rows import are_left_out, refuse
 from formers.data.pictures import PictureTable
 from formers.errors import DataError
 from formers.images.preprocess import Preprocessor
@@ -22,7 +23,10 @@ class Pixels:
     """The pixels of a table of pictures; the same whenever and wherever asked, also by several threads."""
 
     def __init__(self, table: PictureTable, preprocessor: Preprocessor, *, unreadable: int = 0) -> None:
-        """unreadable: how many pictures may turn out to be broken; each is noted with its place and left out."""
+        """unreadable: how many pictures may turn out to be broken; each is noted with its place and left out.
+
+        Where bad rows are left out anyway (`bad_rows`) that is said there, and of any number.
+        """
         self.table, self.preprocessor, self.unreadable = table, preprocessor, unreadable
         shape = (len(table), len(preprocessor.mean), preprocessor.height, preprocessor.width)
         self.kept = torch.empty(shape, dtype=torch.uint8) if np.prod(shape) <= KEPT_MOST else None  # not touched yet
@@ -33,10 +37,10 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.table)
 
-    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+    def read(self, rows: Sequence[int] | NDArray[np.int64], *, some: bool = True) -> tuple[NDArray[np.int64], Tensor]:
         """The rows that can be read, in order, and their pixels, (rows, channels, height, width), uint8.
 
-        Raises DataError for a picture that is none, where too many are, and where no row is left.
+        Raises DataError for a picture that is none, where too many are, and where none of `some` is left, or of all.
         """
         numbers = np.asarray(rows, np.int64)
         missing = [int(row) for row in numbers if not self.there[row] and row not in self.refused]
@@ -44,16 +48,16 @@ class Pixels:
         pixels = dict(zip(missing, decode(self._decoded, missing), strict=True))  # type: ignore[call-overload]
         for row, value in pixels.items():
             if isinstance(value, DataError):
-                self._refuse(row, value)
+                self._leave_out(row, value)
             elif self.kept is not None:
                 self.kept[row] = value
                 self.there[row] = True
         numbers = np.array([row for row in numbers if row not in self.refused], np.int64)
-        if not len(numbers):
+        if not len(numbers) and (some or len(self.refused) == len(self)):
             raise DataError(f"{self.table.where(int(rows[0]))}: none of these {len(rows)} pictures can be read")
         if self.kept is not None:
             return numbers, self.kept[torch.from_numpy(numbers)]
-        return numbers, torch.stack([pixels[int(row)] for row in numbers])
+        return numbers, torch.stack([pixels[int(row)] for row in numbers]) if len(numbers) else torch.empty(0)
 
     def sample(self, most: int) -> Tensor:
         """The pixels of at most so many pictures from all over the table."""
@@ -65,7 +69,11 @@ class Pixels:
         except DataError as error:
             return error
 
-    def _refuse(self, row: int, error: DataError) -> None:
+    def _leave_out(self, row: int, error: DataError) -> None:
+        if are_left_out():
+            refuse(error)
+            self.refused[row] = error
+            return
         if len(self.refused) >= self.unreadable:
             most = f" (the {len(self.refused) + 1}th that cannot be read)" if self.refused else ""
             more = f"remove it, or let more be left out: --set rows.unreadable={max(10, 2 * self.unreadable)}"

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from formers.data.bad_rows import refuse
 from formers.data.files import fault, quoted
 from formers.data.readers import read_file
 from formers.data.sources import Table
+from formers.errors import DataError
 
 KEYS = ("question", "choices", "answer")
 
@@ -36,7 +38,10 @@ def read_questions(name: str, *, answered: bool = True) -> list[ChoiceQuestion]:
     questions = []
     for at, *row in zip(places, *(columns.values[key] for key in keys), strict=True):
         if any(value is not None for value in row):  # else a blank line
-            questions.append(question_of(f"{name}, {word} {at}", row[0], row[1], row[2] if answered else 0))
+            try:
+                questions.append(question_of(f"{name}, {word} {at}", row[0], row[1], row[2] if answered else 0))
+            except DataError as error:
+                refuse(error)
     if not questions:
         raise fault(name, "holds no questions")
     return questions

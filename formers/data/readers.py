@@ -7,27 +7,13 @@ from collections.abc import Callable, Sequence
 
 from formers.data.columns import Columns
 from formers.data.delimited import read_csv, read_tsv
-from formers.data.files import (
-    Refusal,
-    ending,
-    fault,
-    listed,
-    located,
-    missing,
-    numbered_lines,
-    quoted,
-    refuse,
-    text_lines,
-)
+from formers.data.files import ending, fault, listed, located, missing, numbered_lines, quoted, text_lines
 from formers.data.objects import read_json, read_jsonl
 from formers.data.parquet import read_parquet
 
 
-def read_file(name: str, wanted: Sequence[str] | None, bad: Refusal = refuse) -> Columns:
-    """Read one file by its ending; a blank line becomes a row of None, which the caller reports or drops.
-
-    bad: what is done about a row that cannot be read; where it does not raise, the row is left out.
-    """
+def read_file(name: str, wanted: Sequence[str] | None) -> Columns:
+    """Read one file by its ending; a blank line becomes a row of None, which the caller reports or drops."""
     path = located(name)
     if not os.path.exists(path):  # Path.exists raises for a name that is too long or a folder that is closed
         raise missing(name, path)
@@ -38,16 +24,16 @@ def read_file(name: str, wanted: Sequence[str] | None, bad: Refusal = refuse) ->
         got = f"unknown ending {quoted(suffix)}" if suffix else "the name has no ending"
         expected = f"one of {', '.join(sorted(READERS))} (or of a text form, .gz)"
         raise fault(name, f"{got}, expected {expected}; convert or rename it")
-    return READERS[suffix](name, list(wanted) if wanted is not None else None, bad)
+    return READERS[suffix](name, list(wanted) if wanted is not None else None)
 
 
-def read_txt(name: str, wanted: list[str] | None, bad: Refusal) -> Columns:
+def read_txt(name: str, wanted: list[str] | None) -> Columns:
     """One row a line, in one column: the wanted one, else `text`."""
     if wanted is not None and len(wanted) != 1:
         fix = "give one file for each, separated by commas, or a .tsv"
         got = f"{len(wanted)} are wanted ({listed(wanted)})"
         raise fault(name, f"a .txt file has one column, but {got}: {fix}")
-    lines = numbered_lines(name, bad)
+    lines = numbered_lines(name)
     return Columns({(wanted or ["text"])[0]: list(lines.values())}, list(lines))
 
 
@@ -80,7 +66,7 @@ def read_parallel(names: Sequence[str], wanted: Sequence[str] | None) -> Columns
     return Columns(dict(zip(columns, values, strict=True)), list(range(1, len(values[0]) + 1)))
 
 
-READERS: dict[str, Callable[[str, list[str] | None, Refusal], Columns]] = {
+READERS: dict[str, Callable[[str, list[str] | None], Columns]] = {
     ".txt": read_txt,
     ".tsv": read_tsv,
     ".csv": read_csv,

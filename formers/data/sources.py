@@ -6,7 +6,7 @@ import glob
 import importlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,21 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from formers.data.bad_rows import are_left_out, refuse
 from formers.data.class_names import ClassNames, class_names
 from formers.data.columns import Columns
-from formers.data.files import (
-    MissingColumn,
-    Refusal,
-    ending,
-    fault,
-    listed,
-    located,
-    matching,
-    missing,
-    optional,
-    quoted,
-    refuse,
-)
+from formers.data.files import MissingColumn, ending, fault, listed, located, matching, missing, optional, quoted
 from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import pick
@@ -125,6 +114,22 @@ class Table:
             files=None if self.files is None else [self.files[row] for row in rows],
         )
 
+    def usable(self, check: Callable[[Table], object]) -> Table:
+        """Where bad rows are left out (`bad_rows`), those rows that `check` does not raise DataError for, each alone.
+
+        Raises DataError where none is left.
+        """
+        if not are_left_out():
+            return self
+        kept = []
+        for row in range(len(self)):
+            try:
+                check(self.select([row]))
+                kept.append(row)
+            except DataError as error:
+                refuse(error)
+        return self if len(kept) == len(self) else some(self.select(kept))
+
     def set_aside(self, most: int, what: str = "row") -> tuple[Table, Table]:
         """The other rows, and every k-th: a twentieth of all, at most `most`. what: the word for a row in a fault."""
         if len(self) < 2:
@@ -145,7 +150,6 @@ def read_table(
     drop_empty: bool | None = False,
     text: Sequence[str] | None = None,
     settings: Mapping[str, str] | None = None,
-    bad: Refusal = refuse,
 ) -> Table:
     """Read `source` into memory.
 
@@ -165,7 +169,6 @@ def read_table(
     text: those of `columns` that must hold text (default: all); the others may hold anything but nothing.
     count: at most the first `count` rows. drop_empty: leave out empty rows (None: keep them), else the first one is
     an error. settings: column -> what chooses another, such as "--set rows.text=COLUMN", for messages.
-    bad: what is done about a row that cannot be read or is of a wrong kind; where it does not raise, it is left out.
 
     Header rule of .tsv and .csv: the first line is the header if it has all of `columns`. It is data if it has as many
     fields as `columns`, none of these names, whatever their case, and does not look like names (`header.py`): the
@@ -183,7 +186,7 @@ def read_table(
         elif name.startswith("builtin:"):
             table = builtin_table(name, columns, split, seed, count)
         else:
-            table = _files(name, columns, split, isinstance(source, str), bad)
+            table = _files(name, columns, split, isinstance(source, str))
     if columns is not None:
         table = replace(table, columns={column: table.columns[column] for column in columns})
     if not len(table):
@@ -191,7 +194,7 @@ def read_table(
     if drop_empty is not None:
         table = without_empty(table, columns, drop_empty)
     for column in text if text is not None else columns or ():
-        table = check_text(table, column, bad)
+        table = check_text(table, column)
     return table if count is None or count >= len(table) else table.select(range(count))
 
 
@@ -227,11 +230,11 @@ def _check(name: str, columns: Sequence[str] | None, text: Sequence[str] | None,
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool, bad: Refusal) -> Table:
+def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool) -> Table:
     """One file, several side by side (`joined`: commas may join them), or shards one after the other."""
     path = located(name)
     if os.path.isdir(path):
-        return _shards(name, of_split(name, path, split), columns, bad)
+        return _shards(name, of_split(name, path, split), columns)
     if not os.path.exists(path):
         if joined and "," in name:
             return _table(name, read_parallel([part.strip() for part in name.split(",")], columns))
@@ -239,12 +242,12 @@ def _files(name: str, columns: Sequence[str] | None, split: str, joined: bool, b
             files = matching(path)
             if not files:
                 raise fault(name, "no file matches this pattern")
-            return _shards(name, files, columns, bad)
+            return _shards(name, files, columns)
         if name in BUILTIN:
             raise fault(name, f'no such file; did you mean "builtin:{name}"?')
         if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not ending(name) and not os.path.isdir(path.parent):
             raise fault(name, f'no such file; if it is a data set of the hub, write "hf:{name}"')
-    return _table(name, read_file(name, columns, bad))
+    return _table(name, read_file(name, columns))
 
 
 def _table(name: str, columns: Columns) -> Table:
@@ -253,12 +256,12 @@ def _table(name: str, columns: Columns) -> Table:
     )
 
 
-def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None, bad: Refusal) -> Table:
+def _shards(name: str, files: Sequence[str], columns: Sequence[str] | None) -> Table:
     """Files one after the other; they must have the same columns, and all or none of them lines."""
     parts = []
     allowed, rows = budget(), 0
     for file in files:
-        parts.append((file, read_file(file, columns, bad)))
+        parts.append((file, read_file(file, columns)))
         rows += len(next(iter(parts[-1][1].values.values()), []))
         allowed.check(name, rows=rows)
     first = parts[0][1]
@@ -355,29 +358,40 @@ def without_empty(table: Table, columns: Sequence[str] | None, drop: bool) -> Ta
         if not kept:
             raise fault(table.name, f"all {len(table):,} rows are empty")
         return replace(table.select(kept), dropped=len(empty))
-    row = min(empty)
-    column = next(column for column, rows in blank.items() if row in rows)
     many = f" (the first of {len(empty):,} such rows of {len(table):,})" if len(empty) > 1 else ""
-    raise fault(table.where(row), f"column {quoted(column)} is empty{many}; remove them or set data.drop_empty = true")
+    for row in sorted(empty):
+        column = next(column for column, rows in blank.items() if row in rows)
+        cure = "remove them or set data.drop_empty = true (of a verb: --skip-bad)"
+        refuse(fault(table.where(row), f"column {quoted(column)} is empty{many}; {cure}"))
+    return some(table.select([row for row in range(len(table)) if row not in empty]))
 
 
 def _blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and (not value or value.isspace()))
 
 
-def check_text(table: Table, column: str, bad: Refusal) -> Table:
+def some(table: Table) -> Table:
+    """The table. Raises DataError where all of its rows were left out."""
+    if not len(table):
+        raise fault(table.name, "none of its rows can be used")
+    return table
+
+
+def check_text(table: Table, column: str) -> Table:
     """The table without what is not text; and text that UTF-8 cannot hold: half a character, as JSON can write it."""
     values = table.columns[column]
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
     for row in wrong:
         got = f"column {quoted(column)} holds {quoted(values[row])} ({type(values[row]).__name__}), expected text"
-        bad(fault(table.where(row), f"{got}; make it a string or choose another column"))
+        refuse(fault(table.where(row), f"{got}; make it a string or choose another column"))
     if wrong:
         table = table.select(sorted({*range(len(table))} - {*wrong}))
     try:
-        "".join(table.columns[column]).encode()
+        "".join(values := table.columns[column]).encode()
     except UnicodeEncodeError:
-        row = next(row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value))
-        what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
-        raise fault(table.where(row), what) from None
-    return table
+        half = [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]
+        for row in half:
+            what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
+            refuse(fault(table.where(row), what))
+        table = table.select(sorted({*range(len(table))} - {*half}))
+    return some(table)

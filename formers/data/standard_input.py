@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from formers.data.bad_rows import refuse
 from formers.data.files import read_text
 from formers.errors import DataError
 
@@ -17,45 +18,41 @@ LONGEST_NAME = 1000  # a longer argument is a text, not the name of a file
 GROUP = 64  # most lines that are worked on together
 
 
-def typed_lines(places: list[int] | None = None, skipped: list[DataError] | None = None) -> Iterator[list[str]]:
+def typed_lines(places: list[int]) -> Iterator[list[str]]:
     """Lines of standard input as they come: those that are there already together, at most GROUP.
 
-    skipped: gets the faults of lines that are no text, which are left out; places: gets the numbers of the others.
+    places: gets their numbers; lines that are no text have none where they are left out.
     """
     number, rest = 0, b""
     incoming: Any = sys.stdin.buffer
     while data := incoming.read1(65536):  # what there is by now; waits where there is nothing
         *whole, rest = (rest + data).split(b"\n")
         for start in range(0, len(whole), GROUP):
-            yield decoded(whole[start : start + GROUP], number + start + 1, places, skipped)
+            texts = decoded(whole[start : start + GROUP], number + start + 1)
+            places += texts
+            yield list(texts.values())
         number += len(whole)
     if rest:
-        yield decoded([rest], number + 1, places, skipped)
+        texts = decoded([rest], number + 1)
+        places += texts
+        yield list(texts.values())
 
 
-def decoded(
-    lines: Sequence[bytes], number: int, places: list[int] | None = None, skipped: list[DataError] | None = None
-) -> list[str]:
-    """Lines of standard input as text; the first has the number."""
-    texts = []
+def decoded(lines: Sequence[bytes], number: int) -> dict[int, str]:
+    """Lines of standard input as text, by number; the first has the number."""
+    texts = {}
     for at, line in enumerate(lines, number):
         try:
-            texts.append(line.decode("utf-8").removesuffix("\r"))
+            texts[at] = line.decode("utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
             where = f"standard input, line {at}, byte {error.start + 1}"
-            fault = DataError(f"{where}: not UTF-8; convert it, for example with iconv")
-            if skipped is None:
-                raise fault from error
-            skipped.append(fault)
-            continue
-        if places is not None:
-            places.append(at)
+            refuse(DataError(f"{where}: not UTF-8; convert it, for example with iconv"))
     return texts
 
 
 def standard_input() -> str:
     """All of it, without the line feed at its end."""
-    return "\n".join(decoded(sys.stdin.buffer.read().split(b"\n"), 1)).removesuffix("\n")
+    return "\n".join(decoded(sys.stdin.buffer.read().split(b"\n"), 1).values()).removesuffix("\n")
 
 
 def table_ending(data: bytes) -> str:

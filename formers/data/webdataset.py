@@ -8,9 +8,11 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from formers.data.bad_rows import refuse
 from formers.data.files import decoded, fault, located, missing, no_column, regular
 from formers.data.limits import budget
 from formers.data.picture_folders import ENDINGS
+from formers.errors import DataError
 
 
 class TarMember(NamedTuple):
@@ -45,20 +47,31 @@ def read_archives(
     allowed, size = budget(), 0
     for file in files:
         for stem, parts in grouped(file).items():
-            where = f"{file}, {stem}"
-            found = [kind for kind in parts if f".{kind}" in ENDINGS]
-            if len(found) != 1:
-                got = f"{len(found)} pictures" if found else "no picture"
-                raise fault(where, f"a row with {got}, expected one: its members are {', '.join(parts)}")
-            pictures.append(parts.pop(found[0]))
-            size += sum(member.size for member in parts.values())
-            allowed.check(name, rows=len(pictures), bytes=size)
-            row = dict(fields(parts)) if columns else {}
-            if any(column not in row for column in columns):
-                raise no_column(where, columns, [image, *row])
+            size += sum(member.size for kind, member in parts.items() if f".{kind}" not in ENDINGS)
+            allowed.check(name, rows=len(pictures) + 1, bytes=size)
+            try:
+                picture, row = row_of(f"{file}, {stem}", parts, columns, image)
+            except DataError as error:
+                refuse(error)
+                continue
+            pictures.append(picture)
             for column in columns:
                 values[column].append(row[column])
     return pictures, values
+
+
+def row_of(
+    where: str, parts: dict[str, TarMember], columns: Sequence[str], image: str
+) -> tuple[TarMember, dict[str, Any]]:
+    """The picture of a row, and what stands beside it where columns are wanted."""
+    found = [kind for kind in parts if f".{kind}" in ENDINGS]
+    if len(found) != 1:
+        got = f"{len(found)} pictures" if found else "no picture"
+        raise fault(where, f"a row with {got}, expected one: its members are {', '.join(parts)}")
+    row = dict(fields(parts)) if columns else {}
+    if any(column not in row for column in columns):
+        raise no_column(where, columns, [image, *row])
+    return parts[found[0]], row
 
 
 def grouped(file: str) -> dict[str, dict[str, TarMember]]:

@@ -18,6 +18,7 @@ from formers.kernels.compiler import load_loops
 FEW_ROWS = 8  # up to here PyTorch's int8 kernel is faster than converting the weight and multiplying in bf16 (measured)
 MANY_ROWS = 64  # from here on integers on both sides are faster than bf16 for a matrix twice as wide as its input
 LARGE = 1 << 22  # numbers of an fp32 matrix that no cache holds: a loop reads it 1.2 times as fast (measured)
+TOGETHER = 256  # vectors that become integers while they are in a near memory: twice as fast (measured)
 SAMPLE = 64  # numbers of a weight that tell whether it is still the one that was packed
 
 
@@ -152,10 +153,13 @@ class Int8:
         if self.pack is None:
             self.pack = torch.ops.onednn.qlinear_prepack(numbers, None)
             self.apart = None if self.large is None else numbers.T.index_select(0, self.large) * scale
-        rest = x if self.large is None else x.index_fill(1, self.large, 0.0)
-        top = torch.maximum(rest.amax(-1, keepdim=True), -rest.amin(-1, keepdim=True)).clamp_(min=1e-12).div_(127)
-        # -127 to 127 become 1 to 255; by way of int8, which takes 0.4 of the time of a cast to uint8 (measured)
-        whole = (rest * top.reciprocal()).round_().to(torch.int8).view(torch.uint8).add_(128)
+        top, whole = x.new_empty(len(x), 1), torch.empty(x.shape, dtype=torch.uint8)
+        for part, most, integers in zip(x.split(TOGETHER), top.split(TOGETHER), whole.split(TOGETHER), strict=True):
+            rest = part if self.large is None else part.index_fill(1, self.large, 0.0)
+            torch.maximum(rest.amax(-1, keepdim=True), -rest.amin(-1, keepdim=True), out=most)
+            most.clamp_(min=1e-12).div_(127)
+            # -127 to 127 become 1 to 255; by way of int8, which takes 0.4 of the time of a cast to uint8 (measured)
+            torch.add((rest * most.reciprocal()).round_().to(torch.int8).view(torch.uint8), 128, out=integers)
         zeros = torch.zeros(len(scale), dtype=torch.int32)
         after: list[Any] = [None, 1.0, 0, torch.float32, "none", [], ""]  # no bias, no activation
         y = torch.ops.onednn.qlinear_pointwise(whole, 1.0, 128, self.pack, scale, zeros, *after)

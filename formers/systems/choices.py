@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from formers.blocks.mode import inference
+from formers.data.bad_rows import refuse
 from formers.data.questions import ChoiceQuestion, check_choices
 from formers.decoding.log_probabilities import token_log_probabilities
 from formers.decoding.prefix import PrefixCache, shared
@@ -138,8 +139,17 @@ def judge(
     if shots >= len(questions):
         raise DataError(f"{shots} examples of {len(questions)} questions leave none to ask; give fewer")
     chooser = chooser_after([(question.question, question.choices[question.answer]) for question in questions[:shots]])
+    asked = 0
     for number, question in enumerate(questions[shots:], shots + 1):
-        yield question, chooser.choose(question.question, question.choices, f"question {number}")
+        try:
+            verdict = chooser.choose(question.question, question.choices, f"question {number}")
+        except DataError as error:
+            refuse(error)
+        else:
+            asked += 1
+            yield question, verdict
+    if not asked:
+        raise DataError(f"none of the {len(questions) - shots:,} questions can be asked")
 
 
 def accuracies(judged: Sequence[tuple[ChoiceQuestion, Choice]]) -> list[Score]:

@@ -26,7 +26,8 @@ def messages_reader(forms: Sequence[Sequence[str]], convert: Callable[..., Table
     """A reader for `Source`: rows of one of `forms`, converted to messages."""
 
     def read(name: str, *, drop_empty: bool, **options: Any) -> Table:
-        return convert(read_form(name, forms=forms, drop_empty=drop_empty, **options), drop_empty)
+        table = read_form(name, forms=forms, drop_empty=drop_empty, **options)
+        return convert(table.usable(lambda row: convert(row, drop_empty)), drop_empty)
 
     return read
 

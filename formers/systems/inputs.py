@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.systems.system import Typed
 
 
@@ -20,8 +20,6 @@ class CommandInputs:
     """Where they are instead: a list, or a table."""
     column: str | None = None
     """The column of such a table."""
-    skip_bad: bool = False
-    """Leave out those that cannot be used, and count them."""
 
     def checked(self, word: str, typed: Typed) -> CommandInputs:
         """The same where it makes sense; nothing but a "-" is standard input, which has no arguments.
@@ -43,17 +41,12 @@ class CommandInputs:
             raise ConfigError("--column is for --file")
         return inputs
 
-    def skipped(self) -> list[DataError] | None:
-        """What gets the faults of inputs that cannot be used; None where the first such fault is raised."""
-        return [] if self.skip_bad else None
-
 
 class InputKind(Protocol):
     """A class of inputs: its word on the command line, its JSON Schema, and how it is made."""
 
     word: ClassVar[str]
     schema: ClassVar[Mapping[str, Any]]
-    skipped: list[DataError] | None
 
     @classmethod
     def of_command(cls, inputs: CommandInputs, typed: Typed, options: Mapping[str, Any]) -> InputKind:

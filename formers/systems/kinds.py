@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.fields import Field
 from formers.systems.inputs import CommandInputs, InputKind
 from formers.systems.pictures import Pictures
@@ -49,12 +49,6 @@ def of_command(fields: Mapping[str, Field], inputs: CommandInputs, options: Mapp
         if field.kind in KINDS:
             return {name: field.kind.of_command(inputs, typed_of(field), options)}
     if inputs != CommandInputs():
-        what = " ".join(inputs.arguments[:3]) or "--file, --column or --skip-bad"
+        what = " ".join(inputs.arguments[:3]) or "--file or --column"
         raise ConfigError(f"got {what}, but a model of this system takes no such inputs here; leave it out")
     return {}
-
-
-def left_out(options: Any) -> list[DataError]:
-    """The faults of the inputs that were left out."""
-    values = [value for value in vars(options).values() if isinstance(value, KINDS)]
-    return [error for value in values for error in value.skipped or ()]

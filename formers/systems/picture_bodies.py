@@ -98,7 +98,9 @@ def at_size(body: ViT, side: tuple[int, int], sizes: PictureSizes) -> ViT:
     config = replace(config, stack=stack, height=height, width=width, drop_path=sizes.drop_path, pooler=pooler)
     other, grid = ViT(config), (height // config.patch, width // config.patch)
     weights = {name: weight for name, weight in body.state_dict().items() if pooler or not name.startswith("pooler.")}
-    other.load_state_dict({**weights, "positions.weight": body.positions(grid)})
+    if body.positions is not None:
+        weights["positions.weight"] = body.positions(grid)
+    other.load_state_dict(weights)
     return other
 
 

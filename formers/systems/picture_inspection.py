@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from formers.blocks.attention import recording
 from formers.blocks.mode import inference
 from formers.blocks.patches import grid_of
+from formers.errors import ConfigError
 from formers.models.clip import CLIP
 from formers.models.picture_classifier import PictureClassifier
 from formers.models.resnet import ResNet
@@ -97,7 +98,14 @@ def attention_rollout(vit: ViT, picture: Float[Tensor, "channels height width"])
 
 @torch.no_grad()
 def position_similarity(vit: ViT) -> Float[Tensor, "rows columns rows columns"]:
-    """The cosine of every patch's learned position with all others. Source: Dosovitskiy et al. 2021, figure 7."""
+    """The cosine of every patch's learned position with all others. Source: Dosovitskiy et al. 2021, figure 7.
+
+    Raises ConfigError for a model that learns none.
+    """
+    if vit.positions is None:
+        raise ConfigError(
+            "this model has no learned positions to see: it turns queries and keys by where patches stand"
+        )
     grid = vit.positions.grid
     unit = nn.functional.normalize(vit.positions.weight[vit.positions.extra :].float(), dim=-1)
     return (unit @ unit.T).view(*grid, *grid)

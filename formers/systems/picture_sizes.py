@@ -53,8 +53,8 @@ class PictureSizes:
     """Stochastic depth: how often the last block is left out while training, those before it less."""
     widths: tuple[Width, ...] = (64, 128, 256)
     """Channels that come out of each stage (resnet)."""
-    depths: tuple[Layers, ...] = (2, 2, 2)
-    """Blocks of each stage (resnet)."""
+    depths: tuple[Annotated[int, Between(0, 1000)], ...] = (2, 2, 2)
+    """Blocks of each stage (resnet; 0: the stage only hands on what it gets)."""
     bottleneck: bool = False
     """Blocks of three convolutions, 1, 3 and 1 wide, instead of two (resnet)."""
     small_stem: bool = True

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from formers.data.bad_rows import refuse
+from formers.data.picture_folders import ENDINGS
 from formers.errors import ConfigError, DataError, shown
 from formers.files import expanded
 from formers.systems.inputs import CommandInputs
@@ -36,21 +38,16 @@ class Pictures:
         },
     }
 
-    def __init__(
-        self, names: Sequence[str], image: Callable[[int], Image], *, skipped: list[DataError] | None = None
-    ) -> None:
-        """image: the picture of a number from 0, RGB and upright, which raises DataError for what is none.
-
-        skipped: gets the faults of pictures that cannot be used, which are left out (None: the first one is raised).
-        """
-        self.names, self.image, self.skipped = names, image, skipped
+    def __init__(self, names: Sequence[str], image: Callable[[int], Image]) -> None:
+        """image: the picture of a number from 0, RGB and upright, which raises DataError for what is none."""
+        self.names, self.image = names, image
 
     @classmethod
-    def of_files(cls, paths: Sequence[str], *, skipped: list[DataError] | None = None) -> Pictures:
+    def of_files(cls, paths: Sequence[str]) -> Pictures:
         """Pictures of files."""
         from formers.images.decode import decode
 
-        return cls(paths, lambda row: decode(expanded(paths[row]), paths[row]), skipped=skipped)
+        return cls(paths, lambda row: decode(expanded(paths[row]), paths[row]))
 
     @classmethod
     def of_contents(cls, contents: Sequence[bytes], names: Sequence[str]) -> Pictures:
@@ -66,14 +63,13 @@ class Pictures:
         """
         standard = inputs.arguments == ("-",) or inputs.file == "-"
         inputs = inputs.checked(cls.word, typed)
-        skipped = inputs.skipped()
         if standard:
             return cls.of_contents([sys.stdin.buffer.read()], ["standard input"])
         if inputs.file is None:
             if not inputs.arguments:
                 raise ConfigError("there is no picture: give files, folders or patterns, --file, or - for one on "
                                   "standard input")  # fmt: skip
-            return cls.of_files([path for name in inputs.arguments for path in files_of(name)], skipped=skipped)
+            return cls.of_files([path for name in inputs.arguments for path in files_of(name)])
         from formers.data.documents import TABLES
         from formers.data.files import ending, numbered_lines
 
@@ -82,11 +78,11 @@ class Pictures:
             from formers.data.pictures import read_pictures
 
             table = read_pictures(inputs.file, image=inputs.column or "image")
-            return cls([table.where(row) for row in range(len(table))], table.image, skipped=skipped)
+            return cls([table.where(row) for row in range(len(table))], table.image)
         lines = [line for line in numbered_lines(inputs.file).values() if line.strip()]
         beside = expanded(inputs.file).parent
         paths = [line if os.path.exists(expanded(line)) else str(beside / line) for line in lines]
-        return cls.of_files(paths, skipped=skipped)
+        return cls.of_files(paths)
 
     @classmethod
     def of_request(cls, value: Any, where: str) -> Pictures:
@@ -101,18 +97,23 @@ class Pictures:
         return len(self.names)
 
     def __iter__(self) -> Iterator[list[tuple[str, Image]]]:
-        """(name, picture) of a group at a time, without those that are left out."""
+        """(name, picture) of a group at a time, without those that are left out (`bad_rows`).
+
+        Raises DataError for what is no picture, and where none is left.
+        """
+        left = False
         for start in range(0, len(self), GROUP):
             group = []
             for row in range(start, min(start + GROUP, len(self))):
                 try:
                     group.append((self.names[row], self.image(row)))
                 except DataError as error:
-                    if self.skipped is None:
-                        raise
-                    self.skipped.append(error)
+                    refuse(error)
             if group:
+                left = True
                 yield group
+        if not left:
+            raise DataError(f"none of the {len(self):,} picture(s) can be used")
 
     def worked(self, work: Callable[[list[tuple[str, Image]]], Iterable[T]]) -> Iterator[T]:
         """What `work` gives for each group."""
@@ -125,8 +126,6 @@ def files_of(name: str) -> list[str]:
 
     Raises DataError where there is none.
     """
-    from formers.data.picture_folders import ENDINGS
-
     path = expanded(name)
     if os.path.isdir(path):
         files = (os.path.join(folder, file) for folder, _, names in os.walk(path) for file in names)

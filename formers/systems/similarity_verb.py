@@ -33,20 +33,18 @@ class Compare:
 
     def pairs(self) -> list[tuple[str, str]]:
         """All pairs of the texts, or those of the file. Raises DataError for an empty text, or a missing column."""
-        pairs = self.pairs_of_file() if self.file else list(combinations(self.texts, 2))
-        for number, pair in enumerate(pairs, 1):
-            if not all(text.strip() for text in pair):
-                raise DataError(f"a text of pair {number} is empty, so there is nothing to compare")
-        return pairs
+        if self.file:
+            return self.pairs_of_file()
+        for number, text in enumerate(self.texts, 1):
+            if not text.strip():
+                raise DataError(f"text {number} is empty, so there is nothing to compare")
+        return list(combinations(self.texts, 2))
 
     def pairs_of_file(self) -> list[tuple[str, str]]:
         from formers.data.sources import read_table
 
-        try:
-            table = read_table(self.file, columns=[self.first, self.second])
-        except DataError as error:
-            fault = str(error).replace(" or set data.drop_empty = true", "")
-            raise DataError(f"{fault} (the columns are those that --first and --second name)") from error
+        flags = {self.first: "--first COLUMN", self.second: "--second COLUMN"}
+        table = read_table(self.file, columns=[self.first, self.second], settings=flags)
         return list(zip(table.columns[self.first], table.columns[self.second], strict=True))
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from formers.data.bad_rows import OF_FILES, are_left_out, refuse
 from formers.data.standard_input import typed_lines
 from formers.errors import ConfigError, DataError, TextsError, shown
 from formers.systems.inputs import CommandInputs
@@ -27,15 +28,12 @@ class Texts:
         *,
         typed: bool = False,
         places: Sequence[int] | None = None,
-        skipped: list[DataError] | None = None,
     ) -> None:
         """where: what a number is called in a message; typed: whether they were arguments.
 
-        places: of each text its line or row in the file, where that is not its number; skipped: gets the faults of
-        texts that cannot be used, which are then left out (None: the first such fault is raised).
+        places: of each text its line or row in the file, where that is not its number.
         """
         self.groups, self.where, self.typed, self.places = groups, where, typed, places
-        self.skipped = skipped
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
@@ -49,26 +47,21 @@ class Texts:
         """
         inputs = inputs.checked(cls.word, typed)
         if inputs.arguments:
-            if inputs.skip_bad:
-                raise ConfigError("--skip-bad is for --file and standard input")
+            if are_left_out():
+                raise ConfigError(OF_FILES)
             return cls.of(inputs.arguments)
-        skipped = inputs.skipped()
         if inputs.file is None or inputs.file == "-":
             if inputs.column:
                 raise ConfigError("--column is for --file with a table; of standard input every line is a text")
             if sys.stdin.isatty():
                 print("one text a line, Ctrl-D ends", file=sys.stderr)
-            if skipped is None:
-                return cls(typed_lines(), lambda number: f"line {number}")
             places: list[int] = []
-            lines = typed_lines(places, skipped)
-            return cls(lines, lambda number: f"line {places[number - 1]}", places=places, skipped=skipped)
+            return cls(typed_lines(places), lambda number: f"line {places[number - 1]}", places=places)
         from formers.systems.file_texts import file_texts
 
-        groups, where, rows = file_texts(
-            inputs.file, inputs.column, skipped, pairs=bool(typed.pairs and options.get(typed.pairs))
-        )
-        return cls(groups, where, places=rows, skipped=skipped)
+        pairs = bool(typed.pairs and options.get(typed.pairs))
+        groups, where, rows = file_texts(inputs.file, inputs.column, pairs=pairs)
+        return cls(groups, where, places=rows)
 
     @classmethod
     def of_request(cls, value: Any, where: str) -> Texts:
@@ -84,7 +77,7 @@ class Texts:
     def worked(self, work: Callable[[Sequence[str]], Iterable[T]]) -> Iterator[T]:
         """What `work` gives for each group, which it does after it has looked at all of its texts.
 
-        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`skipped`).
+        Raises DataError with the place of the first text that its TextsError names, or leaves these out (`bad_rows`).
         """
         number = 1
         for group in self:
@@ -92,17 +85,11 @@ class Texts:
                 results = work(group)
             except TextsError as error:
                 for place, reason in error.reasons.items():
-                    self.refuse(DataError(f"{self.where(number + place)}: {reason}"))
+                    refuse(DataError(f"{self.where(number + place)}: {reason}"))
                 kept = [text for place, text in enumerate(group) if place not in error.reasons]
                 results = work(kept) if kept else ()
             yield from results
             number += len(group)
-
-    def refuse(self, error: DataError) -> None:
-        """Raise it, or note it where such texts are left out."""
-        if self.skipped is None:
-            raise error
-        self.skipped.append(error)
 
     def place(self, number: int) -> int:
         """The line or row of a text."""
@@ -116,7 +103,7 @@ class Texts:
 
         Raises DataError for an empty text, and where there is none at all.
         """
-        texts, drop = self.all(), drop or self.skipped is not None
+        texts, drop = self.all(), drop or are_left_out()
         empty = [number for number, text in enumerate(texts, 1) if not text.strip()]
         if empty and not drop:
             raise DataError(

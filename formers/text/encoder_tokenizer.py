@@ -1,9 +1,9 @@
 """Tokenizers of published encoders that have no tokenizer.json, as rules: WordPiece, and SentencePiece's unigrams.
 
 vocab.txt       BERT, DistilBERT, ELECTRA, MPNet, RoFormer: one piece a line, its id is its line
-spiece.model    ALBERT
-spiece.model    SigLIP, too
+spiece.model    ALBERT, SigLIP
 spm.model       DeBERTa-v2 and v3
+spiece.model    the encoder of T5, whose tokenizer is SentencePiece's own where it translates
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 from string import punctuation
 from typing import TYPE_CHECKING, Any
 
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, ConfigError
 from formers.text.budget import GROWTH, growth
 from formers.text.faults import opening
-from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, read_piece_file
+from formers.text.piece_file import CONTROL, UNUSED, USER, PieceFile, parse_pieces, read_piece_file
+from formers.text.piece_tokenizer import PieceTokenizer
 from formers.text.rule_tokenizer import RuleTokenizer, add_tokens, ids_of, read_text, refuse_chinese_words
 from formers.text.tokenizer_class import ALBERT, BERT, DEBERTA, MPNET, SIGLIP, check_class
 from formers.text.tokenizer_files import TokenizerSettings
@@ -67,7 +68,8 @@ def load_albert(folder: Path, settings: TokenizerSettings, config: Mapping[str, 
     if values.get("do_lower_case") is not False:
         steps.append(normalizers.Lowercase())
     steps += characters(pieces, path)
-    rules = unigrams(pieces, ALBERT, settings, path, lambda text: 100.0 if re.search(r"\d,\Z", text) else 0.0)
+    check_pieces(pieces, ALBERT, settings, path)
+    rules = unigrams(pieces, path, lambda text: 100.0 if re.search(r"\d,\Z", text) else 0.0)
     rules.normalizer = normalizers.Sequence(steps)
     prefix = "never" if values.get("add_prefix_space") is False else "always"
     words = pre_tokenizers.Metaspace(prepend_scheme=prefix)
@@ -78,17 +80,15 @@ def load_albert(folder: Path, settings: TokenizerSettings, config: Mapping[str, 
 
 def load_deberta(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """spm.model of DeBERTa-v2 and v3: text as the SentencePiece model itself normalises it."""
-    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+    from tokenizers import decoders, normalizers, pre_tokenizers
 
     path, values = folder / "spm.model", settings.values
     check_class(path.name, values, config, folder)
     pieces = read_unigrams(path)
-    steps: list[Any] = [normalizers.Lowercase()] if values.get("do_lower_case") else []
-    steps += characters(pieces, path)
-    if pieces.remove_spaces:
-        steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
-    rules = unigrams(pieces, DEBERTA, settings, path)
-    rules.normalizer = normalizers.Sequence(steps)
+    check_pieces(pieces, DEBERTA, settings, path)
+    rules = unigrams(pieces, path)
+    lower = [normalizers.Lowercase()] if values.get("do_lower_case") else []
+    rules.normalizer = normalizers.Sequence([*lower, *own_steps(pieces, path)])
     prefix = "always" if pieces.dummy_prefix else "never"
     prefix = "first" if values.get("add_prefix_space") is False else prefix
     words = pre_tokenizers.Metaspace(prepend_scheme=prefix)
@@ -100,23 +100,56 @@ def load_deberta(folder: Path, settings: TokenizerSettings, config: Mapping[str,
 
 def load_siglip(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -> RuleTokenizer:
     """spiece.model of SigLIP: text in small letters unless the settings say otherwise, without punctuation."""
-    from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
     path, values = folder / "spiece.model", settings.values
     pieces = read_unigrams(path)
     steps: list[Any] = [] if values.get("do_lower_case") is False else [normalizers.Lowercase()]
     steps += [normalizers.Replace(Regex(f"[{re.escape(punctuation)}]"), ""), *characters(pieces, path)]
     steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    rules = unigrams(pieces, SIGLIP, settings, path)
+    check_pieces(pieces, SIGLIP, settings, path)
+    rules = unigrams(pieces, path)
     rules.normalizer = normalizers.Sequence(steps)
     rules.pre_tokenizer, rules.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     names = settings.special_names(SIGLIP)
     add_tokens(rules, settings.to_add(names), settings, path)
-    end = names["eos_token"]
-    rules.post_processor = processors.TemplateProcessing(
-        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, rules.get_vocab()[end])]
-    )
+    put_end(rules, names["eos_token"])
     return RuleTokenizer(rules, {**values, **names}, ids=ids_of(config))
+
+
+def as_rules(tokenizer: PieceTokenizer) -> RuleTokenizer:
+    """The tokenizer of a T5 as rules of the tokenizers library, which know where in a text each token stands.
+
+    Raises ConfigError for another tokenizer of SentencePiece, which no encoder reads with.
+    """
+    from tokenizers import AddedToken, normalizers, pre_tokenizers
+
+    path, ids = Path("spiece.model"), tokenizer.source.ids
+    if path.name not in tokenizer.stored:
+        raise ConfigError(
+            "encoders read with tokenizer.json, vocab.txt or spiece.model; this tokenizer has other files"
+        )
+    pieces = parse_pieces(tokenizer.stored[path.name], path)
+    rules = unigrams(pieces, path)
+    for name in sorted(tokenizer.special | ids.keys() - {piece.text for piece in pieces.pieces}, key=ids.__getitem__):
+        rules.add_special_tokens([AddedToken(name, lstrip=True, rstrip=True, normalized=False)])
+    if any(rules.token_to_id(name) != number for name, number in ids.items()):
+        raise ConfigError("the tokens that are added to spiece.model have numbers apart; put tokenizer.json beside it")
+    rules.normalizer = normalizers.Sequence(own_steps(pieces, path))
+    rules.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always" if pieces.dummy_prefix else "never")
+    put_end(rules, tokenizer.names[tokenizer.ends[0][0]])
+    read = RuleTokenizer(rules, {}, ids={"pad": tokenizer.pad or 0, "unk": tokenizer.source.unknown})
+    read.watch = tokenizer.watch
+    return read
+
+
+def put_end(rules: Any, end: str) -> None:
+    """Every text, and each of a pair, ends with this token."""
+    from tokenizers import processors
+
+    rules.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, rules.token_to_id(end))]
+    )
 
 
 def read_lines(path: Path) -> dict[str, int]:
@@ -150,13 +183,15 @@ def characters(pieces: PieceFile, path: Path) -> list[Any]:
     return [step]
 
 
-def unigrams(
-    pieces: PieceFile,
-    usual: Mapping[str, str],
-    settings: TokenizerSettings,
-    path: Path,
-    penalty: Any = lambda text: 0.0,
-) -> Any:
+def own_steps(pieces: PieceFile, path: Path) -> list[Any]:
+    """How SentencePiece itself normalises a text for this model."""
+    from tokenizers import Regex, normalizers
+
+    spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
+    return characters(pieces, path) + (spaces if pieces.remove_spaces else [])
+
+
+def unigrams(pieces: PieceFile, path: Path, penalty: Any = lambda text: 0.0) -> Any:
     """Rules that split as the file says, its control and user pieces whole."""
     import tokenizers
     from tokenizers import AddedToken, models
@@ -166,13 +201,17 @@ def unigrams(
         (piece.text, piece.score - penalty(piece.text) - (lowest if piece.kind == UNUSED else 0.0))
         for piece in pieces.pieces
     ]
-    vocab = {text: number for number, (text, _) in enumerate(scores)}
-    check_names(vocab, {key: name for key, name in usual.items() if key != "mask_token"}, settings, path)
     with opening(str(path)):
         rules = tokenizers.Tokenizer(models.Unigram(scores, unk_id=pieces.unknown, byte_fallback=False))
     rules.add_special_tokens([piece.text for piece in pieces.pieces if piece.kind == CONTROL])
     rules.add_tokens([AddedToken(piece.text, normalized=False) for piece in pieces.pieces if piece.kind == USER])
     return rules
+
+
+def check_pieces(pieces: PieceFile, usual: Mapping[str, str], settings: TokenizerSettings, path: Path) -> None:
+    """The same of `check_names`, but for the mask, which these files lack."""
+    vocab = {piece.text: number for number, piece in enumerate(pieces.pieces)}
+    check_names(vocab, {key: name for key, name in usual.items() if key != "mask_token"}, settings, path)
 
 
 def check_names(vocab: Mapping[str, int], usual: Mapping[str, str], settings: TokenizerSettings, path: Path) -> None:

@@ -49,8 +49,16 @@ class PieceFile:
 def read_piece_file(path: Path) -> PieceFile:
     """Raises CheckpointError for a file that is no SentencePiece model."""
     try:
-        file = _parse(read_bytes(path, most=MOST_JSON))
-    except (OSError, ValueError, LookupError, TypeError, struct.error) as fault:  # cut off, or something else entirely
+        return parse_pieces(read_bytes(path, most=MOST_JSON), path)
+    except OSError as fault:
+        raise CheckpointError(f"{path} is not a SentencePiece model ({fault}); get the file again") from fault
+
+
+def parse_pieces(content: bytes, path: Path) -> PieceFile:
+    """The same of a file that has been read."""
+    try:
+        file = _parse(content)
+    except (ValueError, LookupError, TypeError, struct.error) as fault:  # cut off, or something else entirely
         raise CheckpointError(f"{path} is not a SentencePiece model ({fault}); get the file again") from fault
     if not any(piece.kind == UNKNOWN for piece in file.pieces):
         raise CheckpointError(f"{path} is not a SentencePiece model (no unknown piece); get the file again")

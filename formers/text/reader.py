@@ -16,7 +16,9 @@ from tokenizers import normalizers
 from torch import Tensor
 
 from formers.errors import ConfigError
+from formers.text.encoder_tokenizer import as_rules
 from formers.text.faults import reading
+from formers.text.piece_tokenizer import PieceTokenizer
 from formers.text.rule_tokenizer import FIRSTS, MASKS, SEPARATORS, RuleTokenizer
 from formers.text.tokenizer import Tokenizer
 
@@ -65,6 +67,8 @@ class Reader:
         """length: most tokens of a row, special ones included; segments: as in the encoder's config; lowercase: read
         everything in lower case, before whatever the tokenizer does to a text.
         """
+        if isinstance(tokenizer, PieceTokenizer):
+            tokenizer = as_rules(tokenizer)
         if not isinstance(tokenizer, RuleTokenizer):
             raise ConfigError("encoders read with a tokenizer.json (or vocab.txt); this tokenizer is of another kind")
         self.tokenizer, self.length, self.segments = tokenizer, length, segments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -25,6 +26,8 @@ from formers.text.tokenizer_files import TokenizerSettings, TokenizerShape, chec
 KINDS = ("pad", "eos", "bos", "unk")
 # What encoders' vocabularies call the token that stands for a hidden word, the first and the separating one.
 MASKS, FIRSTS, SEPARATORS = ("[MASK]", "<mask>"), ("[CLS]", "<s>"), ("[SEP]", "</s>")
+# Regular expressions are tried on longer and longer runs, each for so many seconds; published ones take a hundredth.
+RUNS, SLOW, MOST_UNITS = (64, 128, 256, 1024), 0.5, 300
 CHINESE = re.compile("[\u4e00-\u9fff]{2,}")  # a vocabulary of single characters has no such piece
 
 
@@ -151,6 +154,7 @@ def load(folder: Path, settings: TokenizerSettings, config: Mapping[str, Any]) -
         rules.no_padding()
         rules.no_truncation()
         try_out(rules)
+        try_expressions(rules, table, str(path))
     if parts := settled(table, known, settings.values, str(path)):
         put_parts(rules, parts)
     if config.get("model_type") == "roformer":
@@ -187,6 +191,34 @@ def try_out(rules: tokenizers.Tokenizer, words: Sequence[str] = ()) -> None:
                 stack.push(lacks_unknown)
                 ids += rules.encode(text, second).ids
     rules.decode(ids)
+
+
+def try_expressions(rules: tokenizers.Tokenizer, table: Mapping[str, Any], what: str) -> None:
+    """Run the regular expressions on long runs of what they name. Raises CheckpointError where one takes too long.
+
+    The library ends a match that tries ten million ways, but not thousands of matches that try somewhat fewer.
+    """
+    parts = {
+        part: json.dumps(table.get(part), ensure_ascii=False) for part in ("normalizer", "pre_tokenizer", "decoder")
+    }
+    source = "".join(text for text in parts.values() if '"Regex"' in text)
+    if not source:
+        return
+    units = {*"a1 .\n中é", *re.findall(r"\w{2,20}", source), *source}
+    named = "\0" + "".join(sorted({*source}))[:MOST_UNITS]  # a match that ends in what is not there is not tried
+    for length, unit in ((length, unit) for length in RUNS for unit in sorted(units)[:MOST_UNITS]):
+        run, begin = unit * (length // len(unit)) + named, time.thread_time()
+        if rules.normalizer is not None:
+            rules.normalizer.normalize_str(run)
+        if rules.pre_tokenizer is not None:
+            rules.pre_tokenizer.pre_tokenize_str(run)
+        if rules.decoder is not None:
+            rules.decoder.decode([run])
+        if time.thread_time() - begin > SLOW:
+            fault = (
+                f"a regular expression of it takes over {SLOW} seconds for {shown(unit)} {length // len(unit):,} times"
+            )
+            raise CheckpointError(f"{what}: {fault}; write it without repetitions of the same one after the other")
 
 
 def add_tokens(

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from formers.errors import ConfigError, nearest
+from formers.errors import ConfigError, near, nearest
 from formers.training import checkpoint
 from formers.training.config import TrainConfig
 from formers.training.distributed import Replicas, World, company, join
@@ -326,7 +326,8 @@ class Training:
         scores = {one.name: (float(one.value), one.lower_is_better, one.unit) for one in report.scores}
         monitor = self.config.monitor
         if scores and monitor not in scores:
-            which = f"the scores of this task{nearest(monitor, scores)}"
+            close = nearest(monitor, scores) if near(monitor, scores) else ""
+            which = f"the scores of this task, {', '.join(scores)}{close}; choose one: --set train.monitor=NAME"
             raise ConfigError(f'train.monitor "{monitor}" is not among {which}')
         return scores
 

@@ -77,21 +77,18 @@ CIRCULAR: set[str] = set()  # rooms whose files import each other in a circle; n
 TWICE: set[str] = set()  # class names that stand for two things
 # Systems with more than 600 lines: at most so many, and why.
 RICH = {
-    "translation": (833, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
+    "translation": (850, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
     "chat": (641, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (728, "windows over long texts, CoNLL, entities"),
+    "tagging": (733, "windows over long texts, CoNLL, entities"),
     "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
-    "answering": (838, "windows, unanswerable questions, SQuAD's two forms"),
-    "language": (973, "packed rows and streams, three looks of its own"),
-    "clip": (
-        940,
-        "two towers in use and in training: locks, interpolated weights, labels by words, recalls, why it is stuck",
-    ),
+    "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
+    "language": (979, "packed rows and streams, three looks of its own"),
+    "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
-WHOLE = 45_000  # lines of the package, the senses to come included
+WHOLE = 50_000  # lines of the package: 40,700 of text and its front door, the rest vision; see ARCHITECTURE.md
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 
@@ -179,7 +176,7 @@ def test_the_command_line_and_the_whole_stay_small():
     def lines(paths):
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
-    assert lines([path for path in FILES if part(path) == "cli"]) <= 1710  # --ignore-key, wherever a model is opened
+    assert lines([path for path in FILES if part(path) == "cli"]) <= 1720  # search, --ignore-key, --skip-bad
     assert lines(FILES) <= WHOLE
 
 

@@ -56,6 +56,26 @@ def works(*arguments: object, stdin: str | bytes | None = None) -> str:
     return result.stdout
 
 
+def leaves_out(path: Path, good: list[dict], bad: list[dict], first: str, *command: object) -> None:
+    """--skip-bad gives what the good rows alone give, and counts the bad ones, the first of which is a fault else."""
+
+    def output(rows: list[dict], *more: object) -> tuple[list[dict], str]:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        done = call(*command, path, "--json", *more)
+        assert done.exit_code == 0, (done.stderr, done.exception)
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        return [{k: v for k, v in row.items() if "per_second" not in k} for row in results], done.stderr
+
+    expected, _ = output(good)
+    mixed = [good[0], *bad, *good[1:]]
+    assert output(mixed, "--skip-bad")[0] == expected
+    note = f"left out: {len(bad)} row(s) that cannot be used; the first: "
+    assert note in (shown := output(mixed, "--skip-bad")[1]) and f"line 2{first}" in shown
+    assert f"line 2{first}" in fails(*command, path)
+    path.write_text("".join(json.dumps(row) + "\n" for row in bad))
+    assert path.name in fails(*command, path, "--skip-bad")  # nothing is left
+
+
 def start(*arguments: object, folder: Path, **options: object) -> subprocess.Popen:
     """The command as a process of its own."""
     command = [sys.executable, "-m", "formers", *map(str, arguments)]

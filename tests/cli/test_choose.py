@@ -5,8 +5,9 @@ import json
 import pytest
 
 import formers
-from tests.cli.conftest import call, fails, works
+from tests.cli.conftest import call, fails, leaves_out, works
 from tests.systems.choice.test_task import QUESTIONS, chooser
+from tests.systems.language.toy import language
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +65,32 @@ def test_what_cannot_be_chosen(folder, tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"question": "a", "choices": ["b"]}) + "\n")
     assert "a.jsonl, line 1: its choices are" in fails("choose", folder, "--file", tmp_path / "a.jsonl")
     assert "is for choice, expected a model for classification" in fails("classify", folder, "a")
+
+
+def test_questions_that_cannot_be_asked_are_left_out_and_counted(folder, tmp_path):
+    good = [{"question": question, "choices": choices, "answer": answer} for question, choices, answer in QUESTIONS]
+    bad = [{**good[0], "choices": ["Tuesday"]}, {**good[0], "choices": "Tuesday"}, {**good[0], "question": 5}]
+    leaves_out(tmp_path / "a.jsonl", good, bad, ": its choices are", "choose", folder, "--file")
+    assert "--skip-bad is for" in fails("choose", folder, "Say it", "--choices", "a,b", "--skip-bad")
+    leaves_out(
+        tmp_path / "b.jsonl",
+        good,
+        [{**good[0], "answer": 7}, *bad[:1]],
+        ": its answer is 7",
+        "evaluate",
+        folder,
+        "--data",
+    )
+
+
+def test_a_language_model_leaves_out_what_it_cannot_read(tmp_path):
+    language(length=200).save(tmp_path / "model")
+    good = [{"question": question, "choices": choices, "answer": answer} for question, choices, answer in QUESTIONS]
+    few, long = {"question": "Say it", "choices": ["yes"], "answer": 0}, {**good[0], "question": "Monday " * 150}
+    for command in (["choose", tmp_path / "model", "--file"], ["evaluate", tmp_path / "model", "--choices"]):
+        leaves_out(tmp_path / "a.jsonl", good, [few], ": its choices are", *command)
+        rows = "".join(json.dumps(row) + "\n" for row in [*good, few, long])
+        (tmp_path / "b.jsonl").write_text(rows)
+        assert "left out: 2 row(s)" in call(*command, tmp_path / "b.jsonl", "--skip-bad").stderr
+    (tmp_path / "b.jsonl").write_text(json.dumps(long))
+    assert "none of the 1 questions can be asked" in fails(*command, tmp_path / "b.jsonl", "--skip-bad")

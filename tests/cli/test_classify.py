@@ -99,7 +99,7 @@ def test_similarity_by_a_model_that_reads_both(scorer, tmp_path):
     assert "expected two" in fails("similarity", scorer, a)
     assert "or --file" in fails("similarity", scorer, a, b, "--file", "x")
     assert "--first" in fails("similarity", scorer, "--file", tmp_path / "a.jsonl")
-    assert "pair 1 is empty" in fails("similarity", scorer, a, " ")
+    assert "text 2 is empty" in fails("similarity", scorer, a, " ")
 
 
 def test_evaluate(folder, tmp_path):

@@ -1,6 +1,7 @@
 """The verbs of sentence vectors: encode, similarity, mine, cluster."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from formers.pretrained.sentence_folder import SentenceSettings
 from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.sizes import EncoderSizes
 from formers.text.training import train_word_pieces
-from tests.cli.conftest import call, fails, works
+from tests.cli.conftest import call, fails, leaves_out, works
 
 TEXTS = ["a dog runs", "a cat sleeps", "a dog runs", "the man plays music", "a dog runs", "music"]
 
@@ -111,7 +112,7 @@ def test_similarity_of_two_of_more_and_of_a_file(model, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"a": "x", "b": "y"}))
     assert "--first" in fails("similarity", model, "--file", pairs)
-    assert "pair 1 is empty" in fails("similarity", model, "a", " ")
+    assert "text 2 is empty" in fails("similarity", model, "a", " ")
 
 
 def test_similarity_by_a_model_that_reads_both(tmp_path):
@@ -166,3 +167,15 @@ def test_evaluation_on_scored_pairs(model, tmp_path):
     assert report["spearman"] == formers.load(model).evaluate(firsts, seconds, scores).value("spearman")
     assert "spearman" in works("evaluate", model, "--data", pairs, *columns)
     assert "give --data SOURCE" in fails("evaluate", model)
+
+
+def test_pairs_that_cannot_be_compared_are_left_out_and_counted(model, tmp_path):
+    good = [{"sentence1": a, "sentence2": b, "score": n} for n, (a, b) in enumerate(pairwise(TEXTS))]
+    bad = [{"sentence1": "a"}, {**good[0], "sentence2": " "}, {**good[0], "sentence1": 5}]
+    leaves_out(tmp_path / "a.jsonl", good, bad, ': no key "sentence2"', "similarity", model, "--file")
+    bad = [{**good[0], "score": "high"}, *bad]
+    leaves_out(tmp_path / "b.jsonl", good, bad[:1], ': column "score" holds', "evaluate", model, "--data")
+    leaves_out(tmp_path / "c.jsonl", good, bad[2:4], ': column "sentence', "evaluate", model, "--data")
+    message = fails("similarity", model, "--file", tmp_path / "a.jsonl", "--first", "x")
+    assert "choose with --first COLUMN" in message and "--set" not in message
+    assert "--skip-bad is for" in fails("similarity", model, "a", "b", "--skip-bad")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import formers
-from tests.cli.conftest import call, fails, works
+from tests.cli.conftest import call, fails, leaves_out, works
 from tests.systems.classification.toy import TEXTS, classifier
 
 ROWS = [f"{TEXTS[0]}\nand more", TEXTS[1], f'"{TEXTS[2]}", they said']
@@ -116,3 +116,17 @@ def test_the_budget_is_an_option_of_every_verb(folder, tmp_path, monkeypatch):
     assert "4 rows or more, expected at most 3" in fails("classify", folder, "--file", tmp_path / "x.txt")
     shown = works("classify", folder, "--file", tmp_path / "x.txt", "--budget", 2)
     assert shown == labels(folder, TEXTS[:4])
+
+
+def test_a_binary_file_and_one_without_a_name(folder, tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b"\x90\0\1\2" * 40)
+    assert "it is no text but a binary file" in fails("classify", folder, "--file", tmp_path / "x.jsonl")
+    assert "--file has no name" in fails("classify", folder, "--file", "")
+
+
+def test_rows_that_cannot_be_measured_with_are_left_out_and_counted(folder, tmp_path):
+    good = [{"text": text, "label": "good"} for text in TEXTS[:4]]
+    bad = [{**good[0], "label": "ugly"}, {**good[0], "text": ""}, {**good[0], "label": None}, {"text": TEXTS[0]}]
+    leaves_out(tmp_path / "a.jsonl", good, bad[:1], ': the label "ugly"', "evaluate", folder, "--data")
+    leaves_out(tmp_path / "b.jsonl", good, bad[1:3], ': column "', "evaluate", folder, "--data")
+    leaves_out(tmp_path / "c.jsonl", good, bad[3:], ': no key "label"', "evaluate", folder, "--data")

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from formers.server.app import make_app
 from formers.server.models import Models
-from tests.cli.conftest import fails, works
+from tests.cli.conftest import call, fails, leaves_out, works
 from tests.systems.images import toy
 
 
@@ -45,8 +45,14 @@ def test_what_is_no_picture(place):
     bad = place / "bad.png"
     bad.write_bytes(b"no picture")
     assert "bad.png (10 bytes) is no picture" in fails("classify", model, bad)
-    lines = works("classify", model, bad, place / "photos" / "red" / "000.png", "--skip-bad").splitlines()
-    assert len(lines) == 1
+    done = call("classify", model, bad, place / "photos" / "red" / "000.png", "--skip-bad")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
+    assert f"left out: 1 row(s) that cannot be used; the first: {bad} (10 bytes) is no picture" in done.stderr
+    (place / "list.csv").write_text(f"image\n{bad}\nphotos/red/001.png\nnowhere.png\n")
+    done = call("encode", model, "--file", place / "list.csv", "--skip-bad", "--json")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1) and "left out: 2 row(s)" in done.stderr
+    for verb in ("classify", "encode"):
+        assert "none of the 1 picture(s) can be used" in fails(verb, model, bad, "--skip-bad")
     assert "--windows does not go with a images model" in fails("classify", model, bad, "--windows")
 
 
@@ -73,6 +79,24 @@ def test_evaluate_and_probe(place):
         "evaluate", place / "model", "--data", place / "photos", "--probe"
     )
     assert "--train is for --probe" in fails("evaluate", place / "model", "--data", "x", "--train", "y")
+
+
+def test_pictures_that_cannot_be_measured_with_are_left_out_and_counted(place, tmp_path):
+    good = [
+        {"image": str(place / "photos" / label / f"{n:03}.png"), "label": label} for n in (0, 1) for label in toy.NAMES
+    ]
+    bad = [{**good[0], "label": "grey"}, {**good[0], "image": "nowhere.png"}, {**good[0], "label": ""}]
+    rows = tmp_path / "rows.jsonl"
+    command = ("evaluate", place / "model", "--data")
+    leaves_out(rows, good, bad[:1], ': the label "grey"', *command)
+    leaves_out(rows, good, bad[2:], ': column "label" is empty', *command)
+    rows.write_text("".join(json.dumps(row) + "\n" for row in [*good, bad[1]]))
+    assert "line 7: there is no picture" in fails(*command, rows)
+    done = call(*command, rows, "--json", "--skip-bad")
+    report = json.loads(done.stdout)
+    assert (report["pictures"], report["unreadable"]) == (6, 1) and "left out: 1 row(s)" in done.stderr
+    rows.write_text(json.dumps(bad[1]) + "\n")
+    assert "none of these 1 pictures can be read" in fails(*command, rows, "--skip-bad")
 
 
 def test_requests_carry_pictures(place):

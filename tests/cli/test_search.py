@@ -266,7 +266,7 @@ def test_what_is_wrong_is_one_line(folder, models, tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "a.txt").write_text("x")
     wrong = {
-        ("empty", "red", *MODEL): "empty has no picture; expected files that end in .png",
+        ("empty", "red", *MODEL): "empty has no picture; expected files that end in .jpg",
         ("words", "red", *MODEL): "words has no picture (1 other file(s)); expected",
         ("nowhere", "red", *MODEL): "nowhere is not there, expected a folder",
         ("photos/a.png", "red", *MODEL): "photos/a.png is no folder, expected a folder",

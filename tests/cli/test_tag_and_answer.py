@@ -13,6 +13,7 @@ from formers.systems.answering.system import Answerer
 from formers.systems.sizes import EncoderSizes
 from formers.systems.tagging.system import Tagger
 from formers.text.training import train_word_pieces
+from tests.cli.conftest import leaves_out
 
 PASSAGE = "Anna lives in Rome. Ben lives in New York. The old cat sleeps."
 runner = CliRunner()
@@ -122,3 +123,32 @@ def test_evaluate_counts_every_word_and_question(folders, tmp_path):
     assert "exact match" in said("evaluate", folders / "answers", "--data", asked)
     row = json.loads(said("evaluate", folders / "answers", "--data", "builtin:facts", "--json"))
     assert row["questions"] == 500  # as many as its recipes hold out where they do not say
+
+
+def test_rows_that_cannot_be_measured_with_are_left_out_and_counted(folders, tmp_path):
+    good = [{"tokens": ["Anna", "lives"], "tags": ["NOUN", "VERB"]}, {"tokens": ["Rome"], "tags": ["NOUN"]}]
+    bad = [
+        {"tokens": ["Anna"], "tags": ["NAME"]},
+        {"tokens": ["Anna"], "tags": ["NOUN", "VERB"]},
+        {"tokens": [], "tags": []},
+        {"tokens": "Anna", "tags": ["NOUN"]},
+    ]
+    leaves_out(tmp_path / "a.jsonl", good, bad[:1], ': word 1 ("Anna")', "evaluate", folders / "plain", "--data")
+    leaves_out(tmp_path / "b.jsonl", good, bad[1:], ": got 1 words", "evaluate", folders / "plain", "--data")
+    asked = {"context": PASSAGE, "question": "Where?", "answers": ["Rome"], "answer_starts": [14]}
+    bad = [
+        {**asked, "answer_starts": [15]},
+        {**asked, "answer_starts": []},
+        {**asked, "question": ""},
+        {**asked, "question": "Where " * 60},
+        {**asked, "context": 5},
+    ]
+    good = [asked, {**asked, "answers": [], "answer_starts": []}]
+    for number, row in enumerate(bad):
+        leaves_out(tmp_path / f"{number}.jsonl", good, [row], "", "evaluate", folders / "answers", "--data")
+    path = tmp_path / "all.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*good, *bad]))
+    assert (
+        f"left out: {len(bad)} row(s)"
+        in runner.invoke(app, ["evaluate", str(folders / "answers"), "--data", str(path), "--skip-bad"]).stderr
+    )

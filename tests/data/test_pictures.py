@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from formers.data.bad_rows import leaving_out
 from formers.data.labels import learn_labels
 from formers.data.pictures import read_pictures
 from formers.data.source import Source
@@ -279,6 +280,19 @@ def link(kind):
 def test_archives_that_are_refused(put, members, message):
     archive("s.tar", members)
     assert message in refused("s.tar", columns=["text"] if members else [])
+
+
+def test_rows_of_an_archive_that_cannot_be_used_are_left_out(put):
+    archive("s.tar", [("a.txt", b"x"), ("b.png", b"x"), ("c.png", b"x"), ("c.txt", b"\xff"), ("d.png", b"x"),
+                      ("d.txt", b"fine")])  # fmt: skip
+    with leaving_out([]) as faults:
+        pictures = read_pictures("s.tar", columns=["text"])
+    assert pictures.table.columns["text"] == ["fine"] and pictures.where(0) == "s.tar, d.png"
+    assert [str(fault).partition(":")[0] for fault in faults] == [
+        "s.tar, a",
+        "s.tar, b",
+        "s.tar, c.txt, line 1, byte 1",
+    ]
 
 
 def test_broken_archives(put):

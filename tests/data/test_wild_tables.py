@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from formers.data.bad_rows import leaving_out
 from formers.data.sources import read_table
 
 ROWS = {"text": ["a good film", "bad, very bad", "so so"], "label": ["1", "0", "1"]}
@@ -172,7 +173,8 @@ def test_broken_rows_are_left_out_where_that_is_asked_for(write, refused, name):
     content, texts, places, named = BROKEN[name]
     assert any(f"{name}, {place}" in refused(write(name, content), columns=["text"]) for place in named)
     faults = []
-    table = read_table(name, columns=["text"], bad=faults.append)
+    with leaving_out(faults):
+        table = read_table(name, columns=["text"])
     assert table.columns == {"text": texts}
     assert [table.where(row).split()[-1] for row in range(len(table))] == [str(place) for place in places]
     assert sorted(str(error).split(", ")[1].split(":")[0] for error in faults) == named

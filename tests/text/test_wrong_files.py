@@ -258,3 +258,25 @@ def test_words_that_are_not_long_stay(caplog):
     text = " ".join(["word" * (LETTERS // 4)] * 3)
     train_byte_bpe([text], 300)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("pattern", ["(x*)*b", "x*x*y", "x*x*x*y", "([xé]+)+$"])
+@pytest.mark.parametrize("part", ["pre_tokenizer", "normalizer"])
+def test_slow_expressions_are_refused_when_they_are_read(part, pattern, tmp_path):
+    regex = {"pattern": {"Regex": pattern}}
+    step = (
+        {"type": "Split", "behavior": "Isolated", "invert": False} if part == "pre_tokenizer" else {"type": "Replace"}
+    )
+    content = {"content": " "} if part == "normalizer" else {}
+    write(tmp_path, {"tokenizer.json": RULES["bytes"] | {part: {**step, **regex, **content}}})
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json.*(takes over 0.5 seconds|retry-limit)"):
+        load_tokenizer(tmp_path, {})
+
+
+def test_published_expressions_are_not_slow(tmp_path):
+    pattern = (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+    )
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    write(tmp_path, {"tokenizer.json": RULES["bytes"] | {"pre_tokenizer": split}})
+    assert load_tokenizer(tmp_path, {}).encode(["a b"])

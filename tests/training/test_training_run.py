@@ -60,6 +60,9 @@ def test_patience(tmp_path):
 def test_an_unknown_monitor_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r'train.monitor "los" is not among the scores.*did you mean "loss"'):
         run_all(tmp_path, evaluate_every=2, monitor="los")
+    every = r'"f1" is not among the scores of this task, (\w+, )*loss.*; choose one: --set train.monitor=NAME$'
+    with pytest.raises(ConfigError, match=every):
+        run_all(tmp_path, evaluate_every=2, monitor="f1")
 
 
 def test_averaged_weights_are_what_is_saved_and_evaluated(tmp_path):

@@ -62,7 +62,8 @@ class PassageRows:
 
     def read(self, name: str, **options: Any) -> Table:
         """What `Source` reads with: the rows of whatever form; `options` as in `read_table`."""
-        return self.checked(self.flat(name, options))
+        table = self.flat(name, options)
+        return self.checked(table.usable(self.checked))
 
     def flat(self, name: str, options: Mapping[str, Any]) -> Table:
         """The rows, answers and starts in columns of their own."""

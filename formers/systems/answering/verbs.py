@@ -104,7 +104,7 @@ def answer(answerer: Answerer, options: AnswerQuestions) -> Iterator[Event]:
 @or_suite
 def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
     """Exact match and F1 as SQuAD defines them; --out: question, answer and true answers as JSON lines."""
-    from formers.systems.answering.data import PassageRows
+    from formers.systems.answering.data import PassageRows, read_windows
     from formers.systems.answering.system import Answerer
     from formers.systems.answering.task import AnsweringConfig
     from formers.systems.begin import judged_rows
@@ -113,8 +113,9 @@ def evaluate(answerer: Answerer, options: MeasureColumns) -> Iterator[Event]:
     config = origin.section("task", "answering") or AnsweringConfig()
     columns = {"context": "source", "question": "second", "answers": "label"}
     rows, table = judged_rows(options, "answering", PassageRows, **columns)
-    questions, truths = table.columns[rows.question], table.columns[rows.answers]
     answerer = Answerer(answerer.model, answerer.tokenizer, length=rows.length)
+    table = table.usable(lambda row: list(read_windows(row, answerer.reader, rows)))
+    questions, truths = table.columns[rows.question], table.columns[rows.answers]
     begin = time.perf_counter()
     report, answers = answerer.evaluate(table, rows, threshold=config.threshold(truths), longest=config.longest_answer)
 

@@ -165,7 +165,7 @@ def read_messages(path: str | Path) -> list[Message]:
     try:
         text = read_bytes(expanded(path), most=MOST_JSON)
     except (OSError, CheckpointError) as error:
-        raise DataError(f"{path}: cannot be read as a conversation ({error})") from error
+        raise DataError(f"{path}: cannot be read as a conversation ({getattr(error, 'strerror', error)})") from error
     messages = check_messages(parse_json(text, list[Any], str(path), error=DataError), str(path))
     if messages[-1]["role"] == "user":
         raise DataError(f"{path}: the last message is a user's, expected its answer; remove it and say it again")

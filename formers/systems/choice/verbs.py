@@ -24,11 +24,13 @@ def choose(chooser: Chooser, options: Choose) -> Iterator[Event]:
 @or_suite
 def evaluate(chooser: Chooser, options: MeasureRows) -> Iterator[Event]:
     """Loss, accuracy and chance on the questions of --data, or on a run's own test data."""
+    from formers.data.questions import questions_of
     from formers.systems.begin import judged_rows
     from formers.systems.choice.data import ChoiceBatches, ChoiceRows
 
     begin = time.perf_counter()
     rows, table = judged_rows(options, "choice", ChoiceRows)
+    table = table.usable(questions_of)
     chooser = type(chooser)(chooser.model, chooser.tokenizer, length=rows.length)
     report = chooser.evaluate(ChoiceBatches(table, chooser.reader, rows))
     yield measured(report, "choice", options.measure.origin, table, begin, unit="questions")

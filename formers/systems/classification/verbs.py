@@ -111,9 +111,9 @@ def evaluate(classifier: Classifier, options: MeasureColumns) -> Iterator[Event]
     rows, table = judged_rows(options, "classification", LabelledRows, **columns)
     classifier.length = rows.length or classifier.length
     begin = time.perf_counter()
-    report = classifier.evaluate(
-        LabelledBatches(table, classifier.reader, rows, Labels(classifier.kind, classifier.labels))
-    )
+    labels = Labels(classifier.kind, classifier.labels)
+    table = table.usable(lambda row: labels.answers(row, rows.label, rows.separator))
+    report = classifier.evaluate(LabelledBatches(table, classifier.reader, rows, labels))
 
     def draw(path: Path) -> None:
         save(draw_confusion(report.facts["confusion"], classifier.labels, title=table.name), path)

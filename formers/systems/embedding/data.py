@@ -100,7 +100,7 @@ class LikenessRows:
                 return self.read_rows(name, count=count, drop_empty=drop_empty, **options)
             columns = [self.first, self.second, self.score]  # all of them, however many are generated elsewhere
             table = read_table(name, columns=columns, text=columns[:2], drop_empty=drop_empty, **options)
-            return with_numbers(table, self.score)
+            return with_numbers(table.usable(lambda row: with_numbers(row, self.score)), self.score)
 
         names = {"pairs": ["anchor", "positive"], "triplets": ["anchor", "positive", "negatives"], "groups": ["group"]}
         scored_too = ["first", "second", "label", "score"]

@@ -63,7 +63,7 @@ def encode(encoder: SentenceEncoder, options: Encode) -> Iterator[Event]:
 
 def filled(given: Texts, *, drop: bool) -> Generator[Event, None, tuple[list[int], list[str]]]:
     """The lines or rows of the texts that are not empty, and these; how many were left out."""
-    texts = Texts([given.all()], given.where, skipped=given.skipped)  # standard input comes once
+    texts = Texts([given.all()], given.where)  # standard input comes once
     numbers, kept = texts.filled(drop=drop, what="make a vector of")
     if empty := len(texts.all()) - len(kept):
         yield Remark(f"left out: {empty} empty row(s)")

@@ -1,7 +1,7 @@
 """Images: a vision transformer or a residual network gives pictures a label, several, or a vector."""
 
-from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
+from formers.systems.picture_looks import PICTURE_LOOKS
 from formers.systems.system import System, Verb
 
 SYSTEM = System(
@@ -24,7 +24,7 @@ SYSTEM = System(
         ),
         Verb("evaluate", HELP, "EvaluatePictures"),
     ),
-    looks=EVERY[2:],  # parameters and curve
+    looks=PICTURE_LOOKS,  # parameters and curve
     scores={
         "loss": "cross-entropy (several: binary)",
         "accuracy": "share of pictures with the right label (several: with all of them)",

@@ -119,5 +119,6 @@ class PictureBatches:
         """(rows, pictures) of some at a time, unchanged and in order; most: only the first so many."""
         count = min(len(self), most or len(self))
         for start in range(0, count, AT_ONCE):
-            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, count)))
-            yield rows, self.pixels.preprocessor.normalise(pixels)
+            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, count)), some=False)
+            if len(rows):
+                yield rows, self.pixels.preprocessor.normalise(pixels)

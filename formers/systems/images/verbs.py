@@ -73,8 +73,6 @@ def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
         names += [name for name, _ in group]
         parts.append(model.encode([image for _, image in group], flip=options.flip))
         yield Progress(len(names), len(options.pictures), "encoding")
-    if not parts:
-        raise ConfigError("no picture is left to make a vector of")
     vectors = np.concatenate(parts)
     if options.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -121,7 +119,9 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
         report, labels = yield from probed(model, options, rows, table, origin.section("data", "images"))
     else:
         labels = model.labels
-        batches = PictureBatches(table, model.preprocessor, rows, Labels(model.kind, labels))
+        kind = Labels(model.kind, labels)
+        table = table.usable(lambda row: kind.answers(row, rows.label, rows.separator))
+        batches = PictureBatches(table, model.preprocessor, rows, kind)
         report = model.evaluate(batches, flip=options.flip)
 
     def draw(path: Path) -> None:
@@ -156,6 +156,7 @@ def probed(
     labels = learn_labels(train.table, rows.label, "one")
     vectors: list[tuple[Vectors, Any]] = []
     for part, what in ((train, "training pictures"), (table, "test pictures")):
+        part = part.usable(lambda row: labels.answers(row, rows.label, rows.separator))
         batches = PictureBatches(part, model.preprocessor, rows, labels)
         parts, places = [], []
         for numbers, pictures in batches.plain():

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from formers.data.bad_rows import refuse
 from formers.decoding.options import DecodingOptions
+from formers.errors import DataError
 from formers.fields import Part
 from formers.systems.choosing import Choose, PredictedChoice
 from formers.systems.language_scores import EvaluateLanguage, named_scores, task_report, text_report
@@ -91,7 +93,11 @@ def choose(language: LanguageModel, options: Choose) -> Iterator[Event]:
     """The likeliest choice of each question, with the share of each in what all choices are likely."""
     chooser = language.chooser()
     for number, (question, choices) in enumerate(options.questions(), 1):
-        verdict = chooser.choose(question, choices, f"question {number}")
+        try:
+            verdict = chooser.choose(question, choices, f"question {number}")
+        except DataError as error:
+            refuse(error)
+            continue
         weights = [math.exp(total - max(verdict.totals)) for total in verdict.totals]
         probabilities = [weight / sum(weights) for weight in weights]
         yield PredictedChoice(question, choices[verdict.index], verdict.index, choices, probabilities)

@@ -122,7 +122,7 @@ def evaluate(masked: MaskedModel, options: EvaluateMasked) -> Iterator[Event]:
     rows = origin.section("rows", "masked") or MaskedRows()
     if options.text:
         source = replace(source, test=options.text)
-    table = source.test_or_validation(**rows.reading(source))
+    table = source.test_or_validation(**rows.reading(source) | {"settings": {}})  # no option names another column
     reader = reader_of(masked.tokenizer, words.config.encoder, rows.length)
     judged = isinstance(words, Pretraining)
     try:

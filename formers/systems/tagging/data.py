@@ -61,6 +61,10 @@ class TaggedRows:
         else:
             table = read_table(name, columns=[self.tokens, self.tags], text=[], drop_empty=drop_empty, **options)
         table.columns[self.tags] = table.named(self.tags)
+        return self.checked(table.usable(lambda row: self.checked(row, drop_empty=False)), drop_empty=drop_empty)
+
+    def checked(self, table: Table, *, drop_empty: bool) -> Table:
+        """The table, without sentences without a word where these are dropped. Raises DataError as `read` does."""
         filled = []
         for row, (words, tags) in enumerate(zip(table.columns[self.tokens], table.columns[self.tags], strict=True)):
             self.check_row(table.where(row), words, tags)

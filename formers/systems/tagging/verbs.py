@@ -120,6 +120,7 @@ def evaluate(tagger: Tagger, options: EvaluateTagger) -> Iterator[Event]:
     from formers.systems.tagging.data import TaggedRows
 
     rows, table = judged_rows(options, "tagging", TaggedRows, tokens="source", tags="label")
+    table = table.usable(lambda row: rows.numbers(row, tagger.labels))
     rows.numbers(table, tagger.labels)
     sentences, tags = table.columns[rows.tokens], table.columns[rows.tags]
     begin = time.perf_counter()

@@ -11,6 +11,12 @@ TRANSLATE = re.compile(r"translate [\w' -]{1,40} to [\w' -]{1,40}:\s+", re.IGNOR
 TASK = re.compile(r"[a-z][\w' -]{0,60}:\s")  # summarize: ...; stsb sentence1: ...
 
 
+def instruction(text: str, *, tasks: bool) -> str:
+    """What the beginning of a text asks for, "" where it asks for nothing. tasks: as in `split_input`."""
+    match = TAGS.match(text) or (tasks and (TRANSLATE.match(text) or TASK.match(text)))
+    return match[0] if match else ""
+
+
 def split_input(text: str, *, tasks: bool) -> list[tuple[str, str]]:
     """Pairs of what a model reads for a sentence, and what stands behind that sentence.
 

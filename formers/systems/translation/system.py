@@ -27,7 +27,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.inspection import attention_maps
 from formers.systems.system import Report, Score, share
-from formers.systems.translation.instructions import split_input
+from formers.systems.translation.instructions import instruction, split_input
 from formers.text.language_tokenizer import LanguageTokenizer
 from formers.text.tokenizer import Tokenizer
 
@@ -147,8 +147,7 @@ class Translator:
         """The same sentence by sentence, with scores, and what stands behind each: joined, the translation."""
         if DecodingOptions(**options).several:
             raise ConfigError("translate gives one text; with samples or nbest ask for candidates")
-        tasks = "t5" in (self.family or "")
-        spans = [split_input(text, tasks=tasks) if split and not prefix else [(text, "")] for text in texts]
+        spans = [split_input(text, tasks=self.has_tasks) if split and not prefix else [(text, "")] for text in texts]
         spans = [[part for sentence in text for part in self.fitting(*sentence, long)] for text in spans]
         flat = [(place, sentence) for place, text in enumerate(spans) for sentence, _ in text]
         try:
@@ -215,24 +214,36 @@ class Translator:
         """A sentence, and what stands behind it, as it is; or its beginning, or its pieces, where it is too long."""
         if long == "refuse" or len(self.needs_tokenizer().encode([text])[0]) <= self.model.config.length:
             return [(text, gap)]
-        pieces = self.pieces(text)
+        pieces = self.pieces(text, instruction(text, tasks=self.has_tasks))
         parts = [(piece.rstrip(), piece[len(piece.rstrip()) :]) for piece in pieces]
         return [(parts[0][0], gap)] if long == "cut" else [*parts[:-1], (parts[-1][0], parts[-1][1] + gap)]
 
-    def pieces(self, text: str) -> list[str]:
-        """A text in pieces that the model can read, parted between words, or within a word that is too long itself."""
-        encode, longest = self.needs_tokenizer().encode, self.model.config.length
-        pieces = []
+    def pieces(self, text: str, lead: str) -> list[str]:
+        """A text in pieces that the model can read, parted between words, or within a word that is too long itself.
+
+        lead: its instruction, with which each piece begins.
+        """
+        tokenizer, longest = self.needs_tokenizer(), self.model.config.length
+
+        def is_long(text: str) -> bool:
+            return len(tokenizer.encode([lead + text])[0]) > longest
+
+        pieces, text = [], text[len(lead) :]
         while text:
             ends = [word.end() for word in islice(WORD.finditer(text), longest)] or [len(text)]
-            room = bisect_left(range(len(ends)), True, key=lambda n: len(encode([text[: ends[n]]])[0]) > longest)
+            room = bisect_left(range(len(ends)), True, key=lambda n: is_long(text[: ends[n]]))
             if not room:  # one word is too long
                 ends = list(range(1, min(ends[0], 16 * longest) + 1))
-                room = bisect_left(range(len(ends)), True, key=lambda n: len(encode([text[: ends[n]]])[0]) > longest)
+                room = bisect_left(range(len(ends)), True, key=lambda n: is_long(text[: ends[n]]))
             end = ends[max(1, room) - 1]
-            pieces.append(text[:end])
+            pieces.append(lead + text[:end])
             text = text[end:]
-        return pieces
+        return pieces or [lead]
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether the model is told its task in words."""
+        return "t5" in (self.family or "")
 
     def forced(self, prefix: str) -> list[int]:
         """The tokens of how a translation must begin."""

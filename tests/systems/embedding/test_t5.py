@@ -9,7 +9,8 @@ import torch
 import formers
 from formers.data.batching import pad
 from formers.models.encoder import Encoder
-from formers.text.open import train_bpe
+from formers.text.open import load_tokenizer, train_bpe
+from formers.text.reader import Reader
 from tests.cli.conftest import works
 from tests.systems.classification.toy import TEXTS
 
@@ -53,6 +54,37 @@ def test_a_folder_of_the_encoder(tokenizer, tmp_path):
     float(works("similarity", tmp_path / "model", TEXTS[0], TEXTS[1]).split()[0])
     works("inspect", tmp_path / "model", "positions", "--out", tmp_path / "positions.png")
     works("inspect", tmp_path / "model", "attention", TEXTS[0], "--out", tmp_path / "attention.png")
+
+
+def test_a_folder_with_spiece_model_alone(tmp_path):
+    """The rules that encoders read with give the tokens that SentencePiece gives; where a text is cut, too."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    specials = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    options = {"vocab_size": 120, "hard_vocab_limit": False, "minloglevel": 2}
+    place = tmp_path / "model"
+    place.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_prefix=str(place / "spiece"), **specials, **options
+    )
+    tokenizer = load_tokenizer(place, {})
+    model = saved(place, tokenizer)
+    texts = [
+        *TEXTS[:5],
+        "",
+        "  two  spaces ",
+        "a<extra_id_3> b",
+        "Stra\u00dfe \u4e2d \ufb01 </s> <unk>",
+        "x " * 9,
+        "\u00c5\t1,2",
+    ]
+    encodings = Reader(tokenizer, 400, segments=1).read(texts)
+    assert [each.ids for each in encodings] == tokenizer.encode(texts)
+    assert encodings[0].offsets[-2][1] == len(TEXTS[0])
+    vectors = formers.load(place, system="embedding")
+    np.testing.assert_allclose(vectors.encode(TEXTS[:6]), means(model, tokenizer), atol=1e-5)
+    vectors.save(tmp_path / "ours")
+    again = formers.load(tmp_path / "ours", system="embedding")
+    np.testing.assert_array_equal(again.encode(TEXTS[:6]), vectors.encode(TEXTS[:6]))
 
 
 def test_a_folder_of_sentence_vectors(tokenizer, tmp_path):

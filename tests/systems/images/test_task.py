@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 import formers
+from formers.data.bad_rows import leaving_out
 from formers.data.labels import Labels
 from formers.errors import ConfigError, DataError
 from formers.images.augment import Augmentation
 from formers.recipe import load_recipe
 from formers.registry import prepare
+from formers.systems.images import data
 from formers.systems.images.data import LabelledPictures, PictureBatches
 from formers.systems.picture_sizes import PictureSizes
 from tests.systems.images import toy
@@ -116,7 +118,7 @@ def test_several_labels(tmp_path):
     assert model.kind == "several" and model.classify([toy.picture("red", 0)]).shape == (1, 6)
 
 
-def test_a_broken_picture_is_said_and_counted(tmp_path, capsys):
+def test_a_broken_picture_is_said_and_counted(tmp_path, monkeypatch):
     root = toy.folder(tmp_path / "p", 4)
     (root / "red" / "000.png").write_bytes(toy.encoded(toy.picture("red", 0))[:60])
     table = toy.table(root)
@@ -129,6 +131,10 @@ def test_a_broken_picture_is_said_and_counted(tmp_path, capsys):
     some = batches(unreadable=1)
     assert len(some.collate(range(12)).pictures) == 11 and len(some.collate(range(12)).labels) == 11
     assert list(some.pixels.refused) == [8]
+    monkeypatch.setattr(data, "AT_ONCE", 1)  # one group holds nothing else
+    assert len(list(batches(unreadable=1).plain())) == 11
+    with leaving_out([]) as faults:
+        assert len(list(batches().plain())) == 11 and len(faults) == 1
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,23 @@ def test_a_translator_reads_it_with_every_sentence(tokenizer, family, instructio
     assert whole != translator.translate(BODY, max_tokens=8)
 
 
+@pytest.mark.parametrize(
+    ("family", "instruction"), [("marian", ">>fra<< "), ("t5", "translate English to German: "), ("t5", "summarize: ")]
+)
+@pytest.mark.parametrize("split", [False, True])
+def test_every_piece_of_a_long_sentence_begins_with_it(tokenizer, family, instruction, split):
+    translator = untrained(tokenizer)
+    translator.family = family
+    text = instruction + "I see " * 80
+    pieces = translator.pieces(text, instruction)
+    assert len(pieces) > 1 and all(piece.startswith(instruction) for piece in pieces)
+    assert all(len(ids) <= 64 for ids in tokenizer.encode(pieces))
+    assert "".join(piece.removeprefix(instruction) for piece in pieces) == text.removeprefix(instruction)
+    how = {"split": split, "max_tokens": 4}
+    parts = [translator.translate(piece.rstrip(), **how) for piece in pieces]
+    assert translator.translate(text, long="split", **how).rstrip() == " ".join(parts)
+
+
 def test_a_forced_first_token_stands_before_a_prefix(tokenizer):
     """A language that every translation begins with comes before how this one begins."""
     from dataclasses import replace

@@ -120,7 +120,7 @@ def test_text_longer_than_the_model_names_both_numbers(tokenizer):
 @pytest.mark.parametrize("text", ["I see " * 100, "see" * 200, "I see " * 60 + "\n\n" + "x" * 300 + " end"])
 def test_a_long_sentence_is_cut_or_split_where_that_is_asked_for(tokenizer, text):
     translator = untrained(tokenizer)
-    pieces = translator.pieces(text)
+    pieces = translator.pieces(text, "")
     assert "".join(pieces) == text and len(pieces) > 1
     assert all(len(ids) <= 64 for ids in tokenizer.encode(pieces))
     assert all(len(ids) > 32 for ids in tokenizer.encode(pieces[:1]))  # as much as fits
