@@ -83,6 +83,7 @@ RICH = {
     "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
     "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (979, "packed rows and streams, three looks of its own"),
+    "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),

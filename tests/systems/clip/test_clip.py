@@ -220,3 +220,16 @@ def test_ranks_count_equals_against_the_model():
     assert recall(ranks(eye, eye, same, same), 1) == 1.0
     twice = [np.array([0, 0, 1, 2])]
     assert ranks(eye, eye[[1, 0, 2, 3]], twice, twice).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    "more", [("model.kind=resnet", "model.widths=[8,16]", "model.depths=[1,1]"), ("model.stem=1",)]
+)
+def test_towers_that_no_family_has_are_read_back(tmp_path, more):
+    path = toy.table(tmp_path / "p")
+    made = prepared(tmp_path, *toy.changes(path, *more))
+    made.task.save(tmp_path / "m")
+    opened = formers.load(tmp_path / "m", system="clip")
+    assert opened.preprocessor == made.task.clip.preprocessor
+    image = [scene("train", 0).image()]
+    np.testing.assert_allclose(opened.encode_pictures(image), made.task.clip.encode_pictures(image), atol=1e-6)
