@@ -17,6 +17,7 @@ def everything(monkeypatch):
     """Small ones too."""
     monkeypatch.setattr(attention, "TILE_QUERIES", 1)
     monkeypatch.setattr(attention, "TILE_SCORES", 1)
+    monkeypatch.setattr(attention, "PLAIN_KEYS", 0)
 
 
 def heads_of(rows, heads, length, width):
