@@ -107,6 +107,8 @@ def test_a_request_names_no_file_of_the_server(client, tmp_path):
 )
 def test_no_verb_takes_the_name_of_a_file_from_a_request(verb):
     files = {"data", "file", "folder", "data_folder", "load", "template", "out"}
+    if verb.options.startswith("systems.clip."):  # where a template is a text around a label
+        files -= {"template"}
     open_ones = open_fields(resolve(verb.options))
     assert not files & open_ones.keys()
     assert not [

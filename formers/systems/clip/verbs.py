@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
-from formers.systems.picture_labels import likeliest
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Typed
 from formers.systems.vectors.encoded import EncodedInputs
@@ -94,6 +93,8 @@ class ClassifyByWords:
 
 def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
     """Each picture's likeliest labels, a group of pictures at a time."""
+    from formers.systems.picture_labels import likeliest
+
     labels, alone = options.words.names(), len(options.pictures) == 1
     classes = clip.class_vectors(labels, options.words.templates())
 
@@ -165,7 +166,9 @@ def evaluate(clip: ClipModel, options: EvaluateTowers) -> Iterator[Event]:
     if rows.label:
         own = sorted(set(map(str, table.table.named(rows.label))))
         labels = labels or list(task.labels if task is not None and task.labels and not options.data else own)
-        expected = Labels("one", tuple(labels)).answers(table.table, rows.label)
+        kind = Labels("one", tuple(labels))
+        table = table.usable(lambda row: kind.answers(row, rows.label))
+        expected = kind.answers(table.table, rows.label)
     batches = CaptionBatches(table, clip.preprocessor, rows, clip.reader)
     templates = words.templates(task.templates if task is not None else ())
     report = clip.evaluate(batches, labels, expected, templates)
