@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Entry = Mapping[str, Any]
 OF_THE_LOSS = ("loss", "perplexity", "row_perplexity")  # perplexity is the loss once more
-STYLES = list(zip((GREEN, PURPLE, SKY, RED, BLUE), "os^Dv", strict=True))
+COLOURS, MARKS = (GREEN, PURPLE, SKY, RED, BLUE), "os^DvPX"  # unequally many: 35 pairs before one comes again
 
 
 class Panel(NamedTuple):
@@ -40,7 +40,7 @@ def draw_curve(events: Iterable[Entry], title: str) -> Figure:
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     draw_losses(axes[0], steps, evaluations)
     for place, panel in zip(axes[1:], panels, strict=False):
-        for name, (colour, mark) in zip(panel.scores, itertools.cycle(STYLES), strict=False):
+        for name, colour, mark in zip(panel.scores, itertools.cycle(COLOURS), itertools.cycle(MARKS), strict=False):
             points = series(evaluations, name, panel.scale)
             place.plot(*columns(points), color=colour, marker=mark, markersize=4, label=name.replace("_", " "))
         place.set(ylabel=panel.label)

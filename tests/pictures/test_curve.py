@@ -82,3 +82,11 @@ def test_a_title_is_never_cut(title, width):
     assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= 0 and box.y1 <= whole.y1
     assert figure._suptitle.get_text().replace("\n", "").replace(" ", "") == title.replace(" ", "")
     assert figure.axes[0].get_window_extent(canvas.get_renderer()).height > 100
+
+
+def test_scores_that_share_an_axis_are_told_apart():
+    names = [f"recall_{i}" for i in range(12)]
+    figure = draw_curve(recorded(dict.fromkeys(names, 0.5), dict.fromkeys(names, "share"), best=names[0]), "x")
+    (share,) = [axes for axes in figure.axes if axes.get_ylabel() == "%"]
+    looks = {(line.get_color(), line.get_marker()) for line in share.get_lines()[: len(names)]}
+    assert len(looks) == len(names)
