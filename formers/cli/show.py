@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,8 @@ class Output:
 def show(events: Iterable[Event], output: Output) -> None:
     """Every result as it comes: a line to standard output or to the file, or the file that it is."""
     with ExitStack() as stack:
+        if isinstance(events, Generator):  # after a fault here, what it holds is given back at once
+            stack.callback(events.close)
         target: TextIO | None = None
         streamed = ""
         for event in apart(with_progress(events), output):

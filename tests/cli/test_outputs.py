@@ -88,3 +88,24 @@ def test_a_run_with_a_recipe_of_before_still_opens(trained, tmp_path, caplog):
         assert part in caplog.text and "old is opened without its recipe" in caplog.text
         assert "has a recipe that cannot be read" in call("evaluate", "old").stderr
         assert part in fails("train", "old")  # which needs it
+
+
+def test_a_fault_while_results_are_shown_ends_what_makes_them(tmp_path):
+    from pathlib import Path
+
+    from formers.cli.show import Output, show
+    from formers.errors import ConfigError
+    from formers.systems.system import Report
+
+    ended = []
+
+    def work():
+        try:
+            yield Report([])
+        finally:
+            ended.append(True)
+
+    events = work()  # held here too, so that no counting of references ends it
+    with pytest.raises(ConfigError, match="has no such file"):
+        show(events, Output(Path(tmp_path / "x.odd")))
+    assert ended
