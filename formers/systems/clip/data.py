@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,18 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import first_and_more
 from formers.data.pictures import PictureTable, read_pictures
-from formers.data.pixels import Pixels
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part, check
 from formers.images.augment import PLAIN, Augmentation
 from formers.images.preprocess import Preprocessor
+from formers.systems.picture_batches import PictureOrder
 from formers.text.reader import Inputs, Reader, Row
 
-EPOCH = 1 << 32  # a row number says its epoch, too
-AT_ONCE = 256  # pictures that are evaluated together
 READ = 4096  # captions that are read together
 
 
@@ -88,9 +85,11 @@ class CaptionBatches:
         *,
         seed: int = 1,
     ) -> None:
+        order = PictureOrder(table, preprocessor, config, seed=seed)
+        self.epoch, self.describe, self.plain = order.epoch, order.describe, order.plain
         self.table, self.config, self.reader, self.seed = table, config, reader, seed
+        self.order, self.pixels = order, order.pixels
         self.captions: list[str] = table.table.columns[config.text]
-        self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
         self.texts: list[Row] = []
         self.cut = 0
         for start in range(0, len(self.captions), READ):
@@ -109,29 +108,11 @@ class CaptionBatches:
     def __len__(self) -> int:
         return len(self.table)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self)) + epoch * EPOCH
-        size = min(self.config.batch, len(self))
-        return [order[start : start + size] for start in range(0, len(self) - size + 1, size)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
-
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> CaptionBatch:
         """These pictures, changed at random, and their captions: a pure function of seed, epoch and rows."""
-        epoch = int(rows[0]) // EPOCH
-        numbers, pixels = self.pixels.read(np.asarray(rows, np.int64) % EPOCH)
-        pixels = self.config.augmentation(pixels, [(self.seed, epoch, int(row)) for row in numbers])
-        pictures = self.pixels.preprocessor.normalise(pixels)
+        _, numbers, pictures = self.order.changed(rows)
         texts = self.reader.batch([self.texts[row] for row in numbers])
         return CaptionBatch(pictures, texts, torch.from_numpy(self.same[:, numbers]))
-
-    def plain(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """(rows, pictures) of some at a time, unchanged and in order."""
-        for start in range(0, len(self), AT_ONCE):
-            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, len(self))))
-            yield rows, self.pixels.preprocessor.normalise(pixels)
 
     def lines(self) -> list[str]:
         """What the report says of the captions."""

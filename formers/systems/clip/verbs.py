@@ -11,8 +11,8 @@ from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
-from formers.systems.system import Event, Progress, Remark, Typed
-from formers.systems.vectors.encoded import EncodedInputs
+from formers.systems.system import Event, Remark, Typed
+from formers.systems.vectors.encoded import encoded_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,18 +117,7 @@ class EncodeTowers:
 
 def encode(clip: ClipModel, options: EncodeTowers) -> Iterator[Event]:
     """The vector of every picture, among those of texts."""
-    import numpy as np
-
-    begin, names, parts = time.perf_counter(), [], []
-    for group in options.pictures:
-        names += [name for name, _ in group]
-        parts.append(clip.encode_pictures([image for _, image in group]))
-        yield Progress(len(names), len(options.pictures), "encoding")
-    if not parts:
-        raise ConfigError("no picture is left to make a vector of")
-    seconds = time.perf_counter() - begin
-    yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
-    yield EncodedInputs(names, np.concatenate(parts), "picture")
+    return encoded_pictures(options.pictures, clip.encode_pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,20 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import first_and_more
 from formers.data.labels import Labels
 from formers.data.pictures import PictureTable, read_pictures
-from formers.data.pixels import Pixels
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError
 from formers.fields import Count, Natural, Part, check
 from formers.images.augment import PLAIN, Augmentation, mixed
 from formers.images.preprocess import Preprocessor
+from formers.systems.picture_batches import PictureOrder
 from formers.systems.picture_bodies import new_preprocessor
 
-EPOCH = 1 << 32  # a row number says its epoch, too
 MIXING = 1  # beside (seed, epoch, row) of a batch's first picture
-AT_ONCE = 256  # pictures that are evaluated together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,41 +81,23 @@ class PictureBatches:
         cutmix: float = 0.0,
     ) -> None:
         """mixup, cutmix: how strongly pictures of a batch are mixed (Zhang et al. 2018; Yun et al. 2019)."""
+        order = PictureOrder(table, preprocessor, config, seed=seed)
+        self.epoch, self.describe, self.plain = order.epoch, order.describe, order.plain
         self.table, self.config, self.kind, self.seed = table, config, labels, seed
+        self.order, self.pixels = order, order.pixels
         self.labels = labels.answers(table.table, config.label, config.separator)
-        self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
         self.mixup, self.cutmix = mixup, cutmix
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self)) + epoch * EPOCH
-        size = min(self.config.batch, len(self))
-        return [order[start : start + size] for start in range(0, len(self) - size + 1, size)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
-
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> PictureBatch:
         """These pictures, changed and mixed at random: a pure function of seed, epoch and rows."""
-        epoch = int(rows[0]) // EPOCH
-        numbers, pixels = self.pixels.read(np.asarray(rows, np.int64) % EPOCH)
-        pixels = self.config.augmentation(pixels, [(self.seed, epoch, int(row)) for row in numbers])
+        epoch, numbers, pictures = self.order.changed(rows)
         labels = torch.from_numpy(self.labels[numbers])
-        pictures = self.pixels.preprocessor.normalise(pixels)
         if self.mixup or self.cutmix:
             if labels.ndim == 1:
                 labels = torch.nn.functional.one_hot(labels, len(self.kind.names))
             dice = np.random.default_rng([self.seed, epoch, int(numbers[0]), MIXING])
             pictures, labels = mixed(pictures, labels.float(), dice, mixup=self.mixup, cutmix=self.cutmix)
         return PictureBatch(pictures, labels)
-
-    def plain(self, most: int | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """(rows, pictures) of some at a time, unchanged and in order; most: only the first so many."""
-        count = min(len(self), most or len(self))
-        for start in range(0, count, AT_ONCE):
-            rows, pixels = self.pixels.read(range(start, min(start + AT_ONCE, count)), some=False)
-            if len(rows):
-                yield rows, self.pixels.preprocessor.normalise(pixels)

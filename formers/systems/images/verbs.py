@@ -12,8 +12,8 @@ from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
-from formers.systems.system import Event, Progress, Remark, Typed
-from formers.systems.vectors.encoded import EncodedInputs
+from formers.systems.system import Event, Progress, Typed
+from formers.systems.vectors.encoded import encoded_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,17 +68,13 @@ def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
     """The vector of every picture: what a head reads."""
     import numpy as np
 
-    begin, names, parts = time.perf_counter(), [], []
-    for group in options.pictures:
-        names += [name for name, _ in group]
-        parts.append(model.encode([image for _, image in group], flip=options.flip))
-        yield Progress(len(names), len(options.pictures), "encoding")
-    vectors = np.concatenate(parts)
-    if options.normalise:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    seconds = time.perf_counter() - begin
-    yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
-    yield EncodedInputs(names, vectors, "picture")
+    def vectors(images: Sequence[Image]) -> Vectors:
+        rows = model.encode(images, flip=options.flip)
+        if options.normalise:
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return rows
+
+    return encoded_pictures(options.pictures, vectors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from formers.errors import on_a_line, shortened
+from formers.errors import ConfigError, on_a_line, shortened
 from formers.files import replace_file
-from formers.systems.system import Result
+from formers.systems.pictures import Pictures
+from formers.systems.system import Event, Progress, Remark, Result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SEEN = 6  # numbers of a vector that are shown
 
@@ -65,3 +70,22 @@ class EncodedInputs:
         numbers = arrow.FixedSizeListArray.from_arrays(arrow.array(self.vectors.reshape(-1)), self.vectors.shape[1])
         table = arrow.table({self.word: self.names, "vector": numbers})
         replace_file(path, lambda beside: parquet.write_table(table, beside))
+
+
+def encoded_pictures(pictures: Pictures, encode: Callable[[Sequence[Image]], Any]) -> Iterator[Event]:
+    """The vector of every picture, a group at a time; encode: (pictures, dim) of a group.
+
+    Raises ConfigError where no picture is left.
+    """
+    import numpy as np
+
+    begin, names, parts = time.perf_counter(), [], []
+    for group in pictures:
+        names += [name for name, _ in group]
+        parts.append(encode([image for _, image in group]))
+        yield Progress(len(names), len(pictures), "encoding")
+    if not parts:
+        raise ConfigError("no picture is left to make a vector of")
+    seconds = time.perf_counter() - begin
+    yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
+    yield EncodedInputs(names, np.concatenate(parts), "picture")

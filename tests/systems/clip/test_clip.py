@@ -15,6 +15,7 @@ from formers.errors import ConfigError, DataError
 from formers.launch import load_recipe
 from formers.metrics.retrieval import ranks, recall
 from formers.registry import prepare
+from formers.systems import picture_batches
 from formers.systems.clip.system import ClipModel
 from formers.training.events import Evaluated
 from tests.systems.clip import toy
@@ -233,3 +234,12 @@ def test_towers_that_no_family_has_are_read_back(tmp_path, more):
     assert opened.preprocessor == made.task.clip.preprocessor
     image = [scene("train", 0).image()]
     np.testing.assert_allclose(opened.encode_pictures(image), made.task.clip.encode_pictures(image), atol=1e-6)
+
+
+def test_a_group_of_broken_pictures_does_not_end_an_evaluation(tmp_path, monkeypatch):
+    path = toy.table(tmp_path / "p")
+    whole = path.parent / "3.png"
+    whole.write_bytes(whole.read_bytes()[:60])
+    monkeypatch.setattr(picture_batches, "AT_ONCE", 1)  # one group holds nothing else
+    task = prepared(tmp_path, *toy.changes(path, "rows.unreadable=1")).task
+    assert task.evaluate().facts["pictures"] == 7

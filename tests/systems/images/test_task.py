@@ -18,7 +18,7 @@ from formers.errors import ConfigError, DataError
 from formers.images.augment import Augmentation
 from formers.recipe import load_recipe
 from formers.registry import prepare
-from formers.systems.images import data
+from formers.systems import picture_batches
 from formers.systems.images.data import LabelledPictures, PictureBatches
 from formers.systems.picture_sizes import PictureSizes
 from tests.systems.images import toy
@@ -131,7 +131,7 @@ def test_a_broken_picture_is_said_and_counted(tmp_path, monkeypatch):
     some = batches(unreadable=1)
     assert len(some.collate(range(12)).pictures) == 11 and len(some.collate(range(12)).labels) == 11
     assert list(some.pixels.refused) == [8]
-    monkeypatch.setattr(data, "AT_ONCE", 1)  # one group holds nothing else
+    monkeypatch.setattr(picture_batches, "AT_ONCE", 1)  # one group holds nothing else
     assert len(list(batches(unreadable=1).plain())) == 11
     with leaving_out([]) as faults:
         assert len(list(batches().plain())) == 11 and len(faults) == 1
