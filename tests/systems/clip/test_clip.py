@@ -17,6 +17,7 @@ from formers.metrics.retrieval import ranks, recall
 from formers.registry import prepare
 from formers.systems import picture_batches
 from formers.systems.clip.system import ClipModel
+from formers.systems.picture_batches import PictureRows
 from formers.training.events import Evaluated
 from tests.systems.clip import toy
 
@@ -89,6 +90,34 @@ def test_cached_gradients_are_the_gradients(tmp_path):
         grads.append([weight.grad for weight in made.task.model.parameters()])
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tower", ["picture", "text"])
+def test_vectors_of_a_locked_tower_are_computed_once(trained, clip, tmp_path, tower, monkeypatch):
+    """The same is learned as where they are computed in each step, and to the same bits after a stop."""
+    run, path, _ = trained
+    changes = toy.changes(path, f"model.start={run}", f"task.lock={tower}", "train.steps=4", "train.save_every=2",
+                          "train.evaluate_every=2", "rows.batch=4", "train.keep=5")  # fmt: skip
+
+    def learned(name, events):
+        (line,) = [line for line in events[0].lines if line.startswith("locked: ")]
+        weights = formers.load(tmp_path / name / "checkpoints" / "000004").model.state_dict()
+        return line, weights, [event.metrics for event in events if isinstance(event, Evaluated)]
+
+    line, once, scores = learned("once", list(formers.train("clip", changes, run=tmp_path / "once")))
+    assert line == f"locked: the tower of {tower}s stays as it is; its vectors are computed once"
+    stopped = formers.train("clip", changes, run=tmp_path / "stopped")
+    assert any(type(event).__name__ == "Saved" for event in stopped)
+    stopped.close()
+    _, again, _ = learned("stopped", list(formers.train("clip", changes, run=tmp_path / "stopped")))
+    monkeypatch.setattr(PictureRows, "anew", lambda *_: "for the test")
+    line, anew, others = learned("anew", list(formers.train("clip", changes, run=tmp_path / "anew")))
+    assert line.endswith("its vectors are computed in each step (for the test)")
+    for name, weight in once.items():
+        assert torch.equal(weight, again[name]), name
+        torch.testing.assert_close(weight, anew[name], atol=1e-5, rtol=1e-4)
+        assert not name.startswith(f"{tower}.") or torch.equal(weight, clip.model.state_dict()[name]), name
+    assert [*scores[0]] == [*others[0]] and scores[-1] == pytest.approx(others[-1], abs=1e-4)
 
 
 @pytest.mark.parametrize("tower", ["picture", "text"])
