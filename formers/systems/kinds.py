@@ -49,7 +49,7 @@ def of_command(fields: Mapping[str, Field], inputs: CommandInputs, options: Mapp
     Raises ConfigError for a verb that takes none, but was given some.
     """
     kinds = {name: field for name, field in fields.items() if field.kind in KINDS}
-    if len(kinds) > 1:
+    if len({field.kind for field in kinds.values()}) > 1:
         kind = Pictures if are_pictures(inputs) else Texts
         kinds = {name: field for name, field in kinds.items() if field.kind is kind}
     for name, field in kinds.items():

@@ -192,6 +192,18 @@ def test_the_verbs(trained, tmp_path):
     assert len(json.loads(shown.stdout)["probabilities"]) == 2
     shown = cli.invoke(app, ["evaluate", str(run), "--data", str(path), "--label", "shape", "--json"])
     assert shown.exit_code == 0 and json.loads(shown.stdout)["text_recall_1"] == 1.0, shown.output
+    shown = cli.invoke(app, ["encode", str(run), "a red circle", "words", "--out", str(tmp_path / "t.npy")])
+    assert shown.exit_code == 0, shown.output
+    np.testing.assert_allclose(
+        np.load(tmp_path / "t.npy"), formers.load(run).encode_texts(["a red circle", "words"]), atol=1e-6
+    )
+    (tmp_path / "lines.txt").write_text("a red circle\nwords\n")
+    for file, word in ((tmp_path / "lines.txt", "text"), (path, "picture")):
+        shown = cli.invoke(app, ["encode", str(run), "--file", str(file), "--json"])
+        assert shown.exit_code == 0 and json.loads(shown.stdout.splitlines()[0])[word], shown.output
+    for inputs, message in (((picture, "words"), "give pictures or texts, not both"), (("no.png",), "no such picture")):
+        shown = cli.invoke(app, ["encode", str(run), *inputs])
+        assert shown.exit_code == 2 and message in shown.stderr
     shown = cli.invoke(app, ["encode", str(run), picture, "--out", str(tmp_path / "v.npy")])
     assert shown.exit_code == 0 and np.linalg.norm(np.load(tmp_path / "v.npy")) == pytest.approx(1, abs=1e-5)
 
