@@ -145,7 +145,7 @@ def prepare(beginning: Beginning) -> Prepared:
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
-        *picture_lines(table, held_out, label=rows.label),
+        *picture_lines(table, held_out, label=rows.label, separator=rows.separator),
         shares(labels, batches.labels),
         *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples",
