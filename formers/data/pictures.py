@@ -112,11 +112,12 @@ class PictureTable:
         got = "is empty" if value in (None, "") else f"holds {quoted(value)} ({type(value).__name__})"
         raise fault(self.where(row), f"column {quoted(self.picture)} {got}, expected a picture or the path of one")
 
-    def digest(self, row: int) -> bytes:
-        """What tells a picture's file, or scene, from others. Raises DataError as `content` does."""
-        value = self.values(self.number(row))
-        data = repr(value).encode() if isinstance(value, Scene) else self.content(row)
-        return blake2b(data, digest_size=16).digest()
+    def digest(self, row: int, *, pixels: bool = False) -> bytes:
+        """What tells a picture's file from others, or its pixels. Raises DataError as `content` and `image` do."""
+        if pixels:
+            image = self.image(row)
+            return blake2b(image.tobytes(), digest_size=16, person=b"%d x %d" % image.size).digest()
+        return blake2b(self.content(row), digest_size=16).digest()
 
     def image(self, row: int) -> Image.Image:
         """The picture of a row, RGB and upright. Raises DataError, one line with the place, for what is none."""

@@ -65,9 +65,13 @@ class Pixels:
 
     def _decoded(self, row: int) -> Tensor | DataError:
         try:
-            return self.preprocessor.pixels(self.table.image(row))
+            image = self.table.image(row)
         except DataError as error:
             return error
+        try:
+            return self.preprocessor.pixels(image)
+        except DataError as error:
+            return DataError(f"{self.table.named(row)}: {error}")
 
     def _leave_out(self, row: int, error: DataError) -> None:
         if are_left_out():

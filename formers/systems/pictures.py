@@ -121,6 +121,25 @@ class Pictures:
             yield from work(group)
 
 
+def are_pictures(inputs: CommandInputs) -> bool:
+    """Whether inputs that may be texts or pictures are pictures: files or patterns of such, folders, or a file with a
+    column of pictures or a list of their paths. Standard input has texts. Raises ConfigError for some of both.
+    """
+    names: Sequence[str] = inputs.arguments
+    if inputs.file not in (None, "-"):
+        from formers.data.files import numbered_lines
+        from formers.data.picture_columns import first_row, is_picture
+
+        if row := first_row(inputs.file, "train"):
+            return is_picture(row.get(inputs.column or "image"))
+        names = [line for line in numbered_lines(inputs.file).values() if line.strip()][:1]
+    are = [name.lower().endswith(ENDINGS) or os.path.exists(expanded(name)) for name in names]
+    if any(are) and not all(are):
+        one, other = names[are.index(True)], names[are.index(False)]
+        raise ConfigError(f"got the picture {one} and the text {shown(other)}: give pictures or texts, not both")
+    return any(are)
+
+
 def files_of(name: str) -> list[str]:
     """The file of this name, those that a pattern matches, or all pictures in a folder and below it, sorted.
 

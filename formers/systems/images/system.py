@@ -103,7 +103,7 @@ class PictureModel:
         with used(self.model):
             for pictures in batches:
                 pictures = pictures.to(self.device, next(self.model.parameters()).dtype)
-                if isinstance(body_of(self.model), ResNet):
+                if pictures.ndim == 4 and isinstance(body_of(self.model), ResNet):
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 output = compute(pictures).float().cpu()
                 yield torch.stack([output, compute(pictures.flip(-1)).float().cpu()]) if flip else output
@@ -119,17 +119,14 @@ class PictureModel:
 
     def evaluate(self, batches: PictureBatches, *, flip: bool = False) -> Report:
         """The loss (no smoothing, no weights) and the scores of the pictures, unchanged."""
-        rows: list[NDArray[np.int64]] = []
-
-        def pictures() -> Iterator[Tensor]:
-            for numbers, tensors in batches.plain():
-                rows.append(numbers)
-                yield tensors
-
-        parts = list(self.outputs(pictures(), self.head, flip=flip))
+        if batches.order.once is None:
+            rows, parts = batches.order.encoded(lambda pictures: list(self.outputs(pictures, self.head, flip=flip)))
+        else:
+            rows, kept = batches.order.kept
+            parts = list(self.outputs([kept], self.head.label))
         shares = self.probabilities(parts)
         logits = shares.clamp(min=1e-30).log() if self.kind == "one" else shares.logit(1e-7)
-        expected = batches.labels[np.concatenate(rows)]
+        expected = batches.labels[rows]
         total, count = summed_loss(self.kind, logits, torch.from_numpy(expected))
         facts: dict[str, Any] = {"pictures": len(expected), "unreadable": len(batches.pixels.refused)}
         tables: list[ResultTable] = []
