@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, check
 from formers.images.augment import grey
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Obstacle = Literal["boxes", "strokes", "text"]
 HOLE = 0.5  # what stands where something is hidden: the mask says where that is
@@ -77,34 +80,40 @@ class Corruption:
         """(height, width), True where one of some obstacles lies, which hide about this share."""
         from PIL import Image, ImageDraw
 
-        canvas = Image.new("1", (width, height))
+        canvas = Image.new("L", (width, height))
         drawing, area = ImageDraw.Draw(canvas), height * width
         for _ in range(MOST):
-            missing = share * area - np.count_nonzero(np.asarray(canvas))
+            missing = share * area - canvas.histogram()[-1]
             if missing < 1:
                 break
             x, y = dice.uniform(-0.1, 1.0) * width, dice.uniform(-0.1, 1.0) * height
             kind = self.obstacles[dice.integers(len(self.obstacles))]
             if kind == "boxes":
                 across = math.sqrt(missing * dice.uniform(0.3, 1.0)) * math.exp(dice.uniform(-0.5, 0.5))
-                drawing.rectangle((x, y, x + across, y + max(1.0, missing * 0.8 / across)), fill=1)
+                drawing.rectangle((x, y, x + across, y + max(1.0, missing * 0.8 / across)), fill=255)
             elif kind == "strokes":
                 angle, length = dice.uniform(0, 2 * math.pi), dice.uniform(0.3, 1.0) * min(height, width)
                 end = (x + length * math.cos(angle), y + length * math.sin(angle))
                 thick = min(dice.uniform(0.02, 0.1) * min(height, width), missing / length)
-                drawing.line(((x, y), end), fill=1, width=max(1, round(thick)))
+                drawing.line(((x, y), end), fill=255, width=max(1, round(thick)))
             else:
-                letters = "".join(LETTERS[i] for i in dice.integers(len(LETTERS), size=dice.integers(3, 9)))
                 size = max(8, round(dice.uniform(0.15, 0.4) * min(height, width)))
-                drawing.text((x, y), letters, fill=1, font=_font(size))
-        return np.array(canvas)
+                for number in dice.integers(len(LETTERS), size=dice.integers(3, 9)):
+                    letter = _letter(LETTERS[number], size)
+                    drawing.bitmap((x, y), letter, fill=255)
+                    x += letter.width
+        return np.asarray(canvas) > 0
 
 
-@cache
-def _font(size: int) -> Any:
-    from PIL import ImageFont
+@lru_cache(maxsize=1024)
+def _letter(letter: str, size: int) -> Image:
+    """A letter in white on black, as wide as it is in a text; kept, because to write one takes most of the time."""
+    from PIL import Image, ImageDraw, ImageFont
 
-    return ImageFont.load_default(size)
+    font = ImageFont.load_default(size)
+    image = Image.new("L", (max(1, round(font.getlength(letter))), round(1.3 * size)))
+    ImageDraw.Draw(image).text((0, 0), letter, fill=255, font=font)
+    return image.point([0] * 100 + [255] * 156)  # no pixel is hidden by half
 
 
 def masked(pictures: Tensor, mask: Tensor) -> Tensor:
