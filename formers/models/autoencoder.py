@@ -5,7 +5,8 @@
 Papers: Hinton & Salakhutdinov 2006; Kingma & Welling 2014 (variational). What is particular:
   * One list of sizes says all: those of the layers down, the last of which is the code; those up mirror them.
   * Dense layers, or convolutions, of which each but the first halves the picture, with one dense code or a map.
-  * Skips add what each layer gave on the way down where the way up is as wide: for repair, not for compression.
+  * Skips add what went into each layer where the way up is as wide: for repair, not for compression.
+  * A model that is all convolutions reads pictures of any size.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from formers.blocks.feed_forward import ACTIVATIONS
 
 Repair = Literal["reconstruct", "denoise", "inpaint", "colour"]
+Kept = tuple[Sequence[int], Tensor | None]  # (height, width) of a layer's input, and where it is a skip itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,16 @@ class AutoencoderConfig:
             raise ValueError("a variational model has no skips, which would lead past its code")
 
     @property
+    def any_side(self) -> bool:
+        """Whether pictures of other sides are read too: all is convolutions."""
+        return self.convolutional and not self.flat
+
+    @property
+    def adds_input(self) -> bool:
+        """Whether the input is a skip, too: what is repaired is nearly right before."""
+        return self.skips and self.output == "values" and (self.outputs or self.inputs[0]) <= self.inputs[0]
+
+    @property
     def sides(self) -> list[tuple[int, int]]:
         """(height, width) of what goes into the first convolution and comes out of each."""
         sides = [self.inputs[1:]]
@@ -78,22 +90,15 @@ class AutoencoderConfig:
 
 
 class Convolutions(nn.Module):
-    """A convolution to another size, and residual ones behind it.
+    """A convolution to other channels, and residual ones behind it."""
 
-    side: (height, width) that its input is brought to first; None: the stride alone changes it.
-    """
-
-    def __init__(
-        self, before: int, after: int, *, depth: int, activation: str, stride: int = 1, side: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, before: int, after: int, *, depth: int, activation: str, stride: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1)
         self.rest = nn.ModuleList(nn.Conv2d(after, after, 3, padding=1) for _ in range(depth))
-        self.side, self.activation = side, ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.side is not None and tuple(x.shape[-2:]) != tuple(self.side):
-            x = F.interpolate(x, size=tuple(self.side))
         x = self.first(x)
         for convolution in self.rest:
             x = x + convolution(self.activation(x))
@@ -112,9 +117,7 @@ class Autoencoder(nn.Module):
         if not c.convolutional:
             sizes = [math.prod(c.inputs), *c.sizes]
             self.down.extend(nn.Linear(before, after) for before, after in pairwise([*sizes[:-1], twice * sizes[-1]]))
-            self.up.extend(
-                nn.Linear(before, after) for before, after in pairwise([*sizes[:0:-1], math.prod(out)])
-            )
+            self.up.extend(nn.Linear(before, after) for before, after in pairwise([*sizes[:0:-1], math.prod(out)]))
         else:
             sizes, sides = [c.inputs[0], *c.sizes], c.sides
             parts = {"depth": c.depth, "activation": c.activation}
@@ -128,8 +131,8 @@ class Autoencoder(nn.Module):
                 widen = nn.Linear(sizes[-1], sizes[-2] * places)
                 self.up.append(nn.Sequential(widen, nn.Unflatten(1, (sizes[-2], *sides[-1]))))
             for place in range(last, 1, -1):
-                self.up.append(Convolutions(sizes[place], sizes[place - 1], side=sides[place - 1], **parts))
-            self.up.append(Convolutions(sizes[1], out[0], side=sides[0], depth=0, activation=c.activation))
+                self.up.append(Convolutions(sizes[place], sizes[place - 1], **parts))
+            self.up.append(Convolutions(sizes[1], out[0], depth=0, activation=c.activation))
         self.shape = out
 
     def forward(self, x: Float[Tensor, "rows *inputs"]) -> Float[Tensor, "rows *outputs"]:
@@ -138,7 +141,8 @@ class Autoencoder(nn.Module):
         Raises ValueError for inputs of another shape.
         """
         codes, kept = self.descend(x)
-        return self.ascend(self.mean(codes), kept)
+        y = self.ascend(self.mean(codes), kept)
+        return y + x[:, : len(y[0])] if self.config.adds_input else y
 
     def encode(self, x: Float[Tensor, "rows *inputs"]) -> Float[Tensor, "rows *code"]:
         """The codes, of a variational model their means."""
@@ -148,15 +152,17 @@ class Autoencoder(nn.Module):
         """What comes out of codes. Raises ValueError for a model with skips, which needs more than a code."""
         if self.config.skips:
             raise ValueError("a model with skips decodes no code alone")
-        return self.ascend(codes, [])
+        sides = self.config.sides[: len(self.down)] if self.config.convolutional else [()] * len(self.down)
+        return self.ascend(codes, [(side, None) for side in sides])
 
     def sampled(self, x: Float[Tensor, "rows *inputs"]) -> tuple[Float[Tensor, "rows *outputs"], Tensor]:
         """What comes out of codes that are drawn, and the summed divergence of their distributions from the standard
         normal one (variational)."""
-        mean, spread = self.descend(x)[0].float().chunk(2, 1)
+        codes, kept = self.descend(x)
+        mean, spread = codes.float().chunk(2, 1)
         divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum()
-        codes = mean + (0.5 * spread).exp() * torch.randn_like(mean)
-        return self.ascend(codes.to(x.dtype), []), divergence
+        drawn = mean + (0.5 * spread).exp() * torch.randn_like(mean)
+        return self.ascend(drawn.to(codes.dtype), kept), divergence
 
     def values(self, outputs: Tensor) -> Tensor:
         """What comes out as numbers of 0 to 1: pixels, or shares of the words."""
@@ -167,22 +173,26 @@ class Autoencoder(nn.Module):
     def mean(self, codes: Tensor) -> Tensor:
         return codes.chunk(2, 1)[0] if self.config.variational else codes
 
-    def descend(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the code's layer gives, and for skips what the layers before it gave."""
-        if tuple(x.shape[1:]) != tuple(self.config.inputs):
-            got, expected = (" x ".join(map(str, sides)) for sides in (x.shape[1:], self.config.inputs))
+    def descend(self, x: Tensor) -> tuple[Tensor, list[Kept]]:
+        """What the code's layer gives, and what the way up has to know of each layer's input."""
+        wanted, free = self.config.inputs, 1 if self.config.any_side else len(self.config.inputs)
+        if x.ndim != len(wanted) + 1 or tuple(x.shape[1 : free + 1]) != tuple(wanted[:free]):
+            got, expected = (" x ".join(map(str, sides)) for sides in (x.shape[1:], wanted))
             raise ValueError(f"inputs are {got}, this model reads {expected}")
         x = x if self.config.convolutional else x.flatten(1)
-        *layers, code = self.down
-        kept = []
-        for layer in layers:
-            x = self.activation(layer(x))
-            kept += [x] if self.config.skips else []
-        return code(x), kept
+        kept: list[Kept] = []
+        for place, layer in enumerate(self.down):
+            x = self.activation(x) if place else x
+            kept.append((x.shape[2:], x if self.config.skips and place else None))
+            x = layer(x)
+        return x, kept
 
-    def ascend(self, x: Tensor, kept: list[Tensor]) -> Tensor:
-        *layers, last = self.up
-        for layer in layers:
-            x = self.activation(layer(x))
-            x = x + kept.pop() if kept else x
-        return last(x).unflatten(1, self.shape) if not self.config.convolutional else last(x)
+    def ascend(self, x: Tensor, kept: Sequence[Kept]) -> Tensor:
+        """What comes out of the code's layer."""
+        for place, (layer, (side, skip)) in enumerate(zip(self.up, reversed(kept), strict=True)):
+            x = self.activation(x) if place else x
+            if x.ndim == 4 and x.shape[2:] != side:
+                x = F.interpolate(x, size=tuple(side))
+            x = layer(x)
+            x = x if skip is None else x + skip
+        return x if self.config.convolutional else x.unflatten(1, self.shape)

@@ -15,7 +15,11 @@ SYSTEM = System(
     open="open_reconstruction",
     example="reconstruct {} picture.png --out restored.png",
     verbs=(
-        Verb("reconstruct", "Restore pictures: remove noise, fill holes, colour, or through the code and back.", "Restore"),
+        Verb(
+            "reconstruct",
+            "Restore pictures: remove noise, fill holes, colour, or through the code and back.",
+            "Restore",
+        ),
         Verb(
             "encode",
             "Turn texts or pictures into vectors: NumPy, JSONL or Parquet.",

@@ -17,20 +17,20 @@ from formers.data.documents import read_documents
 from formers.data.pictures import PictureTable, read_pictures
 from formers.data.source import Source, settings_of
 from formers.data.sources import Table
-from formers.data.words import WordCounts, words_of
+from formers.data.words import WordCounts
 from formers.errors import ConfigError, DataError
 from formers.fields import Count, Natural, Part, check
 from formers.images.augment import PLAIN, Augmentation
 from formers.images.corrupt import Corruption
 from formers.images.preprocess import Preprocessor
 from formers.models.autoencoder import AutoencoderConfig, Repair
-from formers.systems.picture_batches import AT_ONCE, EPOCH, PictureOrder
-from formers.systems.reconstruction.repair import inputs_of, targets_of
+from formers.systems.picture_batches import AT_ONCE, PictureOrder
+from formers.systems.reconstruction.repair import ReconstructionBatch, inputs_of, targets_of
 
 CORRUPTING = 2  # beside (seed, epoch, row) of a batch's first picture
 JUDGED = 1 << 20  # in place of the epoch: pictures that are judged are made worse in the same way every time
 UNCHANGED = Corruption()
-TASKS: dict[str, Repair] = {"none": "reconstruct", "obstacles": "inpaint", "grey": "colour"}
+TASKS: dict[str, Repair] = {"none": "reconstruct", "noise": "denoise", "obstacles": "inpaint", "grey": "colour"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,13 @@ class ReconstructionRows:
         if not self.image or not self.text:
             raise ConfigError("rows.image and rows.text must name columns")
         if self.kind == "documents" and (self.task != "reconstruct" or self.augmentation != PLAIN):
-            raise ConfigError('rows.corruption and changes are for pictures, but rows.kind is "documents"; leave them out')
+            raise ConfigError(
+                'rows.corruption and changes are for pictures, but rows.kind is "documents"; leave them out'
+            )
         if self.grey and self.task == "colour":
-            raise ConfigError('rows.grey leaves no colours to learn from; set it to false, or rows.corruption to "none"')
+            raise ConfigError(
+                'rows.grey leaves no colours to learn from; set it to false, or rows.corruption to "none"'
+            )
 
     @property
     def task(self) -> Repair:
@@ -95,21 +99,17 @@ class ReconstructionRows:
         return Preprocessor(*side, resize, crop=not squash, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
-@dataclass(frozen=True)
-class ReconstructionBatch:
-    inputs: Tensor
-    """What the model reads."""
-    targets: Tensor
-    """What should come out: pixels, colours, or the counts of words."""
-    mask: Tensor | None = None
-    """(rows, 1, height, width), True where something is to be filled in, and only there it counts."""
-
-
 class PictureRepairs:
     """The batches of a table of pictures."""
 
     def __init__(
-        self, table: PictureTable, preprocessor: Preprocessor, rows: ReconstructionRows, model: AutoencoderConfig, *, seed: int = 1
+        self,
+        table: PictureTable,
+        preprocessor: Preprocessor,
+        rows: ReconstructionRows,
+        model: AutoencoderConfig,
+        *,
+        seed: int = 1,
     ) -> None:
         order = PictureOrder(table, preprocessor, rows, seed=seed)
         self.epoch, self.describe, self.order = order.epoch, order.describe, order
@@ -128,7 +128,11 @@ class PictureRepairs:
     def judged(self) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor | None]]:
         """(rows, pictures, the same made worse, mask) of some at a time, in order and always the same."""
         for rows, pictures in self.order.plain():
-            yield rows, pictures, *self.worse(pictures, JUDGED, int(rows[0]))
+            yield rows, pictures, *self.again(pictures, rows)
+
+    def again(self, pictures: Tensor, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """Pictures made worse as they are when they are judged, and what is hidden."""
+        return self.worse(pictures, JUDGED, int(rows[0]))
 
     def worse(self, pictures: Tensor, epoch: int, row: int) -> tuple[Tensor, Tensor | None]:
         dice = np.random.default_rng([self.seed, epoch, row, CORRUPTING])
@@ -182,3 +186,11 @@ def counted(table: Table, rows: ReconstructionRows, words: Sequence[str], *, dro
 def frequencies(counts: Tensor) -> Tensor:
     """Counts as a model reads them: the root of each word's share of its text, of length one together."""
     return (counts / counts.sum(1, keepdim=True).clamp(min=1)).sqrt()
+
+
+def usual_rows(model: AutoencoderConfig) -> ReconstructionRows:
+    """How rows are read for a model that comes without a recipe."""
+    if model.words:
+        return ReconstructionRows(kind="documents")
+    corruption = next(name for name, task in TASKS.items() if task == model.task)
+    return ReconstructionRows(corruption=Corruption(corruption=corruption))  # type: ignore[arg-type]
