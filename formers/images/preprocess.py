@@ -44,6 +44,7 @@ USUAL = {
     "vit": "ViT", "deit": "DeiT", "dinov2": "Bit", "dinov2_with_registers": "Bit", "dinov3_vit": "DINOv3ViT",
     "resnet": "ConvNext", "clip": "CLIP", "clip_vision_model": "CLIP", "siglip": "Siglip",
     "siglip_vision_model": "Siglip", "formers-vision": "ViT", "formers-clip": "CLIP",
+    "formers-autoencoder": "ViT",
 }  # fmt: skip
 OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg"}  # keys of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")

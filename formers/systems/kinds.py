@@ -10,10 +10,11 @@ from formers.errors import ConfigError
 from formers.fields import Field
 from formers.systems.inputs import CommandInputs, InputKind
 from formers.systems.pictures import Pictures, are_pictures
+from formers.systems.pictures_or_texts import PicturesOrTexts
 from formers.systems.system import Typed
 from formers.systems.texts import Texts
 
-KINDS: tuple[type[InputKind], ...] = (Texts, Pictures)
+KINDS: tuple[type[InputKind], ...] = (Texts, Pictures, PicturesOrTexts)
 NAME = "inputs"  # of the field that stands for all of them on a command line
 
 
@@ -33,7 +34,7 @@ def as_one(fields: Mapping[str, Field]) -> dict[str, Field]:
     inputs = [field for field in fields.values() if field.kind in KINDS]
     if not inputs:
         return dict(fields)
-    words = list(dict.fromkeys(map(argument_of, inputs)))
+    words = list(dict.fromkeys(word for field in inputs for word in argument_of(field).split("|")))
     metavar = f"[{'|'.join(words)}]" + ("" if words == ["FILE"] else "...")
     extra = Typed(metavar, source=words == ["FILE"])
     several = " ".join(dict.fromkeys(field.help for field in inputs))
