@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from formers.fields import changed
 from formers.images.colour import merged, parted, to_lab
 from formers.metrics.pictures import colourfulness, psnr, squared_error, ssim
 from formers.metrics.retrieval import of_same_class
@@ -104,8 +105,9 @@ def codes(opened: Reconstructor, beginning: Beginning, batches: Batches, picture
         columns = ["squared_error", "rmse"]
     del train
     classes = classes_of(batches, beginning.rows.label, numbers)
+    within = "" if size == 2 else ": first two components"
     pictures["maps"] = draw_maps(
-        {name: in_the_plane(methods[name].codes[:MOST_MAPPED]) for name in (ours, linear)},
+        {f"{name}{within}": in_the_plane(methods[name].codes[:MOST_MAPPED]) for name in (ours, linear)},
         None if classes is None else classes[:MOST_MAPPED].tolist(),
         "codes in the plane" + (", a colour for each class" if classes is not None else ""),
     )
@@ -121,7 +123,7 @@ def codes(opened: Reconstructor, beginning: Beginning, batches: Batches, picture
             facts.setdefault(name, {}).update(nearest_neighbour_agreement=shares[name][1], retrieved=shares[name])
         counts = list(shares[ours])
         percent = {name: [100 * share for share in values.values()] for name, values in shares.items()}
-        measure = "% of those retrieved that have the class of the query"
+        measure = "% of those retrieved that are of the query's class"
         pictures["retrieval"] = draw_lines(
             counts, {measure: percent}, "retrieval of the same class", "number retrieved", doubling=True
         )
@@ -191,7 +193,7 @@ def levels(opened: Reconstructor, batches: PictureRepairs, pictures: dict[str, F
     lines: dict[str, dict[str, list[float]]] = {"PSNR (dB)": defaultdict(list), "SSIM": defaultdict(list)}
     for number_of_level, level in enumerate(places):
         yield Progress(number_of_level, len(places), "restoring")
-        worse_by = replace(corruption, **{field: (level, level)})
+        worse_by = changed(corruption, field, (level, level))
         scores: dict[str, list[Tensor]] = defaultdict(list)
         for rows, true in batches.order.plain():
             worse, mask = worse_by.corrupt(true, np.random.default_rng([batches.seed, int(rows[0])]))
