@@ -71,7 +71,7 @@ def compare(opened: Reconstructor, sections: Mapping[str, Any], folder: Path, se
     files = [str(save(figure, folder / "comparison" / f"{name}.png")) for name, figure in pictures.items()]
     title = f"{folder}: {len(batches.table):,} rows of {batches.table.described}; trained {duration(seconds)}"
     facts = {"model": str(folder), "data": batches.table.name, "seconds": seconds, **facts, "pictures": files}
-    tables[0] = replace(tables[0], title=title)
+    tables[0] = replace(tables[0], title=f"{title}; {tables[0].title}".removesuffix("; "))
     yield Report((), title, facts, tables=tables, notes=[f"pictures: {', '.join(files)}"])
 
 
@@ -113,26 +113,33 @@ def codes(opened: Reconstructor, beginning: Beginning, batches: Batches, picture
     )
     facts: dict[str, Any] = {name: dict(zip(columns, values, strict=True)) for name, values in measures.items()}
     tables = []
-    if classes is not None:
-        labels = np.unique(classes, return_inverse=True)[1]
+    if classes is not None and len(classes) > 1:
+        shares = yield from retrieved(methods, classes, cosine=bool(opened.config.words))
+        for name, values in shares.items():
+            facts.setdefault(name, {}).update(nearest_neighbour_agreement=values[1], retrieved=values)
         columns.append("nearest_neighbour_agreement")
-        shares = {}
-        for place, (name, method) in enumerate(methods.items()):
-            yield Progress(place, len(methods), "retrieving")
-            shares[name] = of_same_class(method.codes, labels, cosine=bool(opened.config.words))
-            facts.setdefault(name, {}).update(nearest_neighbour_agreement=shares[name][1], retrieved=shares[name])
-        counts = list(shares[ours])
         percent = {name: [100 * share for share in values.values()] for name, values in shares.items()}
-        measure = "% of those retrieved that are of the query's class"
-        pictures["retrieval"] = draw_lines(
-            counts, {measure: percent}, "retrieval of the same class", "number retrieved", doubling=True
-        )
-        rows_of = zip(counts, *percent.values(), strict=True)
-        cells = [[f"{count:,}", *(f"{value:.2f}" for value in values)] for count, *values in rows_of]
+        measure, counts = "% of those retrieved that are of the query's class", list(shares[ours])
+        title, across = "retrieval of the same class", "number retrieved"
+        pictures["retrieval"] = draw_lines(counts, {measure: percent}, title, across, doubling=True)
+        cells = [
+            [f"{n:,}", *(f"{x:.2f}" for x in values)] for n, *values in zip(counts, *percent.values(), strict=True)
+        ]
         tables.append(ResultTable(measure, ["retrieved", *percent], cells, ["retrieved", *percent]))
     names = [name.replace("_", " ") for name in columns]
-    cells = [[name, *(number(found.get(column)) for column in columns)] for name, found in facts.items()]
+    cells = [[name, *(number(values.get(column), column) for column in columns)] for name, values in facts.items()]
     return [ResultTable("", ["method", *names], cells, names), *tables], {"methods": facts}
+
+
+def retrieved(
+    methods: Mapping[str, Coded], classes: NDArray[np.str_], *, cosine: bool
+) -> Generator[Event, None, dict[str, dict[int, float]]]:
+    """method -> number retrieved -> the share of the same class."""
+    labels, shares = np.unique(classes, return_inverse=True)[1], {}
+    for place, (name, method) in enumerate(methods.items(), 1):
+        shares[name] = of_same_class(method.codes, labels, cosine=cosine)
+        yield Progress(place, len(methods), "retrieving")
+    return shares
 
 
 def read(batches: Batches, what: str) -> Generator[Event, None, tuple[NDArray[np.int64], Rows]]:
@@ -178,76 +185,79 @@ def restored_sheet(rows: Rows, methods: Mapping[str, Coded], shape: Sequence[int
     return draw_sheet(tiles, titles, "through the codes and back: squared error", columns=min(SHOWN, len(rows)))
 
 
-def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def number(value: float | None, name: str = "") -> str:
+    """A number for people; an agreement is a share."""
+    return "" if value is None else f"{100 * value:.2f}%" if name.endswith("agreement") else f"{value:.4g}"
 
 
 # ---- repair: an autoencoder that restores beside a filter ------------------------------------------------------------
 
 
 def levels(opened: Reconstructor, batches: PictureRepairs, pictures: dict[str, Figure]) -> Compared:
-    """PSNR and SSIM of pictures that were made worse by so much, of ours, and of a median filter or a harmonic fill."""
+    """PSNR and SSIM of pictures that were made worse by so much, of ours, and of a median filter (of the best of some
+    windows, at every level) or a harmonic fill."""
     corruption = batches.rows.corruption
     field, places, across = LEVELS[corruption.corruption]
-    filter_name = "harmonic fill" if corruption.corruption == "obstacles" else "median filter"
-    lines: dict[str, dict[str, list[float]]] = {"PSNR (dB)": defaultdict(list), "SSIM": defaultdict(list)}
-    for number_of_level, level in enumerate(places):
-        yield Progress(number_of_level, len(places), "restoring")
+    classical = "harmonic fill" if corruption.corruption == "obstacles" else "median filter"
+    scores: dict[str, dict[str, list[float]]] = {"PSNR (dB)": defaultdict(list), "SSIM": defaultdict(list)}
+    for place, level in enumerate(places):
         worse_by = changed(corruption, field, (level, level))
-        scores: dict[str, list[Tensor]] = defaultdict(list)
+        parts: dict[str, list[Tensor]] = defaultdict(list)
+        shown: dict[str, Tensor] = {}
         for rows, true in batches.order.plain():
             worse, mask = worse_by.corrupt(true, np.random.default_rng([batches.seed, int(rows[0])]))
             results = {"made worse": worse, OURS: opened.reconstruct(worse, mask)}
             if mask is not None:
-                results[filter_name] = filled(worse, mask)
+                results[classical] = filled(worse, mask)
             else:
-                results |= {f"{filter_name}, {side} x {side}": median(worse, side) for side in WINDOWS}
+                results |= {f"{classical} {side}": median(worse, side) for side in WINDOWS}
             for name, result in results.items():
-                scores[name].append(torch.stack([psnr(result, true), ssim(result, true)]))
-            if rows[0] == 0 and number_of_level == len(places) // 2:
-                pictures["pictures"] = repaired_sheet(true, results, f"{across}: {level:g}")
-        means = {name: torch.cat(parts, 1).mean(1).tolist() for name, parts in scores.items()}
-        best = max((name for name in means if name.startswith(filter_name)), key=lambda name: means[name][0])
-        for name, key in (("made worse", "made worse"), (OURS, OURS), (filter_name, best)):
-            for measure, value in zip(lines, means[key], strict=True):
-                lines[measure][name].append(value)
-    pictures["levels"] = draw_lines(places, lines, f"{opened.config.task}: how much is restored", across)
-    columns = [f"{measure.partition(' ')[0]} {name}" for measure, values in lines.items() for name in values]
-    values = [series for methods in lines.values() for series in methods.values()]
-    rows_of = zip(places, *values, strict=True)
-    cells = [[f"{level:g}", *(f"{value:.4g}" for value in found)] for level, *found in rows_of]
-    facts = {"levels": list(places), **{name: series for name, series in zip(columns, values, strict=True)}}
-    return [ResultTable("", [across, *columns], cells, [across, *columns])], facts
+                parts[name].append(torch.stack([psnr(result, true), ssim(result, true)]))
+            shown = shown or {"as it is": true[:SHOWN], **{name: some[:SHOWN] for name, some in results.items()}}
+            yield Progress(place * len(batches) + int(rows[-1]) + 1, len(places) * len(batches), "restoring")
+        means = {name: torch.cat(values, 1).mean(1).tolist() for name, values in parts.items()}
+        best = max((name for name in means if name.startswith(classical)), key=lambda name: means[name][0])
+        for name in ("made worse", OURS, classical):
+            for measure, value in zip(scores, means[best if name == classical else name], strict=True):
+                scores[measure][name].append(value)
+        if place == len(places) // 2:
+            shown = {name: some for name, some in shown.items() if name == best or not name.startswith(classical)}
+            pictures["pictures"] = repaired_sheet(shown, f"{across}: {level:g}")
+    pictures["levels"] = draw_lines(places, scores, f"{opened.config.task}: how near to what it should be", across)
+    tables = []
+    for measure, methods in scores.items():
+        cells = [[f"{level:g}", *map(number, values)] for level, *values in zip(places, *methods.values(), strict=True)]
+        tables.append(ResultTable(measure, [field, *methods], cells, [field, *methods]))
+    return tables, {field: list(places), **scores}
 
 
 def colours(opened: Reconstructor, batches: PictureRepairs, pictures: dict[str, Figure]) -> Compared:
-    """The error of the colours, and how colourful pictures are: of ours, of grey, and as they truly are."""
-    scores: dict[str, list[Tensor]] = defaultdict(list)
-    done = 0
+    """How near pictures are to what they should be, and how colourful: grey, ours, and as they truly are."""
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     for rows, true in batches.order.plain():
         lightness, colour = parted(true, opened.config.space)
         grey = merged(lightness, torch.zeros_like(colour), opened.config.space)
-        results = {"grey": grey, OURS: opened.reconstruct(true)}
-        for name, result in {**results, "as they are": true}.items():
+        results = {"as it is": true, "grey": grey, OURS: opened.reconstruct(true)}
+        for name, result in results.items():
             distance = (to_lab(result) - to_lab(true)).square().sum(1).sqrt().flatten(1).mean(1)
-            measures = [psnr(result, true), ssim(result, true), distance, colourfulness(result)]
-            scores[name].append(torch.stack(measures))
+            measures = [colourfulness(result), distance, psnr(result, true), ssim(result, true)]
+            parts[name].append(torch.stack(measures))
         if rows[0] == 0:
-            pictures["pictures"] = repaired_sheet(true, results, "colours of grey pictures")
-        done += len(rows)
-        yield Progress(done, len(batches), "colouring")
-    columns = ["PSNR (dB)", "SSIM", "error in L*a*b*", "colourfulness"]
-    means = {name: torch.cat(parts, 1).mean(1).tolist() for name, parts in scores.items()}
-    cells = [[name, *map(number, values)] for name, values in means.items()]
-    facts = {name: dict(zip(columns, values, strict=True)) for name, values in means.items()}
+            shown = {name: result[:SHOWN] for name, result in results.items()}
+            pictures["pictures"] = repaired_sheet(shown, "colours of grey pictures")
+        yield Progress(int(rows[-1]) + 1, len(batches), "colouring")
+    columns = ["colourfulness", "error in L*a*b*", "PSNR (dB)", "SSIM"]
+    means = {name: torch.cat(values, 1).mean(1).tolist() for name, values in parts.items()}
+    means["as it is"] = means["as it is"][:1]
+    cells = [[name, *map(number, values), *[""] * (4 - len(values))] for name, values in means.items()]
+    facts = {name: dict(zip(columns, values, strict=False)) for name, values in means.items()}
     return [ResultTable("", ["method", *columns], cells, columns)], {"methods": facts}
 
 
-def repaired_sheet(true: Tensor, results: Mapping[str, Tensor], title: str) -> Figure:
-    """The first pictures as they are, made worse, and restored, with their PSNR."""
-    true, tiles, titles = true[:SHOWN], [], []
-    for name, pictures in {"as it is": true, **results}.items():
-        tiles += list(as_bytes(pictures[:SHOWN]))
-        decibels = psnr(pictures[:SHOWN], true).tolist()
-        titles += [name if name == "as it is" else f"{name}: {value:.1f} dB" for value in decibels]
+def repaired_sheet(shown: Mapping[str, Tensor], title: str) -> Figure:
+    """The same pictures in several forms, the first as they are, with their PSNR."""
+    tiles, titles, true = [], [], shown["as it is"]
+    for name, pictures in shown.items():
+        tiles += list(as_bytes(pictures))
+        titles += [name if pictures is true else f"{name}: {value:.1f} dB" for value in psnr(pictures, true).tolist()]
     return draw_sheet(tiles, titles, title, columns=len(true))
