@@ -6,22 +6,20 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from formers.data.media_report import BY_FILES, media_lines, spread
 from formers.data.pictures import PictureTable
 from formers.errors import DataError
 from formers.images.decode import BROKEN, FORMATS, decode
 
 LOOKED_AT = 2000  # pictures whose size is read
 DECODED_PIXELS = 2**27  # of those that are also decoded, which finds the ones that are cut off
-COMPARED_BYTES = 2**30  # of the contents that are compared
 DECODED = 20_000  # pictures that are compared by their pixels: seconds
-RARE = 5  # a class with fewer pictures is named
-SHOWN = 8
 
 
 class Looked(NamedTuple):
@@ -41,9 +39,10 @@ def picture_lines(
 
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
-    few = rare(train.table.named(label), separator) if label else ()
-    drawn = train.name.startswith("builtin:")
-    return [*size_lines(train), *([] if drawn else repeats(train, held_out, label)), *few]
+    tables = [train] if held_out is None else [train, held_out]
+    pixels = sum(map(len, tables)) <= DECODED and sum(map(whole_pixels, tables)) <= DECODED_PIXELS
+    alike = ("pixels", pixel_digest) if pixels else BY_FILES
+    return [*size_lines(train), *media_lines(train, held_out, label, separator=separator, alike=alike)]
 
 
 def size_lines(table: PictureTable, most: int = LOOKED_AT) -> list[str]:
@@ -107,78 +106,13 @@ def damage(table: PictureTable, row: int) -> str:
     return ""
 
 
-def repeats(train: PictureTable, held_out: PictureTable | None, label: str) -> Iterator[str]:
-    """Lines on the same picture in several rows, of training and beside it: what is judged with was seen before.
-
-    Of few and small pictures it is the same pixels, whatever file has them; of more the same file.
-    """
-    tables = [train] if held_out is None else [train, held_out]
-    pixels = sum(map(len, tables)) <= DECODED and sum(map(whole_pixels, tables)) <= DECODED_PIXELS
-    first: dict[bytes, int] = {}
-    again, other = [], []
-    rows = spread(len(train), comparable(train))
-    labels = train.table.columns[label] if label else []
-    for row, digest in digests(train, rows, pixels):
-        before = first.setdefault(digest, row)
-        if before != row:
-            again.append((before, row))
-            other += [(before, row)] if label and labels[before] != labels[row] else []
-    part = f", {len(rows):,} of {len(train):,} compared" if len(rows) < len(train) else ""
-    part = f" (by {'pixels' if pixels else 'files'}{part})"
-    if again:
-        yield f"the same picture again in training: {len(again):,}{part}, {pair(train, train, *again[0])}"
-    if other:
-        yield f"the same picture with another {label}: {len(other):,}{part}, {pair(train, train, *other[0])}"
-    if held_out is not None:
-        both = [(first[digest], row) for digest, row in seen(held_out, pixels) if digest in first]
-        share = f"{len(both):,} of {len(held_out):,}, {pair(train, held_out, *both[0])}" if both else "none"
-        yield f"the same picture in training and held out: {share}{part}"
-
-
-def seen(table: PictureTable, pixels: bool) -> list[tuple[bytes, int]]:
-    return [(digest, row) for row, digest in digests(table, spread(len(table), comparable(table)), pixels)]
-
-
-def digests(table: PictureTable, rows: Sequence[int], pixels: bool) -> Iterator[tuple[int, bytes]]:
-    """(row, digest of the file, or of its pixels) of those that can be read."""
-    for row in rows:
-        with suppress(DataError):  # it is said among the unreadable
-            yield row, table.digest(row, pixels=pixels)
+def pixel_digest(table: PictureTable, row: int) -> bytes:
+    """What tells a picture's pixels from those of others, whatever file has them. Raises DataError as `image` does."""
+    image = table.image(row)
+    return blake2b(image.tobytes(), digest_size=16, person=b"%d x %d" % image.size).digest()
 
 
 def whole_pixels(table: PictureTable) -> float:
     """About how many pixels all pictures have, by the size of a few."""
     looked = [look(table, row) for row in spread(len(table), 50)]
     return len(table) * float(np.mean([one.width * one.height for one in looked]))
-
-
-def comparable(table: PictureTable) -> int:
-    """How many files are compared: as many as there is time for, by the size of a few."""
-    sample = []
-    for row in spread(len(table), 50):
-        with suppress(DataError):
-            sample.append(len(table.content(row)))
-    return int(COMPARED_BYTES / max(1.0, float(np.mean(sample)))) if sample else 1
-
-
-def pair(one: PictureTable, other: PictureTable, before: int, row: int) -> str:
-    return f"the first: {one.named(before)} = {other.named(row)}"
-
-
-def rare(labels: Sequence[object], separator: str = "") -> Iterator[str]:
-    """A line on classes of which there are only a few pictures."""
-    parted = (label.split(separator) if separator and isinstance(label, str) else label for label in labels)
-    several = (
-        [str(one).strip() for one in (label if isinstance(label, list | tuple) else [label])] for label in parted
-    )
-    counts = Counter(one for names in several for one in names if one)
-    few = sorted((count, name) for name, count in counts.items() if count < RARE)
-    if few:
-        more = f" and {len(few) - SHOWN} more" if len(few) > SHOWN else ""
-        listed = ", ".join(f"{name} ({count})" for count, name in few[:SHOWN])
-        yield f"classes with fewer than {RARE} pictures: {listed}{more}"
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many numbers below `count`, evenly over all."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()

@@ -17,13 +17,14 @@ import numpy as np
 from formers.data.bad_rows import are_left_out, refuse
 from formers.data.class_names import ClassNames, class_names
 from formers.data.columns import Columns
-from formers.data.files import MissingColumn, ending, fault, listed, located, matching, missing, optional, quoted
+from formers.data.files import MissingColumn, ending, fault, listed, located, matching, missing, quoted
 from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import pick
 from formers.data.readers import read_file, read_parallel
 from formers.data.splits import of_split
 from formers.errors import DataError, nearest
+from formers.extras import optional
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ BUILTIN = {
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
     "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
     "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
+    "dialtones": Builtin("formers.data.builtin.dialtones:single", ("audio", "label"), 4_000),
+    "dialled": Builtin("formers.data.builtin.dialtones:strings", ("audio", "text"), 4_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),
     "opinion-pairs": Builtin("formers.data.builtin.opinions:pairs", ("sentence1", "sentence2", "score"), 5_000),
 }
