@@ -147,14 +147,17 @@ class ConformerBlock(nn.Module):
         *,
         mask: Resolved = None,
         keep: Bool[Tensor, "batch frames"] | None = None,
+        chunks: Float[Tensor, "frames frames"] | None = None,
         places: Float[Tensor, "distances dim"] | None = None,
         rotary: Callable[[Tensor], Tensor] | None = None,
         **unused: object,
     ) -> Float[Tensor, "batch frames dim"]:
-        """keep: as in `ConvolutionModule`. places: as in `RelativeAttention`.
+        """keep: as in `ConvolutionModule`. chunks: see `seen_in_chunks`. places: as in `RelativeAttention`.
 
         rotary: turns what queries and keys are made of, head by head, not these themselves (Wav2Vec2-Conformer).
         """
+        if chunks is not None:
+            mask = mask + chunks if isinstance(mask, Tensor) else chunks
         x = x + self.branch(self.feed_forward_first(self.norm_first(x)) * 0.5)
         h = self.norm_attention(x)
         if isinstance(self.attention, RelativeAttention):
@@ -173,17 +176,14 @@ class ConformerBlock(nn.Module):
         return dropout(x, self.dropout, self.training)
 
 
-class Chunks(nn.Module):
-    """Who may look at whom where sound is read in chunks: a frame at its chunk and the `left` ones before.
+def seen_in_chunks(length: int, chunk: int, left: int, like: Tensor) -> Float[Tensor, "length length"]:
+    """What is added to scores where sound is read in chunks: a frame looks at its own and at the `left` ones before.
 
-    Called as `RelativeBias` is.
+    Not infinite, so that a frame of padding that may look at padding alone has a sum of one, too.
     """
-
-    def __init__(self, chunk: int, left: int) -> None:
-        super().__init__()
-        self.chunk, self.left = chunk, left
-
-    def forward(self, queries: int, keys: int) -> Float[Tensor, "1 1 queries keys"]:
-        chunks = torch.arange(keys) // self.chunk
-        back = chunks[keys - queries :, None] - chunks
-        return torch.zeros(1, 1, queries, keys).masked_fill_((back < 0) | (back > self.left), -torch.inf)
+    chunks = torch.arange(length, device=like.device) // chunk
+    back = chunks[:, None] - chunks
+    hidden = (back < 0) | (back > left)
+    return torch.zeros(length, length, dtype=like.dtype, device=like.device).masked_fill_(
+        hidden, torch.finfo(like.dtype).min / 2
+    )

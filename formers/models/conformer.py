@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from formers.blocks.conformer import Chunks, ConformerBlock, RelativeSinusoids
+from formers.blocks.conformer import ConformerBlock, RelativeSinusoids, seen_in_chunks
 from formers.blocks.dropout import dropout
 from formers.blocks.feed_forward import ACTIVATIONS
 from formers.blocks.position import Rotary
@@ -99,7 +99,7 @@ class MelSubsampling(nn.Module):
         def hidden(x: Tensor) -> Tensor:
             return x if lengths is None else x * keep_of(lengths, x.shape[2])[:, None, :, None]
 
-        lengths = self.halved(lengths)
+        x, lengths = hidden(x), self.halved(lengths)
         x = F.relu_(hidden(self.first(x)))
         for depthwise, pointwise in zip(self.depthwise, self.pointwise, strict=True):
             lengths = self.halved(lengths)
@@ -180,7 +180,6 @@ class ConformerEncoder(nn.Module):
         self.stack = Stack(
             s,
             rotary=Rotary(s.dim // s.heads, base=c.rotary_base) if c.positions == "rotary" else None,
-            relative=Chunks(c.chunk, c.left) if c.chunk else None,
             final_norm=bool(c.waves),
             block=block,
         )
@@ -220,6 +219,7 @@ class ConformerEncoder(nn.Module):
         keep = None if lengths is None else keep_of(lengths, x.shape[1])
         shared = {
             "keep": None if c.waves else keep,
+            "chunks": seen_in_chunks(x.shape[1], c.chunk, c.left, x) if c.chunk else None,
             "places": None if self.places is None else self.places(x.shape[1], x),
         }
         x = self.stack(x, keep=keep, shared=shared, seen=seen)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from formers.blocks.conformer import ConvolutionModule, along_rows
+from formers.blocks.conformer import ConvolutionModule, along_rows, seen_in_chunks
 from formers.blocks.stack import StackConfig
 from formers.models.conformer import Conformer, ConformerConfig, ConformerEncoderConfig
 
@@ -43,17 +43,14 @@ def test_chunks_see_their_own_and_the_left_ones_only():
     model = random_model(replace(CONFIG, encoder=replace(ENCODER, chunk=3, left=1)))
     x = torch.randn(1, 12, 16)  # what the blocks read: four chunks of three frames
     stack = model.encoder.stack
-    shared = {"keep": None, "places": model.encoder.places(12, x)}
+    shared = {"chunks": seen_in_chunks(12, 3, 1, x), "places": model.encoder.places(12, x)}
     plain = stack(x, shared=shared)
     for changed in range(12):
         other = x.clone()
-        other[:, changed] += 1
+        other[:, changed] += torch.randn(16)
         moved = (stack(other, shared=shared) - plain).abs().amax(-1)[0] > 1e-6
         assert not moved[: changed // 3 * 3].any()  # nothing before its chunk
         assert moved[changed // 3 * 3 : changed // 3 * 3 + 3].all()
-    with torch.no_grad():
-        whole = random_model(CONFIG)(torch.randn(1, 40, 16))[0]
-    assert whole.shape == (1, 10, 7)
 
 
 @torch.no_grad()
@@ -70,8 +67,8 @@ def test_a_convolution_of_chunks_is_the_whole_one_without_what_comes_later():
 
 def test_distances_are_read_along_rows():
     length = 5
-    distances = torch.arange(length - 1, -length, -1).expand(length, -1)
-    here = torch.arange(length)
+    distances = torch.arange(length - 1.0, -length, -1).expand(length, -1)
+    here = torch.arange(float(length))
     assert torch.equal(along_rows(distances, length), here[:, None] - here)
     assert along_rows(torch.ones(2, 1, 1), 1).shape == (2, 1, 1)
 
