@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.sounds.system import SoundModel
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
 
@@ -40,6 +41,7 @@ NAMES = (
     "preferences",
     "images",
     "clip",
+    "sounds",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
