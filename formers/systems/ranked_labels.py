@@ -64,4 +64,6 @@ def likeliest(
     over = order[:1] if kind == "one" else [place for place in order if row[place] >= THRESHOLD]
     label = ", ".join(labels[place] for place in over)
     names = {"picture": None, "sound": None, word: name}
-    return RankedLabels(**names, label=label, probabilities={labels[i]: float(row[i]) for i in order[:top]}, alone=alone)
+    return RankedLabels(
+        **names, label=label, probabilities={labels[i]: float(row[i]) for i in order[:top]}, alone=alone
+    )

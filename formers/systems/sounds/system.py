@@ -197,7 +197,7 @@ class SoundModel:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
-        save_model(folder, self.model, extractor=self._extractor, system="sounds")
+        save_model(folder, self.model, preprocessor=self._extractor, system="sounds")
 
 
 def open_sounds(loaded: Loaded) -> SoundModel:

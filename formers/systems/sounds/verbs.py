@@ -155,7 +155,7 @@ def evaluate(model: SoundModel, options: EvaluateSounds) -> Iterator[Event]:
 
     rows, judged = judged_rows(options, "sounds", LabelledSounds, audio="audio", label="label")
     begin, kind = time.perf_counter(), Labels(model.kind, model.labels)
-    table: Any = rows.judged(judged, options.data)
+    table: Any = judged
     table = table.usable(lambda row: kind.answers(row, rows.label, rows.separator))
     report = model.evaluate(SoundBatches(table, model.extractor, rows, kind), fit=options.fit)
     more: dict[str, Any] = {"files": confusion_files(report, model.labels, table.name)}
