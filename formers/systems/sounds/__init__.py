@@ -1,7 +1,8 @@
 """Sounds: a spectrogram transformer gives sounds a label, several, or a vector."""
 
+from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
-from formers.systems.system import System, Verb
+from formers.systems.system import Look, System, Verb
 
 SYSTEM = System(
     name="sounds",
@@ -22,6 +23,11 @@ SYSTEM = System(
             endings=(".npy", ".jsonl", ".parquet"),
         ),
         Verb("evaluate", HELP, "EvaluateSounds"),
+    ),
+    looks=(
+        Look("sound", "A sound as it is, and the spectrogram that the model reads.", "SoundLook"),
+        Look("attention", "Where in the spectrogram the class tokens look, every head of a layer.", "HeardLook"),
+        *(look for look in EVERY if look.name not in ("attention", "positions")),
     ),
     scores={
         "loss": "cross-entropy (several: binary)",

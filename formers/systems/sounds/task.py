@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from formers.data.labels import learn_labels
+from formers.data.sound_report import sound_lines
 from formers.errors import ConfigError
 from formers.fields import Between, check
 from formers.models.picture_classifier import PictureClassifier
@@ -118,6 +119,7 @@ def prepare(beginning: Beginning) -> Prepared:
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
+        *sound_lines(table, held_out, label=rows.label),
         shares(labels, batches.labels),
         *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples",

@@ -65,7 +65,7 @@ class Timeline:
 
     def write(self, path: Path) -> None:
         from formers.pictures.figure import save
-        from formers.pictures.spectrogram import draw_timeline
+        from formers.pictures.timeline import draw_timeline
 
         save(draw_timeline(self.spectrogram(), self.probabilities, self.labels, title=self.sound), path)
 
