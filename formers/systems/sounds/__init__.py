@@ -1,14 +1,14 @@
 """Sounds: a spectrogram transformer gives sounds a label, several, or a vector."""
 
-from formers.systems.looks import EVERY
 from formers.systems.measure import HELP
-from formers.systems.system import Look, System, Verb
+from formers.systems.sound_looks import SOUND_LOOKS
+from formers.systems.system import System, Verb
 
 SYSTEM = System(
     name="sounds",
     title="Sounds: models that give sounds labels or vectors",
     models=("SpectrogramTransformer",),
-    sizes="systems.sounds.sizes:SoundSizes",
+    sizes="systems.sound_sizes:SoundSizes",
     data={"train": "builtin:dialtones"},
     rows="LabelledSounds",
     task="SoundsConfig",
@@ -24,11 +24,7 @@ SYSTEM = System(
         ),
         Verb("evaluate", HELP, "EvaluateSounds"),
     ),
-    looks=(
-        Look("sound", "A sound as it is, and the spectrogram that the model reads.", "SoundLook"),
-        Look("attention", "Where in the spectrogram the class tokens look, every head of a layer.", "HeardLook"),
-        *(look for look in EVERY if look.name not in ("attention", "positions")),
-    ),
+    looks=SOUND_LOOKS,
     scores={
         "loss": "cross-entropy (several: binary)",
         "accuracy": "share of sounds with the right label (several: with all of them)",

@@ -36,7 +36,7 @@ Blocks = Iterable[Samples]
 AT_ONCE = 32  # parts that are read together
 
 
-class Part(NamedTuple):
+class SoundPart(NamedTuple):
     """A part of a sound, which counts for row `row` of what is computed."""
 
     row: int
@@ -107,14 +107,14 @@ class SoundModel:
         frames = min(self.width, second)
         parts = self.cut(blocks, frames)
         seconds = ((place * frames + frames // 2) // second for place in range(2**40))
-        return self.means(Part(row, samples, frames) for row, samples in zip(seconds, parts, strict=False))
+        return self.means(SoundPart(row, samples, frames) for row, samples in zip(seconds, parts, strict=False))
 
     def encode(self, sounds: Sequence[Blocks], *, fit: bool = False) -> Vectors:
         """(sounds, dim): the vector that a head reads, or would read; the mean over the parts of a long sound."""
         parts = chain.from_iterable(self.parts(row, blocks, fit) for row, blocks in enumerate(sounds))
         return self.means(parts, self.model.vectors)
 
-    def parts(self, row: int, blocks: Blocks, fit: bool = False) -> Iterator[Part]:
+    def parts(self, row: int, blocks: Blocks, fit: bool = False) -> Iterator[SoundPart]:
         """A sound in parts that the model reads at once."""
         read, body = self.extractor, self.model.config.body
         step = (body.stride or (body.patch,) * 2)[1]
@@ -124,7 +124,7 @@ class SoundModel:
             if fit:
                 own = max(0, (len(samples) - read.window) // read.hop + 1 - body.patch)
                 frames = min(frames, body.patch + -(-own // step) * step)
-            yield Part(row, samples, frames)
+            yield SoundPart(row, samples, frames)
         if empty:
             raise DataError("the sound has no samples")
 
@@ -144,7 +144,7 @@ class SoundModel:
         if len(waiting) and (first or len(waiting) > read.window):
             yield waiting[:length]
 
-    def means(self, parts: Iterable[Part], compute: Callable[[Tensor], Tensor] | None = None) -> Vectors:
+    def means(self, parts: Iterable[SoundPart], compute: Callable[[Tensor], Tensor] | None = None) -> Vectors:
         """(rows, width): the mean of what `compute` gives for the parts of each row, by how long they are.
 
         compute: (parts, width) of spectrograms; None: probabilities.
@@ -152,9 +152,9 @@ class SoundModel:
         compute = compute or self.probabilities
         sums: dict[int, Tensor] = {}
         weights: dict[int, int] = {}
-        waiting: dict[int, list[Part]] = {}
+        waiting: dict[int, list[SoundPart]] = {}
 
-        def add(some: list[Part]) -> None:
+        def add(some: list[SoundPart]) -> None:
             extractor = replace(self.extractor, frames=some[0].frames)
             features, _ = extractor([part.samples for part in some])
             like = next(self.model.parameters())
@@ -185,7 +185,7 @@ class SoundModel:
         """The loss (no smoothing, no weights) and the scores of the sounds, unchanged."""
         rows: list[int] = []
 
-        def parts() -> Iterator[Part]:
+        def parts() -> Iterator[SoundPart]:
             for row, samples in batches.plain():
                 rows.append(row)
                 yield from self.parts(len(rows) - 1, [samples], fit)

@@ -17,21 +17,16 @@ from formers.data.labels import learn_labels
 from formers.data.sound_report import sound_lines
 from formers.errors import ConfigError
 from formers.fields import Between, check
-from formers.models.picture_classifier import PictureClassifier
-from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer, begun_from, spectrogram_body
-from formers.models.vit import ViT
-from formers.pretrained.loaded import Loaded
+from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
 from formers.sound.features import usual_extractor
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.labelling import balanced_weights, shares, summed_loss, uneven
-from formers.systems.memory import new_model
+from formers.systems.sound_bodies import begun_body
 from formers.systems.sounds.data import SoundBatch, SoundBatches
-from formers.systems.sounds.sizes import SoundSizes
 from formers.systems.sounds.system import SoundModel
 from formers.training.task import Loss
 
 SAMPLES = 3  # sounds of the validation data that are shown
-HEADED = (SpectrogramTransformer, PictureClassifier)
 MEASURED = 2000  # sounds from which mean and deviation are taken
 
 
@@ -128,31 +123,3 @@ def prepare(beginning: Beginning) -> Prepared:
         f"spectrograms: mean {extractor.mean:.2f}, deviation {extractor.std:.2f} of the logarithms",
     ]
     return beginning.prepared(task, batches, lines, batch=f"{rows.batch:,} sounds")
-
-
-def begun_body(sizes: SoundSizes, loaded: Loaded | None) -> tuple[ViT, str]:
-    """The body to train, and what it is in words. loaded: the checkpoint to start from."""
-    if loaded is None:
-        config, what = sizes.config(), "a new spectrogram transformer"
-        body = new_model(ViT, config)
-    else:
-        inner: Any = loaded.model.body if isinstance(loaded.model, HEADED) else loaded.model
-        if not isinstance(inner, ViT):
-            kind = f"{type(loaded.model).__name__} (model_type {loaded.family})"
-            raise ConfigError(
-                f"{sizes.start} is a {kind}, expected a model of sounds, or of pictures such as vit, deit"
-            )
-        old, what = inner.config, f"the {type(loaded.model).__name__} of {sizes.start}"
-        config = replace(old, stack=replace(old.stack, dropout=sizes.dropout), drop_path=sizes.drop_path)
-        if isinstance(loaded.model, SpectrogramTransformer):
-            config = replace(config, width=sizes.frames or old.width)
-        else:
-            stride = (min(sizes.stride, old.patch),) * 2
-            config = spectrogram_body(config, mels=sizes.mels, frames=sizes.frames or 100, stride=stride)
-        try:
-            body = begun_from(inner, config)
-        except ValueError as fault:
-            raise ConfigError(f"model.start: {fault}") from fault
-    (rows, columns), c = body.grid((config.height, config.width)), config
-    seconds = f"{c.width / 100:g} s ({c.width} frames, {c.height} mels, {rows} x {columns} patches)"
-    return body, f"model reads {seconds}: {what}"

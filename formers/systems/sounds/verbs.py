@@ -85,7 +85,7 @@ def classify(model: SoundModel, options: ClassifySounds) -> Iterator[Event]:
 
 
 def timeline_of(model: SoundModel, source: SoundSource, top: int) -> Timeline:
-    from formers.systems.sounds.looks import seen
+    from formers.systems.sound_looks import seen
 
     rate = model.extractor.rate
     rows = model.timeline(source.pieces(rate))

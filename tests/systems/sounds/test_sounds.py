@@ -23,8 +23,8 @@ from formers.models.vit import ViTConfig
 from formers.pretrained.load import save_model
 from formers.sound.augment import SoundAugmentation, mixed_waves
 from formers.sound.features import usual_extractor
+from formers.systems.sound_sizes import SoundSizes
 from formers.systems.sounds.data import LabelledSounds, SoundBatches
-from formers.systems.sounds.sizes import SoundSizes
 from formers.systems.sounds.system import SoundModel
 
 NAMES = ("high", "low")

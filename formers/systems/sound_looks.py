@@ -9,14 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError
 from formers.fields import Natural
 from formers.files import expanded
-from formers.systems.looks import Picture
+from formers.systems.looks import EVERY, Picture
 from formers.systems.sound_files import SoundSource
-from formers.systems.system import NOWHERE, Event, Origin, Typed
+from formers.systems.system import NOWHERE, Event, Look, Origin, Typed
 
 if TYPE_CHECKING:
     from formers.pictures.sounds import DrawnSound
     from formers.systems.sounds.system import SoundModel
 
+HERE = "systems.sound_looks"
+SOUND_LOOKS = (
+    Look("sound", "A sound as it is, and the spectrogram that the model reads.", f"{HERE}:SoundLook", f"{HERE}:sound"),
+    Look(
+        "attention",
+        "Where in the spectrogram the class tokens look, every head of a layer.",
+        f"{HERE}:HeardLook",
+        f"{HERE}:attention",
+    ),
+    *(look for look in EVERY if look.name not in ("attention", "positions")),
+)
 DRAWN_MOST = 600.0  # seconds of a sound that is drawn
 
 
