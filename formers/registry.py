@@ -42,6 +42,7 @@ NAMES = (
     "images",
     "clip",
     "reconstruction",
+    "sounds",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

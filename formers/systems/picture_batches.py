@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import first_and_more
 from formers.data.pictures import PictureTable
 from formers.data.pixels import KEPT_MOST, Pixels
 from formers.errors import DataError
 from formers.fields import Count, Natural, Part, check
 from formers.images.augment import PLAIN, Augmentation
 from formers.images.preprocess import Preprocessor
+from formers.systems.shuffled import Shuffled, epoch_of
 
 T = TypeVar("T")
 
-EPOCH = 1 << 32  # a row number says its epoch, too
 AT_ONCE = 256  # pictures that are evaluated together
 
 
@@ -65,24 +64,16 @@ class PictureOrder:
 
     def __init__(self, table: PictureTable, preprocessor: Preprocessor, config: PictureRows, *, seed: int) -> None:
         self.table, self.config, self.seed = table, config, seed
+        order = Shuffled(table, config.batch, seed)
+        self.epoch, self.describe = order.epoch, order.describe
         self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
         self.once: Callable[[Iterable[Tensor]], Tensor] | None = None
         """What stands for the pictures of a batch, of a part that never learns and sees them unchanged."""
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
-        count = len(self.table)
-        order = np.random.default_rng([self.seed, epoch]).permutation(count) + epoch * EPOCH
-        size = min(self.config.batch, count)
-        return [order[start : start + size] for start in range(0, count - size + 1, size)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
-
     def changed(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[int, NDArray[np.int64], Tensor]:
         """The epoch, the rows that can be read, and their pictures, changed at random, or what stands `once` for them:
         a pure function of seed, epoch and row."""
-        epoch, numbers = int(rows[0]) // EPOCH, np.asarray(rows, np.int64) % EPOCH
+        epoch, numbers = epoch_of(rows)
         if self.once is not None:
             readable, vectors = self.kept
             numbers = numbers[np.isin(numbers, readable)]
