@@ -117,6 +117,20 @@ _KEYS = (
     (str, words("architecture global_pool layer_type pooler_act")),
     (dict[str, Any], words("label_descriptions model_args pretrained_cfg")),
     (dict[str, str] | Annotated[list[str], Sized(0, 2**20)], words("label_names")),
+    # sounds
+    (
+        Size,
+        words("""
+            conv_depthwise_kernel_size frequency_stride num_conv_pos_embedding_groups num_conv_pos_embeddings
+            num_mel_bins subsampling_conv_channels subsampling_conv_kernel_size subsampling_conv_stride
+            subsampling_factor time_stride
+        """),
+    ),
+    (Annotated[list[Size], Sized(1, 64)], words("conv_dim conv_kernel conv_stride")),
+    (Positive, words("rotary_embedding_base")),
+    (bool, words("add_adapter conv_bias convolution_bias scale_input")),
+    (str, words("feat_extract_activation feat_extract_norm position_embeddings_type")),
+    (Share, words("hidden_dropout")),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (
@@ -177,7 +191,7 @@ _KEYS = (
     (str | Annotated[list[str], Sized(0, 100)], words("pos_att_type")),
     (Rope, words("rope_parameters rope_scaling")),
 )
-INNER = words("text_config text_config_dict vision_config vision_config_dict")
+INNER = words("encoder_config text_config text_config_dict vision_config vision_config_dict")
 ConfigShape = shape("ConfigShape", *_KEYS, (shape("InnerConfigShape", *_KEYS), INNER))
 
 BOOKKEEPING = words("""
