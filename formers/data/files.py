@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import glob
 import gzip
-import importlib
 import os
 import stat
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from formers.data.bad_rows import are_left_out, refuse
 from formers.data.limits import budget
@@ -131,17 +129,6 @@ def no_column(
     close = nearest(lacking[0], columns) if near(lacking[0], columns) else ""
     there = f"the {word}s are {listed(columns) or 'none'}{close}{hint}"
     return MissingColumn(_joined(where, f"no {word} {quoted(lacking[0])}; {there}"), lacking)
-
-
-def optional(module: str, extra: str, what: str) -> ModuleType:
-    """Import a library that only an extra installs; when it is missing, say how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise  # the library is there, and something of its own is broken: not ours to explain away
-        raise DataError(f'{what} needs the package {package}: pip install "formers[{extra}]"') from None
 
 
 # ---- text --------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import Any
 
 from formers.data.class_names import stored_class_names
 from formers.data.columns import Columns
-from formers.data.files import fault, located, no_column, optional, quoted, regular
+from formers.data.files import fault, located, no_column, quoted, regular
 from formers.data.limits import budget
 from formers.data.objects import flatten
+from formers.extras import optional
 
 INDEX = "__index_level_0__"  # what pandas calls the numbers of its rows
 TEXTS = ("STRING", "NONE")  # logical types of what Arrow can leave in its dictionary

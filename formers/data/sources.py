@@ -17,13 +17,14 @@ import numpy as np
 from formers.data.bad_rows import are_left_out, refuse
 from formers.data.class_names import ClassNames, class_names
 from formers.data.columns import Columns
-from formers.data.files import MissingColumn, ending, fault, listed, located, matching, missing, optional, quoted
+from formers.data.files import MissingColumn, ending, fault, listed, located, matching, missing, quoted
 from formers.data.limits import budget
 from formers.data.objects import flatten
 from formers.data.parquet import pick
 from formers.data.readers import read_file, read_parallel
 from formers.data.splits import of_split
 from formers.errors import DataError, nearest
+from formers.extras import optional
 
 
 @dataclass(frozen=True)

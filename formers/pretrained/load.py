@@ -39,6 +39,7 @@ from formers.pretrained.peft.adapters import base_of, is_adapter, load_adapted, 
 from formers.pretrained.peft.heads import adapted_family
 from formers.pretrained.provenance import Provenance, provenance_of, remember
 from formers.pretrained.sentence_folder import body_folder
+from formers.sound.features import FeatureExtractor, load_extractor
 from formers.text.chat import load_template
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
@@ -102,6 +103,7 @@ def load_model(
         tuple(notes),
         generation,
         load_preprocessor(place, raw, ignore_keys),
+        load_extractor(place, raw, ignore_keys),
     )
 
 
@@ -179,7 +181,7 @@ def save_model(
     model: nn.Module,
     *,
     tokenizer: Tokenizer | None = None,
-    preprocessor: Preprocessor | None = None,
+    preprocessor: Preprocessor | FeatureExtractor | None = None,
     generation: Mapping[str, Any] | None = None,
     family: str | None = None,
     extra: Mapping[str, Content] | None = None,
@@ -190,7 +192,7 @@ def save_model(
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
-    `preprocessor`: how pictures are read. `generation`: token ids and decoding defaults; missing ids come from the
+    `preprocessor`: how pictures, sounds are read. `generation`: token ids and decoding defaults; missing ids come from the
     tokenizer. `extra`: more files, bytes or writers. `settings`: more keys of config.json. `system`: the name of the
     system that the model is for. Weights over `shard_bytes` become several files and an index.
     Raises CheckpointError when no layout fits or the folder cannot be written.

@@ -15,6 +15,7 @@ from formers.images.preprocess import Preprocessor
 from formers.notes import note
 from formers.pretrained.keys import GENERATION as GENERATION_KEYS
 from formers.shapes import Closed
+from formers.sound.features import FeatureExtractor
 from formers.text.chat import ChatTemplate
 from formers.text.tokenizer import Tokenizer
 
@@ -52,6 +53,8 @@ class Loaded:
     """generation_config.json as it is."""
     preprocessor: Preprocessor | None = None
     """How pictures become what the model reads, where its folder says so."""
+    extractor: FeatureExtractor | None = None
+    """The same of sounds."""
 
     @property
     def generation(self) -> dict[str, Any]:

@@ -18,9 +18,21 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in [*FILES, *TESTS]}
 EVERYTHING = None
-GROUND = {"errors", "files", "fields", "notes", "shapes", "phrases"}
+GROUND = {"errors", "files", "fields", "notes", "shapes", "phrases", "extras"}
 # Below the systems.
-BELOW = {"kernels", "blocks", "models", "decoding", "diffusion", "text", "images", "data", "metrics", "adapters"}
+BELOW = {
+    "kernels",
+    "blocks",
+    "models",
+    "decoding",
+    "diffusion",
+    "text",
+    "images",
+    "sound",
+    "data",
+    "metrics",
+    "adapters",
+}
 
 # Folder -> what of formers it may import besides itself and the ground, which is open to everyone.
 INSIDE = {
@@ -31,11 +43,12 @@ INSIDE = {
     "diffusion": {"blocks"},
     "text": set(),
     "images": set(),
-    "data": {"text", "images"},
+    "sound": set(),
+    "data": {"text", "images", "sound"},
     "metrics": set(),
     "training": set(),
     "adapters": set(),
-    "pretrained": {"blocks", "models", "text", "images", "adapters"},
+    "pretrained": {"blocks", "models", "text", "images", "sound", "adapters"},
     # blocks: the loss, and attention maps; pretrained: a system saves its checkpoints; training: its protocol,
     # and objectives
     "systems": {*BELOW, "pretrained", "training", "pictures"},
@@ -47,6 +60,7 @@ INSIDE = {
     "notes": set(),
     "shapes": set(),
     "phrases": set(),
+    "extras": set(),
     "pictures": set(),
     "launch": EVERYTHING, "processes": {"errors", "training"}, "comparison": EVERYTHING, "preview": EVERYTHING,
     "retrieval": {"registry", "systems", "training"},
@@ -62,6 +76,7 @@ OUTSIDE = {
     "diffusion": {"torch", "jaxtyping", "numpy"},
     "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
     "images": {"torch", "numpy", "PIL"},
+    "sound": {"torch", "numpy", "soundfile", "soxr", "av"},
     "data": {"torch", "numpy", "tokenizers", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
     "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn", "scipy"},
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},

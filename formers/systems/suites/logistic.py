@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formers.data.files import optional
 from formers.errors import DataError
+from formers.extras import optional
 
 STRENGTHS = tuple(2.0**power for power in range(-2, 4))  # scikit-learn's C: larger is a weaker penalty
 FOLDS, SEED = 10, 1111  # SentEval's

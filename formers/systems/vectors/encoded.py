@@ -63,7 +63,7 @@ class EncodedInputs:
 
             replace_file(path, lambda beside: np.save(beside, self.vectors))
             return
-        from formers.data.files import optional
+        from formers.extras import optional
 
         arrow = optional("pyarrow", "parquet", f"--out {path}")
         parquet = optional("pyarrow.parquet", "parquet", f"--out {path}")

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.files import optional
 from formers.errors import ConfigError
+from formers.extras import optional
 from formers.systems.system import Progress
 
 CELLS = 1 << 24  # similarities that exist at once: 64 MB

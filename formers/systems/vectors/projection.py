@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formers.data.files import optional
 from formers.errors import ConfigError, DataError, nearest
+from formers.extras import optional
 
 METHODS = ("pca", "tsne", "umap")
 FIRST = 50  # principal components that t-SNE begins with: fewer numbers, less noise
