@@ -297,11 +297,11 @@ def _after(
     new = []
     for prefix, ended, total in before:
         for token, value in more:
+            if total + value + prefix.worth + prefix.hope < floor:
+                break  # the others are less likely still
             reached = (ended if token == prefix.token else total) + value
             if reached == -math.inf:  # an equal token with no blank before it
                 continue
-            if reached + prefix.worth + prefix.hope < floor:
-                break  # the others are less likely still
             key = hash((prefix.key, token))
             longer = after.get(key)
             if longer is None:
