@@ -25,7 +25,7 @@ from formers.errors import CheckpointError, nearest, shown
 from formers.fields import Between
 from formers.files import as_json, read_json
 from formers.shapes import fault
-from formers.sound.decode import Samples
+from formers.sound.decode import Samples, Sound
 
 FILE, NESTED = "preprocessor_config.json", "processor_config.json"
 Kind = Literal["whisper", "fbank", "nemo", "wave"]
@@ -340,3 +340,11 @@ def usual_extractor(
     """The extractor of a kind with the windows of its family: 25 ms at 16 kHz, one every 10 ms."""
     fft = 400 if kind == "whisper" else 512
     return FeatureExtractor(kind, mels or (128 if kind == "fbank" else 80), rate, frames, fft=fft)
+
+
+def mel_picture(sound: Sound) -> NDArray[np.float32]:
+    """The log-mels of a sound at the rate that it has, (frames, 80): windows of 25 ms, one every 10 ms."""
+    window = max(16, sound.rate // 40)
+    fft = max(512, 1 << (window - 1).bit_length())
+    extractor = FeatureExtractor("fbank", 80, sound.rate, hop=max(1, sound.rate // 100), window=window, fft=fft)
+    return extractor.log_mels(torch.from_numpy(sound.samples)).numpy()
