@@ -14,7 +14,10 @@ LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 NOT_SPACED = {"zh", "ja", "th", "lo", "my", "yue"}  # languages whose words have no blanks between them
 HALF = "\ufffd"  # what some of a character's bytes are decoded to
 # marks that are written in transcripts of what nobody says; alone and after a blank
-NO_SPEECH = [*'"#()*+/:;<=>@[\\]^_`{|}~「」『』', *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }}".split()]
+NO_SPEECH = [
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }}".split(),
+]
 NO_SPEECH += ["♪♪", "♪♪♪"]
 MUSIC = "♩♪♫♬♭♮♯"
 AHEAD, BEHIND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # punctuation that belongs to the word behind it, before it
@@ -88,7 +91,9 @@ class SpeechTokens:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, blanks before it too; special tokens and times say nothing."""
-        return str(self.tokenizer.rules.decode([token for token in tokens if token < self.end], skip_special_tokens=False))
+        return str(
+            self.tokenizer.rules.decode([token for token in tokens if token < self.end], skip_special_tokens=False)
+        )
 
     def suppressed(self) -> list[int]:
         """Tokens that transcripts never need: marks of what is no speech, and most special ones."""
