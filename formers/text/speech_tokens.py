@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from formers.errors import CheckpointError, ConfigError, nearest
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.tokenizer import Tokenizer
+from formers.text.training import BYTES, cut_words
+
+SPECIAL = "endoftext startoftranscript en translate transcribe startoflm startofprev nospeech notimestamps".split()
 
 LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 NOT_SPACED = {"zh", "ja", "th", "lo", "my", "yue"}  # languages whose words have no blanks between them
@@ -123,3 +129,19 @@ class SpeechTokens:
                 words.append([])
             words[-1] += piece
         return words
+
+
+def train_speech_tokens(texts: Iterable[str], vocab: int, positions: int) -> RuleTokenizer:
+    """Byte-level pairs of an English model: at most `vocab` tokens of text, then the special ones, then the times of a
+    window of so many positions. Raises ConfigError when `vocab` has no room for the 256 bytes.
+    """
+    if vocab < BYTES:
+        raise ConfigError(f"vocab ({vocab}) must be at least {BYTES}, one for each byte")
+    rules = tokenizers.Tokenizer(models.BPE())
+    rules.pre_tokenizer, rules.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocab, min_frequency=2, show_progress=False, initial_alphabet=alphabet)
+    rules.train_from_iterator(cut_words(f" {text.strip()}" for text in texts), trainer)
+    rules.add_special_tokens([f"<|{name}|>" for name in SPECIAL])
+    rules.add_special_tokens([f"<|{0.02 * i:.2f}|>" for i in range(positions + 1)])
+    return RuleTokenizer(rules, {f"{kind}_token": "<|endoftext|>" for kind in ("bos", "eos", "pad", "unk")})

@@ -29,7 +29,7 @@ from formers.sound.features import FeatureExtractor, usual_extractor
 from formers.systems.system import Progress, result_of
 from formers.systems.transcripts import Segment, Transcript
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
-from formers.systems.whisper.options import LISTEN, ListenOptions
+from formers.systems.whisper.options import ListenOptions
 from formers.systems.whisper.windows import PAUSE, Open, Part, Reader, clips_of, packed, spoken, survey
 from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words
 from formers.text.speech_tokens import SpeechTokens

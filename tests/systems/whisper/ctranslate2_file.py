@@ -43,7 +43,9 @@ def read_variables(path):
 
 def whisper_folder(source: Path, folder: Path) -> Path:
     """A folder as transformers has it, of a folder of CTranslate2."""
-    theirs = {name: torch.from_numpy(value.copy()).float() for name, value in read_variables(source / "model.bin").items()}
+    theirs = {
+        name: torch.from_numpy(value.copy()).float() for name, value in read_variables(source / "model.bin").items()
+    }
     ours = {
         "model.decoder.embed_tokens.weight": theirs["decoder/embeddings/weight"],
         "model.encoder.embed_positions.weight": theirs["encoder/position_encodings/encodings"],
@@ -79,7 +81,9 @@ def whisper_folder(source: Path, folder: Path) -> Path:
     save_file({name: tensor.contiguous() for name, tensor in ours.items()}, folder / "model.safetensors")
     about = json.loads((source / "config.json").read_text())
     ids = {"bos_token_id": 50256, "eos_token_id": 50256, "pad_token_id": 50256, "decoder_start_token_id": 50257}
-    sizes = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in (("layers", 4), ("attention_heads", 6))}
+    sizes = {
+        f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in (("layers", 4), ("attention_heads", 6))
+    }
     sizes |= {"encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536, "d_model": 384, "vocab_size": 51864}
     config = {"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], **sizes, **ids}
     generation = {
