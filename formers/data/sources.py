@@ -49,6 +49,8 @@ BUILTIN = {
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
     "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
     "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
+    "dialtones": Builtin("formers.data.builtin.dialtones:single", ("audio", "label"), 4_000),
+    "dialled": Builtin("formers.data.builtin.dialtones:strings", ("audio", "text"), 4_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),
     "opinion-pairs": Builtin("formers.data.builtin.opinions:pairs", ("sentence1", "sentence2", "score"), 5_000),
 }

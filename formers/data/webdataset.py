@@ -1,4 +1,4 @@
-"""WebDataset: tar files whose members with one name up to the first dot are a row; pictures stay where they are."""
+"""WebDataset: tar files whose members with one name up to the first dot are a row; pictures and sounds stay where they are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from formers.data.bad_rows import refuse
 from formers.data.files import decoded, fault, located, missing, no_column, regular
 from formers.data.limits import budget
-from formers.data.picture_folders import ENDINGS
+from formers.data.medium import Medium
 from formers.errors import DataError
 
 
 class TarMember(NamedTuple):
-    """A picture in a tar file."""
+    """A picture or sound in a tar file."""
 
     file: str
     name: str
@@ -35,42 +35,42 @@ class TarMember(NamedTuple):
 
 
 def read_archives(
-    name: str, files: Sequence[str], columns: Sequence[str], image: str
+    medium: Medium, name: str, files: Sequence[str], columns: Sequence[str], column: str
 ) -> tuple[list[TarMember], dict[str, list]]:
-    """The pictures of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
+    """The pictures or sounds of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
 
-    Texts are read, pictures only located. Raises DataError: a broken or packed file, links and other odd members, a
-    name twice, a row without a picture or a wanted column.
+    Texts are read, files only located. Raises DataError: a broken or packed file, links and other odd members, a
+    name twice, a row without a file or a wanted column.
     """
-    pictures: list[TarMember] = []
+    media: list[TarMember] = []
     values: dict[str, list] = {column: [] for column in columns}
     allowed, size = budget(), 0
     for file in files:
         for stem, parts in grouped(file).items():
-            size += sum(member.size for kind, member in parts.items() if f".{kind}" not in ENDINGS)
-            allowed.check(name, rows=len(pictures) + 1, bytes=size)
+            size += sum(member.size for kind, member in parts.items() if f".{kind}" not in medium.endings)
+            allowed.check(name, rows=len(media) + 1, bytes=size)
             try:
-                picture, row = row_of(f"{file}, {stem}", parts, columns, image)
+                member, row = row_of(medium, f"{file}, {stem}", parts, columns, column)
             except DataError as error:
                 refuse(error)
                 continue
-            pictures.append(picture)
-            for column in columns:
-                values[column].append(row[column])
-    return pictures, values
+            media.append(member)
+            for wanted in columns:
+                values[wanted].append(row[wanted])
+    return media, values
 
 
 def row_of(
-    where: str, parts: dict[str, TarMember], columns: Sequence[str], image: str
+    medium: Medium, where: str, parts: dict[str, TarMember], columns: Sequence[str], column: str
 ) -> tuple[TarMember, dict[str, Any]]:
-    """The picture of a row, and what stands beside it where columns are wanted."""
-    found = [kind for kind in parts if f".{kind}" in ENDINGS]
+    """The picture or sound of a row, and what stands beside it where columns are wanted."""
+    found = [kind for kind in parts if f".{kind}" in medium.endings]
     if len(found) != 1:
-        got = f"{len(found)} pictures" if found else "no picture"
+        got = f"{len(found)} {medium.word}s" if found else f"no {medium.word}"
         raise fault(where, f"a row with {got}, expected one: its members are {', '.join(parts)}")
     row = dict(fields(parts)) if columns else {}
-    if any(column not in row for column in columns):
-        raise no_column(where, columns, [image, *row])
+    if any(wanted not in row for wanted in columns):
+        raise no_column(where, columns, [column, *row])
     return parts[found[0]], row
 
 
@@ -111,7 +111,7 @@ def grouped(file: str) -> dict[str, dict[str, TarMember]]:
 
 
 def fields(parts: dict[str, TarMember]) -> Iterator[tuple[str, Any]]:
-    """(column, value) of what stands beside a picture."""
+    """(column, value) of what stands beside the file of a row."""
     for kind, member in parts.items():
         if kind not in ("txt", "cls", "json"):
             continue

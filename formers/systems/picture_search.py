@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from formers.data.picture_folders import ENDINGS
+from formers.data.medium import PICTURES
 from formers.errors import DataError
 from formers.images.decode import decode
 from formers.images.preprocess import Preprocessor
@@ -103,7 +103,7 @@ class PictureFolder:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(place, name)
-                if name.startswith(".") or path.suffix.lower() not in ENDINGS:
+                if name.startswith(".") or path.suffix.lower() not in PICTURES.endings:
                     others += 1
                     continue
                 with suppress(OSError):  # a link to nowhere, or gone by now
@@ -113,7 +113,9 @@ class PictureFolder:
                         stamps[key.decode("utf-8", "backslashreplace")] = stamp
         if not stamps:
             beside = f" ({others:,} other file(s))" if others else ""
-            raise DataError(f"{self.folder} has no picture{beside}; expected files that end in {', '.join(ENDINGS)}")
+            raise DataError(
+                f"{self.folder} has no picture{beside}; expected files that end in {', '.join(PICTURES.endings)}"
+            )
         return stamps
 
     def encoding(self, encoder: PictureEncoder, keys: Sequence[str]) -> Iterator[EncodedBatch]:

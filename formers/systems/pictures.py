@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from formers.data.bad_rows import refuse
-from formers.data.picture_folders import ENDINGS
+from formers.data.medium import PICTURES
 from formers.errors import ConfigError, DataError, shown
 from formers.files import expanded
 from formers.systems.inputs import CommandInputs
@@ -129,9 +129,11 @@ def files_of(name: str) -> list[str]:
     path = expanded(name)
     if os.path.isdir(path):
         files = (os.path.join(folder, file) for folder, _, names in os.walk(path) for file in names)
-        if found := sorted(file for file in files if Path(file).suffix.lower() in ENDINGS):
+        if found := sorted(file for file in files if Path(file).suffix.lower() in PICTURES.endings):
             return found
-        raise DataError(f"{name}: a folder without a picture; expected files that end in {', '.join(ENDINGS[:4])} ...")
+        raise DataError(
+            f"{name}: a folder without a picture; expected files that end in {', '.join(PICTURES.endings[:4])} ..."
+        )
     if os.path.exists(path):
         return [name]
     if glob.has_magic(name) and (found := sorted(glob.glob(str(path), recursive=True))):

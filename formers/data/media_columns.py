@@ -1,4 +1,4 @@
-"""Which column of a source holds pictures, seen in its first row, before anything else of it is read."""
+"""Which column of a source holds pictures or sounds, seen in its first row, before anything else of it is read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from formers.data.builtin.shapes import Scene
 from formers.data.files import ending, located, matching
-from formers.data.picture_folders import ENDINGS, table_of_folder
-from formers.data.pictures import shards_of
+from formers.data.media import shards_of
+from formers.data.medium import MEDIA, Medium, table_of_folder
 from formers.data.rows import FolderRows, ParquetRows
 from formers.data.sources import builtin_table, hub_data, read_table
 from formers.data.splits import split_folder
@@ -18,25 +17,20 @@ from formers.data.webdataset import fields, grouped
 from formers.errors import DataError
 
 
-def picture_column(row: Mapping[str, Any]) -> str | None:
-    """The first column that holds a picture, or the path of one."""
-    return next((column for column, value in row.items() if is_picture(value)), None)
-
-
-def is_picture(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "bytes" in value and "path" in value
-    return isinstance(value, bytes | Scene) or (isinstance(value, str) and value.lower().endswith(ENDINGS))
+def media_column(row: Mapping[str, Any]) -> tuple[str, Medium] | None:
+    """The first column that holds a picture or a sound, or the path of one."""
+    return next(((column, medium) for column, value in row.items() for medium in MEDIA if medium.holds(value)), None)
 
 
 def first_row(name: str, split: str) -> Mapping[str, Any]:
-    """The first row of a source that may hold pictures; of one that cannot, nothing. Raises DataError."""
+    """The first row of a source that may hold pictures or sounds; of one that cannot, nothing. Raises DataError."""
     if name.startswith("builtin:"):
         return builtin_table(name, None, split, 0, 1).row(0)
     if name.startswith("hf:"):
         with hub_data(name, split) as data:
             kinds = {column: type(feature).__name__ for column, feature in data.features.items()}
-            return {column: b"" if kind == "Image" else None for column, kind in kinds.items()}
+            names = {medium.feature: f"x{medium.endings[0]}" for medium in MEDIA}
+            return {column: names.get(kind) for column, kind in kinds.items()}
     path, files = located(name), [name]
     if os.path.isdir(path):
         if not (files := shards_of(name, path, split)):
@@ -51,18 +45,21 @@ def first_row(name: str, split: str) -> Mapping[str, Any]:
         return ParquetRows(name, files).row(0)
     if kind == ".tar":
         parts = next(iter(grouped(files[0]).values()), {})
-        return {"image": b"", **dict(fields(parts))}
-    if kind in ENDINGS:
-        return {"image": files[0]}
+        held = {medium.column: f"x.{end}" for end in parts for medium in MEDIA if f".{end}" in medium.endings}
+        return {**held, **dict(fields(parts))}
+    if medium := next((medium for medium in MEDIA if kind in medium.endings), None):
+        return {medium.column: files[0]}
     if kind in (".csv", ".tsv", ".jsonl", ".ndjson", ".json"):
         return read_table(files[0], text=[], drop_empty=None).row(0)
     return {}
 
 
 def of_folder(name: str) -> Mapping[str, Any]:
-    """Of a folder of pictures, if it is one."""
-    try:
-        path = FolderRows(name, ENDINGS).paths[0]
-    except DataError:
-        return {}
-    return {"image": path, "label": path.partition("/")[0]} if "/" in path else {"image": path}
+    """Of a folder of pictures or sounds, if it is one."""
+    for medium in MEDIA:
+        try:
+            path = FolderRows(name, medium.endings).paths[0]
+        except DataError:
+            continue
+        return {medium.column: path, "label": path.partition("/")[0]} if "/" in path else {medium.column: path}
+    return {}
