@@ -105,7 +105,7 @@ class WindowDecoder:
 
     @torch.no_grad()
     def languages(self, memory: Tensor) -> list[dict[str, float]]:
-        """Of each window the probability of every language, the likeliest first; English alone where no other is known."""
+        """Of each window the probability of every language, the likeliest first; only English where it is alone."""
         own = self.tokens.languages
         if not own:
             return [{"en": 1.0}] * len(memory)
