@@ -34,7 +34,7 @@ class Medium:
     """The class of such a column in `datasets`."""
     generated: type
     """What a built-in source has in their place."""
-    decode: Callable[[bytes, str], Any]
+    decode: Callable[[bytes | Path, str], Any]
     """(content, name for faults) -> the picture or the sound. Raises DataError."""
     of_generated: Callable[[Any], Any]
     """What is built in -> the picture or the sound."""
@@ -95,7 +95,9 @@ def folder_labels(medium: Medium, name: str, folder: Path, paths: Sequence[str])
     stray = next((path for path in paths if "/" not in path), None)
     if stray is not None:
         beside = "beside class folders" if any("/" in path for path in paths) else "and no class folders"
-        fix = f"make a folder of each class and move its {medium.word}s there, or give a table with their paths and labels"
+        fix = (
+            f"make a folder of each class and move its {medium.word}s there, or give a table of their paths and labels"
+        )
         raise fault(name, f"holds {medium.word}s {beside} ({stray}): {fix}")
     labels = [path.partition("/")[0] for path in paths]
     classes = set(labels)

@@ -12,5 +12,5 @@ PictureTable = MediaTable
 
 
 def read_pictures(source: str | Path, *, image: str = "image", **options: Any) -> PictureTable:
-    """The pictures of `source`; image: the column of pictures of tables; the other options are those of `read_media`."""
+    """The pictures of `source`; image: the column of pictures of tables; the others are those of `read_media`."""
     return read_media(PICTURES, source, files=image, **options)

@@ -1,4 +1,4 @@
-"""WebDataset: tar files whose members with one name up to the first dot are a row; pictures and sounds stay where they are."""
+"""WebDataset: tar files whose members with one name up to the first dot are a row; their files stay where they are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TarMember(NamedTuple):
 def read_archives(
     medium: Medium, name: str, files: Sequence[str], columns: Sequence[str], column: str
 ) -> tuple[list[TarMember], dict[str, list]]:
-    """The pictures or sounds of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
+    """The media of tar files, and the wanted columns beside them: `text` of .txt, `label` of .cls, keys of .json.
 
     Texts are read, files only located. Raises DataError: a broken or packed file, links and other odd members, a
     name twice, a row without a file or a wanted column.

@@ -192,7 +192,7 @@ def save_model(
     """Write a folder that other libraries open too, all or nothing; gives its path.
 
     The layout is the first family that expresses the model exactly (`family` demands one), else our own.
-    `preprocessor`: how pictures, sounds are read. `generation`: token ids and decoding defaults; missing ids come of the
+    `preprocessor`: how media are read. `generation`: token ids and decoding defaults; missing ids come from the
     tokenizer. `extra`: more files, bytes or writers. `settings`: more keys of config.json. `system`: the name of the
     system that the model is for. Weights over `shard_bytes` become several files and an index.
     Raises CheckpointError when no layout fits or the folder cannot be written.
