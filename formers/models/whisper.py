@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -64,9 +63,7 @@ class Whisper(nn.Module):
             if isinstance(module, nn.Linear | nn.Conv1d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         table = sinusoids(self.config.frames, self.config.encoder.dim, split=True, inclusive=True)
-        self.source_positions.weight = nn.Parameter(
-            table.to(self.source_positions.weight.device), requires_grad=False
-        )
+        self.source_positions.weight = nn.Parameter(table.to(self.source_positions.weight.device), requires_grad=False)
 
     def forward(
         self,
@@ -78,7 +75,9 @@ class Whisper(nn.Module):
         """Logits of the token after each (teacher forcing); keep: True is a real token, padding stands behind."""
         return self.logits(self.features(mels, tokens, keep=keep))
 
-    def features(self, mels: Tensor, tokens: Tensor, *, keep: Tensor | None = None) -> Float[Tensor, "batch length dim"]:
+    def features(
+        self, mels: Tensor, tokens: Tensor, *, keep: Tensor | None = None
+    ) -> Float[Tensor, "batch length dim"]:
         """What the head reads: a loss that needs logits of some positions only takes these."""
         return self.decode(tokens, self.encode(mels), keep=keep)
 

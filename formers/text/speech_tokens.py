@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from formers.errors import CheckpointError, ConfigError, nearest
 from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.tokenizer import Tokenizer
+from formers.text.training import BYTES, cut_words
+
+SPECIAL = "endoftext startoftranscript en translate transcribe startoflm startofprev nospeech notimestamps".split()
 
 LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 NOT_SPACED = {"zh", "ja", "th", "lo", "my", "yue"}  # languages whose words have no blanks between them
 HALF = "\ufffd"  # what some of a character's bytes are decoded to
 # marks that are written in transcripts of what nobody says; alone and after a blank
-NO_SPEECH = [*'"#()*+/:;<=>@[\\]^_`{|}~「」『』', *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }}".split()]
+NO_SPEECH = [
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }}".split(),
+]
 NO_SPEECH += ["♪♪", "♪♪♪"]
 MUSIC = "♩♪♫♬♭♮♯"
 AHEAD, BEHIND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # punctuation that belongs to the word behind it, before it
@@ -88,7 +97,9 @@ class SpeechTokens:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, blanks before it too; special tokens and times say nothing."""
-        return str(self.tokenizer.rules.decode([token for token in tokens if token < self.end], skip_special_tokens=False))
+        return str(
+            self.tokenizer.rules.decode([token for token in tokens if token < self.end], skip_special_tokens=False)
+        )
 
     def suppressed(self) -> list[int]:
         """Tokens that transcripts never need: marks of what is no speech, and most special ones."""
@@ -118,3 +129,19 @@ class SpeechTokens:
                 words.append([])
             words[-1] += piece
         return words
+
+
+def train_speech_tokens(texts: Iterable[str], vocab: int, positions: int) -> RuleTokenizer:
+    """Byte-level pairs of an English model: at most `vocab` tokens of text, then the special ones, then the times of a
+    window of so many positions. Raises ConfigError when `vocab` has no room for the 256 bytes.
+    """
+    if vocab < BYTES:
+        raise ConfigError(f"vocab ({vocab}) must be at least {BYTES}, one for each byte")
+    rules = tokenizers.Tokenizer(models.BPE())
+    rules.pre_tokenizer, rules.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocab, min_frequency=2, show_progress=False, initial_alphabet=alphabet)
+    rules.train_from_iterator(cut_words(f" {text.strip()}" for text in texts), trainer)
+    rules.add_special_tokens([f"<|{name}|>" for name in SPECIAL])
+    rules.add_special_tokens([f"<|{0.02 * i:.2f}|>" for i in range(positions + 1)])
+    return RuleTokenizer(rules, {f"{kind}_token": "<|endoftext|>" for kind in ("bos", "eos", "pad", "unk")})

@@ -10,7 +10,7 @@ from formers.models.whisper import Whisper, WhisperConfig
 from formers.pretrained.config_map import ConfigMap, words
 from formers.pretrained.families import bart
 from formers.pretrained.family import Family
-from formers.pretrained.mapping import Row, tied
+from formers.pretrained.mapping import tied
 
 NOT_SHARED = {"max_position_embeddings", "scale_embedding"}
 FAMILY = Family(

@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,47 +15,22 @@ from formers.decoding.filters import Filter, forbid
 from formers.decoding.search import Hypothesis, complete
 from formers.decoding.strategies import Beam, Dice, Frontier, Greedy, Picks, Sample, Strategy
 from formers.decoding.timestamps import timestamp_rules
-from formers.fields import Between, Natural, check
 from formers.models.whisper import Whisper
+from formers.systems.whisper.options import WindowOptions
 from formers.text.speech_tokens import SpeechTokens
 
-Task = Literal["transcribe", "translate"]
 MOST = 224  # tokens of a window's text; as many may stand before it
 RISE = 0.2  # of the temperature, from one trial to the next
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowOptions:
-    """How the text of a window is decoded, and when it is not believed."""
-
-    beams: Natural = 1
-    """Search with so many beams."""
-    temperature: Annotated[float, Between(0, 1)] = 0.0
-    """Draw tokens at this temperature from the first trial on (0: the likeliest)."""
-    fallback: bool = True
-    """Try again at a higher temperature, up to 1, where a text repeats itself or is unlikely."""
-    best_of: Natural = 5
-    """Texts that are drawn at a temperature, of which the likeliest counts."""
-    compression_ratio_threshold: Annotated[float, Between(above=0)] = 2.4
-    """A text that zlib makes so many times shorter repeats itself."""
-    logprob_threshold: float = -1.0
-    """A text whose tokens have a lower mean log-probability is unlikely."""
-    no_speech_threshold: Annotated[float, Between(0, 1)] = 0.6
-    """An unlikely text is silence where that has this probability."""
-    seed: int = 0
-    """Of what is drawn."""
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def strategies(self) -> Iterator[tuple[float, Strategy]]:
-        """One trial after another, with the temperature of each."""
-        trials = 1 + (round((1 - self.temperature) / RISE) if self.fallback else 0)
-        for temperature in (round(self.temperature + RISE * i, 2) for i in range(trials)):
-            if temperature > 0:
-                yield temperature, Sample(temperature=temperature, samples=self.best_of, seed=self.seed)
-            else:
-                yield 0.0, Greedy() if self.beams == 1 else Beam(self.beams)
+def strategies(options: WindowOptions) -> Iterator[tuple[float, Strategy]]:
+    """One trial after another, with the temperature of each."""
+    trials = 1 + (round((1 - options.temperature) / RISE) if options.fallback else 0)
+    for temperature in (round(options.temperature + RISE * i, 2) for i in range(trials)):
+        if temperature > 0:
+            yield temperature, Sample(temperature=temperature, samples=options.best_of, seed=options.seed)
+        else:
+            yield 0.0, Greedy() if options.beams == 1 else Beam(options.beams)
 
 
 @dataclass(frozen=True)
@@ -130,7 +105,7 @@ class WindowDecoder:
 
     @torch.no_grad()
     def languages(self, memory: Tensor) -> list[dict[str, float]]:
-        """Of each window the probability of every language, the likeliest first; English alone where no other is known."""
+        """Of each window the probability of every language, the likeliest first; only English where it is alone."""
         own = self.tokens.languages
         if not own:
             return [{"en": 1.0}] * len(memory)
@@ -143,7 +118,7 @@ class WindowDecoder:
         """Of windows (rows, positions, dim) that are decoded alike; what is wrong is tried again alone."""
         done: dict[int, WindowText] = {}
         places = list(range(len(memory)))
-        for temperature, strategy in options.strategies():
+        for temperature, strategy in strategies(options):
             texts = self.tried(memory[places] if done else memory, prompt, strategy, temperature)
             done |= zip(places, texts, strict=True)
             places = [place for place in places if done[place].is_wrong(options)]
@@ -152,9 +127,7 @@ class WindowDecoder:
         return [done[place] for place in range(len(memory))]
 
     @torch.no_grad()
-    def tried(
-        self, memory: Tensor, prompt: Sequence[int], strategy: Strategy, temperature: float
-    ) -> list[WindowText]:
+    def tried(self, memory: Tensor, prompt: Sequence[int], strategy: Strategy, temperature: float) -> list[WindowText]:
         """One trial of each window."""
         model, own, rows = self.model, self.tokens, len(memory)
         limit = min(MOST, model.config.length - len(prompt))

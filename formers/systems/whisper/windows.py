@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.errors import ConfigError
@@ -97,3 +99,36 @@ def packed(parts: Iterable[Part], size: int) -> Iterator[Part]:
         last = part
     if last is not None:
         yield last
+
+
+class Survey(NamedTuple):
+    """What is known of a whole recording before it is listened to."""
+
+    frames: int
+    loudest: float
+    """The largest log-mel."""
+    voice: list[Part]
+    """Where somebody may speak."""
+
+
+def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
+    """One pass over a recording, of which only the level of each frame is held."""
+    levels, loudest = [], QUIETEST
+    for block in extractor.stream(pieces):
+        levels.append(block.mean(1).numpy())
+        loudest = max(loudest, float(block.max()))
+    level = np.concatenate(levels) if levels else np.zeros(0, np.float32)
+    return Survey(len(level), loudest, voiced(level))
+
+
+LOUDER = 0.8  # of the log10 of the power, above the quietest tenth
+AROUND = 25  # frames before and behind a voice that belong to it
+
+
+def voiced(level: NDArray[np.float32]) -> list[Part]:
+    if not len(level):
+        return []
+    loud = level > np.percentile(level, 10) + LOUDER
+    near = np.convolve(loud, np.ones(2 * AROUND + 1), "same")[: len(level)] > 5
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
+    return [Part(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]

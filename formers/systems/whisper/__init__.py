@@ -1,0 +1,1 @@
+"""Whisper: speech of any length written down, translated, with times."""
