@@ -40,6 +40,7 @@ NAMES = (
     "preferences",
     "images",
     "clip",
+    "whisper",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
