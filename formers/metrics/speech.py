@@ -1,4 +1,4 @@
-"""How much of what was said is written down right: word and character error rates, and the texts as they are compared."""
+"""How much of what was said is written down right: word and character errors, and texts as they are compared."""
 
 from __future__ import annotations
 

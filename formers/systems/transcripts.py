@@ -52,6 +52,10 @@ class Transcript:
     segments: Sequence[Segment]
     language: str = ""
     """Its code, as "en"; "" where nobody has told."""
+    languages: Mapping[str, float] = field(default_factory=dict)
+    """The probability of each, where the model was asked which it is."""
+    seconds: float = 0.0
+    """How long the recording is."""
 
     @property
     def text(self) -> str:
@@ -196,6 +200,8 @@ class Transcribed:
     file: str
     text: str
     language: str | None
+    languages: Mapping[str, float] | None
+    """The likeliest five, with their probabilities."""
     segments: Sequence[Mapping[str, Any]]
     transcript: Transcript = field(metadata={"json": False})
     form: TranscriptForm = field(default=FORM, metadata={"json": False})
@@ -203,9 +209,10 @@ class Transcribed:
 
     @classmethod
     def of(cls, file: str, transcript: Transcript, form: TranscriptForm = FORM) -> Transcribed:
-        return cls(
-            file, transcript.text, transcript.language or None, transcript.record()["segments"], transcript, form
-        )
+        record, own = transcript.record(), transcript.languages
+        likeliest = {name: round(own[name], 6) for name in sorted(own, key=lambda name: -own[name])[:5]}
+        language, segments = record.get("language"), record["segments"]
+        return cls(file, transcript.text, language, likeliest or None, segments, transcript, form)
 
     def line(self) -> str:
         return write_transcript(self.transcript, self.form)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.decoding.settings import Settings
@@ -21,19 +22,23 @@ from formers.decoding.timestamps import spans_of
 from formers.decoding.writer import ready
 from formers.errors import ConfigError
 from formers.fields import build
+from formers.metrics.speech import word_errors
 from formers.models.whisper import Whisper
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor, usual_extractor
-from formers.systems.system import Progress, result_of
-from formers.systems.transcripts import Segment, Transcript
+from formers.systems.measure import means
+from formers.systems.system import Progress, Report, Score, cost, result_of
+from formers.systems.transcripts import Segment, Transcript, Word
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
 from formers.systems.whisper.options import ListenOptions
 from formers.systems.whisper.windows import PAUSE, Open, Part, Reader, clips_of, packed, spoken, survey
 from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words
 from formers.text.speech_tokens import SpeechTokens
+from formers.training.task import Loss
 
+EXAMPLES = 3  # of an evaluation that are shown
 BEFORE = 223  # tokens of what was said before that a window knows
 UNSURE = 0.5  # the temperature above which what was said is not told to the next window
 
@@ -43,12 +48,24 @@ class Listening:
     """A recording while it is listened to."""
 
     options: ListenOptions
-    reader: Reader
     words: bool
     language: str = ""
+    languages: dict[str, float] = field(default_factory=dict)
+    """The probability of each, where it had to be found out."""
     before: list[int] = field(default_factory=list)
     """Tokens that the next window knows."""
     segments: list[Segment] = field(default_factory=list)
+
+
+class Alignment(NamedTuple):
+    """A window that was written down."""
+
+    mels: NDArray[np.float32]
+    """(frames, bands)"""
+    tokens: list[str]
+    weights: NDArray[np.float32]
+    """(tokens, positions), the mean of the heads that follow the sound."""
+    words: list[Word]
 
 
 class Transcriber:
@@ -105,6 +122,23 @@ class Transcriber:
             reader = Reader([samples], self.extractor, found.loudest, self.size)
             return self.decoder.languages(self.encode([reader.window(Part(0, self.size))]))[0]
 
+    def aligned(self, samples: Samples, language: str = "") -> Alignment:
+        """The first window of a sound written down, and which of it each token was written from."""
+        state = Listening(ListenOptions(language=language), words=True, language=language)
+        found = survey([samples], self.extractor)
+        part = Part(0, min(found.frames, self.size))
+        mels = Reader([samples], self.extractor, found.loudest, self.size).window(part)
+        with ready(self.model):
+            memory = self.encode([mels])
+            opening = self.opening(memory, state, timestamps=False)
+            (text,) = self.decoder.texts(memory, opening, WindowOptions())
+            weights, _ = self.aligner.weights(memory, opening, text.tokens)
+            positions = (part.end + 1) // 2
+            words = joined(believable(self.aligner.words(memory, opening, text.tokens, state.language, positions)))
+        rows = weights.mean(0)[len(opening) - 1 : -2, :positions].numpy()
+        names = [self.tokens.decode([token]) for token in text.tokens]
+        return Alignment(mels[0].T[: part.end].numpy(), names, rows, words)
+
     @torch.no_grad()
     def encode(self, windows: Sequence[Tensor]) -> Tensor:
         """The memory of windows (1, mels, frames) each."""
@@ -123,16 +157,16 @@ class Transcriber:
             pause = 0 if options.batch > 1 else round(PAUSE * self.second)
             clips = spoken(clips, found.voice, pause)
         language = options.language or ("" if self.tokens.languages else "en")
-        state = Listening(options, Reader(sound(), self.extractor, found.loudest, self.size), words, language)
+        reader = Reader(sound(), self.extractor, found.loudest, self.size)
+        state = Listening(options, words, language)
         state.before = self.tokens.encode(f" {options.prompt.strip()}") if options.prompt else []
         with ready(self.model):
-            for part in (
-                self.batched(clips, state, timestamps) if options.batch > 1 else self.seeking(clips, state, timestamps)
-            ):
+            listen = self.batched if options.batch > 1 else self.seeking
+            for part in listen(clips, reader, state, timestamps):
                 yield Progress(min(part.end, found.frames), found.frames, "transcribing")
-        return Transcript(state.segments, state.language)
+        return Transcript(state.segments, state.language, state.languages, found.frames / self.second)
 
-    def seeking(self, clips: Sequence[Part], state: Listening, timestamps: bool) -> Iterator[Part]:
+    def seeking(self, clips: Sequence[Part], reader: Reader, state: Listening, timestamps: bool) -> Iterator[Part]:
         """One window after another; each begins where the last whole segment of the one before ends."""
         options, seek = state.options, 0
         prefix = self.tokens.encode(f" {options.prefix.strip()}") if options.prefix else []
@@ -140,7 +174,7 @@ class Transcriber:
             seek = max(seek, clip.start)
             while seek < clip.end:
                 part = Part(seek, min(clip.end, seek + self.size))
-                memory = self.encode([state.reader.window(part)])
+                memory = self.encode([reader.window(part)])
                 opening = self.opening(memory, state, timestamps)
                 prompt = self.prompt(state.before, opening, options.hotwords)
                 (text,) = self.decoder.texts(memory, [*prompt, *prefix], options.window)
@@ -155,11 +189,11 @@ class Transcriber:
                     state.before += [token for one in segments for token in one.facts["tokens"]]
                 yield part
 
-    def batched(self, clips: Sequence[Part], state: Listening, timestamps: bool) -> Iterator[Part]:
+    def batched(self, clips: Sequence[Part], reader: Reader, state: Listening, timestamps: bool) -> Iterator[Part]:
         """Several windows together, none of which knows of another."""
         options, parts = state.options, packed(clips, self.size)
         while some := list(islice(parts, options.batch)):
-            memory = self.encode([state.reader.window(part) for part in some])
+            memory = self.encode([reader.window(part) for part in some])
             opening = self.opening(memory[:1], state, timestamps)
             prompt = self.prompt(state.before, opening, options.hotwords)
             for i, text in enumerate(self.decoder.texts(memory, prompt, options.window)):
@@ -168,7 +202,9 @@ class Transcriber:
 
     def opening(self, memory: Tensor, state: Listening, timestamps: bool) -> list[int]:
         """What the text of a window begins with; the first window tells the language, where nobody has."""
-        state.language = state.language or next(iter(self.decoder.languages(memory)[0]))
+        if not state.language:
+            state.languages = self.decoder.languages(memory)[0]
+            state.language = next(iter(state.languages))
         return self.tokens.opening(state.language, state.options.task, timestamps=timestamps)
 
     def prompt(self, before: Sequence[int], opening: Sequence[int], hotwords: str) -> list[int]:
@@ -214,6 +250,39 @@ class Transcriber:
         words = [replace(word, start=offset + word.start, end=offset + word.end) for word in joined(believable(words))]
         return with_words(segments, words, [len(one.text) for one in segments])
 
+    def evaluate(self, batches: SpeechBatches, *, batch: int = 8, count: int | None = None) -> Report:
+        """The loss per token, and word and character error rates of the likeliest texts, without times.
+
+        count: only of the first so many.
+        """
+        losses, texts, said = [], list[str](), list[str]()
+        rows = range(len(batches))[:count]
+        plain = WindowOptions(fallback=False)
+        with ready(self.model), torch.no_grad():
+            for start in range(0, len(rows), batch):
+                read = batches.collate(rows[start : start + batch])
+                memory = self.encode([read.mels])
+                losses.append(self.loss(read, memory))
+                texts += [text.text for text in self.decoder.texts(memory, batches.opening, plain)]
+                said += read.texts
+        errors = word_errors(texts, said, batches.normalise)
+        pairs = [(text, other) for text, other in zip(texts, said, strict=True)][:EXAMPLES]
+        return Report(
+            [cost("loss", means(losses)["loss"]), error("wer", errors.wer), error("cer", errors.cer)],
+            facts={"recordings": len(texts), "words": errors.words},
+            remarks={
+                "words": f"{errors.words:,}: {errors.substitutions:,} wrong, {errors.deletions:,} missing, "
+                f"{errors.insertions:,} additional"
+            },
+            examples=[{"said": other, "written": text} for text, other in pairs],
+        )
+
+    def loss(self, batch: SpeechBatch, memory: Tensor) -> Loss:
+        """Summed cross-entropy of what is to be said; the logits of all else are never computed."""
+        tokens, labels = batch.tokens.to(self.device), batch.labels.to(self.device)
+        x, wanted = self.model.decode(tokens, memory), labels >= 0
+        return Loss(self.model.output.cross_entropy(x[wanted], labels[wanted]), int(wanted.sum()))
+
     def save(self, folder: str | Path) -> None:
         """Write a folder that other libraries open too."""
         save_model(
@@ -225,6 +294,11 @@ class Transcriber:
             preprocessor=self.extractor,
             system="whisper",
         )
+
+
+def error(name: str, value: float) -> Score:
+    """An error rate, which may be above one."""
+    return Score(name, value, "share", lower_is_better=True)
 
 
 def open_whisper(loaded: Loaded) -> Transcriber:
