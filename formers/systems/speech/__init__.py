@@ -15,12 +15,17 @@ SYSTEM = System(
     open="open_speech",
     example="transcribe {} recording.wav",
     verbs=(
-        Verb("transcribe", "Write down what is said in recordings: text, subtitles, JSON.", "TranscribeFrames"),
+        Verb(
+            "transcribe",
+            "Write down what is said: text, subtitles, times of words.",
+            "TranscribeFrames",
+            endings=(".txt", ".srt", ".vtt", ".tsv", ".json", ".jsonl"),
+        ),
         Verb("align", "When each word of a given text is said.", "Align", endings=(".txt", ".srt", ".vtt", ".tsv")),
         Verb("evaluate", HELP, "EvaluateClips"),
     ),
     looks=(
-        Look("alignment", "The text over the spectrogram, and how sure each frame is.", "AlignmentLook"),
+        Look("alignment", "The text over the spectrogram, and how sure each frame is.", "FramesLook"),
         Look("parameters", "Every weight, and how many numbers there are.", f"{HERE}:PlainLook", f"{HERE}:parameters"),
         Look("curve", "The learning curve of a run.", f"{HERE}:PlainLook", f"{HERE}:curve", opens=False),
     ),
@@ -29,5 +34,6 @@ SYSTEM = System(
         "wer": "word error rate: words that are wrong, missing or too many, for each that was said",
         "cer": "the same of characters",
         "exact": "share of recordings without a fault",
+        "decoder_wer": "word error rate of the decoder beside CTC",
     },
 )

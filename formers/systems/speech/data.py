@@ -257,7 +257,8 @@ class ClipBatches:
         frames = np.array([self.frames[clip.rows].sum() for clip in clips])
         joined = f", each of {self.config.join[0]} to {self.config.join[1]} recordings" if self.config.join else ""
         return [
-            f"clips: {len(clips):,}{joined}, {seconds.min():.1f} to {seconds.max():.1f} s, {seconds.sum() / 60:,.1f} minutes",
+            f"clips: {len(clips):,}{joined}, {seconds.min():.1f} to {seconds.max():.1f} s, "
+            f"{seconds.sum() / 60:,.1f} minutes",
             f"frames beside tokens: {np.median(frames):.0f} beside {np.median(tokens):.0f} (medians), "
             f"at least {float((frames / np.maximum(1, tokens)).min()):.1f} for each token",
         ]

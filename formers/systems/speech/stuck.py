@@ -66,6 +66,6 @@ def explanation(loss: float, silent: float, floor: Deaf, frames: Tensor, counts:
     return (
         f"little is learned so far: {silent:.0%} of the frames are blank; the loss is {loss:.3f} per token, that of a "
         f"model that hears nothing {floor.loss:.3f} (the blank in {floor.blank:.0%} of the frames, else tokens by how "
-        f"frequent they are); a clip has {int(frames.float().median())} frames beside {int(counts.float().median())} tokens "
-        f"(medians). Try in this order: {'; '.join(advice)}"
+        f"frequent they are); a clip has {int(frames.float().median())} frames "
+        f"beside {int(counts.float().median())} tokens (medians). Try in this order: {'; '.join(advice)}"
     )

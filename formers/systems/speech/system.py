@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -201,9 +201,8 @@ class Recogniser:
             raise DataError("the text to align is empty, expected what is said in the recording")
         if tokenizer.unk is not None and tokenizer.unk in tokens:
             strange = sorted({char for char in text if tokenizer.unk in tokenizer.encode_plain([char])[0]})
-            raise DataError(
-                f"the text has {shown(''.join(strange))}, outside this model's vocabulary; write it as its training texts are"
-            )
+            what = f"the text has {shown(''.join(strange))}, outside this model's vocabulary"
+            raise DataError(f"{what}; write it as the texts that it learned from")
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -247,8 +246,14 @@ class Recogniser:
         wrong = [i for i, (text, right) in enumerate(zip(texts, said, strict=True)) if text != right] or range(
             len(said)
         )
-        facts = {"clips": len(said), "words": errors.words, "substitutions": errors.substitutions,
-                 "deletions": errors.deletions, "insertions": errors.insertions, "blank": silent / max(1, frames)}  # fmt: skip
+        facts = {
+            "clips": len(said),
+            "words": errors.words,
+            "substitutions": errors.substitutions,
+            "deletions": errors.deletions,
+            "insertions": errors.insertions,
+            "blank": silent / max(1, frames),
+        }
         return Report(scores, facts=facts, examples=[{"said": said[i], "written": texts[i]} for i in wrong[:SHOWN]])
 
     def ctc(self, log_probs: Tensor, frames: Tensor, batch: ClipBatch) -> Tensor:

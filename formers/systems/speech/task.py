@@ -1,6 +1,7 @@
 """Learning to write down speech: CTC over a Conformer's frames, and beside it a decoder where one is wanted.
 
-clips -> features, masked at random -> Conformer -> logits of frames -> CTC        frames, text -> decoder -> cross-entropy
+clips -> features, masked at random -> Conformer -> logits of frames -> CTC
+                                    frames, tokens of the text -> decoder -> cross-entropy
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ class CtcTask:
         """Loss and error rates of the validation clips."""
         report = self.speech.evaluate(self.validation)
         self.evaluations += 1
-        if self.evaluations > 1 and not self.explained:
-            if why := self.stuck(report.value("loss"), float(report.facts["blank"])):
-                self.explained = True
-                note(why)
+        why = "" if self.explained or self.evaluations < 2 else self.stuck(report.value("loss"), report.facts["blank"])
+        if why:
+            self.explained = True
+            note(why)
         return report
 
     def stuck(self, loss: float, silent: float) -> str:
