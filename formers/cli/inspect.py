@@ -56,8 +56,8 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
 def options_of(look: Look, model: str, given: dict[str, Any]) -> Any:
     """What the look is given; an option of another look's is refused."""
     settings = resolve(look.options)
-    if "picture" in fields_of(settings):  # its argument is no text
-        given = {"picture" if name == "text" else name: value for name, value in given.items()}
+    for other in {"picture", "sound"} & fields_of(settings).keys():  # its argument is no text
+        given = {other if name == "text" else name: value for name, value in given.items()}
     for name, value in given.items():
         if name in fields_of(settings):
             continue
@@ -83,7 +83,7 @@ def drawn(events: Iterable[Event], path: Path) -> Iterator[Event]:
 WHAT_HELP = f"{', '.join(list(LOOKS)[:-1])} or {list(LOOKS)[-1]}, as the model has."
 WHAT = Field("what", str, dataclasses.MISSING, WHAT_HELP, False, (Typed("WHAT", positional=True),))
 OPTIONS = {**union([pair for owners in LOOKS.values() for pair in owners]), "out": fields_of(Destination)["out"]}
-if OPTIONS.pop("picture", None):  # one argument is the one or the other
-    either, typed = "The text that is read, or the file of the picture.", Typed("TEXT|PICTURE", positional=True)
+if OPTIONS.pop("picture") and OPTIONS.pop("sound"):  # one argument is the one or the other
+    either, typed = "The text that is read, or the file of the picture or sound.", Typed("TEXT|FILE", positional=True)
     OPTIONS["text"] = dataclasses.replace(OPTIONS["text"], help=either, extras=(typed,))
 takes(run, {"model": MODEL, "what": WHAT, **OPTIONS, **fields_of(Opening)}, run.__doc__)

@@ -121,6 +121,12 @@ def frames_of(samples: NDArray[np.int64], config: ConformerEncoderConfig, extrac
     return frames
 
 
+def outside(text: str, tokenizer: Tokenizer) -> str:
+    """The characters of a text that no token has, as messages show them."""
+    letters = {" ", *"".join(tokenizer.decode([token]) for token in range(tokenizer.vocab))}
+    return shown("".join(dict.fromkeys(char for char in text if char not in letters)) or text)
+
+
 class ClipBatches:
     """The batches of a table of recordings; each `epoch` puts them together anew where they are to be joined."""
 
@@ -156,8 +162,7 @@ class ClipBatches:
             if not len(tokens):
                 reasons.append("its text is empty")
             elif tokenizer.unk is not None and tokenizer.unk in tokens:
-                strange = [char for char in self.texts[row] if tokenizer.unk in tokenizer.encode_plain([char])[0]]
-                reasons.append(f"its text has {shown(''.join(dict.fromkeys(strange)))}, outside the vocabulary")
+                reasons.append(f"its text has {outside(self.texts[row], tokenizer)}, outside the vocabulary")
             elif self.seconds[row] and needed > frames and not self.config.join:
                 many = f"its text of {len(tokens)} tokens needs {needed} frames, but the recording has {frames}"
                 reasons.append(f"{many} ({self.seconds[row]:.2f} s): lower model.halvings, or check the text")

@@ -22,7 +22,7 @@ class FramesLook:
     """The model."""
     sound: Annotated[str, Typed("SOUND", positional=True, file=True)] = ""
     """The recording."""
-    text: Annotated[str, Typed("TEXT|FILE", passage=True)] = ""
+    transcript: Annotated[str, Typed("TEXT")] = ""
     """What is said in it (default: what the model writes)."""
 
     def __post_init__(self) -> None:
@@ -41,9 +41,9 @@ def alignment(opened: Recogniser, options: FramesLook) -> Iterator[Event]:
 
     sound = resampled(decode(expanded(options.sound), options.sound), opened.extractor.rate)
     log_probs = torch.cat(list(opened.stream([sound.samples])))
-    tokens = opened.tokens(options.text) if options.text else opened.hypothesis(log_probs)[0]
+    tokens = opened.tokens(options.transcript) if options.transcript else opened.hypothesis(log_probs)[0]
     if not tokens:
-        raise ConfigError(f"{options.sound}: nobody speaks in it; give what is said with --text")
+        raise ConfigError(f"{options.sound}: nobody speaks in it; give what is said with --transcript")
     words = opened.words(align(log_probs, tokens, opened.blank))
     for word in words:
         yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")

@@ -18,7 +18,7 @@ from torch import Tensor
 from formers.decoding.ctc import PrefixBeam, TokenSpan, WordScores, align, beam, greedy, log_likelihood, words_of
 from formers.decoding.search import complete
 from formers.decoding.strategies import Greedy
-from formers.errors import ConfigError, DataError, on_a_line, shown
+from formers.errors import ConfigError, DataError, on_a_line
 from formers.metrics.speech import word_errors
 from formers.models.conformer import Conformer, keep_of
 from formers.models.hybrid import HybridConformer
@@ -27,7 +27,7 @@ from formers.pretrained.loaded import Loaded
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
 from formers.systems.reading import reading
-from formers.systems.speech.data import ClipBatch, ClipBatches
+from formers.systems.speech.data import ClipBatch, ClipBatches, outside
 from formers.systems.system import Report, cost, share
 from formers.systems.transcripts import Segment, Transcript, Word
 from formers.text.tokenizer import Tokenizer
@@ -200,8 +200,7 @@ class Recogniser:
         if not tokens:
             raise DataError("the text to align is empty, expected what is said in the recording")
         if tokenizer.unk is not None and tokenizer.unk in tokens:
-            strange = sorted({char for char in text if tokenizer.unk in tokenizer.encode_plain([char])[0]})
-            what = f"the text has {shown(''.join(strange))}, outside this model's vocabulary"
+            what = f"the text has {outside(text, tokenizer)}, outside this model's vocabulary"
             raise DataError(f"{what}; write it as the texts that it learned from")
         return tokens
 
