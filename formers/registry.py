@@ -43,6 +43,8 @@ NAMES = (
     "clip",
     "reconstruction",
     "sounds",
+    "speech",
+    "whisper",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.

@@ -10,6 +10,7 @@ from formers.models.clip import CLIP, CLIPConfig, PictureTower, PictureTowerConf
 from formers.models.conformer import Conformer, ConformerConfig, ConformerEncoder, ConformerEncoderConfig
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import HEADS, HeadConfig
+from formers.models.hybrid import HybridConfig, HybridConformer
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet, ResNetConfig
 from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
@@ -45,5 +46,10 @@ CLIPS = native("formers-clip", {CLIP: CLIPConfig, TextTower: TextTowerConfig, Pi
 AUTOENCODERS = native("formers-autoencoder", {Autoencoder: AutoencoderConfig})
 SOUND = native(
     "formers-sound",
-    {SpectrogramTransformer: SpectrogramConfig, Conformer: ConformerConfig, ConformerEncoder: ConformerEncoderConfig},
+    {
+        SpectrogramTransformer: SpectrogramConfig,
+        Conformer: ConformerConfig,
+        ConformerEncoder: ConformerEncoderConfig,
+        HybridConformer: HybridConfig,
+    },
 )
