@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from formers.recipe import names, names_recipe, recipe_of, run_file, run_folder
 from formers.systems.system import Event, ResultTable, System, resolve
 
 if TYPE_CHECKING:
-    from formers.data.pictures import PictureTable
+    from formers.data.media import MediaTable
     from formers.data.sources import Table
+    from formers.pictures.sounds import DrawnSound
+    from formers.sound.decode import Sound
     from formers.systems.begin import Beginning
 
 
@@ -50,14 +53,15 @@ def preview(
     changes: Sequence[str] = (),
 ) -> Preview:
     """What is in a source or in the data of a recipe. examples: rows to show; source, target: columns to show."""
-    from formers.data.pictures import PictureTable
+    from formers.data.media import MediaTable
+    from formers.data.medium import SOUNDS
     from formers.data.sources import BUILTIN
 
     rows = rows_of(name, split, count, source, target, changes)
-    if isinstance(rows, PictureTable):
+    if isinstance(rows, MediaTable):
         judged = judged_beside(name, rows, changes) if split == "train" else None
-        view = of_pictures(rows, judged, split, examples)
-        if split != "train" or name in BUILTIN or not names_recipe(name):
+        view = of_media(rows, judged, split, examples)
+        if rows.medium is SOUNDS or split != "train" or name in BUILTIN or not names_recipe(name):
             return view
         return replace(view, sheet=lambda path: draw_changed(name, changes, examples, path))
     picked = evenly(len(rows), EXAMPLES if examples is None else examples)
@@ -80,10 +84,10 @@ def shown(value: Any) -> Any:
 
 def rows_of(
     name: str, split: str, count: int | None, source: str | None, target: str | None, changes: Sequence[str] = ()
-) -> Table | PictureTable:
+) -> Table | MediaTable:
     """The table that NAME means: a recipe's own reading of its data, or a source as it is."""
-    from formers.data.picture_columns import first_row, picture_column
-    from formers.data.pictures import read_pictures
+    from formers.data.media import read_media
+    from formers.data.media_columns import first_row, media_column
     from formers.data.sources import BUILTIN, read_table
 
     if name not in BUILTIN and names_recipe(name):
@@ -107,13 +111,14 @@ def rows_of(
         raise ConfigError(f'there is no data "{name}"{nearest(name, [*BUILTIN, *names()])}, or name a file')
     columns = [column for column in (source, target) if column]
     first = first_row(name, split)
-    image = picture_column({column: first[column] for column in columns if column in first} if columns else first)
-    if image is None:
+    there = media_column({column: first[column] for column in columns if column in first} if columns else first)
+    if there is None:
         return read_table(name, columns=columns or None, split=split, count=count)
-    others = columns or [column for column, value in first.items() if is_plain(value)]
-    return read_pictures(
-        name, columns=[column for column in others if column != image], image=image, split=split, count=count
-    )
+    files, medium = there
+    others = [
+        column for column in columns or [name for name, value in first.items() if is_plain(value)] if column != files
+    ]
+    return read_media(medium, name, columns=others, files=files, split=split, count=count)
 
 
 def is_plain(value: Any) -> bool:
@@ -121,24 +126,26 @@ def is_plain(value: Any) -> bool:
     return all(isinstance(part, str | int | float) for part in (value if isinstance(value, list) else [value]))
 
 
-def judged_beside(name: str, rows: PictureTable, changes: Sequence[str]) -> PictureTable | None:
+def judged_beside(name: str, rows: MediaTable, changes: Sequence[str]) -> MediaTable | None:
     """The rows to judge with that belong to those to learn from, if there are any."""
-    from formers.data.pictures import read_pictures
+    from formers.data.media import read_media
     from formers.data.source import Source
 
     source: Source = Source(train=rows.name)
-    reading: dict[str, Any] = {"reader": read_pictures, "image": rows.picture}
+    reading: dict[str, Any] = {"reader": partial(read_media, rows.medium), "files": rows.column}
     if names_recipe(name):
         sections = recipe_of(name, changes).sections
         source, reading = sections["data"], sections["rows"].reading(sections["data"])
     return source.read("test", **reading) or source.read("validation", **reading)
 
 
-def of_pictures(rows: PictureTable, judged: PictureTable | None, split: str, examples: int | None) -> Preview:
-    """Some of the pictures with what is said of them, their classes and captions, and what is wrong with them."""
+def of_media(rows: MediaTable, judged: MediaTable | None, split: str, examples: int | None) -> Preview:
+    """Some of the files with what is said of them, their classes and texts, and what is wrong with them."""
+    from formers.data.medium import SOUNDS
     from formers.data.picture_report import picture_lines
+    from formers.data.sound_report import sound_lines
 
-    said = {column: named(rows, column) for column in rows.table.columns if column != rows.picture}
+    said = {column: named(rows, column) for column in rows.table.columns if column != rows.column}
     classes = {column: tally for column, values in said.items() if (tally := classes_of(values))}
     cells = [
         (
@@ -151,17 +158,19 @@ def of_pictures(rows: PictureTable, judged: PictureTable | None, split: str, exa
     ]
     head = ["row", "place", "size", *said]
     tables = [ResultTable(f"{rows.name}, {split}", head, cells, right=["row", "size"])] if cells else []
-    tables += [class_table(column, tally, len(rows)) for column, tally in classes.items()]
-    texts = replace(rows.table, columns={column: values for column, values in said.items() if column not in classes})
-    lines = [
-        f"examples: {len(rows):,}",
-        *picture_lines(rows, judged, label=next(iter(classes), "")),
-        *lengths(texts)[1:],
-    ]
+    tables += [class_table(column, f"{rows.medium.word}s", tally, len(rows)) for column, tally in classes.items()]
+    texts = {column: values for column, values in said.items() if column not in classes}
+    label = next(iter(classes), "")
+    if rows.medium is SOUNDS:
+        text = next((column for column, values in texts.items() if all(isinstance(one, str) for one in values)), "")
+        report = sound_lines(rows, judged, label=label, text=text)
+    else:
+        report = picture_lines(rows, judged, label=label)
+    lines = [f"examples: {len(rows):,}", *report, *lengths(replace(rows.table, columns=texts))[1:]]
     return Preview(tables, lines, lambda path: draw(rows, said, ON_A_SHEET if examples is None else examples, path))
 
 
-def named(rows: PictureTable, column: str) -> list:
+def named(rows: MediaTable, column: str) -> list:
     """The values of a column, numbers of classes as their names where the source has these."""
     from formers.data.labels import file_names
 
@@ -177,12 +186,12 @@ def classes_of(values: Sequence[Any]) -> Counter:
     return tally if few else Counter()
 
 
-def class_table(column: str, tally: Counter, count: int) -> ResultTable:
+def class_table(column: str, what: str, tally: Counter, count: int) -> ResultTable:
     rows = [(name, f"{times:,}", f"{times / count:.1%}") for name, times in tally.most_common(CLASSES)]
     if len(tally) > CLASSES:
         rest = sum(tally.values()) - sum(times for _, times in tally.most_common(CLASSES))
         rows.append((f"and {len(tally) - CLASSES} more", f"{rest:,}", f"{rest / count:.1%}"))
-    return ResultTable(f"{len(tally)} classes", [column, "pictures", "share"], rows, right=["pictures", "share"])
+    return ResultTable(f"{len(tally)} classes", [column, what, "share"], rows, right=[what, "share"])
 
 
 def cell(value: Any) -> str:
@@ -190,33 +199,49 @@ def cell(value: Any) -> str:
     return short(", ".join(map(str, value if isinstance(value, list) else [value])), LONGEST)
 
 
-def size_of(rows: PictureTable, row: int) -> str:
-    """Width and height; that a picture cannot be read is among the lines."""
+def size_of(rows: MediaTable, row: int) -> str:
+    """Width and height, or seconds; that a file cannot be read is among the lines."""
+    from formers.data.medium import SOUNDS
+
     try:
+        if rows.medium is SOUNDS:
+            return f"{rows.sound(row).seconds:.2f} s"
         width, height = rows.image(row).size
     except DataError:
         return "unreadable"
     return f"{width} x {height}"
 
 
-def draw(rows: PictureTable, said: Mapping[str, list], most: int, path: Path) -> object:
-    """A contact sheet of pictures from all over the table."""
+def draw(rows: MediaTable, said: Mapping[str, list], most: int, path: Path) -> object:
+    """A contact sheet of pictures or sounds from all over the table."""
     import numpy as np
 
+    from formers.data.medium import SOUNDS
     from formers.pictures.figure import save
     from formers.pictures.sheet import draw_sheet
+    from formers.pictures.sounds import draw_sounds
 
-    pictures, titles = [], []
+    files: list[Any] = []
+    titles = []
     for row in evenly(len(rows), most):
         try:
-            pictures.append(np.asarray(rows.image(row)))
+            files.append(heard(rows.sound(row)) if rows.medium is SOUNDS else np.asarray(rows.image(row)))
         except DataError as error:
             note(str(error))
             continue
         titles.append(" | ".join(cell(values[row]) for values in said.values()))
-    if not pictures:
-        raise DataError(f"{rows.name}: none of the pictures can be read")
-    return save(draw_sheet(pictures, titles, f"{rows.name} ({len(rows):,} pictures)"), path)
+    if not files:
+        raise DataError(f"{rows.name}: none of the {rows.medium.word}s can be read")
+    draw_files = draw_sounds if rows.medium is SOUNDS else draw_sheet
+    return save(draw_files(files, titles, f"{rows.name} ({len(rows):,} {rows.medium.word}s)"), path)
+
+
+def heard(sound: Sound) -> DrawnSound:
+    """A sound as it is drawn: with the bands of a model that reads it at its own rate."""
+    from formers.pictures.sounds import DrawnSound
+    from formers.sound.features import mel_picture
+
+    return DrawnSound(sound.samples, sound.seconds, mel_picture(sound))
 
 
 def draw_changed(name: str, changes: Sequence[str], examples: int | None, path: Path) -> object:

@@ -11,15 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from formers.data.media_report import media_lines, spread
 from formers.data.pictures import PictureTable
 from formers.errors import DataError
 from formers.images.decode import BROKEN, FORMATS, decode
 
 LOOKED_AT = 2000  # pictures whose size is read
 DECODED_PIXELS = 2**27  # of those that are also decoded, which finds the ones that are cut off
-COMPARED_BYTES = 2**30  # of the contents that are compared
-RARE = 5  # a class with fewer pictures is named
-SHOWN = 8
 
 
 class Looked(NamedTuple):
@@ -36,9 +34,7 @@ def picture_lines(train: PictureTable, held_out: PictureTable | None = None, *, 
 
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
-    few = rare(train.table.named(label)) if label else ()
-    drawn = train.name.startswith("builtin:")
-    return [*size_lines(train), *([] if drawn else repeats(train, held_out, label)), *few]
+    return [*size_lines(train), *media_lines(train, held_out, label)]
 
 
 def size_lines(table: PictureTable, most: int = LOOKED_AT) -> list[str]:
@@ -100,68 +96,3 @@ def damage(table: PictureTable, row: int) -> str:
     except DataError as error:
         return str(error)
     return ""
-
-
-def repeats(train: PictureTable, held_out: PictureTable | None, label: str) -> Iterator[str]:
-    """Lines on the same file in several rows, of training and beside it: what is judged with was seen before."""
-    first: dict[bytes, int] = {}
-    again, other = [], []
-    rows = spread(len(train), comparable(train))
-    labels = train.table.columns[label] if label else []
-    for row, digest in digests(train, rows):
-        before = first.setdefault(digest, row)
-        if before != row:
-            again.append((before, row))
-            other += [(before, row)] if label and labels[before] != labels[row] else []
-    part = f" ({len(rows):,} of {len(train):,} compared)" if len(rows) < len(train) else ""
-    if again:
-        yield f"the same picture again in training: {len(again):,}{part}, {pair(train, train, *again[0])}"
-    if other:
-        yield f"the same picture with another {label}: {len(other):,}{part}, {pair(train, train, *other[0])}"
-    if held_out is not None:
-        both = [(first[digest], row) for digest, row in seen(held_out) if digest in first]
-        share = f"{len(both):,} of {len(held_out):,}, {pair(train, held_out, *both[0])}" if both else "none"
-        yield f"the same picture in training and held out: {share}{part}"
-
-
-def seen(table: PictureTable) -> list[tuple[bytes, int]]:
-    return [(digest, row) for row, digest in digests(table, spread(len(table), comparable(table)))]
-
-
-def digests(table: PictureTable, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    """(row, digest of the file) of those that can be read."""
-    for row in rows:
-        try:
-            yield row, table.digest(row)
-        except DataError:
-            continue  # it is said among the unreadable
-
-
-def comparable(table: PictureTable) -> int:
-    """How many files are compared: as many as there is time for, by the size of a few."""
-    sample = []
-    for row in spread(len(table), 50):
-        try:
-            sample.append(len(table.content(row)))
-        except DataError:
-            continue
-    return int(COMPARED_BYTES / max(1.0, float(np.mean(sample)))) if sample else 1
-
-
-def pair(one: PictureTable, other: PictureTable, before: int, row: int) -> str:
-    return f"the first: {one.named(before)} = {other.named(row)}"
-
-
-def rare(labels: Sequence[object]) -> Iterator[str]:
-    """A line on classes of which there are only a few pictures."""
-    counts = Counter(one for label in labels for one in (label if isinstance(label, list | tuple) else [label]))
-    few = sorted((count, str(name)) for name, count in counts.items() if count < RARE)
-    if few:
-        more = f" and {len(few) - SHOWN} more" if len(few) > SHOWN else ""
-        listed = ", ".join(f"{name} ({count})" for count, name in few[:SHOWN])
-        yield f"classes with fewer than {RARE} pictures: {listed}{more}"
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many numbers below `count`, evenly over all."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()

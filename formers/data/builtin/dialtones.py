@@ -100,7 +100,7 @@ def dialled(split: str, index: int, seed: int = 0, *, several: bool) -> Dialled:
     dice = Random(f"dialtones/{split}/{seed}/{several}/{index}")
     groups, most = (dice.randint(1, MOST_GROUPS), MOST_KEYS) if several else (1, 1)
     texts = ["".join(dice.choices(KEYS, k=dice.randint(1, most))) for _ in range(groups)]
-    level, tones, now = dice.uniform(0.05, 0.35), [], dice.uniform(0.05, 0.15)
+    level, tones, now = dice.uniform(0.05, 0.2), [], dice.uniform(0.05, 0.15)
     for text in texts:
         for key in text:
             seconds = dice.uniform(0.07, 0.2)
