@@ -77,7 +77,7 @@ def test_a_transcript_without_room_is_refused(table):
     task, _ = new_task(table)
     table.table.columns["text"][2] += " 1" * 30
     try:
-        with pytest.raises(DataError, match="row 3 has .* tokens, but this model writes at most"):
+        with pytest.raises(DataError, match=r"row 3 has .* tokens, but this model writes at most"):
             SpeechBatches(table, task.transcriber, ROWS)
     finally:
         table.table.columns["text"][2] = table.table.columns["text"][2].removesuffix(" 1" * 30)
