@@ -11,6 +11,7 @@ from torch import Tensor
 
 from formers.data.decoded import DecodedRows
 from formers.data.pictures import PictureTable
+from formers.errors import DataError
 from formers.images.preprocess import Preprocessor
 
 KEPT_MOST = 2**31  # bytes of pixels in memory

@@ -2,8 +2,8 @@
 
     samples -> frames of 25 ms, 10 ms apart -> power of each frequency -> mel bands -> logarithm -> normalised
 
-What is particular: every form is a view of overlapping rows, a real FFT of some hundred at a time, which the cache holds,
-and a matrix product. All but Whisper's are in float64: quiet bands beside loud ones are then right to 1e-4.
+What is particular: every form is a view of overlapping rows, a real FFT of some hundred at a time, which the cache
+holds, and a matrix product. All but Whisper's are in float64: quiet bands beside loud ones are then right to 1e-4.
 """
 
 from __future__ import annotations

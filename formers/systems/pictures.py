@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from formers.data.bad_rows import refuse
 from formers.data.medium import PICTURES
 from formers.errors import ConfigError, DataError, shown
+from formers.files import expanded
 from formers.systems.inputs import CommandInputs
 from formers.systems.media import NamedContents, of_command, of_files, of_request, schema_of
 from formers.systems.system import Typed
