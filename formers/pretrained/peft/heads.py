@@ -38,6 +38,7 @@ from formers.pretrained.provenance import LABELS
 from formers.shapes import revive
 
 HEAD_FILE = "head.json"
+DECODERS = ("score.", "classification_head.")  # of labels on a decoder, where Family.head is empty
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
 OF_TASKS = (SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
 ALL: tuple[type[nn.Module], ...] = (Encoder, *HEADS)
@@ -119,7 +120,7 @@ def adapted_family(folder: Path, raw: Mapping[str, Any], names: Iterable[str], b
     if kind is None:
         return base
     family = family_of_class(base.model_type, kind)
-    brings_head = any(whole_name(name).startswith(family.head) for name in names if ".lora_" not in name)
+    brings_head = any(whole_name(name).startswith(family.head or DECODERS) for name in names if ".lora_" not in name)
     return family if brings_head or config is not None else base
 
 
@@ -160,7 +161,7 @@ def guessed(
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
     settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
-    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head)}
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head or DECODERS)}
     config = family.config.to_ours(settings, headless, what=where)  # whose labels may be those of another head
     rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
     if rows is None:

@@ -152,3 +152,7 @@ def test_a_language_model_learns_labels(kind, tokenizer, tmp_path):
             works("adapt", "merge", base, place, tmp_path / f"merged-{place.name}")
             merged = formers.load(tmp_path / f"merged-{place.name}").probabilities(TEXTS[:4])
             np.testing.assert_allclose(adapted, merged, atol=1e-6)
+            for path in place.rglob("head.json") if adapter == "lora" else ():
+                path.unlink()  # as peft's folders are
+            told = formers.load(place, system="classification").probabilities(TEXTS[:4])
+            np.testing.assert_allclose(told, adapted, atol=1e-6)
