@@ -65,7 +65,9 @@ def test_the_same_pixels_in_other_files(folder, tmp_path, monkeypatch):
 
 
 def test_several_labels_are_counted_one_by_one():
-    assert [*picture_report.rare(["a; b", "a", "a;", "a", "a"], ";")] == ["classes with fewer than 5 pictures: b (1)"]
+    assert [*media_report.rare(["a; b", "a", "a;", "a", "a"], "picture", ";")] == [
+        "classes with fewer than 5 pictures: b (1)"
+    ]
 
 
 def test_the_same_picture_again(folder, tmp_path):
