@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from formers.data import picture_report
+from formers.data import media_report, picture_report
 from formers.data.picture_report import picture_lines, size_lines
 from formers.data.pictures import read_pictures
 
@@ -65,7 +65,9 @@ def test_the_same_pixels_in_other_files(folder, tmp_path, monkeypatch):
 
 
 def test_several_labels_are_counted_one_by_one():
-    assert [*picture_report.rare(["a; b", "a", "a;", "a", "a"], ";")] == ["classes with fewer than 5 pictures: b (1)"]
+    assert [*media_report.rare(["a; b", "a", "a;", "a", "a"], "picture", ";")] == [
+        "classes with fewer than 5 pictures: b (1)"
+    ]
 
 
 def test_the_same_picture_again(folder, tmp_path):
@@ -98,7 +100,7 @@ def test_of_a_large_set_a_part_is_looked_at_and_that_is_said(folder, monkeypatch
     assert size_lines(read_pictures("set"), 4)[0].endswith("(4 of 10 looked at)")
     monkeypatch.setattr(picture_report, "DECODED_PIXELS", 128)
     assert size_lines(read_pictures("set"), 4)[1] == "unreadable: none (4 of 10 looked at); 2 of them decoded"
-    monkeypatch.setattr(picture_report, "COMPARED_BYTES", 1000)
+    monkeypatch.setattr(media_report, "COMPARED_BYTES", 1000)
     assert "compared" not in "\n".join(lines()) and len(lines()) == 2
 
 
