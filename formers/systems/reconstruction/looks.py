@@ -58,6 +58,7 @@ def walk(opened: Reconstructor, options: WalkLook) -> Iterator[Event]:
     low, high = np.full(2, -REACH), np.full(2, REACH)
     if options.picture:
         low, high = np.quantile(codes_of(opened, options), WITHIN, axis=0)
+        high = np.maximum(high, low + 1e-3)  # pictures may be all alike
     elif not config.variational:
         what = f"pictures, a folder or a table, whose codes say how far to walk: formers inspect {name} walk FOLDER"
         raise ConfigError(f"give {what}")

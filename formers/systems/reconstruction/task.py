@@ -57,11 +57,15 @@ class ReconstructionTask:
     def loss(self, batch: ReconstructionBatch) -> Loss:
         """Summed over pictures, or over the words of documents."""
         inputs = batch.inputs.to(self.system.device).contiguous(memory_format=self.format)
-        parts: dict[str, float | torch.Tensor] = {"pictures": len(inputs)}
-        if not self.model.config.variational:
-            return Loss(*summed_loss(self.model, self.model(inputs).float(), batch), parts)
-        outputs, divergence = self.model.sampled(inputs)
+        divergence = None
+        if self.model.config.variational:
+            outputs, divergence = self.model.sampled(inputs)
+        else:
+            outputs = self.model(inputs)
         total, count = summed_loss(self.model, outputs.float(), batch)
+        parts = {"tokens" if self.model.config.words else "pictures": count}
+        if divergence is None:
+            return Loss(total, count, parts)
         return Loss(total + self.config.divergence * divergence, count, {**parts, "divergence": divergence.detach()})
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:
