@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, check
-from formers.images.augment import grey
+from formers.images.augment import Numbers, grey
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,25 +59,28 @@ class Corruption:
 
         Noise is cut off at 0 and 1, as a picture file does it.
         """
-        n, channels, *sides = pictures.shape
+        n, channels, height, width = pictures.shape
+
+        def drawn(bounds: tuple[float, ...]) -> Numbers:
+            return bounds[0] + (bounds[1] - bounds[0]) * dice.random(n)
+
         if self.corruption == "noise":
-            spread = torch.from_numpy(dice.uniform(*self.sigma, n)).to(pictures).view(-1, 1, 1, 1)
+            spread = torch.from_numpy(drawn(self.sigma)).to(pictures).view(-1, 1, 1, 1)
             noise = torch.from_numpy(dice.standard_normal(tuple(pictures.shape), np.float32)).to(pictures)
             return noise.mul_(spread).add_(pictures).clamp_(0, 1), None
         if self.corruption == "pepper":
-            share = dice.uniform(*self.pepper, (n, 1, 1, 1))
-            drawn = dice.random((n, 1, *sides))
-            dead, white = (torch.from_numpy(drawn < part).to(pictures.device) for part in (share, share / 2))
+            share, places = drawn(self.pepper)[:, None, None, None], dice.random((n, 1, height, width))
+            dead, white = (torch.from_numpy(places < part).to(pictures.device) for part in (share, share / 2))
             return torch.where(dead, white.to(pictures.dtype), pictures), None
         if self.corruption == "obstacles":
-            masks = [self._hiding(*sides, share, dice) for share in dice.uniform(*self.hidden, n)]
+            masks = [self._hiding(height, width, share, dice) for share in drawn(self.hidden)]
             mask = torch.from_numpy(np.stack(masks))[:, None].to(pictures.device)
             return masked(pictures, mask), mask
         if self.corruption == "grey":
             return grey(pictures).expand(-1, channels, -1, -1).clone(), None
         return pictures, None
 
-    def _hiding(self, height: int, width: int, share: float, dice: np.random.Generator) -> np.ndarray:
+    def _hiding(self, height: int, width: int, share: float, dice: np.random.Generator) -> NDArray[np.bool_]:
         """(height, width), True where one of some obstacles lies, which hide about this share."""
         from PIL import Image, ImageDraw
 
@@ -100,7 +104,7 @@ class Corruption:
                 size = max(8, round(dice.uniform(0.15, 0.4) * min(height, width)))
                 for number in dice.integers(len(LETTERS), size=dice.integers(3, 9)):
                     letter = _letter(LETTERS[number], size)
-                    drawing.bitmap((x, y), letter, fill=255)
+                    drawing.bitmap((round(x), round(y)), letter, fill=255)
                     x += letter.width
         return np.asarray(canvas) > 0
 

@@ -13,6 +13,7 @@ SYSTEM = System(
     rows="ReconstructionRows",
     task="ReconstructionConfig",
     open="open_reconstruction",
+    comparison="compare",
     example="reconstruct {} picture.png --out restored.png",
     verbs=(
         Verb(
