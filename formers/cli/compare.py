@@ -39,9 +39,11 @@ class CompareOptions:
 def run(options: CompareOptions) -> None:
     """Train a recipe in several variants, and print their scores as a table; or hold one against simpler methods.
 
-    The scores of variants are those of the best evaluation of each run on its validation data. Without --over,
-    autoencoders are held against PCA, LSA or a filter on the same test data, and pictures are drawn. The same command
-    goes on where it was interrupted; what is finished is not trained again.
+    The scores of variants are those of the best evaluation of each run on its validation data.
+
+    Without --over, autoencoders are held against PCA, LSA or a filter on the same test data, and pictures are drawn.
+
+    The same command goes on where it was interrupted; what is finished is not trained again.
     """
     alone("compare")
     fields = [values_of(text) for text in options.over]
