@@ -37,7 +37,7 @@ class CompareOptions:
 
 @own_command
 def run(options: CompareOptions) -> None:
-    """Train a recipe in several variants, and print their scores as a table; or hold one against simpler methods.
+    """Train a recipe in several variants, or once, beside simpler methods, and print all scores.
 
     The scores of variants are those of the best evaluation of each run on its validation data.
 
