@@ -38,7 +38,7 @@ class DataOptions:
     show_loss: bool = False
     """Of a recipe: the tokens of examples, those that carry loss marked."""
     out: Path | None = None
-    """FILE.png: draw the pictures or sounds on a sheet. With --show-loss: write what it shows; FILE.png: draw hidden words."""
+    """FILE.png: draw pictures or sounds on a sheet. With --show-loss: write what it shows; FILE.png: hidden words."""
 
 
 @own_command

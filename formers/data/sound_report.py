@@ -1,4 +1,4 @@
-"""What is in a table of sounds, said before the first step: lengths, rates, silence, clipping, texts, unreadable ones."""
+"""What is in a table of sounds, said before the first step: lengths, rates, silence, clipping, texts, broken ones."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     samples -> frames of 25 ms, 10 ms apart -> power of each frequency -> mel bands -> logarithm -> normalised
 
-What is particular: every form is a gather, one real FFT over rows, and one matrix product. The FFT is in float64, which
-costs a millisecond for ten seconds of sound: quiet bands beside loud ones are then right to 1e-4 in the logarithm.
+What is particular: every form is a view of overlapping rows, a real FFT of as many at a time as the cache holds, and a
+matrix product. All but Whisper's are in float64: quiet bands beside loud ones are then right to 1e-4.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ USUAL = {
 AUDIOSET = (-4.2677393, 4.5689974)  # mean and deviation of the log-mels of AST's first data set
 QUIETEST = -10.0  # Whisper's log10 of nothing
 LEAST_FBANK = 2.0**-23  # power of a band below which Kaldi's logarithm ends
+AT_ONCE = 256  # frames that are transformed together
 GUARD = 2.0**-24  # what NeMo adds to every power
 
 Positive = Annotated[int, Between(1, 2**20)]
@@ -146,7 +147,7 @@ class FeatureExtractor:
 
     def scaled(self, log_mels: Tensor, loudest: float) -> Tensor:
         """Log-mels as Whisper reads them; loudest: the largest of the whole sound."""
-        return (log_mels.clamp(min=loudest - 8) + 4) / 4
+        return log_mels.clamp(min=loudest - 8).add_(4).div_(4)
 
     def measured(self, sounds: Iterable[Samples | Tensor]) -> FeatureExtractor:
         """The same with the mean and deviation of these sounds, of all their frames and bands."""
@@ -192,10 +193,10 @@ class FeatureExtractor:
             return values, len(values), -mean / scale  # zeros, which are normalised too
         length = max(1, len(wave) // self.hop)
         if self.kind == "nemo":
-            values = self.log_mels(wave)
+            values = self.log_mels(wave).double()  # of silence the deviation is exactly 0, not a rounding error
             real = values[:length]
             deviation = ((real - real.mean(0)).square().sum(0) / max(1, length - 1)).sqrt()
-            values = (values - real.mean(0)) / (deviation + 1e-5)
+            values = ((values - real.mean(0)) / (deviation + 1e-5)).float()
             values[length:] = 0
             return values, length, 0.0
         if self.frames is not None:  # silence behind it, of which only the first frames are computed
@@ -207,12 +208,18 @@ class FeatureExtractor:
 
     def _of_frames(self, wave: Tensor) -> Tensor:
         """The logarithms of the bands of every whole window in a sound."""
-        frames = wave.unfold(0, self.window, self.hop).double()
-        if self.kind == "fbank":
-            frames = frames - frames.mean(1, keepdim=True)
-            frames = torch.cat([frames[:, :1] * (1 - self.emphasis), frames[:, 1:] - self.emphasis * frames[:, :-1]], 1)
-        spectrum = torch.fft.rfft(frames * hann(self.window, periodic=self.kind == "whisper"), self.fft)
-        bands = (spectrum.real.square() + spectrum.imag.square()).float() @ self._filters()
+        kaldi, window = self.kind == "fbank", hann(self.window, periodic=self.kind == "whisper")
+        wave = wave.float() if self.kind == "whisper" else wave.double()
+        frames, window = wave.unfold(0, self.window, self.hop), window.to(wave.dtype)
+        if kaldi:  # of a frame less its mean; its first sample has the weight 0, so what stands before does not matter
+            means = frames.mean(1, keepdim=True) * (1 - self.emphasis)
+            frames = torch.cat([wave[:1], wave[1:] - self.emphasis * wave[:-1]]).unfold(0, self.window, self.hop)
+        bands = torch.empty(len(frames), self.mels)
+        for start in range(0, len(frames), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            spectrum = torch.fft.rfft((frames[some] - means[some] if kaldi else frames[some]) * window, self.fft)
+            power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).float()
+            torch.mm(power, self._filters(), out=bands[some])
         match self.kind:
             case "whisper":
                 return bands.clamp_(min=10**QUIETEST).log10_()
@@ -238,7 +245,8 @@ def mel_filters(mels: int, fft: int, rate: int, lowest: float, highest: float, k
     Kaldi's are straight on its mel scale and 1 high; Slaney's are straight over the frequency and have one area.
     """
     bins = np.arange(fft // 2 + 1) * rate / fft
-    ends = np.linspace(*(float(to_mel(np.array(f), kaldi)) for f in (lowest, highest)), mels + 2)
+    low, high = to_mel(np.array([lowest, highest]), kaldi).tolist()
+    ends = np.linspace(low, high, mels + 2)
     if kaldi:
         bins = to_mel(bins, kaldi)
     else:
