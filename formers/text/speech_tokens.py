@@ -101,15 +101,19 @@ class SpeechTokens:
             self.tokenizer.rules.decode([token for token in tokens if token < self.end], skip_special_tokens=False)
         )
 
-    def suppressed(self) -> list[int]:
-        """Tokens that transcripts never need: marks of what is no speech, and most special ones."""
+    @property
+    def special(self) -> set[int]:
+        """Tokens that are never written; the end of a text and times are."""
+        return {self.start, self.previous, self.no_speech, *self.tasks.values(), *self.languages.values()}
+
+    def marks(self) -> set[int]:
+        """Tokens that transcripts seldom need: marks of what nobody says."""
         marks = {self.encode(" -")[0], self.encode(" '")[0]}
         for mark in [*NO_SPEECH, *MUSIC]:
             for tokens in (self.encode(mark), self.encode(f" {mark}")):
                 if len(tokens) == 1 or mark in MUSIC:
                     marks.add(tokens[0])
-        special = {self.start, self.previous, self.no_speech, *self.tasks.values(), *self.languages.values()}
-        return sorted(marks | special)
+        return marks
 
     def words(self, tokens: Sequence[int], language: str) -> list[list[int]]:
         """Text tokens as words, each with the blank before it and what is written together with it."""

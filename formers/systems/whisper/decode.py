@@ -130,7 +130,7 @@ class WindowDecoder:
     def tried(self, memory: Tensor, prompt: Sequence[int], strategy: Strategy, temperature: float) -> list[WindowText]:
         """One trial of each window."""
         model, own, rows = self.model, self.tokens, len(memory)
-        limit = min(MOST, model.config.length - len(prompt))
+        limit = min(MOST, model.config.length - len(prompt) - 2)  # the aligner adds two
         tokens = torch.tensor([[*prompt]] * rows, device=memory.device)
         cache = model.remember(memory, capacity=len(prompt) + limit)
         read = len(prompt) - prompt[::-1].index(own.start)  # up to the start, where silence is told

@@ -31,8 +31,9 @@ from formers.sound.features import FeatureExtractor, usual_extractor
 from formers.systems.measure import means
 from formers.systems.system import Progress, Report, Score, cost, result_of
 from formers.systems.transcripts import Segment, Transcript, Word
+from formers.systems.whisper.data import SpeechBatch, SpeechBatches
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
-from formers.systems.whisper.options import ListenOptions
+from formers.systems.whisper.options import ListenOptions, WindowOptions
 from formers.systems.whisper.windows import PAUSE, Open, Part, Reader, clips_of, packed, spoken, survey
 from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words
 from formers.text.speech_tokens import SpeechTokens
@@ -84,9 +85,9 @@ class Transcriber:
         self.model, self.tokens, self.extractor = model, tokens, extractor
         self.generation, self.family = generation, family
         settings = Settings.of({"eos_token_id": tokens.end, **generation}, model.config.vocab)
-        suppressed = frozenset(settings.suppressed or ()) | set(tokens.suppressed())
+        marks = settings.suppressed if "suppress_tokens" in generation else tokens.marks()
         first = settings.suppressed_first or (*tokens.encode(" ")[:1], tokens.end)
-        self.decoder = WindowDecoder(model, tokens, suppressed - {tokens.end}, frozenset(first))
+        self.decoder = WindowDecoder(model, tokens, frozenset(tokens.special.union(marks)), frozenset(first))
 
     @property
     def device(self) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -97,6 +98,9 @@ def prepare(beginning: Beginning) -> Prepared:
 def begun(model: Whisper, tokenizer: RuleTokenizer) -> Transcriber:
     """A new model with its tokens and its extractor."""
     config, tokens = model.config, SpeechTokens.of(tokenizer, model.config.vocab)
-    ids = {"eos_token_id": tokens.end, "pad_token_id": tokens.end, "bos_token_id": tokens.end}
-    ids |= {"decoder_start_token_id": tokens.start, "no_timestamps_token_id": tokens.no_timestamps}
-    return Transcriber(model, tokens, usual_extractor("whisper", mels=config.bands, frames=2 * config.frames), ids)
+    generation: dict[str, Any] = dict.fromkeys(("eos_token_id", "pad_token_id", "bos_token_id"), tokens.end)
+    generation |= {"decoder_start_token_id": tokens.start, "no_timestamps_token_id": tokens.no_timestamps}
+    generation |= {"suppress_tokens": [], "begin_suppress_tokens": [tokens.end]}
+    return Transcriber(
+        model, tokens, usual_extractor("whisper", mels=config.bands, frames=2 * config.frames), generation
+    )
