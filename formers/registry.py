@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.speech.system import Recogniser
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
+    from formers.systems.whisper.system import Transcriber
 
 # One folder of systems/ each: its `SYSTEM`.
 NAMES = (
@@ -41,6 +43,8 @@ NAMES = (
     "images",
     "clip",
     "sounds",
+    "speech",
+    "whisper",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
 # Sections that the recipes of every system have.
@@ -164,6 +168,12 @@ def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSet
 @overload
 def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
 @overload
+def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["speech"], **how: Unpack[LoadSettings]) -> Recogniser: ...
+@overload
+def load(source: str | Path, *, system: Literal["whisper"], **how: Unpack[LoadSettings]) -> Transcriber: ...
+@overload
 def load(source: str | Path, *, system: str | None = ..., **how: Unpack[LoadSettings]) -> Any: ...
 def load(
     source: str | Path,
@@ -197,11 +207,11 @@ def load(
     folder = locate(source, allow_bin=allow_bin, offline=offline)
     loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
     if kind == "int8":
-        _to_int8(loaded.model, int(group or 0))
+        in_integers(loaded.model, int(group or 0))
     return open_loaded(loaded, system, source)
 
 
-def _to_int8(model: Any, group: int) -> None:
+def in_integers(model: Any, group: int) -> None:
     """A language model reads tokens from all over its vocabulary, to find the columns that int8 has to spare.
 
     What writes no text is multiplied in integers throughout.
@@ -212,7 +222,13 @@ def _to_int8(model: Any, group: int) -> None:
     from formers.models.causal import CausalLM
     from formers.models.heads import network_of
     from formers.models.transformer import Transformer
+    from formers.models.whisper import Whisper
 
+    if isinstance(model, Whisper):  # its encoder writes no text
+        quantise(model.encoder, group=group, integers=True)
+        for part in (model.decoder, model.embedding):
+            quantise(part, group=group)
+        return
     quantise(model, group=group, integers=not isinstance(network_of(model), CausalLM | Transformer))
     if isinstance(model, CausalLM):
         tokens = torch.linspace(0, model.config.vocab - 1, min(SAMPLE, model.config.length)).long()

@@ -39,11 +39,13 @@ class CompiledSteps:
         self.few: int = 1 << 30  # the least of all matrices
         self.layers = [self.layer(stack.block(i), window) for i, window in enumerate(stack.windows)]
         self.norm = None if stack.norm is None else self.norm_of(stack.norm)
+        self.reads = self.layers[0].reads
 
-    def take(self, x: Tensor) -> bool:
-        """Whether a step of these vectors (rows, new, dim) can go this way."""
+    def take(self, x: Tensor, cache: Cache) -> bool:
+        """Whether a step of these vectors (rows, new, dim) can go this way; a memory is projected the plain way."""
         return (
-            x.dtype == torch.float32
+            (not self.reads or (cache.read is not None and cache.read[0].complete))
+            and x.dtype == torch.float32
             and x.device.type == "cpu"
             and x.shape[0] * x.shape[1] <= self.few
             and not (torch.is_grad_enabled() or self.stack.training or watched())
@@ -55,16 +57,21 @@ class CompiledSteps:
         out = x.reshape(rows * new, -1).clone()
         vectors = out.numpy()
         with self.loops.using(torch.get_num_threads(), f"block, {self.layers[0].up.numbers.dtype}"):
-            for layer, own in zip(self.layers, cache.own, strict=True):
+            for layer, own, read in zip(self.layers, cache.own, cache.read or cache.own, strict=True):
                 keys, values = own.claim(rows, layer.attention.kv_heads, new, layer.attention.head_dim, like=x)
                 cos, sin = turns[layer.attention.window > 0]
-                self.loops.block(vectors, layer, keys.numpy(), values.numpy(), past, new, cos, sin)
+                numbers = keys.numpy(), values.numpy()
+                memory = numbers
+                if self.reads:
+                    assert read.keys is not None and read.values is not None
+                    memory = read.keys.numpy(), read.values.numpy()
+                self.loops.block(vectors, layer, *numbers, past, new, cos, sin, *memory)
             if self.norm is not None:
                 self.loops.normalise(vectors, self.norm, vectors)
         return out.view_as(x)
 
     def layer(self, block: nn.Module, window: int) -> Any:
-        if type(block) is not Block or block.cross_attention is not None or block.after_attention is not None:
+        if type(block) is not Block or block.after_attention is not None:
             raise NotImplementedError
         forward = block.feed_forward
         if type(forward) is not FeedForward or forward.activation_name() not in self.loops.ACTIVATIONS:
@@ -74,7 +81,22 @@ class CompiledSteps:
         heads, down = self.heads(block.attention, window), self.matrix(forward.down)
         norms = [self.norm_of(norm) for norm in (block.norm_attention, block.norm_feed_forward)]
         activation = self.loops.ACTIVATIONS.index(forward.activation_name())
-        return self.loops.Layer(heads, *norms, block.norm_first, gate, up, down, forward.gate is not None, activation)
+        cross, norm_cross = heads, norms[0]
+        if block.cross_attention is not None:
+            cross, norm_cross = self.heads(block.cross_attention, 0), self.norm_of(block.norm_cross)
+        return self.loops.Layer(
+            heads,
+            *norms,
+            block.norm_first,
+            gate,
+            up,
+            down,
+            forward.gate is not None,
+            activation,
+            norm_cross,
+            cross,
+            block.cross_attention is not None,
+        )
 
     def heads(self, attention: nn.Module, window: int) -> Any:
         if type(attention) is not Attention or attention.rotary_value:

@@ -21,7 +21,7 @@ __all__ = ["Stack", "StackConfig"]
 class Steps(Protocol):
     """The blocks of a stack for a few vectors at a time."""
 
-    def take(self, x: Tensor) -> bool:
+    def take(self, x: Tensor, cache: Cache) -> bool:
         """Whether a step of these vectors (rows, new, dim) can go this way."""
 
     def __call__(self, x: Tensor, cache: Cache) -> Tensor: ...
@@ -90,8 +90,8 @@ class Stack(nn.Module):
         until: stop before this block and skip the final norm. last: only the last vector is asked for, (batch, 1, dim):
         the last block computes no other.
         """
-        plain = all(argument is None for argument in (keep, memory, documents, shared, seen, until))
-        if plain and cache is not None and self.steps is not None and self.steps.take(x):
+        plain = all(argument is None for argument in (keep, memory_keep, documents, shared, seen, until))
+        if plain and cache is not None and self.steps is not None and self.steps.take(x, cache):
             done = self.steps(x, cache)
             return done[:, -1:] if last else done
         new = x.shape[1]

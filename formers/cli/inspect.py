@@ -18,6 +18,7 @@ from formers.registry import load, looks, systems
 from formers.systems.looks import Picture, quoted
 from formers.systems.system import Event, Look, Origin, System, Typed, resolve
 
+MEDIA = ("picture", "sound")
 # every look by name, with the systems that have it
 LOOKS: dict[str, list[tuple[System, Look]]] = {}
 for declared in systems():
@@ -56,8 +57,8 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
 def options_of(look: Look, model: str, given: dict[str, Any]) -> Any:
     """What the look is given; an option of another look's is refused."""
     settings = resolve(look.options)
-    argument = next((name for name in FILES if name in fields_of(settings)), "text")
-    given = {argument if name == "text" else name: value for name, value in given.items()}
+    kind = next((name for name in MEDIA if name in fields_of(settings)), "text")  # what its argument is
+    given = {kind if name == "text" else name: value for name, value in given.items()}
     for name, value in given.items():
         if name in fields_of(settings):
             continue
@@ -83,8 +84,7 @@ def drawn(events: Iterable[Event], path: Path) -> Iterator[Event]:
 WHAT_HELP = f"{', '.join(list(LOOKS)[:-1])} or {list(LOOKS)[-1]}, as the model has."
 WHAT = Field("what", str, dataclasses.MISSING, WHAT_HELP, False, (Typed("WHAT", positional=True),))
 OPTIONS = {**union([pair for owners in LOOKS.values() for pair in owners]), "out": fields_of(Destination)["out"]}
-FILES = ("picture", "sound")  # a look's argument is one of these, or a text
 either, typed = "The text that is read, or the file of the picture or sound.", Typed("TEXT|FILE", positional=True)
+OPTIONS = {name: option for name, option in OPTIONS.items() if name not in MEDIA}  # one argument is one of them
 OPTIONS["text"] = dataclasses.replace(OPTIONS["text"], help=either, extras=(typed,))
-OPTIONS = {name: field for name, field in OPTIONS.items() if name not in FILES}
 takes(run, {"model": MODEL, "what": WHAT, **OPTIONS, **fields_of(Opening)}, run.__doc__)

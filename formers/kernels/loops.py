@@ -92,6 +92,9 @@ class Layer(NamedTuple):
     down: Matrix
     gated: bool  # without a gate, `up` stands in its place
     activation: int
+    norm_cross: Norm
+    cross: Heads  # over a memory, of which q and o are used
+    reads: bool  # whether there is one; else `attention` stands in its place
 
 
 @loop()
@@ -252,20 +255,50 @@ def attend(
 
 
 @loop()
-def block(x: Floats, layer: Layer, keys: Floats, values: Floats, past: int, new: int, cos: Floats, sin: Floats) -> None:
+def look(x: Floats, a: Heads, keys: Floats, values: Floats, out: Floats) -> None:
+    """out += what x (tokens, dim) reads in a memory; rows of one sentence are neighbours."""
+    q = np.zeros((len(x), len(a.q.bias)), np.float32)
+    add(x, a.q, q)
+    queries = q.reshape(len(x), -1, a.head_dim)
+    mixed = np.empty_like(queries)
+    mix(queries, keys, values, keys.shape[2], len(x) // len(keys), 0, a.scale, 0, NOTHING, mixed)
+    add(mixed.reshape(len(x), -1), a.o, out)
+
+
+@loop()
+def block(
+    x: Floats,
+    layer: Layer,
+    keys: Floats,
+    values: Floats,
+    past: int,
+    new: int,
+    cos: Floats,
+    sin: Floats,
+    memory_keys: Floats,
+    memory_values: Floats,
+) -> None:
     """`Block` on x (rows * new, dim), in place: `new` vectors for each row of keys and values, which hold `past`.
 
-    keys, values: (rows, heads, capacity, width of a head); cos, sin: (new, width of a head), empty without rotation.
+    keys, values: (rows, heads, capacity, width of a head); cos, sin: (new, width of a head), empty without rotation;
+    memory's keys and values (sentences, heads, length, width of a head) are not read where the layer reads none.
     """
     h = x.copy()
     if layer.norm_first:
         normalise(x, layer.norm_attention, h)
     attend(h, layer.attention, keys, values, past, new, cos, sin, x)
+    if not layer.norm_first:
+        normalise(x, layer.norm_attention, x)
+    if layer.reads:
+        h[:] = x
+        if layer.norm_first:
+            normalise(x, layer.norm_cross, h)
+        look(h, layer.cross, memory_keys, memory_values, x)
+        if not layer.norm_first:
+            normalise(x, layer.norm_cross, x)
+    h[:] = x
     if layer.norm_first:
         normalise(x, layer.norm_feed_forward, h)
-    else:
-        normalise(x, layer.norm_attention, x)
-        h[:] = x
     inner = np.empty((len(x), len(layer.up.bias)), np.float32)
     widen(h, layer.gate, layer.up, layer.gated, layer.activation, inner)
     add(inner, layer.down, x)

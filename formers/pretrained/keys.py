@@ -100,6 +100,8 @@ _KEYS = (
     (dict[str, Label | None], words("id2label label2id")),
     (Annotated[int, Between(1, 2**24)], words("num_labels _num_labels")),
     (dict[str, Any], words("sentence_transformers task_specific_params")),
+    # sound
+    (Size, words("max_source_positions max_target_positions num_mel_bins")),
     # pictures
     (Size | Annotated[list[Size], Sized(2, 2)], words("image_size patch_size")),
     (Size, words("num_channels")),

@@ -13,7 +13,7 @@ from formers.kernels.weight import packed
 from formers.models.clip import CLIP, CLIPConfig, PictureTowerConfig, TextTowerConfig
 from formers.models.vit import ViT, ViTConfig
 from formers.pretrained.load import load_model, save_model
-from formers.registry import _to_int8
+from formers.registry import in_integers
 from formers.text.clip_tokenizer import END, byte_letters
 from formers.text.open import load_tokenizer
 from formers.text.reader import Reader
@@ -101,6 +101,6 @@ def test_int8_and_packed_weights_of_a_folder(kind, tokenizer, tmp_path):
     with packed(loaded.model):
         torch.testing.assert_close(loaded.model.encode_picture(PICTURE), pictures, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(vectors(loaded, TEXTS), texts, atol=1e-5, rtol=1e-4)
-    _to_int8(loaded.model, 0)
+    in_integers(loaded.model, 0)
     assert (loaded.model.encode_picture(PICTURE) * pictures).sum(-1).min() > 0.99
     assert (vectors(loaded, TEXTS) * texts).sum(-1).min() > 0.99

@@ -45,6 +45,7 @@ FAMILIES = {
     "resnet": "resnet:FAMILIES",
     "timm-vit": "timm:VITS",
     "timm-resnet": "timm:RESNETS",
+    "whisper": "whisper:FAMILY",
     "clip": "clip:FAMILIES",
     "clip_text_model": "clip:TEXTS",
     "clip_vision_model": "clip:PICTURES",

@@ -9,6 +9,7 @@ from formers.models.clip import CLIP, CLIPConfig, PictureTower, PictureTowerConf
 from formers.models.conformer import Conformer, ConformerConfig, ConformerEncoder, ConformerEncoderConfig
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import HEADS, HeadConfig
+from formers.models.hybrid import HybridConfig, HybridConformer
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet, ResNetConfig
 from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
@@ -43,5 +44,10 @@ VISION = native("formers-vision", {ViT: ViTConfig, ResNet: ResNetConfig, Picture
 CLIPS = native("formers-clip", {CLIP: CLIPConfig, TextTower: TextTowerConfig, PictureTower: PictureTowerConfig})
 SOUND = native(
     "formers-sound",
-    {SpectrogramTransformer: SpectrogramConfig, Conformer: ConformerConfig, ConformerEncoder: ConformerEncoderConfig},
+    {
+        SpectrogramTransformer: SpectrogramConfig,
+        Conformer: ConformerConfig,
+        ConformerEncoder: ConformerEncoderConfig,
+        HybridConformer: HybridConfig,
+    },
 )

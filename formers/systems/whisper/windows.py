@@ -1,0 +1,134 @@
+"""The windows of a long recording: which of it is looked at, and its spectrogram a window at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from formers.errors import ConfigError
+from formers.sound.decode import Samples
+from formers.sound.features import QUIETEST, FeatureExtractor
+
+Open = Callable[[], Iterable[Samples]]
+PAUSE = 5.0  # seconds without a voice that are not looked at; shorter ones help to tell sentences apart
+
+
+class Part(NamedTuple):
+    """Frames of a spectrogram, from one to before another."""
+
+    start: int
+    end: int
+
+
+class Reader:
+    """The spectrogram of a recording as the model reads it, for windows that only go on: no more is held than one."""
+
+    def __init__(self, pieces: Iterable[Samples], extractor: FeatureExtractor, loudest: float, size: int) -> None:
+        """loudest: the largest log-mel of all; size: frames of a window."""
+        self.extractor, self.loudest, self.size = extractor, loudest, size
+        self.blocks: Iterator[Tensor] = iter(extractor.stream(pieces))
+        self.held, self.first = torch.empty(0, extractor.mels), 0
+
+    def window(self, part: Part) -> Tensor:
+        """(1, mels, size): these frames, at most so many, and the recording goes on; silence behind its end."""
+        rows = [self.held]
+        end = self.first + len(self.held)
+        while end < part.start + self.size and (block := next(self.blocks, None)) is not None:
+            rows.append(block)
+            end += len(block)
+            if end <= part.start:  # all of it is passed over
+                rows, self.first = [rows[-1][:0]], end
+        held = torch.cat(rows)[max(0, part.start - self.first) :]
+        self.held, self.first = held, max(part.start, self.first)
+        own = held[: min(self.size, part.end - part.start)]
+        silent = own.new_full((self.size - len(own), own.shape[1]), QUIETEST)
+        return self.extractor.scaled(torch.cat([own, silent]), self.loudest).T[None]
+
+
+def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Part]:
+    """What `--clip` names, in frames: "60-120", "60-" to the end; everything where nothing is named.
+
+    second: frames of one. Raises ConfigError.
+    """
+    parts = []
+    for text in texts:
+        start, dash, end = text.partition("-")
+        try:
+            begins, ends = float(start or 0), float(end) if end else math.inf
+        except ValueError:
+            begins, ends = math.nan, math.nan
+        if not dash or not 0 <= begins < ends:
+            raise ConfigError(f'clip: got "{text}", expected seconds such as 60-120, or 60- to the end')
+        parts.append(Part(min(frames, round(begins * second)), round(min(frames, ends * second))))
+    return sorted(part for part in parts if part.start < part.end) if texts else [Part(0, frames)]
+
+
+def spoken(parts: Iterable[Part], voice: Sequence[Part], pause: int) -> list[Part]:
+    """What of these parts has a voice, neighbours joined whose pause is shorter."""
+    done: list[Part] = []
+    for part in parts:
+        within = (Part(max(part.start, own.start), min(part.end, own.end)) for own in voice)
+        last = len(done)
+        for own in within:
+            if own.start >= own.end:
+                continue
+            if len(done) > last and own.start - done[-1].end < pause:
+                own = Part(done.pop().start, own.end)
+            done.append(own)
+    return done
+
+
+def packed(parts: Iterable[Part], size: int) -> Iterator[Part]:
+    """Parts that stand alone as windows: neighbours together while they fit into one, longer ones cut."""
+    last: Part | None = None
+    for part in parts:
+        if last is not None and part.end - last.start <= size:
+            last = Part(last.start, part.end)
+            continue
+        if last is not None:
+            yield last
+        while part.end - part.start > size:
+            yield Part(part.start, part.start + size)
+            part = Part(part.start + size, part.end)
+        last = part
+    if last is not None:
+        yield last
+
+
+class Survey(NamedTuple):
+    """What is known of a whole recording before it is listened to."""
+
+    frames: int
+    loudest: float
+    """The largest log-mel."""
+    voice: list[Part]
+    """Where somebody may speak."""
+
+
+def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
+    """One pass over a recording, of which only the level of each frame is held."""
+    levels, loudest = [], QUIETEST
+    for block in extractor.stream(pieces):
+        levels.append(block.mean(1).numpy())
+        loudest = max(loudest, float(block.max()))
+    level = np.concatenate(levels) if levels else np.zeros(0, np.float32)
+    return Survey(len(level), loudest, voiced(level))
+
+
+LOUDER = 0.8  # of the log10 of the power, above the quietest tenth
+AROUND = 25  # frames before and behind a voice that belong to it
+
+
+def voiced(level: NDArray[np.float32]) -> list[Part]:
+    if not len(level):
+        return []
+    loud = level > np.percentile(level, 10) + LOUDER
+    near = np.convolve(loud, np.ones(2 * AROUND + 1), "same")[: len(level)] > 5
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
+    return [Part(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,0 +1,130 @@
+"""Windows decoded by a small model with random weights: prompts, trials, batches, languages, words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from formers.errors import CheckpointError, ConfigError
+from formers.pretrained.load import load_model
+from formers.systems.whisper.decode import compression_ratio, strategies
+from formers.systems.whisper.options import ListenOptions, WindowOptions
+from formers.systems.whisper.system import Transcriber, open_whisper
+from formers.systems.whisper.word_times import Word, believable, joined
+from formers.text.speech_tokens import SpeechTokens
+from formers.text.training import train_byte_bpe
+
+
+@pytest.fixture(scope="module")
+def memory(transcriber):
+    mels = torch.randn(5, 80, transcriber.size, generator=torch.Generator().manual_seed(3))
+    return transcriber.encode([mels])
+
+
+def test_a_window_is_decoded_alike_alone_and_with_others(transcriber, memory):
+    prompt = transcriber.tokens.opening("en", "transcribe", timestamps=True)
+    options = WindowOptions(fallback=False)
+    together = transcriber.decoder.texts(memory, prompt, options)
+    for row, text in enumerate(together):
+        (alone,) = transcriber.decoder.texts(memory[row : row + 1], prompt, options)
+        assert alone.tokens == text.tokens
+        assert alone.avg_logprob == pytest.approx(text.avg_logprob, abs=1e-4)
+        assert alone.no_speech_prob == pytest.approx(text.no_speech_prob, abs=1e-5)
+
+
+def test_texts_follow_the_rules_of_timestamps(transcriber, memory):
+    tokens = transcriber.tokens
+    prompt = tokens.opening("en", "transcribe", timestamps=True)
+    for text in transcriber.decoder.texts(memory, prompt, WindowOptions()):
+        times = [token for token in text.tokens if token >= tokens.begin]
+        assert text.tokens[0] >= tokens.begin and times == sorted(times)
+        assert not {tokens.start, tokens.no_speech, tokens.no_timestamps} & {*text.tokens}
+
+
+def test_trials():
+    assert [t for t, _ in strategies(WindowOptions())] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert [t for t, _ in strategies(WindowOptions(temperature=0.6))] == [0.6, 0.8, 1.0]
+    (only,) = strategies(WindowOptions(beams=5, fallback=False))
+    assert only[1].width == 5
+    assert compression_ratio("a " * 200) > 2.4 > compression_ratio("ask not what your country can do for you")
+
+
+def test_what_is_wrong_is_tried_again_alone(transcriber, memory):
+    prompt = transcriber.tokens.opening("en", "transcribe", timestamps=True)
+    hopeless = WindowOptions(logprob_threshold=0.0, no_speech_threshold=1.0)
+    first = transcriber.decoder.texts(memory, prompt, hopeless)
+    assert {text.temperature for text in first} == {1.0}
+    assert first == transcriber.decoder.texts(memory, prompt, hopeless)  # the same seed, the same texts
+    silent = replace(hopeless, no_speech_threshold=0.0)
+    assert {text.temperature for text in transcriber.decoder.texts(memory, prompt, silent)} == {0.0}
+
+
+def test_prompts(transcriber):
+    tokens, opening = transcriber.tokens, [1, 2]
+    assert transcriber.prompt([], opening, "") == opening
+    assert transcriber.prompt([7, 8], opening, "") == [tokens.previous, 7, 8, *opening]
+    most = transcriber.model.config.length // 2 - 1
+    long = transcriber.prompt(list(range(100)), opening, "one")
+    hot = tokens.encode(" one")
+    assert long == [tokens.previous, *hot, *range(100 - most + len(hot), 100), *opening]
+
+
+def test_languages_need_a_multilingual_model(transcriber):
+    with pytest.raises(ConfigError, match="this model knows English only"):
+        transcriber.transcribe(np.zeros(100, np.float32), language="de")
+    with pytest.raises(ConfigError, match="knows English only, got translate"):
+        transcriber.transcribe(np.zeros(100, np.float32), task="translate")
+    assert transcriber.detect(np.zeros(1600, np.float32)) == {"en": 1.0}
+
+
+def test_languages_are_told(transcriber, memory):
+    own = transcriber.tokens
+    two = replace(own, languages={"en": own.start + 1, "de": own.start + 2}, tasks={"transcribe": 5, "translate": 6})
+    several = replace(transcriber.decoder, tokens=two)
+    first, *_ = several.languages(memory)
+    assert sum(first.values()) == pytest.approx(1) and list(first.values()) == sorted(first.values(), reverse=True)
+    assert two.opening("de", "translate", timestamps=True) == [own.start, own.start + 2, 6]
+    with pytest.raises(ConfigError, match='no language "dee"; did you mean "de"'):
+        two.opening("dee", "translate", timestamps=True)
+
+
+def test_saved_and_opened_again(transcriber, memory, tmp_path):
+    transcriber.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    again = open_whisper(loaded)
+    assert loaded.system == "whisper" and again.extractor == transcriber.extractor
+    assert again.tokens.begin == transcriber.tokens.begin
+    prompt = transcriber.tokens.opening("en", "transcribe", timestamps=True)
+    texts = [one.decoder.texts(memory, prompt, WindowOptions()) for one in (transcriber, again)]
+    assert texts[0] == texts[1]
+
+
+def test_another_tokenizer_is_refused():
+    with pytest.raises(CheckpointError, match=r"no <\|startoftranscript\|>, so it is none of a speech model"):
+        SpeechTokens.of(train_byte_bpe(["a b"], 300), 300)
+
+
+def test_every_part_of_a_recording_is_listened_to(transcriber, monkeypatch):
+    """Whatever a model says, windows go on and cover what there is."""
+    samples = np.random.default_rng(0).standard_normal(7 * 16_000).astype(np.float32) * 0.1
+    for batch in (1, 3):
+        options = ListenOptions(vad=False, batch=batch, window=WindowOptions(fallback=False))
+        ends = [event.done for event in Transcriber.listen(transcriber, lambda: [samples], options, words=True)]
+        assert ends == sorted(ends) and ends[-1] == 700
+
+
+def test_punctuation_and_pauses():
+    words = [
+        Word(" “", 0, 0.1),
+        Word("Ask", 0.1, 0.4),
+        Word(",", 0.4, 0.5),
+        Word(" not", 0.5, 0.8),
+        Word(".", 0.8, 4.0),
+    ]
+    words += [Word(" What", 4.0, 9.0), Word(" for", 9.0, 9.3)]
+    shortened = believable(words)
+    assert shortened[4].end < 2 and shortened[5].start > 8
+    assert [word.text for word in joined(words)] == [" “Ask,", " not.", " What", " for"]
