@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.sounds.system import SoundModel
     from formers.systems.speech.system import Recogniser
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
