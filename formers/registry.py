@@ -42,6 +42,7 @@ NAMES = (
     "preferences",
     "images",
     "clip",
+    "sounds",
     "speech",
     "whisper",
 )  # fmt: skip

@@ -103,7 +103,7 @@ class ConvolutionModule(nn.Module):
         return self.out(x.mT)
 
     def convolved(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch dim frames"]:
-        frames, side = x.shape[-1], self.depthwise.padding[0]
+        frames, side = x.shape[-1], self.depthwise.kernel_size[0] // 2
         if not self.chunk or frames <= self.chunk:
             return self.depthwise(x)
         # every chunk with what is before it, and silence behind

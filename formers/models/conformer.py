@@ -79,6 +79,11 @@ def keep_of(lengths: Lengths, frames: int) -> Bool[Tensor, "batch frames"]:
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
+def hidden(x: Float[Tensor, "batch channels frames mels"], lengths: Lengths | None) -> Tensor:
+    """The same with zeros where there is padding."""
+    return x if lengths is None else x * keep_of(lengths, x.shape[2])[:, None, :, None]
+
+
 class MelSubsampling(nn.Module):
     """Convolutions over time and mels that halve both, each but the first in two parts; padding stays zero."""
 
@@ -94,16 +99,12 @@ class MelSubsampling(nn.Module):
         self.least = 1
 
     def forward(self, x: Float[Tensor, "batch frames mels"], lengths: Lengths | None) -> tuple[Tensor, Lengths | None]:
-        x = x[:, None]
-
-        def hidden(x: Tensor) -> Tensor:
-            return x if lengths is None else x * keep_of(lengths, x.shape[2])[:, None, :, None]
-
-        x, lengths = hidden(x), self.halved(lengths)
-        x = F.relu_(hidden(self.first(x)))
+        x, lengths = hidden(x[:, None], lengths), self.halved(lengths)
+        x = F.relu_(hidden(self.first(x), lengths))
         for depthwise, pointwise in zip(self.depthwise, self.pointwise, strict=True):
             lengths = self.halved(lengths)
-            x = F.relu_(hidden(pointwise(hidden(depthwise(x)))))
+            x = hidden(depthwise(x), lengths)
+            x = F.relu_(hidden(pointwise(x), lengths))
         return self.project(x.transpose(1, 2).flatten(2)) * self.scale, lengths
 
     def halved(self, lengths: Lengths | None) -> Lengths | None:

@@ -63,8 +63,8 @@ class SpectrogramTransformer(nn.Module):
 
 def spectrogram_body(stack_of: ViTConfig, *, mels: int, frames: int, stride: tuple[int, int]) -> ViTConfig:
     """The config of a body of spectrograms, with the blocks and patches of a config of pictures."""
-    more = {"class_tokens": 2, "positions": "centred", "pooler": "classes", "channels": 1}
-    return replace(stack_of, height=mels, width=frames, stride=stride, **more)
+    config = replace(stack_of, height=mels, width=frames, stride=stride)
+    return replace(config, class_tokens=2, channels=1, positions="centred", pooler="classes")
 
 
 @torch.no_grad()

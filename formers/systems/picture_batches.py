@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import first_and_more
 from formers.data.pictures import PictureTable
 from formers.data.pixels import Pixels
 from formers.images.augment import Augmentation
 from formers.images.preprocess import Preprocessor
+from formers.systems.shuffled import Shuffled, epoch_of
 
-EPOCH = 1 << 32  # a row number says its epoch, too
 AT_ONCE = 256  # pictures that are evaluated together
 
 
@@ -38,23 +37,15 @@ class PictureOrder:
 
     def __init__(self, table: PictureTable, preprocessor: Preprocessor, config: PictureRows, *, seed: int) -> None:
         self.table, self.config, self.seed = table, config, seed
+        order = Shuffled(table, config.batch, seed)
+        self.epoch, self.describe = order.epoch, order.describe
         self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
-
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch: a pure function of (seed, epoch). What does not fill a batch waits its turn."""
-        count = len(self.table)
-        order = np.random.default_rng([self.seed, epoch]).permutation(count) + epoch * EPOCH
-        size = min(self.config.batch, count)
-        return [order[start : start + size] for start in range(0, count - size + 1, size)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return first_and_more([int(row) % EPOCH for row in rows], self.table.where)
 
     def changed(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[int, NDArray[np.int64], Tensor]:
         """The epoch, the rows that can be read, and their pictures, changed at random: a pure function of seed, epoch
         and row."""
-        epoch = int(rows[0]) // EPOCH
-        numbers, pixels = self.pixels.read(np.asarray(rows, np.int64) % EPOCH)
+        epoch, numbers = epoch_of(rows)
+        numbers, pixels = self.pixels.read(numbers)
         pixels = self.config.augmentation(pixels, [(self.seed, epoch, int(row)) for row in numbers])
         return epoch, numbers, self.pixels.preprocessor.normalise(pixels)
 

@@ -100,6 +100,7 @@ RICH = {
     "language": (979, "packed rows and streams, three looks of its own"),
     "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
+    "sounds": (680, "any length and each second, one label and several, official folds, mixing, starts from pictures"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }

@@ -93,7 +93,7 @@ class ClassifyByWords:
 
 def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
     """Each picture's likeliest labels, a group of pictures at a time."""
-    from formers.systems.picture_labels import likeliest
+    from formers.systems.ranked_labels import likeliest
 
     labels, alone = options.words.names(), len(options.pictures) == 1
     classes = clip.class_vectors(labels, options.words.templates())
