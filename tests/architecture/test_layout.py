@@ -106,6 +106,7 @@ RICH = {
         "pictures and documents, four tasks of repair, codes; the linear methods beside them, drawn",
     ),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
+    "speech": (1240, "joined and masked recordings, CTC and a decoder, hours in windows, search, why a run is stuck"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
 WHOLE = 50_000  # lines of the package: 40,700 of text and its front door, the rest vision; see ARCHITECTURE.md
