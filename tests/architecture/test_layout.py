@@ -99,6 +99,7 @@ RICH = {
     "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (979, "packed rows and streams, three looks of its own"),
     "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
+    "whisper": (1310, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),

@@ -28,6 +28,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor, usual_extractor
+from formers.sound.voice import silero_voiced
 from formers.systems.measure import means
 from formers.systems.system import Progress, Report, Score, cost, result_of
 from formers.systems.transcripts import Segment, Transcript, Word
@@ -154,9 +155,9 @@ class Transcriber:
         self.tokens.opening(options.language or "en", options.task, timestamps=True)  # what it does not know, at once
         found = survey(sound(), self.extractor)
         clips = clips_of(options.clip, self.second, found.frames)
-        if options.vad:
-            pause = 0 if options.batch > 1 else round(PAUSE * self.second)
-            clips = spoken(clips, found.voice, pause)
+        if options.vad != "none":
+            voice = found.voice if options.vad == "energy" else silero_voiced(sound())
+            clips = spoken(clips, voice, 0 if options.batch > 1 else round(PAUSE * self.second))
         language = options.language or ("" if self.tokens.languages else "en")
         reader = Reader(sound(), self.extractor, found.loudest, self.size)
         state = Listening(options, words, language)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.errors import ConfigError
 from formers.sound.decode import Samples
 from formers.sound.features import QUIETEST, FeatureExtractor
+from formers.sound.voice import Span, voiced
 
 Open = Callable[[], Iterable[Samples]]
 PAUSE = 5.0  # seconds without a voice that are not looked at; shorter ones help to tell sentences apart
@@ -69,11 +69,11 @@ def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Part]:
     return sorted(part for part in parts if part.start < part.end) if texts else [Part(0, frames)]
 
 
-def spoken(parts: Iterable[Part], voice: Sequence[Part], pause: int) -> list[Part]:
+def spoken(parts: Iterable[Part], voice: Sequence[Span], pause: int) -> list[Part]:
     """What of these parts has a voice, neighbours joined whose pause is shorter."""
     done: list[Part] = []
     for part in parts:
-        within = (Part(max(part.start, own.start), min(part.end, own.end)) for own in voice)
+        within = (Part(max(part.start, start), min(part.end, end)) for start, end in voice)
         last = len(done)
         for own in within:
             if own.start >= own.end:
@@ -107,8 +107,8 @@ class Survey(NamedTuple):
     frames: int
     loudest: float
     """The largest log-mel."""
-    voice: list[Part]
-    """Where somebody may speak."""
+    voice: list[Span]
+    """Where somebody may speak, in frames."""
 
 
 def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
@@ -119,16 +119,3 @@ def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
         loudest = max(loudest, float(block.max()))
     level = np.concatenate(levels) if levels else np.zeros(0, np.float32)
     return Survey(len(level), loudest, voiced(level))
-
-
-LOUDER = 0.8  # of the log10 of the power, above the quietest tenth
-AROUND = 25  # frames before and behind a voice that belong to it
-
-
-def voiced(level: NDArray[np.float32]) -> list[Part]:
-    if not len(level):
-        return []
-    loud = level > np.percentile(level, 10) + LOUDER
-    near = np.convolve(loud, np.ones(2 * AROUND + 1), "same")[: len(level)] > 5
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
-    return [Part(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
