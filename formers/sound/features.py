@@ -2,8 +2,8 @@
 
     samples -> frames of 25 ms, 10 ms apart -> power of each frequency -> mel bands -> logarithm -> normalised
 
-What is particular: every form is a view of overlapping rows, a real FFT of some hundred at a time, which the cache holds,
-and a matrix product. All but Whisper's are in float64: quiet bands beside loud ones are then right to 1e-4.
+What is particular: every form is a view of overlapping rows, a real FFT of as many at a time as the cache holds, and a
+matrix product. All but Whisper's are in float64: quiet bands beside loud ones are then right to 1e-4.
 """
 
 from __future__ import annotations
@@ -245,7 +245,8 @@ def mel_filters(mels: int, fft: int, rate: int, lowest: float, highest: float, k
     Kaldi's are straight on its mel scale and 1 high; Slaney's are straight over the frequency and have one area.
     """
     bins = np.arange(fft // 2 + 1) * rate / fft
-    ends = np.linspace(*(float(to_mel(np.array(f), kaldi)) for f in (lowest, highest)), mels + 2)
+    low, high = to_mel(np.array([lowest, highest]), kaldi).tolist()
+    ends = np.linspace(low, high, mels + 2)
     if kaldi:
         bins = to_mel(bins, kaldi)
     else:

@@ -76,7 +76,7 @@ OUTSIDE = {
     "diffusion": {"torch", "jaxtyping", "numpy"},
     "text": {"torch", "numpy", "tokenizers", "sentencepiece", "jinja2"},
     "images": {"torch", "numpy", "PIL"},
-    "sound": {"torch", "numpy", "soundfile", "soxr", "av"},
+    "sound": {"torch", "numpy", "safetensors"},
     "data": {"torch", "numpy", "tokenizers", "pyarrow", "datasets", "huggingface_hub", "PIL", "soundfile"},
     "metrics": {"torch", "numpy", "sacrebleu", "jiwer", "sklearn", "scipy"},
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},
