@@ -82,7 +82,10 @@ def prepare(beginning: Beginning) -> Prepared:
     if config.freeze_encoder:
         transcriber.model.encoder.requires_grad_(False)
         transcriber.model.convolutions.requires_grad_(False)
-    batches, validation = (SpeechBatches(part, transcriber, rows, seed=source.seed) for part in (table, held_out))
+    tokens, extractor, length = transcriber.tokens, transcriber.extractor, transcriber.model.config.length
+    batches, validation = (
+        SpeechBatches(part, tokens, extractor, rows, length=length, seed=source.seed) for part in (table, held_out)
+    )
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",

@@ -89,6 +89,7 @@ def evaluate(model: Transcriber, options: EvaluateSpeech) -> Iterator[Event]:
     table: Any = judged
     begin = time.perf_counter()
     language = options.language or rows.language
-    batches = SpeechBatches(table, model, rows, language=language)
+    length = model.model.config.length
+    batches = SpeechBatches(table, model.tokens, model.extractor, rows, length=length, language=language)
     report = model.evaluate(batches, batch=options.batch)
     yield measured(report, "whisper", options.measure.origin, table, begin, unit="recordings")
