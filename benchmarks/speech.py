@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from _turns import compare, show
 from torch import Tensor
 
@@ -32,6 +31,10 @@ from formers.registry import in_integers
 from formers.sound.decode import decode, resampled
 from formers.sound.features import usual_extractor
 from formers.systems.whisper.system import open_whisper
+from tests.torchvision_operators import declare
+
+OPERATORS = declare()  # or transformers could not be imported beside a torchvision of another build
+import transformers  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "assets" / "jfk.flac"
@@ -76,7 +79,7 @@ def tiny(parts: list[str], repeats: int) -> list[dict]:
         model = load_model(folder).model
         small = load_model(folder).model
     assert isinstance(model, Whisper) and isinstance(small, Whisper)
-    in_integers(small)
+    in_integers(small, 0)
 
     @torch.no_grad()
     def ours(model: Whisper = model) -> list[int]:

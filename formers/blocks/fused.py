@@ -83,6 +83,8 @@ class CompiledSteps:
         activation = self.loops.ACTIVATIONS.index(forward.activation_name())
         cross, norm_cross = heads, norms[0]
         if block.cross_attention is not None:
+            if block.cross_attention.q_norm is not None:
+                raise NotImplementedError
             cross, norm_cross = self.heads(block.cross_attention, 0), self.norm_of(block.norm_cross)
         return self.loops.Layer(
             heads,

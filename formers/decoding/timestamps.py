@@ -43,7 +43,7 @@ def timestamp_rules(begin: int, end: int, silent: int, *, at: int, first: int | 
     return apply
 
 
-class Span(NamedTuple):
+class TimedTokens(NamedTuple):
     """Tokens between two timestamps, counted from the beginning of the window."""
 
     start: int
@@ -51,7 +51,7 @@ class Span(NamedTuple):
     tokens: list[int]
 
 
-def spans_of(tokens: Sequence[int], begin: int, positions: int) -> tuple[list[Span], int]:
+def spans_of(tokens: Sequence[int], begin: int, positions: int) -> tuple[list[TimedTokens], int]:
     """The segments of a window's text, and where the next window begins: behind the last segment that is whole.
 
     positions: of the window. What has no timestamps is one segment, of all the window.
@@ -61,8 +61,8 @@ def spans_of(tokens: Sequence[int], begin: int, positions: int) -> tuple[list[Sp
     cuts = [i for i in range(1, len(tokens)) if marks[i - 1] and marks[i]]
     if not cuts:
         times = [token - begin for token in tokens if token > begin]
-        return [Span(0, times[-1] if times else positions, list(tokens))] if tokens else [], positions
+        return [TimedTokens(0, times[-1] if times else positions, list(tokens))] if tokens else [], positions
     cuts += [len(tokens)] if alone else []
     parts = [list(tokens[i:j]) for i, j in zip([0, *cuts], cuts, strict=False)]
-    spans = [Span(part[0] - begin, part[-1] - begin, part) for part in parts]
+    spans = [TimedTokens(part[0] - begin, part[-1] - begin, part) for part in parts]
     return spans, positions if alone else spans[-1].end or positions

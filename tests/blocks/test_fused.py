@@ -16,6 +16,8 @@ from formers.kernels import matrix
 from formers.kernels.compiler import load_loops
 from formers.kernels.weight import matrices, packed, quantise
 from formers.models.causal import CausalConfig, CausalLM
+from formers.models.transformer import Transformer
+from formers.systems.sizes import TransformerSizes
 
 if load_loops() is None:
     pytest.skip("numba is not installed, or told to compile nothing", allow_module_level=True)
@@ -211,11 +213,47 @@ def test_other_parts_are_left_alone():
     assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(found, expected, strict=True))
 
 
-def test_an_encoder_and_a_translator_have_no_such_steps():
-    config = StackConfig(dim=16, layers=1, heads=2, hidden=16)
-    for stack in (Stack(config), Stack(config, causal=True, memory_dim=16)):
-        with fused(stack):
-            assert stack.steps is None
+def test_an_encoder_has_no_such_steps():
+    stack = Stack(StackConfig(dim=16, layers=1, heads=2, hidden=16))
+    with fused(stack):
+        assert stack.steps is None
+
+
+def translator(form):
+    torch.manual_seed(0)
+    model = Transformer(TransformerSizes(form=form, dim=16, heads=2, hidden=24, length=20).config(VOCAB))
+    for each, parameter in model.named_parameters():
+        nn.init.normal_(parameter, 1.0 if "norm" in each and each.endswith("weight") else 0.0, 0.3)
+    return model.eval()
+
+
+def written(model, keep=None):
+    """Logits along the way: two sentences, the first step of one row each, then two hypotheses of each."""
+    cache, text, found = model.begin(tokens(2, 7), keep, capacity=12), tokens(4, 8), []
+    found.append(model.extend(text[:2, :3], cache))
+    found.append(model.extend(text[:2, 3:4], cache))
+    cache.reorder(torch.tensor([1, 0, 0, 1]).sort().values)
+    found.append(model.extend(text[:, 4:5], cache))
+    cache.reorder_memory(torch.tensor([1]))
+    cache.reorder(torch.tensor([3, 2]))
+    found.append(model.extend(text[:2, 5:7], cache))
+    return found
+
+
+@pytest.mark.parametrize("form", ["original", "bart", "modern", "t5"])
+def test_a_memory_is_read_as_the_plain_way_does(form, monkeypatch):
+    model, calls = translator(form), Calls(monkeypatch)
+    keep = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    with torch.no_grad():
+        expected, padded = written(model), written(model, keep)
+        with packed(model), fused(model):
+            for one, other in zip(written(model), expected, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+            # the first step projects the memory
+            assert calls.count == (0 if form == "t5" else 3 * 3)
+            for one, other in zip(written(model, keep), padded, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert calls.count == (0 if form == "t5" else 3 * 3)  # padding goes the plain way
 
 
 def test_without_numba_everything_is_there(monkeypatch):

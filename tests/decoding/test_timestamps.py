@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from formers.decoding.timestamps import Span, spans_of, timestamp_rules
+from formers.decoding.timestamps import TimedTokens, spans_of, timestamp_rules
 
 END, SILENT, BEGIN, VOCAB = 20, 24, 25, 60  # text below END, times from BEGIN on
 AT = 3
@@ -34,15 +34,15 @@ def test_segments_and_the_next_window():
     time = BEGIN.__add__
     whole = [time(0), 1, 2, time(5), time(6), 3, time(9), time(9)]
     assert spans_of(whole, BEGIN, 100) == (
-        [Span(0, 5, whole[:4]), Span(6, 9, whole[4:7])],
+        [TimedTokens(0, 5, whole[:4]), TimedTokens(6, 9, whole[4:7])],
         9,  # the next window begins where the last whole segment ends
     )
     ended = [time(0), 1, time(5), time(6), 3, time(9)]
-    assert spans_of(ended, BEGIN, 100) == ([Span(0, 5, ended[:3]), Span(6, 9, ended[3:])], 100)
+    assert spans_of(ended, BEGIN, 100) == ([TimedTokens(0, 5, ended[:3]), TimedTokens(6, 9, ended[3:])], 100)
     cut = [time(0), 1, time(5), time(6), 3, 4]
-    assert spans_of(cut, BEGIN, 100) == ([Span(0, 5, cut[:3])], 5)
-    assert spans_of([time(2), 1, 2], BEGIN, 100) == ([Span(0, 2, [time(2), 1, 2])], 100)
-    assert spans_of([1, 2], BEGIN, 100) == ([Span(0, 100, [1, 2])], 100)
+    assert spans_of(cut, BEGIN, 100) == ([TimedTokens(0, 5, cut[:3])], 5)
+    assert spans_of([time(2), 1, 2], BEGIN, 100) == ([TimedTokens(0, 2, [time(2), 1, 2])], 100)
+    assert spans_of([1, 2], BEGIN, 100) == ([TimedTokens(0, 100, [1, 2])], 100)
     assert spans_of([], BEGIN, 100) == ([], 100)
     stuck = [time(0), time(0), 1]
     assert spans_of(stuck, BEGIN, 100)[1] == 100  # it goes on, whatever a model says

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from formers.data.waves import Waves
 from formers.errors import ConfigError, DataError
 from formers.fields import Count, Natural, check
 from formers.metrics.speech import basic, english
-
-if TYPE_CHECKING:
-    from formers.systems.whisper.system import Transcriber
+from formers.sound.features import FeatureExtractor
+from formers.text.speech_tokens import SpeechTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,22 +76,33 @@ class SpeechBatches:
     """The batches of a table of recordings, as a model reads them."""
 
     def __init__(
-        self, table: SoundTable, model: Transcriber, config: SpeechRows, *, language: str = "", seed: int = 1
+        self,
+        table: SoundTable,
+        tokens: SpeechTokens,
+        extractor: FeatureExtractor,
+        config: SpeechRows,
+        *,
+        length: int,
+        language: str = "",
+        seed: int = 1,
     ) -> None:
-        """language: instead of the one in `config`. Raises DataError for transcripts that have no room."""
+        """length: most tokens of the model; language: instead of the one in `config`.
+
+        Raises DataError for transcripts that have no room.
+        """
         self.table, self.config, self.seed = table, config, seed
-        self.tokens, self.extractor, self.most = model.tokens, model.extractor, model.model.config.length
+        self.tokens, self.extractor = tokens, extractor
         self.language = language or config.language
         self.opening = self.tokens.opening(self.language, config.task, timestamps=False)
         self.waves = Waves(table, self.extractor.rate, unreadable=config.unreadable)
         self.texts: list[str] = list(map(str, table.table.columns[config.text]))
         self.rows = [[*self.opening, *self.tokens.encode(f" {text.strip()}"), self.tokens.end] for text in self.texts]
         longest = max(range(len(self.rows)), key=lambda row: len(self.rows[row]), default=0)
-        if self.rows and len(self.rows[longest]) > self.most + 1:
+        if self.rows and len(self.rows[longest]) > length + 1:
             got = (
                 f"the transcript of {table.where(longest)} has {len(self.rows[longest]) - len(self.opening) - 1} tokens"
             )
-            raise DataError(f"{got}, but this model writes at most {self.most - len(self.opening)}; cut the recording")
+            raise DataError(f"{got}, but this model writes at most {length - len(self.opening)}; cut the recording")
 
     @property
     def normalise(self) -> Callable[[str], str]:

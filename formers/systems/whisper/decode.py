@@ -150,7 +150,7 @@ class WindowDecoder:
             pad=own.end,
             before=tokens[:, :read] if read else None,
         )
-        return [self.judged(best_of(some), *one, temperature) for some, *one in zip(done, silence, strict=True)]
+        return [self.judged(best_of(some), share, temperature) for some, share in zip(done, silence, strict=True)]
 
     def judged(self, hypothesis: Hypothesis, silence: float, temperature: float) -> WindowText:
         text = self.tokens.decode(hypothesis.tokens).strip()

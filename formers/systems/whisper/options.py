@@ -53,8 +53,9 @@ class ListenOptions:
     """Each window knows the text before it (--no-condition: it repeats faults less)."""
     clip: Annotated[tuple[str, ...], Typed(metavar="FROM-TO")] = ()
     """Only these seconds, such as 60-120."""
-    vad: Annotated[bool, Typed(negatable=True)] = True
-    """Look only at what has a voice (--no-vad: at all of it)."""
+    vad: Literal["energy", "silero", "none"] = "energy"
+    """What tells where somebody speaks, which alone is listened to: the energy of the sound, or Silero's small network
+    (formers[vad]); none: all is listened to."""
     batch: Natural = 1
     """Windows that are decoded together; above 1 none knows the text before it."""
     window: Annotated[WindowOptions, Part()] = WINDOW

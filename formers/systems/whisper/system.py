@@ -28,13 +28,14 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor, usual_extractor
+from formers.sound.voice import silero_voiced
 from formers.systems.measure import means
 from formers.systems.system import Progress, Report, Score, cost, result_of
 from formers.systems.transcripts import Segment, Transcript, Word
 from formers.systems.whisper.data import SpeechBatch, SpeechBatches
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
 from formers.systems.whisper.options import ListenOptions, WindowOptions
-from formers.systems.whisper.windows import PAUSE, Open, Part, Reader, clips_of, packed, spoken, survey
+from formers.systems.whisper.windows import PAUSE, Frames, Open, WindowReader, clips_of, packed, spoken, survey
 from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words
 from formers.text.speech_tokens import SpeechTokens
 from formers.training.task import Loss
@@ -120,15 +121,15 @@ class Transcriber:
         """The probability of every language in the first window of a sound, the likeliest first."""
         with ready(self.model):
             found = survey([samples], self.extractor)
-            reader = Reader([samples], self.extractor, found.loudest, self.size)
-            return self.decoder.languages(self.encode([reader.window(Part(0, self.size))]))[0]
+            reader = WindowReader([samples], self.extractor, found.loudest, self.size)
+            return self.decoder.languages(self.encode([reader.window(Frames(0, self.size))]))[0]
 
     def aligned(self, samples: Samples, language: str = "") -> Alignment:
         """The first window of a sound written down, and which of it each token was written from."""
         state = Listening(ListenOptions(language=language), words=True, language=language)
         found = survey([samples], self.extractor)
-        part = Part(0, min(found.frames, self.size))
-        mels = Reader([samples], self.extractor, found.loudest, self.size).window(part)
+        part = Frames(0, min(found.frames, self.size))
+        mels = WindowReader([samples], self.extractor, found.loudest, self.size).window(part)
         with ready(self.model):
             memory = self.encode([mels])
             opening = self.opening(memory, state, timestamps=False)
@@ -154,11 +155,11 @@ class Transcriber:
         self.tokens.opening(options.language or "en", options.task, timestamps=True)  # what it does not know, at once
         found = survey(sound(), self.extractor)
         clips = clips_of(options.clip, self.second, found.frames)
-        if options.vad:
-            pause = 0 if options.batch > 1 else round(PAUSE * self.second)
-            clips = spoken(clips, found.voice, pause)
+        if options.vad != "none":
+            voice = found.voice if options.vad == "energy" else silero_voiced(sound())
+            clips = spoken(clips, voice, 0 if options.batch > 1 else round(PAUSE * self.second))
         language = options.language or ("" if self.tokens.languages else "en")
-        reader = Reader(sound(), self.extractor, found.loudest, self.size)
+        reader = WindowReader(sound(), self.extractor, found.loudest, self.size)
         state = Listening(options, words, language)
         state.before = self.tokens.encode(f" {options.prompt.strip()}") if options.prompt else []
         with ready(self.model):
@@ -167,14 +168,16 @@ class Transcriber:
                 yield Progress(min(part.end, found.frames), found.frames, "transcribing")
         return Transcript(state.segments, state.language, state.languages, found.frames / self.second)
 
-    def seeking(self, clips: Sequence[Part], reader: Reader, state: Listening, timestamps: bool) -> Iterator[Part]:
+    def seeking(
+        self, clips: Sequence[Frames], reader: WindowReader, state: Listening, timestamps: bool
+    ) -> Iterator[Frames]:
         """One window after another; each begins where the last whole segment of the one before ends."""
         options, seek = state.options, 0
         prefix = self.tokens.encode(f" {options.prefix.strip()}") if options.prefix else []
         for clip in clips:
             seek = max(seek, clip.start)
             while seek < clip.end:
-                part = Part(seek, min(clip.end, seek + self.size))
+                part = Frames(seek, min(clip.end, seek + self.size))
                 memory = self.encode([reader.window(part)])
                 opening = self.opening(memory, state, timestamps)
                 prompt = self.prompt(state.before, opening, options.hotwords)
@@ -190,7 +193,9 @@ class Transcriber:
                     state.before += [token for one in segments for token in one.facts["tokens"]]
                 yield part
 
-    def batched(self, clips: Sequence[Part], reader: Reader, state: Listening, timestamps: bool) -> Iterator[Part]:
+    def batched(
+        self, clips: Sequence[Frames], reader: WindowReader, state: Listening, timestamps: bool
+    ) -> Iterator[Frames]:
         """Several windows together, none of which knows of another."""
         options, parts = state.options, packed(clips, self.size)
         while some := list(islice(parts, options.batch)):
@@ -215,7 +220,7 @@ class Transcriber:
         return [*([self.tokens.previous, *known] if known else []), *opening]
 
     def segments(
-        self, text: WindowText, memory: Tensor, opening: Sequence[int], part: Part, state: Listening
+        self, text: WindowText, memory: Tensor, opening: Sequence[int], part: Frames, state: Listening
     ) -> tuple[list[Segment], int]:
         """The segments of a window, in seconds of the recording, and how many frames of it are done with."""
         frames = part.end - part.start

@@ -17,8 +17,8 @@ from formers.systems.memory import new_model
 from formers.systems.system import Report
 from formers.systems.whisper.data import SpeechBatch, SpeechBatches
 from formers.systems.whisper.system import Transcriber, open_whisper
-from formers.text.rule_tokenizer import RuleTokenizer
 from formers.text.speech_tokens import SpeechTokens, train_speech_tokens
+from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
 
@@ -82,7 +82,10 @@ def prepare(beginning: Beginning) -> Prepared:
     if config.freeze_encoder:
         transcriber.model.encoder.requires_grad_(False)
         transcriber.model.convolutions.requires_grad_(False)
-    batches, validation = (SpeechBatches(part, transcriber, rows, seed=source.seed) for part in (table, held_out))
+    tokens, extractor, length = transcriber.tokens, transcriber.extractor, transcriber.model.config.length
+    batches, validation = (
+        SpeechBatches(part, tokens, extractor, rows, length=length, seed=source.seed) for part in (table, held_out)
+    )
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
@@ -95,7 +98,7 @@ def prepare(beginning: Beginning) -> Prepared:
     )
 
 
-def begun(model: Whisper, tokenizer: RuleTokenizer) -> Transcriber:
+def begun(model: Whisper, tokenizer: Tokenizer) -> Transcriber:
     """A new model with its tokens and its extractor."""
     config, tokens = model.config, SpeechTokens.of(tokenizer, model.config.vocab)
     generation: dict[str, Any] = dict.fromkeys(("eos_token_id", "pad_token_id", "bos_token_id"), tokens.end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
@@ -42,22 +43,17 @@ def transcribe(model: Transcriber, options: Transcribe) -> Iterator[Event]:
 
     def work(sound: SoundSource) -> Iterator[Event]:
         begin = time.perf_counter()
-        transcript = yield from model.listen(
-            lambda: sound.pieces(model.extractor.rate),
-            listen,
-            words=form.words,
-            timestamps=form.timestamps is not False,
-        )
-        seconds = time.perf_counter() - begin
+        pieces, times = partial(sound.pieces, model.extractor.rate), form.timestamps is not False
+        transcript = yield from model.listen(pieces, listen, words=form.words, timestamps=times)
+        seconds, length = time.perf_counter() - begin, transcript.seconds
         if not listen.language and model.tokens.languages and transcript.language:
             share = transcript.languages[transcript.language]
             yield Remark(f"{sound.name}: language {transcript.language} ({share:.0%})")
         if not transcript.segments:
-            yield Remark(f"{sound.name}: nobody speaks" + (" (--no-vad listens to all of it)" if listen.vad else ""))
-        length = transcript.seconds
-        yield Remark(
-            f"{sound.name}: {length:,.1f} s of sound in {seconds:,.1f} s ({length / seconds:,.1f} times as fast)"
-        )
+            hint = "" if listen.vad == "none" else " (--vad none listens to all of it)"
+            yield Remark(f"{sound.name}: nobody speaks{hint}")
+        speed = f"{length:,.1f} s of sound in {seconds:,.1f} s ({length / seconds:,.1f} times as fast)"
+        yield Remark(f"{sound.name}: {speed}")
         yield from delivered(sound.name, transcript, form)
 
     yield from options.sounds.worked(work)
@@ -93,6 +89,7 @@ def evaluate(model: Transcriber, options: EvaluateSpeech) -> Iterator[Event]:
     table: Any = judged
     begin = time.perf_counter()
     language = options.language or rows.language
-    batches = SpeechBatches(table, model, rows, language=language)
+    length = model.model.config.length
+    batches = SpeechBatches(table, model.tokens, model.extractor, rows, length=length, language=language)
     report = model.evaluate(batches, batch=options.batch)
     yield measured(report, "whisper", options.measure.origin, table, begin, unit="recordings")

@@ -8,25 +8,25 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.errors import ConfigError
 from formers.sound.decode import Samples
 from formers.sound.features import QUIETEST, FeatureExtractor
+from formers.sound.voice import Span, voiced
 
 Open = Callable[[], Iterable[Samples]]
 PAUSE = 5.0  # seconds without a voice that are not looked at; shorter ones help to tell sentences apart
 
 
-class Part(NamedTuple):
+class Frames(NamedTuple):
     """Frames of a spectrogram, from one to before another."""
 
     start: int
     end: int
 
 
-class Reader:
+class WindowReader:
     """The spectrogram of a recording as the model reads it, for windows that only go on: no more is held than one."""
 
     def __init__(self, pieces: Iterable[Samples], extractor: FeatureExtractor, loudest: float, size: int) -> None:
@@ -35,7 +35,7 @@ class Reader:
         self.blocks: Iterator[Tensor] = iter(extractor.stream(pieces))
         self.held, self.first = torch.empty(0, extractor.mels), 0
 
-    def window(self, part: Part) -> Tensor:
+    def window(self, part: Frames) -> Tensor:
         """(1, mels, size): these frames, at most so many, and the recording goes on; silence behind its end."""
         rows = [self.held]
         end = self.first + len(self.held)
@@ -51,7 +51,7 @@ class Reader:
         return self.extractor.scaled(torch.cat([own, silent]), self.loudest).T[None]
 
 
-def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Part]:
+def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Frames]:
     """What `--clip` names, in frames: "60-120", "60-" to the end; everything where nothing is named.
 
     second: frames of one. Raises ConfigError.
@@ -65,37 +65,37 @@ def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Part]:
             begins, ends = math.nan, math.nan
         if not dash or not 0 <= begins < ends:
             raise ConfigError(f'clip: got "{text}", expected seconds such as 60-120, or 60- to the end')
-        parts.append(Part(min(frames, round(begins * second)), round(min(frames, ends * second))))
-    return sorted(part for part in parts if part.start < part.end) if texts else [Part(0, frames)]
+        parts.append(Frames(min(frames, round(begins * second)), round(min(frames, ends * second))))
+    return sorted(part for part in parts if part.start < part.end) if texts else [Frames(0, frames)]
 
 
-def spoken(parts: Iterable[Part], voice: Sequence[Part], pause: int) -> list[Part]:
+def spoken(parts: Iterable[Frames], voice: Sequence[Span], pause: int) -> list[Frames]:
     """What of these parts has a voice, neighbours joined whose pause is shorter."""
-    done: list[Part] = []
+    done: list[Frames] = []
     for part in parts:
-        within = (Part(max(part.start, own.start), min(part.end, own.end)) for own in voice)
+        within = (Frames(max(part.start, start), min(part.end, end)) for start, end in voice)
         last = len(done)
         for own in within:
             if own.start >= own.end:
                 continue
             if len(done) > last and own.start - done[-1].end < pause:
-                own = Part(done.pop().start, own.end)
+                own = Frames(done.pop().start, own.end)
             done.append(own)
     return done
 
 
-def packed(parts: Iterable[Part], size: int) -> Iterator[Part]:
+def packed(parts: Iterable[Frames], size: int) -> Iterator[Frames]:
     """Parts that stand alone as windows: neighbours together while they fit into one, longer ones cut."""
-    last: Part | None = None
+    last: Frames | None = None
     for part in parts:
         if last is not None and part.end - last.start <= size:
-            last = Part(last.start, part.end)
+            last = Frames(last.start, part.end)
             continue
         if last is not None:
             yield last
         while part.end - part.start > size:
-            yield Part(part.start, part.start + size)
-            part = Part(part.start + size, part.end)
+            yield Frames(part.start, part.start + size)
+            part = Frames(part.start + size, part.end)
         last = part
     if last is not None:
         yield last
@@ -107,8 +107,8 @@ class Survey(NamedTuple):
     frames: int
     loudest: float
     """The largest log-mel."""
-    voice: list[Part]
-    """Where somebody may speak."""
+    voice: list[Span]
+    """Where somebody may speak, in frames."""
 
 
 def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
@@ -119,16 +119,3 @@ def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:
         loudest = max(loudest, float(block.max()))
     level = np.concatenate(levels) if levels else np.zeros(0, np.float32)
     return Survey(len(level), loudest, voiced(level))
-
-
-LOUDER = 0.8  # of the log10 of the power, above the quietest tenth
-AROUND = 25  # frames before and behind a voice that belong to it
-
-
-def voiced(level: NDArray[np.float32]) -> list[Part]:
-    if not len(level):
-        return []
-    loud = level > np.percentile(level, 10) + LOUDER
-    near = np.convolve(loud, np.ones(2 * AROUND + 1), "same")[: len(level)] > 5
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], near.astype(np.int8), [0]])))
-    return [Part(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]

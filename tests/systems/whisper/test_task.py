@@ -31,7 +31,7 @@ def new_task(table, **config):
     )
     tokenizer = train_speech_tokens(table.table.columns["text"], 256, sizes.positions)
     transcriber = begun(Whisper(sizes.config(tokenizer.vocab)), tokenizer)
-    batches = SpeechBatches(table, transcriber, ROWS)
+    batches = SpeechBatches(table, transcriber.tokens, transcriber.extractor, ROWS, length=24)
     return WhisperTask(transcriber, batches, WhisperTaskConfig(**config)), batches
 
 
@@ -49,7 +49,7 @@ def test_recordings_are_learned_by_heart(table, tmp_path):
     assert all(said == written for said, written in task.sample())
     task.save(tmp_path / "model")
     again = open_whisper(load_model(tmp_path / "model"))
-    written = again.transcribe(table.sound(0).samples, vad=False).text
+    written = again.transcribe(table.sound(0).samples, vad="none").text
     assert written.replace(" ", "") == batches.texts[0].replace(" ", "")
 
 
@@ -78,7 +78,7 @@ def test_a_transcript_without_room_is_refused(table):
     table.table.columns["text"][2] += " 1" * 30
     try:
         with pytest.raises(DataError, match=r"row 3 has .* tokens, but this model writes at most"):
-            SpeechBatches(table, task.transcriber, ROWS)
+            SpeechBatches(table, task.transcriber.tokens, task.transcriber.extractor, ROWS, length=24)
     finally:
         table.table.columns["text"][2] = table.table.columns["text"][2].removesuffix(" 1" * 30)
 

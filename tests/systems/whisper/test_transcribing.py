@@ -111,7 +111,7 @@ def test_every_part_of_a_recording_is_listened_to(transcriber, monkeypatch):
     """Whatever a model says, windows go on and cover what there is."""
     samples = np.random.default_rng(0).standard_normal(7 * 16_000).astype(np.float32) * 0.1
     for batch in (1, 3):
-        options = ListenOptions(vad=False, batch=batch, window=WindowOptions(fallback=False))
+        options = ListenOptions(vad="none", batch=batch, window=WindowOptions(fallback=False))
         ends = [event.done for event in Transcriber.listen(transcriber, lambda: [samples], options, words=True)]
         assert ends == sorted(ends) and ends[-1] == 700
 

@@ -8,7 +8,7 @@ import torch
 
 from formers.errors import ConfigError
 from formers.sound.features import usual_extractor
-from formers.systems.whisper.windows import Part, Reader, clips_of, packed, spoken, survey
+from formers.systems.whisper.windows import Frames, WindowReader, clips_of, packed, spoken, survey
 
 RATE = 16_000
 
@@ -34,9 +34,9 @@ def test_windows_are_those_of_the_whole(recording, size):
     found = survey(pieces_of(recording, size), extractor)
     assert found.frames == len(whole) == 900 and found.loudest == pytest.approx(float(whole.max()), abs=1e-5)
     expected = extractor.scaled(whole, found.loudest)
-    reader = Reader(pieces_of(recording, size), extractor, found.loudest, 300)
+    reader = WindowReader(pieces_of(recording, size), extractor, found.loudest, 300)
     for start, end in [(0, 300), (100, 250), (450, 750), (800, 1100)]:
-        window = reader.window(Part(start, end))
+        window = reader.window(Frames(start, end))
         real = min(end, 900) - start
         assert window.shape == (1, 80, 300)
         assert (window[0, :, :real].T - expected[start : start + real]).abs().max() < 1e-4
@@ -47,27 +47,37 @@ def test_windows_are_those_of_the_whole(recording, size):
 def test_voice_is_found(recording):
     found = survey([recording], usual_extractor("whisper"))
     first, second = found.voice
-    assert first.start == pytest.approx(200, abs=40) and first.end == pytest.approx(300, abs=40)
-    assert second.start == pytest.approx(700, abs=40)
+    assert first == (pytest.approx(200, abs=40), pytest.approx(300, abs=40))
+    assert second == (pytest.approx(700, abs=40), pytest.approx(800, abs=40))
     assert survey([np.zeros(RATE * 60, np.float32)], usual_extractor("whisper")).voice == []
 
 
 def test_clips():
-    assert clips_of([], 100, 900) == [Part(0, 900)]
-    assert clips_of(["7-", "1-2.5", "8-100", "50-60"], 100, 900) == [Part(100, 250), Part(700, 900), Part(800, 900)]
+    assert clips_of([], 100, 900) == [Frames(0, 900)]
+    assert clips_of(["7-", "1-2.5", "8-100", "50-60"], 100, 900) == [
+        Frames(100, 250),
+        Frames(700, 900),
+        Frames(800, 900),
+    ]
     for wrong in ("60", "x-3", "3-1", "-", "1-nan"):
         with pytest.raises(ConfigError, match="expected seconds such as 60-120"):
             clips_of([wrong] if wrong != "-" else ["--"], 100, 900)
 
 
 def test_parts_with_a_voice():
-    voice = [Part(0, 100), Part(150, 200), Part(400, 450)]
-    assert spoken([Part(0, 1000)], voice, 0) == voice
-    assert spoken([Part(0, 1000)], voice, 60) == [Part(0, 200), Part(400, 450)]
-    assert spoken([Part(50, 160), Part(420, 1000)], voice, 60) == [Part(50, 160), Part(420, 450)]
+    voice = [Frames(0, 100), Frames(150, 200), Frames(400, 450)]
+    assert spoken([Frames(0, 1000)], voice, 0) == voice
+    assert spoken([Frames(0, 1000)], voice, 60) == [Frames(0, 200), Frames(400, 450)]
+    assert spoken([Frames(50, 160), Frames(420, 1000)], voice, 60) == [Frames(50, 160), Frames(420, 450)]
 
 
 def test_parts_in_windows():
-    parts = [Part(0, 50), Part(60, 90), Part(100, 400), Part(410, 420)]
-    assert list(packed(parts, 100)) == [Part(0, 90), Part(100, 200), Part(200, 300), Part(300, 400), Part(410, 420)]
+    parts = [Frames(0, 50), Frames(60, 90), Frames(100, 400), Frames(410, 420)]
+    assert list(packed(parts, 100)) == [
+        Frames(0, 90),
+        Frames(100, 200),
+        Frames(200, 300),
+        Frames(300, 400),
+        Frames(410, 420),
+    ]
     assert list(packed([], 100)) == []
