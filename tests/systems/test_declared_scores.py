@@ -28,7 +28,9 @@ def recipes():
 @pytest.mark.parametrize("name", list(recipes()))
 def test_the_scores_of_a_task_are_declared(name, tmp_path: Path):
     with preserved():
-        recipe = load_recipe(name, sorted(TINY))
+        sizes = vars(load_recipe(name).sections["model"])
+        tiny = [one for one in TINY if not one.startswith("model.") or one[6:].partition("=")[0] in sizes]
+        recipe = load_recipe(name, sorted(tiny))
         prepared = prepare(recipe.system, recipe.sections, tmp_path)
         prepared.task.model.eval()
         report = prepared.task.evaluate()
@@ -41,7 +43,8 @@ def test_the_scores_of_a_task_are_declared(name, tmp_path: Path):
 
 
 RATES = {"wer", "cer", "decoder_wer"}  # of errors, of which there may be more than there are words
-LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error", "calibration_error", *RATES}
+LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error", "calibration_error", *RATES,
+         "squared_error", "rmse", "lab_error", "lab_error_before"}  # fmt: skip
 
 
 def test_every_system_says_what_it_is_judged_by():
