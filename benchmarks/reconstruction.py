@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from formers.data.pictures import read_pictures
 from formers.models.autoencoder import Autoencoder
+from formers.systems.picture_batches import PictureRows
 from formers.systems.reconstruction.data import PictureRepairs, ReconstructionRows
 from formers.systems.reconstruction.sizes import AutoencoderSizes
 from formers.systems.reconstruction.system import Reconstructor
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="in each turn")
     options = parser.parse_args()
     torch.manual_seed(1)
-    rows = ReconstructionRows(grey=True, batch=BATCH)
+    rows = ReconstructionRows(grey=True, pictures=PictureRows(batch=BATCH))
     table = read_pictures("builtin:shapes", count=PICTURES)
     model = Autoencoder(AutoencoderSizes(height=SIDE).config((1, SIDE, SIDE)))
     pixels = PictureRepairs(table, rows.preprocessor((SIDE, SIDE)), rows, model.config)

@@ -10,12 +10,11 @@ from formers.errors import ConfigError
 from formers.fields import Field
 from formers.systems.inputs import CommandInputs, InputKind
 from formers.systems.pictures import Pictures, are_pictures
-from formers.systems.pictures_or_texts import PicturesOrTexts
 from formers.systems.sound_files import Sounds
 from formers.systems.system import Typed
 from formers.systems.texts import Texts
 
-KINDS: tuple[type[InputKind], ...] = (Texts, Pictures, PicturesOrTexts, Sounds)
+KINDS: tuple[type[InputKind], ...] = (Texts, Pictures, Sounds)
 NAME = "inputs"  # of the field that stands for all of them on a command line
 
 

@@ -19,7 +19,7 @@ SYSTEM = System(
         Verb(
             "encode",
             "Turn texts or pictures into vectors: NumPy, JSONL or Parquet.",
-            "EncodeTowers",
+            "EncodeEither",
             endings=(".npy", ".jsonl", ".parquet"),
         ),
         Verb("evaluate", HELP, "EvaluateTowers"),

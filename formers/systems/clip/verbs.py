@@ -12,8 +12,7 @@ from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Remark, Typed
-from formers.systems.texts import Texts
-from formers.systems.vectors.encoded import EncodedInputs, encoded_pictures
+from formers.systems.vectors.encoded import EncodedInputs, EncodeEither, encoded_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -108,21 +107,7 @@ def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
     yield from options.pictures.worked(work)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodeTowers:
-    """What to turn into vectors, all of length one."""
-
-    pictures: Pictures | None = None
-    """Pictures: files, folders with all below them, patterns."""
-    texts: Texts | None = None
-    """Texts; - is standard input."""
-
-    def __post_init__(self) -> None:
-        if (self.pictures is None) == (self.texts is None):
-            raise ConfigError("give pictures or texts, one of them")
-
-
-def encode(clip: ClipModel, options: EncodeTowers) -> Iterator[Event]:
+def encode(clip: ClipModel, options: EncodeEither) -> Iterator[Event]:
     """The vector of every picture, or of every text, which are in one space."""
     if options.texts is None:
         assert options.pictures is not None

@@ -24,7 +24,7 @@ SYSTEM = System(
         Verb(
             "encode",
             "Turn texts or pictures into vectors: NumPy, JSONL or Parquet.",
-            "EncodeInputs",
+            "EncodeEither",
             endings=(".npy", ".jsonl", ".parquet"),
         ),
         Verb("evaluate", HELP, "EvaluateReconstruction"),

@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.files import optional
 from formers.errors import DataError
+from formers.extras import optional
 
 Rows = NDArray[np.float32]
 WINDOWS = (3, 5, 7)  # pixels of a median filter's side

@@ -27,7 +27,7 @@ from formers.systems.begin import Beginning
 from formers.systems.picture_batches import AT_ONCE
 from formers.systems.picture_looks import spread
 from formers.systems.reconstruction.baselines import WINDOWS, Coded, Rows, filled, lsa, median, pca
-from formers.systems.reconstruction.data import Documents, PictureRepairs, frequencies
+from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, frequencies
 from formers.systems.reconstruction.looks import as_bytes
 from formers.systems.reconstruction.system import Reconstructor
 from formers.systems.system import Event, Progress, Report, ResultTable
@@ -36,7 +36,7 @@ from formers.systems.vectors.projection import plane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Batches = PictureRepairs | Documents
+Batches = PictureRepairs | CountedDocuments
 Compared = Generator[Event, None, tuple[list[ResultTable], dict[str, Any]]]
 MOST_NUMBERS = 2**28  # that linear codes are learned from: a gigabyte
 MOST_MAPPED = 5_000  # points of a map
@@ -87,7 +87,7 @@ def codes(opened: Reconstructor, beginning: Beginning, batches: Batches, picture
     _, train = yield from read(learning, "reading training rows")
     numbers, rows = yield from read(batches, "reading test rows")
     ours, linear = f"autoencoder ({size:,})", f"{'LSA' if opened.config.words else 'PCA'} ({size:,})"
-    if isinstance(batches, Documents):
+    if isinstance(batches, CountedDocuments):
         documents = frequencies(torch.from_numpy(rows)).split(AT_ONCE)
         by_words, ceiling = lsa(train, rows, size)
         methods = {ours: Coded(opened.codes(documents)), linear: by_words, f"TF-IDF ({whole:,})": ceiling}
@@ -146,7 +146,7 @@ def read(batches: Batches, what: str) -> Generator[Event, None, tuple[NDArray[np
     """The numbers of the rows that can be read, and the pixels of their pictures, or their counts of words."""
     numbers: list[int] = []
     parts: list[Rows] = []
-    if isinstance(batches, Documents):
+    if isinstance(batches, CountedDocuments):
         return np.arange(len(batches)), np.concatenate([batch.targets.numpy() for batch in batches.judged()])
     for rows, pictures in batches.order.plain():
         numbers += rows.tolist()
@@ -157,7 +157,7 @@ def read(batches: Batches, what: str) -> Generator[Event, None, tuple[NDArray[np
 
 def classes_of(batches: Batches, column: str, numbers: NDArray[np.int64]) -> NDArray[np.str_] | None:
     """The name of each row's class; None where there is no column of classes."""
-    table = batches.table if isinstance(batches, Documents) else batches.table.table
+    table = batches.table if isinstance(batches, CountedDocuments) else batches.table.table
     return np.array([str(name) for name in table.named(column)])[numbers] if column else None
 
 

@@ -20,17 +20,18 @@ from formers.data.sources import Table
 from formers.data.words import WordCounts
 from formers.errors import ConfigError, DataError
 from formers.fields import Count, Natural, Part, check
-from formers.images.augment import PLAIN, Augmentation
+from formers.images.augment import PLAIN
 from formers.images.corrupt import Corruption
 from formers.images.preprocess import Preprocessor
 from formers.models.autoencoder import AutoencoderConfig, Repair
-from formers.systems.picture_batches import AT_ONCE, PictureOrder
+from formers.systems.picture_batches import AT_ONCE, PictureOrder, PictureRows
 from formers.systems.reconstruction.repair import ReconstructionBatch, inputs_of, targets_of
 
 CORRUPTING = 2  # beside (seed, epoch, row) of a batch's first picture
 JUDGED = 1 << 20  # in place of the epoch: pictures that are judged are made worse in the same way every time
 UNCHANGED = Corruption()
 TASKS: dict[str, Repair] = {"none": "reconstruct", "noise": "denoise", "obstacles": "inpaint", "grey": "colour"}
+PICTURES = PictureRows(batch=256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +54,8 @@ class ReconstructionRows:
     """How many of the very commonest words are not counted, such as the, of, and (documents)."""
     grey: bool = False
     """Pictures are read as grey, one number a pixel."""
-    fit: Literal["crop", "squash"] = "crop"
-    """How pictures of other shapes come to the model's size: the middle is taken, or the whole is squashed."""
-    batch: Natural = 256
-    """Pictures or documents of a batch."""
-    unreadable: Count = 0
-    """How many pictures may turn out to be broken: each is said and left out; one more ends the run."""
-    augmentation: Annotated[Augmentation, Part()] = PLAIN
-    """Random changes while training, which also change what is to come out."""
+    pictures: Annotated[PictureRows, Part()] = PICTURES
+    """How pictures are read and changed, which also changes what is to come out; of documents their batch."""
     corruption: Annotated[Corruption, Part()] = UNCHANGED
     """How pictures are made worse, for a model that restores them."""
 
@@ -68,7 +63,7 @@ class ReconstructionRows:
         check(self, "rows")
         if not self.image or not self.text:
             raise ConfigError("rows.image and rows.text must name columns")
-        if self.kind == "documents" and (self.task != "reconstruct" or self.augmentation != PLAIN):
+        if self.kind == "documents" and (self.task != "reconstruct" or self.pictures.augmentation != PLAIN):
             raise ConfigError(
                 'rows.corruption and changes are for pictures, but rows.kind is "documents"; leave them out'
             )
@@ -94,7 +89,7 @@ class ReconstructionRows:
     def preprocessor(self, side: tuple[int, int]) -> Preprocessor:
         """Of a new model: to this size, values of 0 to 1."""
         channels = 1 if self.grey else 3
-        squash = self.fit == "squash" or side[0] != side[1]
+        squash = self.pictures.fit == "squash" or side[0] != side[1]
         resize = side if squash else side[0]
         return Preprocessor(*side, resize, crop=not squash, mean=(0.0,) * channels, std=(1.0,) * channels)
 
@@ -111,7 +106,7 @@ class PictureRepairs:
         *,
         seed: int = 1,
     ) -> None:
-        order = PictureOrder(table, preprocessor, rows, seed=seed)
+        order = PictureOrder(table, preprocessor, rows.pictures, seed=seed)
         self.epoch, self.describe, self.order = order.epoch, order.describe, order
         self.table, self.rows, self.model, self.seed = table, rows, model, seed
 
@@ -139,7 +134,7 @@ class PictureRepairs:
         return self.rows.corruption.corrupt(pictures, dice)
 
 
-class Documents:
+class CountedDocuments:
     """The batches of a table of texts, as counts of words."""
 
     def __init__(self, table: Table, counts: WordCounts, rows: ReconstructionRows, *, seed: int = 1) -> None:
@@ -151,7 +146,7 @@ class Documents:
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """Row numbers of every batch: a pure function of (seed, epoch)."""
         count = len(self)
-        order, size = np.random.default_rng([self.seed, epoch]).permutation(count), min(self.rows.batch, count)
+        order, size = np.random.default_rng([self.seed, epoch]).permutation(count), min(self.rows.pictures.batch, count)
         return [order[start : start + size] for start in range(0, count - size + 1, size)]
 
     def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:

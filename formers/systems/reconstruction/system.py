@@ -26,7 +26,13 @@ from formers.models.autoencoder import Autoencoder
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.reading import reading
-from formers.systems.reconstruction.data import Documents, PictureRepairs, ReconstructionRows, counted, frequencies
+from formers.systems.reconstruction.data import (
+    CountedDocuments,
+    PictureRepairs,
+    ReconstructionRows,
+    counted,
+    frequencies,
+)
 from formers.systems.reconstruction.repair import ReconstructionBatch, inputs_of, restored, summed_loss, targets_of
 from formers.systems.system import Report, Score, cost, perplexity
 
@@ -112,17 +118,17 @@ class Reconstructor:
             outputs = F.interpolate(outputs, side, mode="bilinear")
         return restored(self.model, outputs, pictures, mask)
 
-    def batches(self, table: Any, rows: ReconstructionRows, *, seed: int = 1) -> PictureRepairs | Documents:
+    def batches(self, table: Any, rows: ReconstructionRows, *, seed: int = 1) -> PictureRepairs | CountedDocuments:
         """The rows of a table as this model reads them; texts with none of its words are left out."""
         if self.config.words:
-            return Documents(*counted(table, rows, self.config.words, drop=True), rows, seed=seed)
+            return CountedDocuments(*counted(table, rows, self.config.words, drop=True), rows, seed=seed)
         return PictureRepairs(table, self.preprocessor, rows, self.config, seed=seed)
 
-    def evaluate(self, batches: PictureRepairs | Documents) -> Report:
+    def evaluate(self, batches: PictureRepairs | CountedDocuments) -> Report:
         """The loss and the scores of rows, pictures made worse as in training but always in the same way."""
-        return self._of_documents(batches) if isinstance(batches, Documents) else self._of_pictures(batches)
+        return self._of_documents(batches) if isinstance(batches, CountedDocuments) else self._of_pictures(batches)
 
-    def _of_documents(self, batches: Documents) -> Report:
+    def _of_documents(self, batches: CountedDocuments) -> Report:
         total = words = 0.0
         with reading(self.model):
             for batch in batches.judged():

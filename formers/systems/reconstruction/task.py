@@ -21,7 +21,7 @@ from formers.fields import Between, check
 from formers.models.autoencoder import Autoencoder
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
-from formers.systems.reconstruction.data import Documents, PictureRepairs, counted
+from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, counted
 from formers.systems.reconstruction.repair import ReconstructionBatch, channels_of, summed_loss
 from formers.systems.reconstruction.system import Reconstructor
 from formers.training.task import Loss
@@ -46,7 +46,7 @@ class ReconstructionTask:
     """What the trainer sees: the loss of what comes out, and scores on held-out rows."""
 
     def __init__(
-        self, system: Reconstructor, validation: PictureRepairs | Documents, config: ReconstructionConfig
+        self, system: Reconstructor, validation: PictureRepairs | CountedDocuments, config: ReconstructionConfig
     ) -> None:
         self.system, self.model, self.validation, self.config = system, system.model, validation, config
         self.save = system.save
@@ -70,7 +70,7 @@ class ReconstructionTask:
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:
         """Pictures as they were, as they went in, as they came out."""
-        if isinstance(self.validation, Documents):
+        if isinstance(self.validation, CountedDocuments):
             return []
         from formers.systems.reconstruction.looks import before_and_after
 
@@ -92,8 +92,8 @@ def prepare(beginning: Beginning) -> Prepared:
     model: Autoencoder
     table, held_out = beginning.tables()
     lines = [f"training data: {table.described}", f"examples: {len(table):,}"]
-    batches: PictureRepairs | Documents
-    validation: PictureRepairs | Documents
+    batches: PictureRepairs | CountedDocuments
+    validation: PictureRepairs | CountedDocuments
     if rows.kind == "documents":
         words = old.config.words if old else commonest(table.columns[rows.text], rows.words, skip=rows.skip)
         if not words:
@@ -101,8 +101,8 @@ def prepare(beginning: Beginning) -> Prepared:
         model = old or new_model(Autoencoder, sizes.config((len(words),), words=words))
         table, counts = counted(table, rows, words, drop=source.drop_empty)
         held_out, aside = counted(held_out, rows, words, drop=source.drop_empty)
-        batches = Documents(table, counts, rows, seed=source.seed)
-        validation = Documents(held_out, aside, rows, seed=source.seed)
+        batches = CountedDocuments(table, counts, rows, seed=source.seed)
+        validation = CountedDocuments(held_out, aside, rows, seed=source.seed)
         preprocessor = None
         lines.append(f"words: the {len(words):,} commonest, {counts.lengths.mean():.1f} of them in a document")
     else:
@@ -124,4 +124,4 @@ def prepare(beginning: Beginning) -> Prepared:
     shape = model.config.inputs[:1] if model.config.convolutional else (math.prod(model.config.inputs),)
     lines.append(f"to {model.config.task}: {' - '.join(map(str, (*shape, *model.config.sizes)))}, and back")
     task = ReconstructionTask(Reconstructor(on_device(model), preprocessor), validation, beginning.task)
-    return beginning.prepared(task, batches, lines, batch=f"{rows.batch:,} {rows.kind}")
+    return beginning.prepared(task, batches, lines, batch=f"{rows.pictures.batch:,} {rows.kind}")

@@ -16,9 +16,8 @@ from formers.fields import Part, check
 from formers.files import expanded, replace_file
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
-from formers.systems.pictures_or_texts import PicturesOrTexts
 from formers.systems.system import Event, Progress, Remark, Typed
-from formers.systems.vectors.encoded import EncodedInputs, encoded_pictures
+from formers.systems.vectors.encoded import EncodedInputs, EncodeEither, encoded_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -173,30 +172,24 @@ def sheet_of(shown: Sequence[tuple[str, Image, Any]]) -> Any:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodeInputs:
-    """What to turn into codes."""
-
-    inputs: PicturesOrTexts
-    """Pictures or texts, as the model reads: files, folders and patterns, or the texts themselves."""
-
-
-def encode(model: Reconstructor, options: EncodeInputs) -> Iterator[Event]:
-    """The code of every picture or text."""
-    if not model.config.words:
-        yield from encoded_pictures(options.inputs.pictures(), model.encode)
+def encode(model: Reconstructor, options: EncodeEither) -> Iterator[Event]:
+    """The code of every picture or text, as the model reads."""
+    if options.texts is None:
+        assert options.pictures is not None
+        if model.config.words:
+            raise ConfigError("this model reads texts, not pictures; give the texts themselves, or --file")
+        yield from encoded_pictures(options.pictures, model.encode)
         return
     import numpy as np
 
     names: list[str] = []
-    parts: list[Any] = []
 
     def work(group: Sequence[str]) -> Sequence[Any]:
         codes = model.encode_texts(group)
         names.extend(group)
         return [codes]
 
-    parts += options.inputs.texts().worked(work)
+    parts = list(options.texts.worked(work))
     if not parts:
         raise ConfigError("no text is left to make a code of")
     yield EncodedInputs(names, np.concatenate(parts), "text")

@@ -184,10 +184,11 @@ class ClipBatches:
             return [Clip(np.array([row]), np.zeros(2)) for row in self.rows]
         dice = np.random.default_rng([self.seed, epoch, JOINING])
         order, (least, most) = dice.permutation(self.rows), self.config.join
+        least_gap, most_gap = self.config.gap
         counts = dice.integers(least, most + 1, size=len(order) // least + 1)
         ends = np.cumsum(counts)
         parts = [part for part in np.split(order, ends[ends < len(order)]) if len(part) >= min(least, len(order))]
-        return [Clip(part, dice.uniform(*self.config.gap, len(part) + 1)) for part in parts]
+        return [Clip(part, dice.uniform(least_gap, most_gap, len(part) + 1)) for part in parts]
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """The numbers of every batch's clips, which are alike in length: a pure function of (seed, epoch)."""
@@ -226,7 +227,8 @@ class ClipBatches:
                 [silences[0], *(piece for pair in zip(parts, silences[1:], strict=False) for piece in pair)]
             )
         if self.config.noise:
-            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(*self.config.noise) / 20)
+            least, most = self.config.noise
+            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(least, most) / 20)
             wave = wave + height * dice.standard_normal(len(wave), np.float32)
         return wave
 

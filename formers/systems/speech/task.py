@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +131,7 @@ def prepare(beginning: Beginning) -> Prepared:
         words = f"a new model; a frame every {10 * 2**sizes.halvings} ms"
         tokenizer = beginning.tokenizer(lambda: vocabulary(texts, rows), files="tokenizer.json or a .model")
         config = sizes.config(tokenizer.vocab)
-        model = new_model(HybridConformer if isinstance(config, HybridConfig) else Conformer, config)
+        model: Any = new_model(HybridConformer if isinstance(config, HybridConfig) else Conformer, config)
         speech = Recogniser(model, tokenizer, usual_extractor("nemo", mels=sizes.mels))
     on_device(speech.model)
     batches, validation = (

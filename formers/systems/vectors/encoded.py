@@ -12,6 +12,7 @@ from formers.errors import ConfigError, on_a_line, shortened
 from formers.files import replace_file
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Result
+from formers.systems.texts import Texts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +36,20 @@ class Encoded:
         more = " ..." if len(self.vector) > SEEN else ""
         name = shortened(on_a_line(self.text or self.picture or self.sound or ""), 60)
         return f"{numbers}{more} ({len(self.vector)})\t{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeEither:
+    """What to turn into vectors, by a model that reads pictures, texts, or both."""
+
+    pictures: Pictures | None = None
+    """Pictures: files, folders with all below them, patterns."""
+    texts: Texts | None = None
+    """Texts; - is standard input."""
+
+    def __post_init__(self) -> None:
+        if (self.pictures is None) == (self.texts is None):
+            raise ConfigError("give pictures or texts, one of them")
 
 
 @dataclass(frozen=True)

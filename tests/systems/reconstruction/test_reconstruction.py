@@ -18,16 +18,18 @@ from formers.fields import build
 from formers.images.corrupt import Corruption
 from formers.models.autoencoder import Autoencoder, AutoencoderConfig
 from formers.systems.inputs import CommandInputs
+from formers.systems.picture_batches import PictureRows
 from formers.systems.pictures import Pictures
-from formers.systems.pictures_or_texts import PicturesOrTexts
 from formers.systems.reconstruction import verbs
-from formers.systems.reconstruction.data import Documents, PictureRepairs, ReconstructionRows, counted
+from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, ReconstructionRows, counted
 from formers.systems.reconstruction.looks import WalkLook, walk
 from formers.systems.reconstruction.repair import ReconstructionBatch, channels_of, summed_loss
 from formers.systems.reconstruction.sizes import AutoencoderSizes
 from formers.systems.reconstruction.system import Reconstructor
 from formers.systems.reconstruction.task import ReconstructionConfig, ReconstructionTask
 from formers.systems.system import Origin, Progress, Remark, Typed
+from formers.systems.texts import Texts
+from formers.systems.vectors.encoded import EncodeEither
 
 SHORT = ["data.count=24", "data.held_out=8", "rows.batch=8", "train.steps=6", "train.warmup=2",
          "train.evaluate_every=3", "train.save_every=2", "train.sample_every=0", "train.log_every=2",
@@ -64,7 +66,7 @@ def opened(path) -> Image.Image:
 
 
 def batches(task: str = "denoise", seed: int = 1) -> PictureRepairs:
-    rows = ReconstructionRows(batch=4, corruption=Corruption(corruption=TASKS[task]))
+    rows = ReconstructionRows(pictures=PictureRows(batch=4), corruption=Corruption(corruption=TASKS[task]))
     owner = system(task)
     return PictureRepairs(read_pictures("builtin:shapes", count=10), owner.preprocessor, rows, owner.config, seed=seed)
 
@@ -195,7 +197,7 @@ def test_documents_from_texts_to_codes(tmp_path):
     np.testing.assert_allclose(alone[0], among[1], atol=1e-6)
     table = Table("t", {"text": ["the name", "of a class", "the"]})
     report = owner.evaluate(owner.batches(table, ReconstructionRows(kind="documents")))
-    assert isinstance(owner.batches(table, ReconstructionRows(kind="documents")), Documents)
+    assert isinstance(owner.batches(table, ReconstructionRows(kind="documents")), CountedDocuments)
     assert report.value("perplexity") == pytest.approx(math.exp(report.value("loss")))
     owner.save(tmp_path / "saved")
     np.testing.assert_array_equal(formers.load(tmp_path / "saved").encode_texts(["a list"]), among[:1])
@@ -282,12 +284,14 @@ def test_colouring_keeps_the_lightness_and_says_that_colours_are_ignored(tmp_pat
 
 def test_codes_of_pictures_and_of_texts(tmp_path):
     picture().save(tmp_path / "in.png")
-    kind = PicturesOrTexts.of_command(CommandInputs((str(tmp_path / "in.png"),)), Typed(), {})
-    *_, encoded = verbs.encode(system(), verbs.EncodeInputs(inputs=kind))
+    pictures = Pictures.of_command(CommandInputs((str(tmp_path / "in.png"),)), Typed(), {})
+    *_, encoded = verbs.encode(system(), EncodeEither(pictures=pictures))
     assert encoded.word == "picture" and encoded.vectors.shape == (1, 2)
-    kind = PicturesOrTexts.of_command(CommandInputs(("apple pear", "fig")), Typed(), {})
-    *_, encoded = verbs.encode(documents(), verbs.EncodeInputs(inputs=kind))
+    texts = Texts.of_command(CommandInputs(("apple pear", "fig")), Typed(), {})
+    *_, encoded = verbs.encode(documents(), EncodeEither(texts=texts))
     assert encoded.word == "text" and encoded.vectors.shape == (2, 2)
+    with pytest.raises(ConfigError, match="reads texts, not pictures"):
+        list(verbs.encode(documents(), EncodeEither(pictures=pictures)))
     with pytest.raises(ConfigError, match="of documents, not of pictures"):
         restore(documents(), tmp_path / "in.png")
     with pytest.raises(ConfigError, match="of pictures, not of texts"):
