@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.sounds.system import SoundModel
     from formers.systems.speech.system import Recogniser
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
@@ -167,6 +168,8 @@ def load(source: str | Path, *, system: Literal["embedding"], **how: Unpack[Load
 def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSettings]) -> PictureModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["speech"], **how: Unpack[LoadSettings]) -> Recogniser: ...
 @overload
