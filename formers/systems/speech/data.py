@@ -71,7 +71,7 @@ class ClipRows:
         check(self, "rows")
         for name in ("join", "gap", "snr"):
             values = getattr(self, name)
-            if values and (len(values) != 2 or values[0] > values[1]):
+            if (values or name == "gap") and (len(values) != 2 or values[0] > values[1]):
                 raise ConfigError(f"rows.{name} ({', '.join(map(str, values))}) must be two numbers, least and most")
 
     def reading(self, source: Source) -> dict[str, Any]:
@@ -179,11 +179,11 @@ class ClipBatches:
         if not self.config.join:
             return [Clip(np.array([row]), np.zeros(2)) for row in self.rows]
         dice = np.random.default_rng([self.seed, epoch, JOINING])
-        order, (least, most) = dice.permutation(self.rows), self.config.join
+        order, (least, most), (low, high) = dice.permutation(self.rows), self.config.join, self.config.gap
         counts = dice.integers(least, most + 1, size=len(order) // least + 1)
         ends = np.cumsum(counts)
         parts = [part for part in np.split(order, ends[ends < len(order)]) if len(part) >= min(least, len(order))]
-        return [Clip(part, dice.uniform(*self.config.gap, len(part) + 1)) for part in parts]
+        return [Clip(part, dice.uniform(low, high, len(part) + 1)) for part in parts]
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         """The numbers of every batch's clips, which are alike in length: a pure function of (seed, epoch)."""
@@ -223,7 +223,8 @@ class ClipBatches:
                 [silences[0], *(piece for pair in zip(parts, silences[1:], strict=False) for piece in pair)]
             )
         if self.config.snr:
-            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(*self.config.snr) / 20)
+            low, high = self.config.snr
+            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(low, high) / 20)
             wave = wave + height * dice.standard_normal(len(wave), np.float32)
         return wave
 
