@@ -338,6 +338,8 @@ class _Worth:
 
     def extended(self, prefixes: Sequence[_Prefix], pieces: Sequence[str]) -> None:
         """After each got its last token."""
+        if self.language is None and not self.hot:
+            return
         ended = list[tuple[_Prefix, str, str]]()
         for prefix in prefixes:
             for letter in pieces[prefix.token]:

@@ -20,7 +20,7 @@ from formers.decoding.ctc import frames_needed
 from formers.errors import ConfigError
 from formers.fields import Between, check
 from formers.models.conformer import Conformer, keep_of
-from formers.models.hybrid import HybridConfig, HybridConformer
+from formers.models.hybrid import HybridConformer
 from formers.notes import note
 from formers.sound.features import usual_extractor
 from formers.systems.begin import Beginning, Prepared, on_device
@@ -130,8 +130,8 @@ def prepare(beginning: Beginning) -> Prepared:
         texts = rows.texts(table)
         words = f"a new model; a frame every {10 * 2**sizes.halvings} ms"
         tokenizer = beginning.tokenizer(lambda: vocabulary(texts, rows), files="tokenizer.json or a .model")
-        config = sizes.config(tokenizer.vocab)
-        model: Any = new_model(HybridConformer if isinstance(config, HybridConfig) else Conformer, config)
+        network: type[Conformer | HybridConformer] = HybridConformer if sizes.decoder_layers else Conformer
+        model = new_model(network, sizes.config(tokenizer.vocab))
         speech = Recogniser(model, tokenizer, usual_extractor("nemo", mels=sizes.mels))
     on_device(speech.model)
     batches, validation = (
