@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.reconstruction.system import Reconstructor
     from formers.systems.sounds.system import SoundModel
     from formers.systems.speech.system import Recogniser
     from formers.systems.tagging.system import Tagger
@@ -43,6 +44,7 @@ NAMES = (
     "preferences",
     "images",
     "clip",
+    "reconstruction",
     "sounds",
     "speech",
     "whisper",
@@ -168,6 +170,8 @@ def load(source: str | Path, *, system: Literal["embedding"], **how: Unpack[Load
 def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSettings]) -> PictureModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["reconstruction"], **how: Unpack[LoadSettings]) -> Reconstructor: ...
 @overload
 def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
 @overload

@@ -52,9 +52,9 @@ _GENERATION = (
     (
         Count,
         words("""
-            assistant_lookbehind encoder_no_repeat_ngram_size max_length max_new_tokens min_length min_new_tokens
-            no_repeat_ngram_size num_assistant_tokens num_beam_groups num_return_sequences prompt_lookup_num_tokens
-            target_lookbehind top_k
+            assistant_early_exit assistant_lookbehind encoder_no_repeat_ngram_size max_length max_new_tokens min_length
+            min_new_tokens no_repeat_ngram_size num_assistant_tokens num_beam_groups num_return_sequences
+            prompt_lookup_num_tokens target_lookbehind top_k
         """),
     ),
     (Annotated[int, Between(1, 1024)], words("num_beams")),
@@ -65,8 +65,8 @@ _GENERATION = (
     (
         bool,
         words("""
-            assistant_early_exit do_sample force_bos_token_to_be_generated low_memory output_logits output_scores
-            remove_invalid_values renormalize_logits return_dict_in_generate use_cache
+            do_sample force_bos_token_to_be_generated low_memory output_logits output_scores remove_invalid_values
+            renormalize_logits return_dict_in_generate use_cache
         """),
     ),
     (bool | str, words("early_stopping")),

@@ -94,7 +94,7 @@ TWICE: set[str] = set()  # class names that stand for two things
 RICH = {
     "translation": (850, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
     "chat": (641, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (733, "windows over long texts, CoNLL, entities"),
+    "tagging": (757, "windows over long texts, CoNLL, entities"),
     "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
     "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (979, "packed rows and streams, three looks of its own"),

@@ -61,6 +61,7 @@ FAMILIES = {
     "formers-encoder": "native:ENCODERS",
     "formers-vision": "native:VISION",
     "formers-clip": "native:CLIPS",
+    "formers-autoencoder": "native:AUTOENCODERS",
     "formers-sound": "native:SOUND",
 }
 

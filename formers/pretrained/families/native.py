@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from formers.models.autoencoder import Autoencoder, AutoencoderConfig
 from formers.models.causal import CausalConfig, CausalLM
 from formers.models.clip import CLIP, CLIPConfig, PictureTower, PictureTowerConfig, TextTower, TextTowerConfig
 from formers.models.conformer import Conformer, ConformerConfig, ConformerEncoder, ConformerEncoderConfig
@@ -42,6 +43,7 @@ def native(model_type: str, models: Mapping[type[nn.Module], type]) -> list[Fami
 ENCODERS = native("formers-encoder", {Encoder: EncoderConfig, **dict.fromkeys(HEADS, HeadConfig)})
 VISION = native("formers-vision", {ViT: ViTConfig, ResNet: ResNetConfig, PictureClassifier: PictureHeadConfig})
 CLIPS = native("formers-clip", {CLIP: CLIPConfig, TextTower: TextTowerConfig, PictureTower: PictureTowerConfig})
+AUTOENCODERS = native("formers-autoencoder", {Autoencoder: AutoencoderConfig})
 SOUND = native(
     "formers-sound",
     {

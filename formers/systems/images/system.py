@@ -101,7 +101,7 @@ class PictureModel:
         with used(self.model):
             for pictures in batches:
                 pictures = pictures.to(self.device, next(self.model.parameters()).dtype)
-                if isinstance(body_of(self.model), ResNet):
+                if pictures.ndim == 4 and isinstance(body_of(self.model), ResNet):
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 output = compute(pictures).float().cpu()
                 yield torch.stack([output, compute(pictures.flip(-1)).float().cpu()]) if flip else output
@@ -117,17 +117,13 @@ class PictureModel:
 
     def evaluate(self, batches: PictureBatches, *, flip: bool = False) -> Report:
         """The loss (no smoothing, no weights) and the scores of the pictures, unchanged."""
-        rows: list[NDArray[np.int64]] = []
-
-        def pictures() -> Iterator[Tensor]:
-            for numbers, tensors in batches.plain():
-                rows.append(numbers)
-                yield tensors
-
-        parts = list(self.outputs(pictures(), self.head, flip=flip))
-        probabilities, expected = self.probabilities(parts), batches.labels[np.concatenate(rows)]
-        facts = {"pictures": len(expected), "unreadable": len(batches.pixels.refused)}
-        return label_report(self.kind, self.labels, probabilities, expected, facts)
+        if batches.order.once is None:
+            rows, parts = batches.order.encoded(lambda pictures: list(self.outputs(pictures, self.head, flip=flip)))
+        else:
+            rows, kept = batches.order.kept
+            parts = list(self.outputs([kept], self.head.label))
+        facts = {"pictures": len(rows), "unreadable": len(batches.pixels.refused)}
+        return label_report(self.kind, self.labels, self.probabilities(parts), batches.labels[rows], facts)
 
     def encode_pictures(self, images: Sequence[Image]) -> Vectors:
         """(pictures, dim): their vectors, each of length one, as a search compares them."""
