@@ -19,17 +19,19 @@ from formers.data.source import Source, settings_of
 from formers.data.waves import Waves
 from formers.decoding.ctc import frames_needed
 from formers.errors import ConfigError, DataError, shown
-from formers.fields import Between, Count, Natural, check
+from formers.fields import Between, Count, Natural, Part, check
 from formers.models.conformer import ConformerEncoderConfig
 from formers.notes import note
+from formers.sound.augment import SoundAugmentation
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
 from formers.text.tokenizer import Tokenizer
 
 EPOCH = 1 << 32  # a row number says its epoch, too
-JOINING, CHANGING = 1, 2  # beside (seed, epoch) of what is drawn
+JOINING, NOISE = 1, 2  # beside (seed, epoch) of what is drawn
 HUNDREDTHS = 100  # lengths are counted in hundredths of a second
 
+PLAIN = SoundAugmentation()
 Seconds = Annotated[float, Between(0, 60)]
 
 
@@ -53,16 +55,10 @@ class ClipRows:
     """Put so many recordings at random together into a clip, such as 3,8, and their texts with blanks between."""
     gap: tuple[Seconds, ...] = (0.05, 0.4)
     """Seconds of silence before, between and behind them."""
-    noise: tuple[float, ...] = ()
-    """Add noise that is so many decibels below the clip, such as 10,40; other noise in every epoch."""
-    frequency_masks: Annotated[int, Between(0, 16)] = 0
-    """Bands of mels that are hidden while training (SpecAugment)."""
-    frequency_width: Natural = 12
-    """Mels of the widest."""
-    time_masks: Annotated[int, Between(0, 64)] = 0
-    """Spans of time that are hidden while training."""
-    time_width: Natural = 20
-    """Frames of the longest."""
+    snr: tuple[float, ...] = ()
+    """Add noise that is so many decibels below a clip, such as 10,40; to those that are judged with, too."""
+    augmentation: Annotated[SoundAugmentation, Part()] = PLAIN
+    """Random changes while training."""
     seconds_per_batch: Annotated[float, Between(above=0)] = 60.0
     """Most seconds of a batch, padding included."""
     misfits: Count = 0
@@ -73,7 +69,7 @@ class ClipRows:
 
     def __post_init__(self) -> None:
         check(self, "rows")
-        for name in ("join", "gap", "noise"):
+        for name in ("join", "gap", "snr"):
             values = getattr(self, name)
             if values and (len(values) != 2 or values[0] > values[1]):
                 raise ConfigError(f"rows.{name} ({', '.join(map(str, values))}) must be two numbers, least and most")
@@ -200,20 +196,21 @@ class ClipBatches:
         """These clips, changed at random unless `plain`: a pure function of seed, epoch and numbers."""
         epoch = int(numbers[0]) // EPOCH
         clips = self.clips(epoch)
-        waves, targets, texts = [], [], []
+        waves, targets, texts, used = [], [], [], []
         for number in (int(number) % EPOCH for number in numbers):
             rows, parts = self.waves.read(clips[number].rows, some=self.config.join == ())
             if not len(rows):
                 continue
-            dice = np.random.default_rng([self.seed, epoch, number, CHANGING])
+            dice = np.random.default_rng([self.seed, epoch, number, NOISE])
             waves.append(self.joined(parts, clips[number].gaps, dice))
             tokens = [piece for row in rows for piece in (self.blanks, self.tokens[row])][1:]
             targets.append(np.concatenate(tokens).astype(np.int64))
             texts.append(" ".join(self.texts[row] for row in rows))
-        features, lengths = self.extractor(waves)
-        if not plain:
-            dice = np.random.default_rng([self.seed, epoch, int(numbers[0]) % EPOCH, CHANGING, CHANGING])
-            self.mask(features, lengths, dice)
+            used.append(number)
+        seeds = [] if plain else [(self.seed, epoch, number) for number in used]
+        changes = PLAIN if plain else self.config.augmentation
+        features, lengths = self.extractor(changes.waves(waves, seeds))
+        features = changes.spectrograms(features, lengths, seeds)
         counts = torch.tensor([len(row) for row in targets])
         return ClipBatch(features, lengths, torch.from_numpy(np.concatenate(targets)), counts, texts)
 
@@ -225,23 +222,10 @@ class ClipBatches:
             wave = np.concatenate(
                 [silences[0], *(piece for pair in zip(parts, silences[1:], strict=False) for piece in pair)]
             )
-        if self.config.noise:
-            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(*self.config.noise) / 20)
+        if self.config.snr:
+            height = float(np.sqrt(np.square(wave).mean())) * 10 ** (-dice.uniform(*self.config.snr) / 20)
             wave = wave + height * dice.standard_normal(len(wave), np.float32)
         return wave
-
-    def mask(self, features: Tensor, lengths: Tensor, dice: np.random.Generator) -> None:
-        """Bands and spans of every clip become zero, which is the mean of its features (Park et al. 2019)."""
-        c = self.config
-        for row, length in zip(features, lengths.tolist(), strict=True):
-            for _ in range(c.frequency_masks):
-                width = int(dice.integers(0, min(c.frequency_width, row.shape[1]) + 1))
-                first = int(dice.integers(0, row.shape[1] - width + 1))
-                row[:, first : first + width] = 0
-            for _ in range(c.time_masks):
-                width = int(dice.integers(0, min(c.time_width, length // 8) + 1))
-                first = int(dice.integers(0, length - width + 1))
-                row[first : first + width] = 0
 
     def plain(self) -> Iterator[ClipBatch]:
         """All clips of the first epoch, unchanged."""

@@ -11,6 +11,7 @@ from formers.data.builtin.dialtones import strings
 from formers.data.sounds import read_sounds
 from formers.errors import ConfigError, DataError
 from formers.models.conformer import ConformerEncoderConfig
+from formers.sound.augment import SoundAugmentation
 from formers.sound.features import usual_extractor
 from formers.systems.speech.data import ClipBatches, ClipRows, frames_of
 from formers.text.training import characters
@@ -42,7 +43,9 @@ def test_a_batch_is_what_the_rows_hold():
 
 
 def test_joined_clips_hold_every_recording_once_an_epoch():
-    rows = ClipRows(join=(2, 3), gap=(0.1, 0.2), noise=(10, 20), time_masks=2, frequency_masks=1)
+    rows = ClipRows(
+        join=(2, 3), gap=(0.1, 0.2), snr=(10, 20), augmentation=SoundAugmentation(bands=4, frames=20, masks=2)
+    )
     made = batches(rows)
     for epoch in (0, 1):
         clips = made.clips(epoch)
@@ -99,7 +102,7 @@ def test_characters_outside_the_vocabulary_are_named(short):
         batches(ClipRows(misfits=0), source=short, tokenizer=characters(["0123456789ABCD*# ".replace("3", "")]))
 
 
-@pytest.mark.parametrize("settings", [{"join": (3,)}, {"join": (4, 2)}, {"gap": (1.0,)}, {"noise": (10.0,)}])
+@pytest.mark.parametrize("settings", [{"join": (3,)}, {"join": (4, 2)}, {"gap": (1.0,)}, {"snr": (10.0,)}])
 def test_ranges_are_two_numbers(settings):
     with pytest.raises(ConfigError, match="must be two numbers, least and most"):
         ClipRows(**settings)
