@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from tests.torchvision_operators import declare
+
+OPERATORS = declare()  # before transformers or timm, which could not be imported beside a torchvision of another build
+
 
 def compare(what: str, amount: float, mine: Callable[[], object], other: Callable[[], object], repeats: int) -> dict:
     """Both warmed up, then in turns; amount per second of each side's median, and the median of the ratios."""

@@ -34,11 +34,9 @@ from formers.pretrained.load import load_model
 from formers.pretrained.onnx import write_graph
 from formers.systems.images.system import PictureModel
 from formers.training.optimizer import adamw, scale_gradients
-from tests.torchvision_operators import declare
 
-OPERATORS = declare()  # or transformers and timm could not be imported beside a torchvision of another build
-import timm  # noqa: E402
-import transformers  # noqa: E402
+import timm  # isort: skip (after _turns)
+import transformers  # isort: skip
 
 PICTURES, SIDE, LABELS = 8, 224, 1000
 TRAINED = 16  # pictures in a step

@@ -24,9 +24,7 @@ from torch import Tensor
 
 from formers.images.decode import decode
 from formers.images.preprocess import Preprocessor, load_preprocessor
-from tests.torchvision_operators import declare
 
-OPERATORS = declare()  # or transformers could not be imported beside a torchvision of another build
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("ViT", {}),

@@ -1,18 +1,21 @@
-"""A recipe trained in several variants and from several seeds, each in a run of its own, and the scores of each."""
+"""A recipe trained in several variants and from several seeds, each in a run of its own, and the scores of each; or
+trained once, and held against the simpler methods that its system knows."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from formers.errors import ConfigError
+from formers.phrases import duration
 from formers.recipe import Recipe, recipe_of
-from formers.systems.system import ResultTable
+from formers.registry import load, system
+from formers.systems.system import Event, Progress, Remark, ResultTable, resolve
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,21 @@ class Variant:
         """Each recipe, and its run below the folder."""
         for recipe in self.recipes:
             yield recipe, folder / slug({**self.values, "seed": str(recipe.sections["train"].seed)})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All variants with their scores."""
+
+    recipe: str
+    variants: list[dict[str, Any]]
+    scores: ResultTable = field(metadata={"json": False})
+
+    def line(self) -> str:
+        return self.scores.line()
+
+    def table(self) -> ResultTable:
+        return self.scores
 
 
 def values_of(text: str) -> tuple[str, list[str]]:
@@ -91,23 +109,56 @@ def finished(recipe: Recipe, folder: Path) -> Trained | None:
     return result(recipe, folder, events, ended["best_step"], ended["seconds"])
 
 
-def train(recipe: Recipe, folder: Path) -> Trained | None:
-    """Train, or go on; None where it was interrupted."""
-    from formers.launch import train as launch
-    from formers.training.events import Finished
+def trained(recipe: Recipe, folder: Path, label: str) -> Generator[Event, None, Trained]:
+    """Train or go on, unless it is finished; yields how far it is. Raises KeyboardInterrupt where it was stopped."""
+    from formers.launch import train
+    from formers.training.events import Finished, Stepped
     from formers.training.run import Run
 
-    last = None
-    for event in launch(recipe, run=folder):
-        last = event
-    if not isinstance(last, Finished):
-        return None
-    return result(recipe, folder, list(Run(folder).read_events()), last.best_step, last.seconds)
+    ended = finished(recipe, folder)
+    if ended is None:
+        last = None
+        for last in train(recipe, run=folder):
+            if isinstance(last, Stepped):
+                yield Progress(last.step, recipe.sections["train"].steps, f"training {folder}")
+        if not isinstance(last, Finished):
+            yield Remark(f"stopped in {folder} and saved: the same command goes on")
+            raise KeyboardInterrupt
+        ended = result(recipe, folder, list(Run(folder).read_events()), last.best_step, last.seconds)
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in ended.scores.items())
+    yield Remark(f"{label} seed={ended.seed}: {scores}; {duration(ended.seconds)}")
+    return ended
+
+
+def compare_variants(
+    name: str, fields: Sequence[tuple[str, Sequence[str]]], changes: Sequence[str], seeds: int, place: Path
+) -> Iterator[Event]:
+    """Every variant trained from every seed, in a run below `place`, and in the end their scores."""
+    plans = variants(name, fields, changes, seeds)
+    results: list[tuple[Variant, list[Trained]]] = []
+    for number, variant in enumerate(plans):
+        runs = []
+        for step, (recipe, folder) in enumerate(variant.trainings(place), number * seeds + 1):
+            runs.append((yield from trained(recipe, folder, f"[{step}/{len(plans) * seeds}] {variant}")))
+        results.append((variant, runs))
+    title = f"{name}: best evaluation of each run, {seeds} seed(s); runs in {place}"
+    yield Comparison(name, [summary(*each) for each in results], table(title, results))
+
+
+def compare_methods(name: str, changes: Sequence[str], folder: Path) -> Iterator[Event]:
+    """The recipe trained, and what its system holds it against. Raises ConfigError where that is nothing."""
+    recipe = recipe_of(name, changes)
+    place = system(recipe.system).comparison
+    if not place:
+        example = "give fields and their values: --over SECTION.KEY=A,B"
+        raise ConfigError(f"recipes of the system {recipe.system} are compared with each other only; {example}")
+    ended = yield from trained(recipe, folder, str(folder))
+    yield from resolve(place)(load(folder), recipe.sections, folder, ended.seconds)
 
 
 def result(recipe: Recipe, folder: Path, events: list[dict[str, Any]], best: int | None, seconds: float) -> Trained:
     evaluated = {event["step"]: event["metrics"] for event in events if event["event"] == "evaluated"}
-    scores = evaluated[best] if best in evaluated else evaluated[max(evaluated)]
+    scores = evaluated.get(best) or evaluated.get(max(evaluated, default=None), {})
     return Trained(recipe.sections["train"].seed, scores, seconds, str(folder))
 
 

@@ -208,9 +208,9 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
 
 def values_of(settings: Any) -> dict[str, Any]:
     """The values of a dataclass of settings by name, those of its parts among them."""
-    parts = ((field, getattr(settings, field.part[0]) if field.part else settings)
-             for field in fields_of(settings.__class__).values())  # fmt: skip
-    return {field.name: getattr(owner, field.name) for field, owner in parts}
+    fields = fields_of(settings.__class__).items()
+    parts = {field.part[0]: values_of(getattr(settings, field.part[0])) for _, field in fields if field.part}
+    return {name: parts[field.part[0]][name] if field.part else getattr(settings, name) for name, field in fields}
 
 
 def changed(settings: Any, name: str, value: Any) -> Any:

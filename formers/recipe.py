@@ -18,6 +18,7 @@ from formers.errors import ConfigError, nearest, shown
 from formers.fields import convert, fields_of, values_of
 from formers.files import expanded, read_source
 from formers.notes import note
+from formers.phrases import short
 from formers.registry import NAMES, sections, system
 from formers.systems.system import Origin
 
@@ -68,7 +69,9 @@ class Recipe:
         """
         example, own = system(self.system).example, not self.sections["data"].train.startswith("builtin:")
         samples = getattr(self.sections["task"], "samples", ()) or (seen if own else ())
-        texts = [text for text in (" ".join(text.split()) for text in samples) if text and " | " not in text]  # a pair
+        texts = [
+            text for text in (short(" ".join(text.split())) for text in samples) if text and " | " not in text
+        ]  # a pair
         if own:
             texts.sort(key=len)
         quoted = re.findall(r'"[^"]*"', example)

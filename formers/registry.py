@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.reconstruction.system import Reconstructor
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
     from formers.systems.whisper.system import Transcriber
@@ -41,6 +42,9 @@ NAMES = (
     "preferences",
     "images",
     "clip",
+    "reconstruction",
+    "sounds",
+    "speech",
     "whisper",
 )  # fmt: skip
 SAMPLE = 256  # tokens that an int8 language model reads when it is loaded
@@ -164,6 +168,8 @@ def load(source: str | Path, *, system: Literal["embedding"], **how: Unpack[Load
 def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSettings]) -> PictureModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["reconstruction"], **how: Unpack[LoadSettings]) -> Reconstructor: ...
 @overload
 def load(source: str | Path, *, system: Literal["whisper"], **how: Unpack[LoadSettings]) -> Transcriber: ...
 @overload

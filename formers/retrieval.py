@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from formers.phrases import duration
 from formers.systems.system import Event, Remark, Typed
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from formers.systems.picture_search import FoundPicture
 
 PLACE = ".formers-index"
@@ -99,7 +101,7 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
 
     opening: how the model is opened, as `formers.load` takes it; sheet: the file of a picture of what is found.
     """
-    from formers.systems.picture_search import FoundPicture, PictureFolder, PicturePair, picture_of, write_sheet
+    from formers.systems.picture_search import FoundPicture, PictureFolder, PicturePair, picture_of
     from formers.systems.vectors.collection import UNREADABLE, of_model, update
     from formers.systems.vectors.mining import mine
     from formers.training.lock import hold
@@ -131,8 +133,12 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
     if options.duplicates is not None:
         keys = [os.path.join(options.folder, key) for key in index.keys]
         pairs = yield from mine(index.vectors, threshold=options.duplicates)
-        yield from (PicturePair(round(pair.score, 6), keys[pair.first], keys[pair.second]) for pair in pairs)
+        alike = [PicturePair(round(pair.score, 6), keys[pair.first], keys[pair.second]) for pair in pairs]
+        yield from alike
         yield Remark(f"{len(pairs):,} pair(s) of {len(index):,} pictures at {options.duplicates:g} or more")
+        both = [FoundPicture(rank, pair.score, path) for rank, pair in enumerate(alike, 1)
+                for path in (pair.first, pair.second)]  # fmt: skip
+        yield from drawn(both, f"pairs at {options.duplicates:g} or more", sheet)
         return
     if query is not None:
         names = [str(options.picture)]
@@ -148,11 +154,23 @@ def searching(options: Search, opening: Mapping[str, Any], sheet: Path | None = 
         for rank, (key, score) in enumerate(found, 1)
     ]
     yield from results
-    if sheet is not None:
-        title = names[0] if len(names) == 1 else f"{len(names)} queries"
-        write_sheet(results[:MOST_DRAWN], title, sheet, query)
-        more = f", the first {MOST_DRAWN} of {len(results):,}" if len(results) > MOST_DRAWN else ""
-        yield Remark(f"wrote {sheet}{more}")
+    yield from drawn(results, names[0] if len(names) == 1 else f"{len(names)} queries", sheet, query)
+
+
+def drawn(
+    results: Sequence[FoundPicture], title: str, sheet: Path | None, query: Image | None = None
+) -> Iterator[Remark]:
+    """Draw results, where that is asked for; says what was drawn."""
+    from formers.systems.picture_search import write_sheet
+
+    if sheet is None:
+        return
+    if not results:
+        yield Remark(f"{sheet} is not written: there is nothing to draw")
+        return
+    write_sheet(results[:MOST_DRAWN], title, sheet, query)
+    more = f", the first {MOST_DRAWN} of {len(results):,} pictures" if len(results) > MOST_DRAWN else ""
+    yield Remark(f"wrote {sheet}{more}")
 
 
 def opened(options: Search, opening: Mapping[str, Any], place: Path) -> tuple[Any, str, dict[str, Any]]:

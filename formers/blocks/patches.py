@@ -28,16 +28,29 @@ def grid_of(size: Sequence[int], patch: tuple[int, int]) -> tuple[int, int]:
 class Patches(nn.Module):
     """(batch, channels, height, width) -> (batch, rows * columns, dim), row by row; the pieces of one map."""
 
-    def __init__(self, channels: int, dim: int, patch: tuple[int, int], *, bias: bool = True) -> None:
-        """patch: height and width of a piece."""
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        patch: tuple[int, int],
+        *,
+        stride: tuple[int, int] | None = None,
+        bias: bool = True,
+    ) -> None:
+        """patch: height and width of a piece; stride: from one to the next, where they overlap."""
         super().__init__()
-        self.patch = patch
-        self.project = nn.Conv2d(channels, dim, patch, stride=patch, bias=bias)
+        self.patch, self.stride = patch, stride
+        self.project = nn.Conv2d(channels, dim, patch, stride=stride or patch, bias=bias)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch patches dim"]:
-        (tall, wide), (rows, columns) = self.patch, grid_of(pictures.shape[-2:], self.patch)
+        tall, wide = self.patch
         # as one product of matrices: on a CPU about twice as fast as the convolution that it is
-        pieces = pictures.unflatten(-2, (rows, tall)).unflatten(-1, (columns, wide)).permute(0, 2, 4, 1, 3, 5)
+        if self.stride is None:
+            rows, columns = grid_of(pictures.shape[-2:], self.patch)
+            pieces = pictures.unflatten(-2, (rows, tall)).unflatten(-1, (columns, wide)).permute(0, 2, 4, 1, 3, 5)
+        else:
+            pieces = pictures.unfold(-2, tall, self.stride[0]).unfold(-2, wide, self.stride[1])
+            pieces = pieces.permute(0, 2, 3, 1, 4, 5)
         return F.linear(pieces.flatten(3).flatten(1, 2), self.project.weight.flatten(1), self.project.bias)
 
 
@@ -45,12 +58,15 @@ class GridPositions(nn.Module):
     """A learned vector for each place of a grid, after those of `extra` tokens in front of it.
 
     A grid of another size reads them between its points (bicubic; `antialias`: smoothed where it is coarser).
-    Source: Dosovitskiy et al. 2021, 3.2.
+    `centred`: along a side that is shorter it takes those in the middle, along a longer one it reads between (AST).
+    Source: Dosovitskiy et al. 2021, 3.2; Gong et al. 2021, 2.2.
     """
 
-    def __init__(self, grid: tuple[int, int], dim: int, *, extra: int = 0, antialias: bool = False) -> None:
+    def __init__(
+        self, grid: tuple[int, int], dim: int, *, extra: int = 0, antialias: bool = False, centred: bool = False
+    ) -> None:
         super().__init__()
-        self.grid, self.extra, self.antialias = grid, extra, antialias
+        self.grid, self.extra, self.antialias, self.centred = grid, extra, antialias, centred
         self.weight = nn.Parameter(torch.empty(extra + grid[0] * grid[1], dim))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
@@ -59,7 +75,13 @@ class GridPositions(nn.Module):
         if grid == self.grid:
             return self.weight
         learned = self.weight[self.extra :].T.reshape(1, -1, *self.grid).float()
-        places = F.interpolate(learned, grid, mode="bicubic", align_corners=False, antialias=self.antialias)
+        if self.centred:
+            for side, (have, want) in enumerate(zip(self.grid, grid, strict=True), 2):
+                if want < have:
+                    learned = learned.narrow(side, have // 2 - want // 2, want)
+            places = F.interpolate(learned, grid, mode="bilinear", align_corners=False)
+        else:
+            places = F.interpolate(learned, grid, mode="bicubic", align_corners=False, antialias=self.antialias)
         return torch.cat([self.weight[: self.extra], places[0].flatten(1).T.to(self.weight.dtype)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from formers.cli.command import own_command
 from formers.cli.options import Opening
@@ -24,6 +24,8 @@ class ExportOptions:
     """Where to write: a folder that is empty or not there yet, or a file FILE.onnx (encoders of texts and pictures)."""
     overwrite: bool = False
     """Replace the file, or the model files of the folder, that is there."""
+    tower: Literal["", "picture", "text"] = ""
+    """The tower of CLIP that a graph is of."""
     opening: Annotated[Opening, Part()] = field(default_factory=Opening)
     """How the model is opened."""
 
@@ -39,7 +41,8 @@ def run(options: ExportOptions) -> None:
     if is_graph(target, overwrite=options.overwrite):
         system = load(options.model, **how)
         head = system.head if isinstance(system, SentenceEncoder) else None
-        note(f"{target}: {write_graph(target, system.model, head=head)} ({size(target.stat().st_size)})")
+        what = write_graph(target, system.model, head=head, tower=options.tower)
+        note(f"{target}: {what} ({size(target.stat().st_size)})")
         return
     try_folder(target, overwrite=options.overwrite)
     load(options.model, **how).save(target)

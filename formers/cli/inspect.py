@@ -43,10 +43,8 @@ def run(model: str, what: str, out: Path | None = None, **values: Any) -> None:
     if look.opens:
         place, system = opening.located(model)
         if what not in looks(system):
-            raise ConfigError(
-                f'{model} is a {system.name} model, which has no "{what}" to inspect; it has: '
-                f"{', '.join(looks(system))}"
-            )
+            names = ", ".join(looks(system))
+            raise ConfigError(f'{model} is for {system.name}, which has no "{what}" to inspect; it has: {names}')
         look = looks(system)[what]
         options = options_of(look, model, given) if options is None else options
         opened = load(place, **opening.arguments())

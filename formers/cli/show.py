@@ -157,7 +157,8 @@ def show_report(report: Report) -> None:
     rows = [(score.name.replace("_", " "), score.text, report.remarks.get(score.name, "")) for score in report.scores]
     names = {score.name for score in report.scores}
     rows += [(name, "", text) for name, text in report.remarks.items() if name not in names]
-    show_table(report.title, ["score", "value", "what"], rows, right=["value"])
+    if rows:
+        show_table(report.title, ["score", "value", "what"], rows, right=["value"])
     for table in report.tables:
         draw_table(table)
     lines: list[tuple[str, str]] = []

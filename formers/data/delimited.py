@@ -11,7 +11,7 @@ from typing import NamedTuple
 from formers.data.bad_rows import refuse
 from formers.data.columns import Columns
 from formers.data.files import ending, fault, listed, no_column, numbered_lines, quoted, read_text
-from formers.data.header import is_name, looks_like_names
+from formers.data.header import is_counted, is_name, looks_like_names
 from formers.data.limits import budget
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -147,7 +147,8 @@ def header_of(where: str, first: list[str], body: list[list[str]], wanted: list[
         names.pop()  # separators at the end of a line
     if wanted is None:
         alone = len(names) == 1  # a list of texts: one is a name only if it looks like one
-        if not (looks_like_names(names, body) if alone else all(is_name(field) for field in names if field)):
+        named = is_counted(names) or all(is_name(field) for field in names if field)
+        if not (looks_like_names(names, body) if alone else named):
             return None
     if wanted is None or set(wanted) <= set(names):
         twice = next((column for column in (wanted or names) if column and names.count(column) > 1), None)

@@ -37,6 +37,11 @@ def is_usual(field: str) -> bool:
     return word in USUAL or field.strip().casefold().partition("-")[0] in CODES
 
 
+def is_counted(fields: Sequence[str]) -> bool:
+    """Whether fields are 0, 1 ..., which pandas writes above columns without names."""
+    return len(fields) > 1 and list(fields) == [str(number) for number in range(len(fields))]
+
+
 def looks_like_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     """Whether the first line of a table names its columns, `body` being some of the lines below.
 
@@ -44,6 +49,8 @@ def looks_like_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> boo
     stands below it (numbers, sentences, the same few labels again and again). Empty fields may be of an index.
     """
     fields = [field.strip() for field in first if field.strip()]
+    if is_counted(fields) and len(fields) == len(first):
+        return True
     if not fields or len(set(fields)) < len(fields) or not all(map(is_name, fields)):
         return False
     if any(map(is_usual, fields)):

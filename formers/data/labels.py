@@ -92,7 +92,7 @@ def learn_labels(
         names = list(known)
     seen = set(map(spelled, values))
     if several == "one" and len(seen) < 2:
-        fix = f"a classifier needs at least two; look at data.label ({column})"
+        fix = f"a classifier needs at least two; look at rows.label ({column})"
         raise fault(table.name, f"all {len(table):,} rows have the label {quoted(seen.pop())}: {fix}")
     if not seen:
         raise fault(table.name, f"no row has any label in the column {quoted(column)}")

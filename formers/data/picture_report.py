@@ -6,18 +6,20 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from formers.data.media_report import media_lines, spread
+from formers.data.media_report import BY_FILES, media_lines, spread
 from formers.data.pictures import PictureTable
 from formers.errors import DataError
 from formers.images.decode import BROKEN, FORMATS, decode
 
 LOOKED_AT = 2000  # pictures whose size is read
 DECODED_PIXELS = 2**27  # of those that are also decoded, which finds the ones that are cut off
+DECODED = 20_000  # pictures that are compared by their pixels: seconds
 
 
 class Looked(NamedTuple):
@@ -29,12 +31,18 @@ class Looked(NamedTuple):
     fault: str = ""
 
 
-def picture_lines(train: PictureTable, held_out: PictureTable | None = None, *, label: str = "") -> list[str]:
-    """A report on the pictures to learn from, beside those to be judged with. label: the column of labels, if any.
+def picture_lines(
+    train: PictureTable, held_out: PictureTable | None = None, *, label: str = "", separator: str = ""
+) -> list[str]:
+    """A report on the pictures to learn from, beside those to be judged with. label: the column of labels, if any;
+    separator: between several labels of a field.
 
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
-    return [*size_lines(train), *media_lines(train, held_out, label)]
+    tables = [train] if held_out is None else [train, held_out]
+    pixels = sum(map(len, tables)) <= DECODED and sum(map(whole_pixels, tables)) <= DECODED_PIXELS
+    alike = ("pixels", pixel_digest) if pixels else BY_FILES
+    return [*size_lines(train), *media_lines(train, held_out, label, separator=separator, alike=alike)]
 
 
 def size_lines(table: PictureTable, most: int = LOOKED_AT) -> list[str]:
@@ -96,3 +104,15 @@ def damage(table: PictureTable, row: int) -> str:
     except DataError as error:
         return str(error)
     return ""
+
+
+def pixel_digest(table: PictureTable, row: int) -> bytes:
+    """What tells a picture's pixels from those of others, whatever file has them. Raises DataError as `image` does."""
+    image = table.image(row)
+    return blake2b(image.tobytes(), digest_size=16, person=b"%d x %d" % image.size).digest()
+
+
+def whole_pixels(table: PictureTable) -> float:
+    """About how many pixels all pictures have, by the size of a few."""
+    looked = [look(table, row) for row in spread(len(table), 50)]
+    return len(table) * float(np.mean([one.width * one.height for one in looked]))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from formers.data.decoded import DecodedRows
 from formers.data.pictures import PictureTable
+from formers.errors import DataError
 from formers.images.preprocess import Preprocessor
 
 KEPT_MOST = 2**31  # bytes of pixels in memory
@@ -22,7 +23,7 @@ class Pixels:
     def __init__(self, table: PictureTable, preprocessor: Preprocessor, *, unreadable: int = 0) -> None:
         """unreadable: how many pictures may turn out to be broken; see `DecodedRows`."""
         self.table, self.preprocessor = table, preprocessor
-        self.rows = DecodedRows(table, lambda row: preprocessor.pixels(table.image(row)), unreadable=unreadable)
+        self.rows = DecodedRows(table, self._decoded, unreadable=unreadable)
         self.refused = self.rows.refused
         shape = (len(table), len(preprocessor.mean), preprocessor.height, preprocessor.width)
         self.kept = torch.empty(shape, dtype=torch.uint8) if np.prod(shape) <= KEPT_MOST else None  # not touched yet
@@ -30,6 +31,13 @@ class Pixels:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _decoded(self, row: int) -> Tensor:
+        image = self.table.image(row)
+        try:
+            return self.preprocessor.pixels(image)
+        except DataError as error:
+            raise DataError(f"{self.table.named(row)}: {error}") from None
 
     def read(self, rows: Sequence[int] | NDArray[np.int64], *, some: bool = True) -> tuple[NDArray[np.int64], Tensor]:
         """The rows that can be read, in order, and their pixels, (rows, channels, height, width), uint8.

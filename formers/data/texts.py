@@ -23,10 +23,11 @@ def read_column(name: str, column: str | None) -> tuple[Table, list[str]]:
         table = read_table(name, drop_empty=None)
     values = table.columns.items()
     names = [name for name, texts in values if all(isinstance(text, str) or text is None for text in texts)]
-    if len(names) != 1 and "text" not in names:
+    if "text" in table.columns or len(values) == 1:  # whatever it holds: a wrong row is named, or left out
+        names = ["text"] if "text" in table.columns else list(table.columns)
+    if len(names) != 1:
         raise fault(name, f"the columns are {listed(table.columns)}; say which holds the texts: --column NAME")
-    column = "text" if "text" in names else names[0]
-    return texts_of(table_with(name, [column]) if faults else table, [column])
+    return texts_of(table_with(name, names) if faults else table, names)
 
 
 def read_pairs(name: str, columns: str | None) -> tuple[Table, list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from formers.errors import ConfigError
+from formers.errors import ConfigError, shown
 from formers.fields import Between, Count, Escaped, Natural, check
 from formers.notes import note
 
@@ -67,6 +67,8 @@ class DecodingOptions:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if not all(self.stop):
             raise ConfigError('a stop string is empty, expected text such as "\\n"')
+        if any("\ud800" <= letter <= "\udfff" for text in self.stop for letter in text):
+            raise ConfigError(f"the stop strings {shown(self.stop)} are not Unicode; give them in UTF-8")
         check(self)
         if self.temperature == 0 and (self.samples or 1) > 1:
             fix = "which are all the same; give a temperature above 0"

@@ -18,7 +18,6 @@ from torch import Tensor
 from formers.errors import CheckpointError, DataError, nearest, shown
 from formers.fields import Between
 from formers.files import as_json, read_json
-from formers.images.decode import MOST_PIXELS
 from formers.shapes import Sized, fault
 
 FILE, NESTED, OPEN_CLIP = "preprocessor_config.json", "processor_config.json", "open_clip_config.json"
@@ -45,10 +44,12 @@ USUAL = {
     "vit": "ViT", "deit": "DeiT", "dinov2": "Bit", "dinov2_with_registers": "Bit", "dinov3_vit": "DINOv3ViT",
     "resnet": "ConvNext", "clip": "CLIP", "clip_vision_model": "CLIP", "siglip": "Siglip",
     "siglip_vision_model": "Siglip", "formers-vision": "ViT", "formers-clip": "CLIP",
+    "formers-autoencoder": "ViT",
 }  # fmt: skip
 OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg"}  # keys of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
 SCALE = 1 / 255
+MOST_RESIZED = 2**25  # pixels of a picture before its middle is cropped, 134 MB in each thread
 ALWAYS = {"do_resize": True, "do_center_crop": False, "do_rescale": True, "rescale_factor": SCALE, "do_normalize": True}
 HARMLESS = {"do_convert_rgb", "do_reduce_labels"}  # pictures are RGB when they come; labels are no pictures
 
@@ -177,10 +178,6 @@ class Preprocessor:
     def pixels(self, image: Image.Image) -> Tensor:
         """One picture in its size and before its values change, (channels, height, width), uint8."""
         sized = self._sized(image.convert("L" if len(self.mean) == 1 else "RGB"))
-        if sized.size != (self.width, self.height):
-            got, expected = (f"{width} x {height}" for width, height in (sized.size, (self.width, self.height)))
-            how = "" if self.resize is None else f" when its shorter side is {self.resize}"
-            raise DataError(f"a picture has {got} pixels{how}, its model takes {expected}; crop or resize it")
         return torch.from_numpy(np.array(sized).reshape(self.height, self.width, -1)).permute(2, 0, 1)
 
     def _sized(self, image: Image.Image) -> Image.Image:
@@ -191,9 +188,16 @@ class Preprocessor:
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
-        if height * width > MOST_PIXELS:
+        if not self.crop and (height, width) != (self.height, self.width):
+            how = "" if self.resize is None else f" when its shorter side is {self.resize}"
+            expected = f"{self.width} x {self.height}"
+            raise DataError(
+                f"a picture has {width} x {height} pixels{how}, its model takes {expected}; crop or resize it"
+            )
+        if height * width > MOST_RESIZED and (height, width) != (image.height, image.width):
             what = f"a picture of {image.width} x {image.height} pixels is too long for its model"
-            raise DataError(f"{what}, which reads it in {width} x {height}; crop it")
+            how = f"which takes the middle of {width} x {height}, expected at most {MOST_RESIZED:,} pixels"
+            raise DataError(f"{what}, {how}; crop it")
         image = image if image.size == (width, height) else image.resize((width, height), self.resample)
         if not self.crop or (height, width) == (self.height, self.width):
             return image

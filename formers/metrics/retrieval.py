@@ -34,3 +34,34 @@ def ranks(
 def recall(ranked: NDArray[np.int64], most: int) -> float:
     """Share of the queries whose right candidate is among the first `most`."""
     return float((ranked <= most).mean())
+
+
+RETRIEVED = tuple(2**power - 1 for power in range(1, 11))  # 1, 3, 7 ... 1023, as Hinton and Salakhutdinov (2006) plot
+
+
+def of_same_class(
+    vectors: NDArray[np.floating], labels: NDArray[np.int64], *, cosine: bool = False, counts: Sequence[int] = RETRIEVED
+) -> dict[int, float]:
+    """number retrieved -> the share of them that have the class of the query, meaned over queries.
+
+    Each of the vectors, (rows, dim), is a query to all others: the nearest by Euclidean distance, or by cosine. Counts
+    above rows - 1 are left out. The share at 1 is the agreement of nearest neighbours.
+    """
+    rows = np.asarray(vectors, np.float32)
+    if cosine:
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    else:
+        rows = rows - rows.mean(0)  # nearer to 0, where squared lengths lose less
+    counts = [count for count in counts if count < len(rows)]
+    if not counts:
+        return {}
+    half, sums = (rows * rows).sum(1) / 2, np.zeros(counts[-1])
+    for start in range(0, len(rows), AT_ONCE):
+        part = np.arange(start, min(start + AT_ONCE, len(rows)))
+        scores = rows[part] @ rows.T - half
+        scores[np.arange(len(part)), part] = -np.inf  # no query finds itself
+        near = np.argpartition(-scores, counts[-1] - 1, axis=1)[:, : counts[-1]]
+        order = np.argsort(-np.take_along_axis(scores, near, 1), axis=1, kind="stable")
+        sums += (labels[np.take_along_axis(near, order, 1)] == labels[part, None]).sum(0)
+    shares = np.cumsum(sums) / len(rows)
+    return {count: float(shares[count - 1] / count) for count in counts}

@@ -45,12 +45,19 @@ class PictureClassifier(nn.Module):
         self.out.apply(initialise)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch labels"]:
-        x = self.body(pictures)
-        if self.config.pooling == "teacher":
-            return torch.stack([head(x[:, i]) for i, head in enumerate(self.out)]).mean(0)
-        return self.out[0](self.features(x))
+        return self.label(self.read(pictures))
 
-    def features(self, x: Tensor) -> Float[Tensor, "batch width"]:
+    def read(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch heads features"]:
+        """What each head reads of a picture."""
+        x = self.body(pictures)
+        return x[:, : len(self.out)] if self.config.pooling == "teacher" else self.features(x)[:, None]
+
+    def label(self, x: Float[Tensor, "batch heads features"]) -> Float[Tensor, "batch labels"]:
+        """The logits of what was read."""
+        logits = [head(x[:, i]) for i, head in enumerate(self.out)]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
+
+    def features(self, x: Tensor) -> Float[Tensor, "batch features"]:
         """What the head reads of what the body gives."""
         if isinstance(self.body, ResNet) or self.config.pooling in ("pool", "teacher"):
             return self.body.pool(x)

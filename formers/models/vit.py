@@ -1,4 +1,4 @@
-"""The vision transformer: ViT, DeiT, DINOv2 and 3, the picture towers of CLIP and SigLIP are sizes and parts of it.
+"""The vision transformer: ViT, DeiT, DINOv2 and 3, the towers of CLIP and SigLIP, and AST are sizes and parts of it.
 
     pictures -> patches -> [class tokens; patches] + positions -> [class; registers; patches] -> Stack -> hidden states
 
@@ -39,6 +39,8 @@ class ViTConfig:
     width: int = 224
     patch: int = 16
     """Side of a patch, in pixels."""
+    stride: tuple[int, int] | None = None
+    """Pixels down and across from one patch to the next, where they overlap (AST)."""
     channels: int = 3
     class_tokens: int = 1
     """Learned tokens in front that have positions (DeiT: 2, SigLIP: 0)."""
@@ -51,20 +53,23 @@ class ViTConfig:
     """What a learned factor for each channel of each branch starts at (DINOv2: 1); 0: there is none."""
     drop_path: float = 0.0
     """Stochastic depth: how often the last block is left out while training, those before it less."""
-    positions: Literal["learned", "rotary"] = "learned"
-    """Added to what goes in, or turning queries and keys of the patches (DINOv3)."""
+    positions: Literal["learned", "centred", "rotary"] = "learned"
+    """Added to what goes in, read in other grids as `GridPositions` says; or turning queries and keys of the patches
+    (DINOv3)."""
     rotary_base: float = 100.0
     antialias: bool = False
     """Smooth the learned positions where a grid is coarser."""
-    pooler: Literal["", "tanh", "attention", "norm"] = ""
-    """What makes one vector of a picture: a dense layer and tanh of its class token, attention (SigLIP), or the last
-    norm, which then stands behind the mean of the patches (MAE)."""
+    pooler: Literal["", "tanh", "attention", "norm", "classes"] = ""
+    """What makes one vector of a picture: a dense layer and tanh of its class token, attention (SigLIP), the last norm,
+    which then stands behind the mean of the patches (MAE), or the mean of the class tokens (AST)."""
     stem: int = 0
     """Convolutions of stride 2 in front of patches that are so many times halved (Xiao et al. 2021)."""
 
     def __post_init__(self) -> None:
         if self.patch % 2**self.stem:
             raise ValueError(f"patch ({self.patch}) must be a multiple of 2 ** stem ({2**self.stem})")
+        if self.stride and (self.stem or not 0 < min(self.stride) <= max(self.stride) <= self.patch):
+            raise ValueError(f"stride ({self.stride}) must be from 1 to patch ({self.patch}), and without a stem")
 
 
 class ViT(nn.Module):
@@ -78,15 +83,15 @@ class ViT(nn.Module):
         layers = (ConvolutionNorm(before, after, 3, stride=2) for before, after in itertools.pairwise(widths))
         self.stem = nn.Sequential(*layers)
         side = c.patch >> c.stem
-        self.patches = Patches(widths[-1], s.dim, (side, side), bias=c.patch_bias)
+        self.patches = Patches(widths[-1], s.dim, (side, side), stride=c.stride, bias=c.patch_bias)
         self.class_tokens = nn.ParameterList(nn.Parameter(torch.empty(s.dim)) for _ in range(c.class_tokens))
         self.registers = nn.Parameter(torch.empty(c.registers, s.dim)) if c.registers else None
         self.positions, self.rotary = None, None
-        if c.positions == "learned":
-            grid = self.grid((c.height, c.width))
-            self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias)
-        else:
+        if c.positions == "rotary":
             self.rotary = GridRotary(s.head_dim or s.dim // s.heads, base=c.rotary_base)
+        else:
+            grid, centred = self.grid((c.height, c.width)), c.positions == "centred"
+            self.positions = GridPositions(grid, s.dim, extra=c.class_tokens, antialias=c.antialias, centred=centred)
         self.norm_input = make_norm(s.norm, s.dim, s.norm_eps) if c.norm_input else None
         shares = iter(rising(c.drop_path, s.layers))
         self.stack = Stack(
@@ -112,13 +117,16 @@ class ViT(nn.Module):
             return make_norm(s.norm, s.dim, s.norm_eps)
         if self.config.pooler == "attention":
             return AttentionPool(make_attention(s), make_norm(s.norm, s.dim, s.norm_eps), make_feed_forward(s))
-        return nn.Linear(s.dim, s.dim) if self.config.pooler else None
+        return nn.Linear(s.dim, s.dim) if self.config.pooler == "tanh" else None
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of patches in a picture (height, width), which they fill: but of the model's own size they
-        may leave out an edge (SigLIP: 384 by 14). Raises ValueError for a size that they do not fill.
+        may leave out an edge (SigLIP: 384 by 14), as may those that overlap. Raises ValueError for a size that they do
+        not fill.
         """
         c = self.config
+        if c.stride is not None and min(size) >= c.patch:
+            return (size[0] - c.patch) // c.stride[0] + 1, (size[1] - c.patch) // c.stride[1] + 1
         if tuple(size) == (c.height, c.width) and min(size) >= c.patch:
             return c.height // c.patch, c.width // c.patch
         return grid_of(size, self.sides)
@@ -138,7 +146,9 @@ class ViT(nn.Module):
         if pictures.shape[1] != c.channels:
             raise ValueError(f"pictures have {pictures.shape[1]} channels, but this model reads {c.channels}")
         rows, columns = self.grid(pictures.shape[-2:])
-        x = self.patches(self.stem(pictures[..., : rows * c.patch, : columns * c.patch]))
+        if c.stride is None:
+            pictures = pictures[..., : rows * c.patch, : columns * c.patch]
+        x = self.patches(self.stem(pictures))
         classes = [token.expand(x.shape[0], 1, -1) for token in self.class_tokens]
         x = torch.cat([*classes, x], 1)
         x = x if self.positions is None else x + self.positions((rows, columns)).to(x.dtype)
@@ -166,6 +176,8 @@ class ViT(nn.Module):
         kind = self.config.pooler
         if self.pooler is not None and kind == "attention":
             return self.pooler(x)
+        if kind == "classes":
+            return x[:, : self.config.class_tokens].mean(1)
         if kind == "norm" or not self.config.class_tokens:
             x = x[:, self.leading :].mean(1)
             return x if self.pooler is None else self.pooler(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +34,44 @@ def draw_map(
 
     axes_names: what the two directions are ("": they mean nothing, and have no numbers).
     """
-    groups = [("", np.arange(len(texts)))] if labels is None else groups_of([str(name) for name in labels])
-    longest = max(len(name) for name, _ in groups)
-    legend = 0.0 if labels is None else min(3.2, 0.75 + 0.075 * min(longest, 28))
-    figure = new_figure(8.2 + legend, 7.0, title)
+    figure = new_figure(8.2 + _legend(labels), 7.0, title)
     axes = figure.subplots()
-    size = float(np.clip(7000 / max(len(texts), 1), 9, 45))
-    alpha = 0.85 if len(texts) < 500 else 0.6
+    _scatter(axes, places, labels, legend=labels is not None)
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    if axes_names == ("", ""):
+        axes.set(xticks=[], yticks=[])
+    else:
+        axes.set_aspect("equal", adjustable="datalim")  # distances mean something
+    if len(texts) <= MOST_NAMED:
+        name_points(figure, axes, places, texts)
+    return figure
+
+
+def draw_maps(maps: Mapping[str, NDArray[np.floating[Any]]], labels: Sequence[object] | None, title: str) -> Figure:
+    """Several maps of the same points, each (points, 2) under its name, side by side; far outliers are outside."""
+    figure = new_figure(6.0 * len(maps) + _legend(labels), 6.2, title)
+    for number, (axes, (name, places)) in enumerate(
+        zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True), 1
+    ):
+        _scatter(axes, places, labels, legend=labels is not None and number == len(maps))
+        low, high = np.quantile(places, (0.005, 0.995), axis=0)
+        room = 0.08 * np.maximum(high - low, 1e-6)
+        axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
+        axes.set_title(name, fontsize=11, parse_math=False)
+    return figure
+
+
+def _legend(labels: Sequence[object] | None) -> float:
+    """Inches that the names of the labels take beside a map."""
+    return 0.0 if labels is None else min(3.2, 0.75 + 0.075 * min(max(len(str(name)) for name in labels), 28))
+
+
+def _scatter(axes: Axes, places: NDArray[np.floating[Any]], labels: Sequence[object] | None, *, legend: bool) -> None:
+    """The points, a colour for each label, and where asked the names of the labels to the right."""
+    count = len(places)
+    groups = [("", np.arange(count))] if labels is None else groups_of([str(name) for name in labels])
+    size = float(np.clip(7000 / max(count, 1), 4, 45))
+    alpha = 0.85 if count < 500 else 0.6
     for number, (name, rows) in enumerate(groups):
         colour = BLUE if labels is None else COLOURS[number % len(COLOURS)]
         look: dict[str, Any] = {"c": colour, "marker": MARKS[number // len(COLOURS) % len(MARKS)], "zorder": 2}
@@ -50,22 +81,14 @@ def draw_map(
             name = label(name, 28)
         x, y = places[rows].T
         axes.scatter(x, y, s=size, alpha=alpha, linewidths=0, label=f"{name} ({len(rows):,})", **look)
-    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
-    if axes_names == ("", ""):
-        axes.set(xticks=[], yticks=[])
-    else:
-        axes.set_aspect("equal", adjustable="datalim")  # distances mean something
     axes.margins(0.08)
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    if labels is not None:
+    if legend:
         box = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
         for mark, text in zip(box.legend_handles, box.get_texts(), strict=True):
             mark.set(sizes=[45], alpha=1)  # type: ignore[union-attr]
             text.set_parse_math(False)
-    if len(texts) <= MOST_NAMED:
-        name_points(figure, axes, places, texts)
-    return figure
 
 
 def groups_of(labels: Sequence[str]) -> list[tuple[str, NDArray[np.int64]]]:

@@ -52,9 +52,9 @@ _GENERATION = (
     (
         Count,
         words("""
-            assistant_lookbehind encoder_no_repeat_ngram_size max_length max_new_tokens min_length min_new_tokens
-            no_repeat_ngram_size num_assistant_tokens num_beam_groups num_return_sequences prompt_lookup_num_tokens
-            target_lookbehind top_k
+            assistant_early_exit assistant_lookbehind encoder_no_repeat_ngram_size max_length max_new_tokens min_length
+            min_new_tokens no_repeat_ngram_size num_assistant_tokens num_beam_groups num_return_sequences
+            prompt_lookup_num_tokens target_lookbehind top_k
         """),
     ),
     (Annotated[int, Between(1, 1024)], words("num_beams")),
@@ -65,8 +65,8 @@ _GENERATION = (
     (
         bool,
         words("""
-            assistant_early_exit do_sample force_bos_token_to_be_generated low_memory output_logits output_scores
-            remove_invalid_values renormalize_logits return_dict_in_generate use_cache
+            do_sample force_bos_token_to_be_generated low_memory output_logits output_scores remove_invalid_values
+            renormalize_logits return_dict_in_generate use_cache
         """),
     ),
     (bool | str, words("early_stopping")),
@@ -120,6 +120,20 @@ _KEYS = (
     (str, words("architecture global_pool layer_type pooler_act")),
     (dict[str, Any], words("label_descriptions model_args pretrained_cfg")),
     (dict[str, str] | Annotated[list[str], Sized(0, 2**20)], words("label_names")),
+    # sounds
+    (
+        Size,
+        words("""
+            conv_depthwise_kernel_size frequency_stride num_conv_pos_embedding_groups num_conv_pos_embeddings
+            num_mel_bins subsampling_conv_channels subsampling_conv_kernel_size subsampling_conv_stride
+            subsampling_factor time_stride
+        """),
+    ),
+    (Annotated[list[Size], Sized(1, 64)], words("conv_dim conv_kernel conv_stride")),
+    (Positive, words("rotary_embedding_base")),
+    (bool, words("add_adapter conv_bias convolution_bias scale_input")),
+    (str, words("feat_extract_activation feat_extract_norm position_embeddings_type")),
+    (Share, words("hidden_dropout")),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (
@@ -180,7 +194,7 @@ _KEYS = (
     (str | Annotated[list[str], Sized(0, 100)], words("pos_att_type")),
     (Rope, words("rope_parameters rope_scaling")),
 )
-INNER = words("text_config text_config_dict vision_config vision_config_dict")
+INNER = words("encoder_config text_config text_config_dict vision_config vision_config_dict")
 ConfigShape = shape("ConfigShape", *_KEYS, (shape("InnerConfigShape", *_KEYS), INNER))
 
 BOOKKEEPING = words("""

@@ -2,6 +2,7 @@
 
 input_ids, attention_mask (, token_type_ids) (batch, length) -> last_hidden_state, sentence_embedding | logits ...
 pixel_values (batch, channels, height, width) -> last_hidden_state, pooler_output | logits
+of CLIP: input_ids, attention_mask -> text_embeds; pixel_values -> image_embeds, of length one
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from formers.blocks.pooling import pool
 from formers.errors import CheckpointError
 from formers.files import replaced_file, try_file
+from formers.models.clip import CLIP, PictureTower, TextTower
 from formers.models.heads import MultipleChoice, Pretraining, SpanFinder, body
 from formers.models.picture_classifier import PictureClassifier
 from formers.models.resnet import ResNet
@@ -51,13 +55,30 @@ class TextGraph(nn.Module):
 
 
 class PictureGraph(nn.Module):
-    def __init__(self, model: ViT | ResNet | PictureClassifier) -> None:
+    def __init__(self, model: ViT | ResNet | PictureClassifier | PictureTower) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixel_values: Tensor) -> Any:
         x = self.model(pixel_values)
+        if isinstance(self.model, PictureTower):
+            return F.normalize(x, dim=-1)
         return x if isinstance(self.model, PictureClassifier) else (x, self.model.pool(x))
+
+
+class TowerGraph(nn.Module):
+    """The tower of texts, whose texts are not cut here: a graph has no lengths of its own."""
+
+    def __init__(self, model: TextTower) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        c = self.model.config
+        tokens = input_ids.masked_fill(attention_mask == 0, c.pad)
+        ends = (tokens if c.end is None else (tokens == c.end).int()).argmax(1)  # which a graph does not check
+        x = pool(self.model.hidden(tokens), at=ends) if c.causal else self.model.hidden(tokens)[:, -1]
+        return F.normalize(x if self.model.project is None else self.model.project(x), dim=-1)
 
 
 def is_graph(path: Path, *, overwrite: bool = False) -> bool:
@@ -75,14 +96,24 @@ def is_graph(path: Path, *, overwrite: bool = False) -> bool:
 
 
 def write_graph(
-    path: Path, model: nn.Module, *, head: SentenceHead | None = None, size: tuple[int, int] | None = None
+    path: Path,
+    model: nn.Module,
+    *,
+    head: SentenceHead | None = None,
+    size: tuple[int, int] | None = None,
+    tower: str = "",
 ) -> str:
     """Write an encoder of texts or pictures as one .onnx file, whole or not at all; gives what goes in and comes out.
 
     Batch and length are free (of a text up to the model's own), of a ResNet height and width too; a ViT reads pictures
-    of `size`, (height, width), its own unless given. Raises CheckpointError for other models, weights that are not
+    of `size`, (height, width), its own unless given; tower: picture or text, of
+    CLIP. Raises CheckpointError for other models, weights that are not
     plain numbers or too large for one file, and without the packages onnx and onnxscript.
     """
+    if isinstance(model, CLIP) != bool(tower):
+        what = "has two towers: say which, --tower picture or --tower text" if not tower else "has no --tower to choose"
+        raise CheckpointError(f"a {type(model).__name__} {what}")
+    model = model.get_submodule(tower)
     graph, inputs, dims, outputs = described(model, head, size)
     if not all(find_spec(package) for package in ("onnx", "onnxscript")):
         raise CheckpointError('ONNX needs the packages onnx and onnxscript: pip install "formers[onnx]"')
@@ -121,8 +152,14 @@ def described(
     Raises CheckpointError for a model that is no encoder.
     """
     batch = Dim("batch")
-    if isinstance(model, ViT | ResNet | PictureClassifier):
-        inner = model.body if isinstance(model, PictureClassifier) else model
+    if isinstance(model, TextTower):
+        c = model.config
+        length = min(7, c.length) if c.causal else c.length  # else a text is filled up before
+        free = {0: batch, **({1: Dim("length", max=c.length)} if c.causal else {})}
+        example = {"input_ids": torch.randint(0, c.vocab, (2, length)), "attention_mask": torch.ones(2, length).long()}
+        return TowerGraph(model), example, free, ("text_embeds",)
+    if isinstance(model, ViT | ResNet | PictureClassifier | PictureTower):
+        inner = model.body if isinstance(model, PictureClassifier | PictureTower) else model
         free = {0: batch}
         if isinstance(inner, ViT):
             height, width = size or (inner.config.height, inner.config.width)
@@ -131,6 +168,7 @@ def described(
             free |= {2: Dim("height"), 3: Dim("width")}
         example = {"pixel_values": torch.randn(2, inner.config.channels, height, width)}
         outputs = ("logits",) if inner is not model else ("last_hidden_state", "pooler_output")
+        outputs = ("image_embeds",) if isinstance(model, PictureTower) else outputs
         return PictureGraph(model), example, free, outputs
     encoder = body(model)
     if encoder is None:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from formers.models.heads import body
+from formers.models.heads import network_of
 from formers.pretrained.config_map import ConfigMap, Native
 from formers.pretrained.families import families
 from formers.pretrained.family import Family
@@ -82,12 +82,10 @@ _OF: WeakKeyDictionary[nn.Module, Provenance] = WeakKeyDictionary()
 
 def remember(model: nn.Module, provenance: Provenance | None) -> None:
     """Keep what the files of a model say, also for other heads that are put on its body."""
-    for module in (model, body(model)):
-        if module is not None and provenance is not None:
-            _OF[module] = provenance
+    if provenance is not None:
+        _OF[model] = _OF[network_of(model)] = provenance
 
 
 def provenance_of(model: nn.Module) -> Provenance | None:
     """What the files say that a model was read from, None for one that was made here."""
-    inner = body(model)
-    return _OF.get(model) or (None if inner is None else _OF.get(inner))
+    return _OF.get(model) or _OF.get(network_of(model))

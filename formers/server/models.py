@@ -126,7 +126,7 @@ class Models:
         if name not in able:
             model = self.served[name]
             raise ConfigError(
-                f"{name} is a {model.system.name} model, which has no {verb}; it has: {', '.join(model.verbs)}"
+                f"{name} is for {model.system.name}, which has no {verb}; it has: {', '.join(model.verbs)}"
             )
         return able[name]
 

@@ -9,8 +9,17 @@ from typing import Any, TypeVar
 from torch import nn
 
 from formers.errors import ConfigError
+from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder
-from formers.models.heads import HeadConfig, MultipleChoice, SequenceClassifier, SpanFinder, TokenClassifier, body
+from formers.models.heads import (
+    HeadConfig,
+    MultipleChoice,
+    SequenceClassifier,
+    SpanFinder,
+    TokenClassifier,
+    body,
+    network_of,
+)
 from formers.systems.begin import Beginning, on_device
 from formers.systems.memory import new_model
 from formers.text.reader import Reader
@@ -26,7 +35,8 @@ POOLERS = {"distilbert": "relu", "electra": "gelu", "roformer": "gelu", "deberta
 class Begun:
     """An encoder to fine-tune or to train."""
 
-    encoder: Encoder
+    encoder: Any
+    """An `Encoder`; where a decoder serves as well, also a `CausalLM` without its output head."""
     tokenizer: Tokenizer
     family: str
     """The model_type that it was read from, or the form that it was made of."""
@@ -58,11 +68,14 @@ class Begun:
         return Reader(self.tokenizer, length or longest, segments=self.encoder.config.segments)
 
 
-def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase: bool = True) -> Begun:
+def begin(
+    beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase: bool = True, decoders: bool = False
+) -> Begun:
     """The encoder of the model folder to start from, else a new one with word pieces trained on `texts`.
 
     pooler: whether the body needs the dense layer in front of a label; one that a checkpoint lacks is made anew, one
-    that is not needed is left out. lowercase: of word pieces trained now. [rows] says `tokenizer` and `vocab`.
+    that is not needed is left out. lowercase: of word pieces trained now; decoders: whether a causal language model
+    will do as well. [rows] says `tokenizer` and `vocab`.
     """
     start = beginning.start
     if start is None:
@@ -77,14 +90,19 @@ def begin(beginning: Beginning, texts: Iterable[str], *, pooler: bool, lowercase
         encoder = new_model(Encoder, replace(config, pooler=wanted(form, config.pooler, pooler)))
         return Begun(on_device(encoder), tokenizer, form, None)
     loaded = beginning.loaded()
-    trained = body(loaded.model)
-    if trained is None:
+    trained, network = body(loaded.model), network_of(loaded.model)
+    causal = decoders and isinstance(network, CausalLM)
+    if trained is None and not causal:
         raise ConfigError(
             f"{start} is a {type(loaded.model).__name__} (model_type {loaded.family}), expected an "
-            "encoder such as bert, roberta or mpnet"
+            f"encoder such as bert, roberta or mpnet{', or a decoder such as gpt2 or llama' if decoders else ''}"
         )
     if loaded.tokenizer is None:
         raise ConfigError(f"{start} has no tokenizer files; put tokenizer.json or vocab.txt beside its config.json")
+    if isinstance(network, CausalLM):
+        network.head, network.config = None, replace(network.config, tied=True)
+        return Begun(on_device(network), loaded.tokenizer, loaded.family, loaded.model)
+    assert trained is not None
     encoder = with_pooler(trained, wanted(loaded.family, trained.config.pooler, pooler))
     return Begun(on_device(encoder), loaded.tokenizer, loaded.family, loaded.model)
 
@@ -109,20 +127,22 @@ def recompute(task: Any) -> None:
     task.model.encoder.stack.recompute = True
 
 
-def freeze(encoder: Encoder, layers: int) -> list[str]:
+def freeze(encoder: Encoder | CausalLM, layers: int) -> list[str]:
     """Keep the embeddings and the lowest `layers` blocks as they are; gives the line of the report, none for 0.
 
     Raises ConfigError for more layers than there are; layers that are one and the same block (ALBERT) count once.
     """
     blocks = list(encoder.stack.blocks)
     if not 0 <= layers <= len(blocks):
-        what = " of its own" if encoder.config.repeat > 1 else ""
+        what = " of its own" if isinstance(encoder, Encoder) and encoder.config.repeat > 1 else ""
         raise ConfigError(
             f"task.freeze ({layers}) must be from 0 to {len(blocks)}: the model has {len(blocks)} layer(s){what}"
         )
     if not layers:
         return []
-    below = [encoder.embedding, encoder.positions, encoder.segments, encoder.norm, encoder.project, *blocks[:layers]]
+    below = [encoder.embedding, encoder.positions, *blocks[:layers]]
+    if isinstance(encoder, Encoder):
+        below += [encoder.segments, encoder.norm, encoder.project]
     for part in below:
         if part is not None:
             part.requires_grad_(False)

@@ -1,18 +1,24 @@
-"""What systems that give labels share: the loss of logits, what rare labels count for, how often each label occurs."""
+"""What systems that give labels share: the loss of logits, what rare labels count for, how often each label occurs,
+and how good labels are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.data.labels import Labels
 from formers.errors import ConfigError, shortened
-from formers.systems.system import ResultTable
+from formers.metrics.calibration import calibration_error
+from formers.metrics.classification import accuracy, average_precision, confusion, f1, top
+from formers.systems.ranked_labels import THRESHOLD
+from formers.systems.system import Report, ResultTable, Score, cost, share
 
 SHOWN = 12  # classes whose share is shown
 UNEVEN = 4  # so many times as often as another is a label that outweighs it
@@ -89,3 +95,53 @@ def balanced_weights(labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64]:
         return (len(rows) - counts) / np.maximum(counts, 1)
     counts = np.bincount(rows, minlength=len(labels.names))
     return len(rows) / (len(labels.names) * np.maximum(counts, 1))
+
+
+def label_report(
+    kind: str, labels: Sequence[str], probabilities: Tensor, expected: NDArray[np.int64], facts: Mapping[str, Any]
+) -> Report:
+    """The loss (no smoothing, no weights) and the scores of (rows, labels) probabilities; of classes what is confused.
+
+    facts: what else its JSON says.
+    """
+    logits = probabilities.clamp(min=1e-30).log() if kind == "one" else probabilities.logit(1e-7)
+    total, count = summed_loss(kind, logits, torch.from_numpy(expected))
+    tables: list[ResultTable] = []
+    if kind == "one":
+        confused = confusion(logits.argmax(1).numpy(), expected, classes=len(labels))
+        facts = {**facts, "labels": list(labels), "confusion": confused.tolist()}
+        tables = [confusion_table(confused, labels)]
+    loss = cost("loss", float(total) / count)
+    return Report([loss, *scores(kind, probabilities.numpy(), expected)], facts=facts, tables=tables)
+
+
+def confusion_files(report: Report, labels: Sequence[str], title: str) -> dict[str, Callable[[Path], None]]:
+    """What writes the picture of what is confused; nothing for several labels."""
+
+    def draw(path: Path) -> None:
+        from formers.pictures.confusion import draw_confusion
+        from formers.pictures.figure import save
+
+        save(draw_confusion(report.facts["confusion"], labels, title=title), path)
+
+    return dict.fromkeys((".png", ".svg", ".pdf"), draw) if "confusion" in report.facts else {}
+
+
+def scores(kind: str, probabilities: NDArray[np.float32], expected: NDArray[np.int64]) -> list[Score]:
+    """Of classes: top-1, top-5 where there are more, macro F1, calibration; of several labels: all right, mean average
+    precision, micro and macro F1."""
+    if kind == "several":
+        predicted = (probabilities >= THRESHOLD).astype(np.int64)
+        return [
+            share("accuracy", accuracy(predicted, expected)),
+            share("mean_average_precision", average_precision(probabilities, expected)),
+            share("f1_micro", f1(predicted, expected, average="micro")),
+            share("f1_macro", f1(predicted, expected)),
+        ]
+    best, several = probabilities.argmax(1), probabilities.shape[1] > 5
+    return [
+        share("accuracy", accuracy(best, expected)),
+        *([share("top5", top(probabilities, expected, 5))] if several else []),
+        share("f1", f1(best, expected)),
+        cost("calibration_error", calibration_error(probabilities, expected), "share"),
+    ]

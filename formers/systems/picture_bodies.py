@@ -19,6 +19,7 @@ from formers.models.resnet import ResNet
 from formers.models.vit import ViT
 from formers.pretrained.loaded import Loaded
 from formers.systems.memory import new_model
+from formers.systems.picture_batches import PictureRows
 from formers.systems.picture_sizes import PictureSizes, check_filled
 from formers.systems.reading import reading
 
@@ -31,11 +32,11 @@ def body_of(model: nn.Module) -> ViT | ResNet | None:
     return inner if isinstance(inner, ViT | ResNet) else None
 
 
-def new_preprocessor(side: tuple[int, int], table: PictureTable, *, squash: bool, unreadable: int) -> Preprocessor:
+def new_preprocessor(side: tuple[int, int], table: PictureTable, rows: PictureRows) -> Preprocessor:
     """Of a new model: to this size, and by the mean and deviation of the pictures' colours."""
-    resize = side if squash or side[0] != side[1] else side[0]
+    resize = side if rows.fit == "squash" or side[0] != side[1] else side[0]
     plain = Preprocessor(*side, resize, crop=not isinstance(resize, tuple))
-    mean, std = statistics(Pixels(table, plain, unreadable=unreadable).sample(MEASURED))
+    mean, std = statistics(Pixels(table, plain, unreadable=rows.unreadable).sample(MEASURED))
     return replace(plain, mean=mean, std=std)
 
 
@@ -105,7 +106,8 @@ def at_size(body: ViT, side: tuple[int, int], sizes: PictureSizes) -> ViT:
 
 
 def freeze(body: ViT | ResNet, count: int) -> list[str]:
-    """Keep the lowest `count` blocks and what is below them; gives the line of the report, none for 0."""
+    """Keep the lowest `count` blocks and what is below them, of all blocks the whole body; gives the line of the
+    report, none for 0."""
     below: list[nn.Module | nn.Parameter | None]
     if isinstance(body, ViT):
         blocks = list(body.stack.blocks)
@@ -116,6 +118,9 @@ def freeze(body: ViT | ResNet, count: int) -> list[str]:
         raise ConfigError(f"task.freeze ({count}) must be from 0 to {len(blocks)}: the model has {len(blocks)} blocks")
     if not count:
         return []
+    if count == len(blocks):
+        body.requires_grad_(False)
+        return ["frozen: the whole body; the head alone learns"]
     for part in [*below, *blocks[:count]]:
         if part is not None:
             part.requires_grad_(False)

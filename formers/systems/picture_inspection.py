@@ -41,8 +41,9 @@ def attention_of(
 def on_patches(
     vit: ViT, weights: Float[Tensor, "*some tokens tokens"], grid: tuple[int, int]
 ) -> Float[Tensor, "*some rows columns"]:
-    """What the class token looks at, or without one the mean patch: its weights on the patches, as they are."""
-    looking = weights[..., 0, :] if vit.config.class_tokens else weights[..., vit.leading :, :].mean(-2)
+    """What the class token looks at (AST: the mean of both), or without one the mean patch: its weights on patches."""
+    first = vit.config.class_tokens if vit.config.pooler == "classes" else 1
+    looking = (weights[..., :first, :] if vit.config.class_tokens else weights[..., vit.leading :, :]).mean(-2)
     return looking[..., vit.leading :].unflatten(-1, grid)
 
 
@@ -53,7 +54,7 @@ def class_attention(
 
     A head's weights sum to 1 less what it looks at in front of the patches: class tokens and registers.
     """
-    grid = grid_of(picture.shape[-2:], vit.sides)
+    grid = vit.grid(picture.shape[-2:])
     return attention_of(vit, picture[None], lambda weights: on_patches(vit, weights[0], grid))
 
 

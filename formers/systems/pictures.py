@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from formers.data.bad_rows import refuse
 from formers.data.medium import PICTURES
-from formers.errors import DataError
+from formers.errors import ConfigError, DataError, shown
+from formers.files import expanded
 from formers.systems.inputs import CommandInputs
 from formers.systems.media import NamedContents, of_command, of_files, of_request, schema_of
 from formers.systems.system import Typed
@@ -76,3 +78,22 @@ class Pictures:
         """What `work` gives for each group."""
         for group in self:
             yield from work(group)
+
+
+def are_pictures(inputs: CommandInputs) -> bool:
+    """Whether inputs that may be texts or pictures are pictures: files or patterns of such, folders, or a file with a
+    column of pictures or a list of their paths. Standard input has texts. Raises ConfigError for some of both.
+    """
+    names: Sequence[str] = inputs.arguments
+    if inputs.file not in (None, "-"):
+        from formers.data.files import numbered_lines
+        from formers.data.media_columns import first_row
+
+        if row := first_row(inputs.file, "train"):
+            return PICTURES.holds(row.get(inputs.column or PICTURES.column))
+        names = [line for line in numbered_lines(inputs.file).values() if line.strip()][:1]
+    are = [name.lower().endswith(PICTURES.endings) or os.path.exists(expanded(name)) for name in names]
+    if any(are) and not all(are):
+        one, other = names[are.index(True)], names[are.index(False)]
+        raise ConfigError(f"got the picture {one} and the text {shown(other)}: give pictures or texts, not both")
+    return any(are)

@@ -84,11 +84,14 @@ class System:
     """The verb to try first, with its arguments: 'translate {} "I ate an apple"'."""
     lessons: str = ""
     """What shows which tokens carry loss, if it can (`formers data --show-loss`): see `systems.lessons`."""
+    comparison: str = ""
+    """What holds a trained model against simpler methods, if there are such (`formers compare RECIPE`): (loaded system,
+    sections of the recipe, folder of the run, seconds of training) -> events."""
 
     def __post_init__(self) -> None:
         own = f"systems.{self.name}"
         places = {"sizes": "systems.sizes", "open": f"{own}.system", "rows": f"{own}.data", "task": f"{own}.task"}
-        places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons"}
+        places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons", "comparison": f"{own}.comparison"}
         whole: dict[str, Any] = {name: _placed(module, getattr(self, name)) for name, module in places.items()}
         whole["recipe"] = self.recipe or self.name
         for kind in ("verbs", "looks"):

@@ -43,7 +43,11 @@ class LibraryFaults:
 
 
 def reading(texts: Texts, what: str = "the tokenizer") -> LibraryFaults:
-    """Around every call that gives texts to a library: its faults become a DataError or a CheckpointError."""
+    """Around every call that gives texts to a library: its faults become a DataError or a CheckpointError.
+
+    What the library prints of a panic stays on standard error: its hook is out of Python's reach, and to lead the
+    process's standard error elsewhere (`opening`) would take with it what other threads say, in every call.
+    """
 
     def ours(fault: BaseException) -> FormersError | None:
         if isinstance(fault, TypeError | ValueError | RuntimeError):  # what the libraries say of half characters

@@ -34,7 +34,7 @@ from formers.training.task import Batches, Task
 from formers.training.update import Update, Updater
 
 WORTH_A_THREAD = 0.1  # of the time of forward and backward: what making a batch has to take
-UNITS = ("tokens", "pictures")  # the part of a loss that speed is counted in
+UNITS = ("tokens", "pictures", "sounds")  # the part of a loss that speed is counted in
 EVALUATION = -1  # in place of the step: every evaluation draws the same random numbers
 
 

@@ -94,13 +94,14 @@ TWICE: set[str] = set()  # class names that stand for two things
 RICH = {
     "translation": (850, "every option of decoding, attention of three kinds, languages, sentences that are too long"),
     "chat": (641, "sessions that keep their cache, three forms of conversations"),
-    "tagging": (733, "windows over long texts, CoNLL, entities"),
+    "tagging": (757, "windows over long texts, CoNLL, entities"),
     "classification": (796, "labels, several labels and numbers; pairs, windows, reranking; what is said of them"),
     "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (979, "packed rows and streams, three looks of its own"),
     "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
     "whisper": (1310, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
+    "sounds": (680, "any length and each second, one label and several, official folds, mixing, starts from pictures"),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import fails, works
 
@@ -129,3 +130,11 @@ def test_what_training_makes_of_pictures_is_beside_them(tmp_path):
     changes = ("--set", "rows.flip=0.5", "--set", "rows.shift=4", "--set", "data.count=40")
     shown = works("data", "images/tiny", "--examples", 2, "--out", sheet, *changes)
     assert "examples: 40" in shown and sheet.stat().st_size > 5000
+
+
+def test_sounds_are_shown_with_their_texts_and_on_a_sheet(tmp_path):
+    output = works("data", "dialled", "--examples", 3, "--count", 60, "--out", tmp_path / "sheet.png")
+    assert "sounds: " in output and "16,000 Hz; mono; WAV" in output and "characters of text: " in output
+    assert "too short for their text at 25 frames a second: none" in output
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500

@@ -83,6 +83,7 @@ def test_faults(folder, trained):
     assert "top_p: got 3.0" in fails("generate", "nothing", "a", "--top-p", 3)  # said before the model is looked for
     assert "samples: got 2 with temperature 0" in fails("generate", folder, "a", "--samples", 2, "--temperature", 0)
     assert "stop string is empty" in fails("generate", "nothing", "a", "--stop", "")
+    assert "are not Unicode" in fails("generate", "nothing", "a", "--stop", "caf\udce9")
     assert "line 2, byte 2: not UTF-8" in fails("generate", folder, "-", stdin=b"ok\nh\xff\n")
     assert "there is no such run" in fails("generate", "nothing", "a")
     said = fails("generate", trained.folder, "a")

@@ -83,6 +83,9 @@ def test_bad_rows_are_named_or_left_out_and_counted(folder, tmp_path):
     file = tmp_path / "x.jsonl"
     file.write_text(json.dumps({"text": TEXTS[0]}) + '\n{"text": \n{"text": ""}\n' + json.dumps({"text": TEXTS[1]}))
     counted(2, "x.jsonl, line 2", "classify", folder, "--file", file, "--column", "text")
+    file.write_text(json.dumps({"text": TEXTS[0]}) + '\n{"text": 5}\n{"text": 6}\n' + json.dumps({"text": TEXTS[1]}))
+    counted(2, "x.jsonl, line 2", "classify", folder, "--file", file)
+    assert 'column "text" holds 5' in fails("classify", folder, "--file", file)
     file = tmp_path / "x.csv"
     file.write_text(f'text,n\n{TEXTS[0]},1\na,b,c\n{TEXTS[1]},2\n"open,3\n')
     counted(2, "x.csv, line 5", "classify", folder, "--file", file, "--column", "text")

@@ -153,7 +153,7 @@ def test_faults(folder, trained, tmp_path):
     assert "is not a run folder" in fails("inspect", folder, "curve")
     said = fails("inspect", trained.folder, "lens", "hi")
     assert said.endswith(
-        'is a translation model, which has no "lens" to inspect; it has: attention, positions, parameters, curve'
+        'is for translation, which has no "lens" to inspect; it has: attention, positions, parameters, curve'
     )
     long = "dog " * 200
     assert "tokens, but this model reads at most 160; shorten it" in fails("inspect", folder, "lens", long)

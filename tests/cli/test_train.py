@@ -226,6 +226,7 @@ def test_the_example_is_of_the_data():
     assert load_recipe("translation").example() == "translate {} 'I ate an apple'"
     assert load_recipe("translation", own).example() == 'translate {} "..."'
     assert load_recipe("translation", own).example(["", "a longer {one}", "a\ncat"]) == "translate {} 'a cat'"
+    assert load_recipe("translation", own).example(["y" * 50000]) == "translate {} " + f"'{'y' * 99}…'"
     assert load_recipe("translation", [*own, 'task.samples=["x"]']).example(["a cat"]) == "translate {} x"
     assert load_recipe("embedding", own).example(["one", "two"]) == "similarity {} one two"
     assert load_recipe("answering", own).example(["Who?"]) == 'answer {} "..." --passage "..."'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from formers.data import picture_report
+from formers.data import media_report, picture_report
 from formers.data.picture_report import picture_lines, size_lines
 from formers.data.pictures import read_pictures
 
@@ -53,6 +53,23 @@ def test_unreadable_pictures_are_counted_and_the_first_named(folder, tmp_path):
     assert line.startswith("unreadable: 2, the first: ") and "set/a/c.jpg" in line
 
 
+def test_the_same_pixels_in_other_files(folder, tmp_path, monkeypatch):
+    folder("set/a/0.png")
+    folder("set/b/1.png")
+    folder("test/a/0.png")
+    Image.open(tmp_path / "set/a/0.png").save(tmp_path / "test/a/1.bmp")
+    line = "the same picture in training and held out: "
+    assert f"{line}1 of 2, the first: set/a/0.png = test/a/1.bmp (by pixels)" in lines(held_out="test")
+    monkeypatch.setattr(picture_report, "DECODED", 1)
+    assert f"{line}none (by files)" in lines(held_out="test")
+
+
+def test_several_labels_are_counted_one_by_one():
+    assert [*media_report.rare(["a; b", "a", "a;", "a", "a"], "picture", ";")] == [
+        "classes with fewer than 5 pictures: b (1)"
+    ]
+
+
 def test_the_same_picture_again(folder, tmp_path):
     for number in range(8):
         folder(f"set/{'ab'[number % 2]}/{number}.png")
@@ -61,9 +78,11 @@ def test_the_same_picture_again(folder, tmp_path):
     for name in ("set/a/9.png", "set/b/x.png", "test/a/y.png"):
         (tmp_path / name).write_bytes(again)
     report = "\n".join(lines(held_out="test"))
-    assert "the same picture again in training: 2, the first: set/a/0.png = set/a/9.png" in report
-    assert "the same picture with another label: 1, the first: set/a/0.png = set/b/x.png" in report
-    assert "the same picture in training and held out: 1 of 9, the first: set/a/0.png = test/a/y.png" in report
+    assert "the same picture again in training: 2 (by pixels), the first: set/a/0.png = set/a/9.png" in report
+    assert "the same picture with another label: 1 (by pixels), the first: set/a/0.png = set/b/x.png" in report
+    assert (
+        "the same picture in training and held out: 1 of 9, the first: set/a/0.png = test/a/y.png (by pixels)" in report
+    )
     (tmp_path / "test/a/y.png").unlink()
     assert "in training and held out: none" in "\n".join(lines(held_out="test"))
 
@@ -81,7 +100,7 @@ def test_of_a_large_set_a_part_is_looked_at_and_that_is_said(folder, monkeypatch
     assert size_lines(read_pictures("set"), 4)[0].endswith("(4 of 10 looked at)")
     monkeypatch.setattr(picture_report, "DECODED_PIXELS", 128)
     assert size_lines(read_pictures("set"), 4)[1] == "unreadable: none (4 of 10 looked at); 2 of them decoded"
-    monkeypatch.setattr(picture_report, "COMPARED_BYTES", 1000)
+    monkeypatch.setattr(media_report, "COMPARED_BYTES", 1000)
     assert "compared" not in "\n".join(lines()) and len(lines()) == 2
 
 

@@ -142,8 +142,8 @@ def test_report(clips):
         "characters of text: 2 kinds, the most frequent: 1 2",
         "too short for their text at 25 frames a second: 1, the first: ",
         'clips/two/2.ogg") (0.05 s, 1 frames, 5 needed)',
-        "the same sound again in training: 1, the first: ",
-        "the same sound with another label: 1, the first: ",
+        "the same sound again in training: 1 (by files), the first: ",
+        "the same sound with another label: 1 (by files), the first: ",
         "the same sound in training and held out: 1 of 1",
         "classes with fewer than 5 sounds: one (3), two (3)",
     ):

@@ -61,6 +61,7 @@ def test_columns_without_names_have_numbers(write, refused):
     assert 'the column "id" twice' in refused(write("x.csv", "id,id\n1,a\n"))
     table = read_table(write("x.csv", "What a film it was.,5\nI slept through it.,1\n"))
     assert list(table.columns) == ["column 1", "column 2"] and len(table) == 2 and not table.header
+    assert list(read_table(write("x.csv", "0,1\na,b\n")).columns) == ["0", "1"]
 
 
 def test_a_tsv_with_quoted_fields_names_the_cure(write, refused):
@@ -78,6 +79,7 @@ HEADERS = [
     ("review,sentiment", "I liked it a lot,pos"),
     ("utterance,mood", "I liked it a lot,pos"),
     ("x1,x2", "a cat sat here,5"),
+    ("0,1", "a cat sat here,pos"),
 ]
 
 

@@ -304,7 +304,7 @@ def test_what_no_settings_are_is_one_line(keys, message):
 def test_all_survives_saving(llama, tmp_path):
     _, _, folder = llama
     keys = {"bos_token_id": 1, "eos_token_id": [EOS, 4], "chat_format": "chatml", "max_window_size": 6144,
-            "top_h": None, "transformers_version": "4.0", **STRANGE}  # fmt: skip
+            "top_h": None, "assistant_early_exit": 3, "transformers_version": "4.0", **STRANGE}  # fmt: skip
     for one in KEYS:
         keys |= one
     keys |= {"typical_p": 0.9, "epsilon_cutoff": 0.1, "eta_cutoff": 0.2, "do_sample": True, "num_beams": 1}

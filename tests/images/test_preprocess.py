@@ -254,3 +254,29 @@ def test_a_picture_of_another_size_where_none_is_resized(tmp_path):
         Preprocessor(20, 20, 20).batch([picture(20, 20), picture(30, 40)])
     with pytest.raises(DataError, match="a picture of 9000 x 1 pixels is too long for its model"):
         Preprocessor(224, 224, 224, crop=True)(picture(1, 9000))
+
+
+@pytest.mark.parametrize("size", [(1, 65535), (65535, 1), (65535, 20), (40, 65535)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessor(32, 32, 32, crop=True),
+        Preprocessor(32, 32, 36, crop=True, to_even=True),
+        Preprocessor(32, 20, (36, 24), crop=True, cover=True),
+        Preprocessor(32, 20, (32, 20)),
+        Preprocessor(32, 32, 32),
+        Preprocessor(32, 32, None, crop=True),
+        Preprocessor(32, 32, None),
+    ],
+)
+def test_pictures_that_are_hardly_more_than_a_line(how, size, monkeypatch):
+    """They are read, or refused before they take memory."""
+    largest, resize = [], Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda image, to, *more: largest.append(to[0] * to[1]) or resize(image, to, *more)
+    )
+    try:
+        assert how.pixels(Image.new("RGB", size, "red")).shape[1:] == (how.height, how.width)
+    except DataError as fault:
+        assert not largest and ("expected at most 33,554,432 pixels" in str(fault) or "its model takes" in str(fault))
+    assert max(largest, default=0) <= 2**25

@@ -266,6 +266,7 @@ def test_a_classifier_without_its_head_names_what_is_missing(tmp_path):
         ({"id2label": {"0": "a"}, "label2id": {"a": 0}, "problem_type": "single_label_classification"}, ("a",), "one"),
         ({"id2label": None, "label2id": {"b": 1, "a": 0}}, ("a", "b"), "one"),
         ({"id2label": None, "label2id": None}, ("LABEL_0", "LABEL_1"), "one"),
+        ({"id2label": {"0": "x", "1": "x", "2": "y"}}, ("x (0)", "x (1)", "y"), "one"),
         ({"id2label": {"1": "b", "2": "a"}}, "id2label numbers its labels 1, 2, expected 0 to 1", ""),
         ({"problem_type": "regression"}, "problem_type regression with 3 labels", ""),
         ({"problem_type": "ranking"}, "problem_type 'ranking' is not known; known: single_label", ""),

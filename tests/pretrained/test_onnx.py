@@ -11,6 +11,7 @@ import torch
 from formers.blocks.stack import StackConfig
 from formers.errors import CheckpointError
 from formers.models.causal import CausalConfig, CausalLM
+from formers.models.clip import CLIP, CLIPConfig, PictureTowerConfig, TextTowerConfig
 from formers.models.encoder import FORMS, Encoder
 from formers.models.heads import (
     HeadConfig,
@@ -69,6 +70,29 @@ def run(path, **inputs):
 def equal(given, expected):
     assert numpy.std(given) > 0.01
     numpy.testing.assert_allclose(given, expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_towers_at_another_batch_size(causal, tmp_path):
+    text = TextTowerConfig(stack=STACK, vocab=50, length=12, causal=causal, end=49, projection=10)
+    body = ViTConfig(stack=STACK, height=24, width=16, patch=8)
+    clip = randomised(CLIP(CLIPConfig(picture=PictureTowerConfig(body=body, projection=10), text=text)))
+    assert write_graph(tmp_path / "p.onnx", clip, tower="picture") == "pixel_values -> image_embeds"
+    assert write_graph(tmp_path / "t.onnx", clip, tower="text") == "input_ids, attention_mask -> text_embeds"
+    with torch.no_grad():
+        for count, length in ((5, 9), (1, 12)):
+            length = length if causal else 12
+            pictures = torch.randn(count, 3, 24, 16)
+            equal(run(tmp_path / "p.onnx", pixel_values=pictures)["image_embeds"], clip.encode_picture(pictures))
+            tokens, keep = torch.randint(0, 49, (count, length)), torch.ones(count, length).long()
+            tokens[:, 5] = 49
+            keep[0, 6:], keep[-1, 7:] = 0, 0
+            expected = clip.encode_text(tokens, keep != 0)
+            equal(run(tmp_path / "t.onnx", input_ids=tokens, attention_mask=keep)["text_embeds"], expected)
+    with pytest.raises(CheckpointError, match="say which, --tower picture or --tower text"):
+        write_graph(tmp_path / "no.onnx", clip)
+    with pytest.raises(CheckpointError, match="a ViT has no --tower to choose"):
+        write_graph(tmp_path / "no.onnx", ViT(body), tower="text")
 
 
 @pytest.mark.parametrize("form", HEADS)

@@ -1,5 +1,6 @@
 """Every system's first evaluation names scores that its declaration explains, each with its unit."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,12 @@ def test_the_scores_of_a_task_are_declared(name, tmp_path: Path):
     assert {score.name for score in report.scores} <= declared.keys()
     assert recipe.sections["train"].monitor in {score.name for score in report.scores}
     for score in report.scores:
-        assert score.unit != "share" or 0 <= score.value <= 1
+        assert score.unit != "share" or 0 <= score.value <= (math.inf if score.name in RATES else 1)
         assert score.lower_is_better == (score.unit == "nats" or "loss" in score.name or score.name in LOWER), score
 
 
-LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error", "calibration_error"}
+RATES = {"wer", "cer", "decoder_wer"}  # of errors, of which there may be more than there are words
+LOWER = {"perplexity", "row_perplexity", "bits_per_character", "absolute_error", "calibration_error", *RATES}
 
 
 def test_every_system_says_what_it_is_judged_by():

@@ -52,11 +52,17 @@ FAMILIES = {
     "siglip": "siglip:FAMILIES",
     "siglip_text_model": "siglip:TEXTS",
     "siglip_vision_model": "siglip:PICTURES",
+    "audio-spectrogram-transformer": "spectrogram:FAMILIES",
+    "parakeet_ctc": "parakeet:FAMILY",
+    "parakeet_encoder": "parakeet:BODY",
+    "wav2vec2-conformer": "wav2vec2_conformer:FAMILIES",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:ENCODERS",
     "formers-vision": "native:VISION",
     "formers-clip": "native:CLIPS",
+    "formers-autoencoder": "native:AUTOENCODERS",
+    "formers-sound": "native:SOUND",
 }
 
 

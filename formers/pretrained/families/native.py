@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from formers.models.autoencoder import Autoencoder, AutoencoderConfig
 from formers.models.causal import CausalConfig, CausalLM
 from formers.models.clip import CLIP, CLIPConfig, PictureTower, PictureTowerConfig, TextTower, TextTowerConfig
+from formers.models.conformer import Conformer, ConformerConfig, ConformerEncoder, ConformerEncoderConfig
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import HEADS, HeadConfig
+from formers.models.hybrid import HybridConfig, HybridConformer
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet, ResNetConfig
+from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
 from formers.models.transformer import Transformer, TransformerConfig
 from formers.models.vit import ViT, ViTConfig
 from formers.pretrained.config_map import Native
@@ -39,3 +43,13 @@ def native(model_type: str, models: Mapping[type[nn.Module], type]) -> list[Fami
 ENCODERS = native("formers-encoder", {Encoder: EncoderConfig, **dict.fromkeys(HEADS, HeadConfig)})
 VISION = native("formers-vision", {ViT: ViTConfig, ResNet: ResNetConfig, PictureClassifier: PictureHeadConfig})
 CLIPS = native("formers-clip", {CLIP: CLIPConfig, TextTower: TextTowerConfig, PictureTower: PictureTowerConfig})
+AUTOENCODERS = native("formers-autoencoder", {Autoencoder: AutoencoderConfig})
+SOUND = native(
+    "formers-sound",
+    {
+        SpectrogramTransformer: SpectrogramConfig,
+        Conformer: ConformerConfig,
+        ConformerEncoder: ConformerEncoderConfig,
+        HybridConformer: HybridConfig,
+    },
+)

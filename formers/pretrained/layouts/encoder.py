@@ -7,6 +7,7 @@ names of files converted from TensorFlow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -184,7 +185,7 @@ def canonical(config: EncoderConfig) -> EncoderConfig:
 def labels(raw: Raw) -> tuple[str, ...]:
     """Names of the classes in order, of a number that names them otherwise only so many, as in transformers.
 
-    Raises ValueError where id2label does not number them from 0.
+    A name that several have is followed by its number. Raises ValueError where id2label does not number them from 0.
     """
     named = raw.get("id2label") or {number: name for name, number in (raw.get("label2id") or {}).items()}
     count = raw.get("num_labels", len(named) or raw.get("_num_labels", 2))
@@ -197,7 +198,8 @@ def labels(raw: Raw) -> tuple[str, ...]:
     if list(by_number) != list(range(len(by_number))):
         numbers = ", ".join(map(str, list(by_number)[:8])) + (" ..." if len(by_number) > 8 else "")
         raise ValueError(f"id2label numbers its labels {numbers}, expected 0 to {len(by_number) - 1}")
-    return tuple(by_number.values())
+    counts = Counter(by_number.values())
+    return tuple(name if counts[name] == 1 else f"{name} ({i})" for i, name in by_number.items())
 
 
 def about_labels(raw: Raw, tensors: Mapping[str, Tensor], model: type[nn.Module], rows: Rows) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The head that an adapter of an encoder brings along: one body is the base of a classifier, a tagger, a finder.
+"""The head that an adapter brings along: one body is the base of a classifier, a tagger, a finder of answers.
 
 A head is saved whole beside the adapter's own numbers (peft's `modules_to_save`). Which model it makes of the base says
     head.json            ours: class and config of the adapted model, whatever the base is
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from formers.adapters.lora import adapted
 from formers.errors import CheckpointError, nearest, shown
 from formers.files import Content, as_json, read_json
+from formers.models.causal import CausalLM
 from formers.models.encoder import Encoder, EncoderConfig
 from formers.models.heads import (
     HEADS,
@@ -25,7 +26,7 @@ from formers.models.heads import (
     SequenceClassifier,
     SpanFinder,
     TokenClassifier,
-    body,
+    network_of,
 )
 from formers.pretrained.families import family_of_class
 from formers.pretrained.family import Family, outlined
@@ -37,6 +38,7 @@ from formers.pretrained.provenance import LABELS
 from formers.shapes import revive
 
 HEAD_FILE = "head.json"
+DECODERS = ("score.", "classification_head.")  # of labels on a decoder, where Family.head is empty
 # Heads that are made anew for most tasks: they learn whole, whatever else does.
 OF_TASKS = (SequenceClassifier, TokenClassifier, SpanFinder, MultipleChoice)
 ALL: tuple[type[nn.Module], ...] = (Encoder, *HEADS)
@@ -64,8 +66,8 @@ def learned_head(model: nn.Module) -> dict[str, Tensor]:
 
 
 def head_files(model: nn.Module) -> dict[str, Content]:
-    """head.json of an adapted encoder; nothing for other models."""
-    if body(model) is None:
+    """head.json of an adapted encoder, and of a label on a decoder; nothing for other models."""
+    if not isinstance(model, ALL):
         return {}
     config: Any = model.config
     return {HEAD_FILE: as_json({"format": HEAD_FORMAT, "model": type(model).__name__, "config": asdict(config)})}
@@ -76,8 +78,8 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
 
     Raises CheckpointError where weights of the head are neither in the folder nor in the base.
     """
-    base = body(loaded.model)
-    if base is None:
+    base = network_of(loaded.model)
+    if not isinstance(base, Encoder | CausalLM):
         return loaded.model
     config = given(folder) or guessed(raw, tensors, loaded)
     if config is None or (type(loaded.model) is config[0] and loaded.model.config == config[1]):
@@ -88,9 +90,8 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
         if ours != theirs:
             raise CheckpointError(f"{folder / HEAD_FILE} is of another body than {loaded.folder}: {ours}, but {theirs}")
     model = outlined(kind, sizes, str(folder / HEAD_FILE))
-    inner = body(model)
-    assert inner is not None
-    state = {name: tensor.clone() for name, tensor in base.state_dict().items() if name in inner.state_dict()}
+    inner = network_of(model).state_dict()
+    state = {name: tensor.clone() for name, tensor in base.state_dict().items() if name in inner}
     outside = {} if kind is Encoder else own_state(model, loaded.model)
     rules = as_rules(family_of_class(loaded.family, kind).table(sizes))
     brought = to_ours(whole_weights(tensors), rules, what=f"the adapter {folder}").state
@@ -112,14 +113,14 @@ def with_head(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor
 
 def adapted_family(folder: Path, raw: Mapping[str, Any], names: Iterable[str], base: Family) -> Family:
     """The family of the model that `with_head` gives for a base of this family; names: of the adapter's tensors."""
-    if base.model not in ALL:
+    if base.model not in (*ALL, CausalLM):
         return base
     config = given(folder)
     kind = TASKS_OF_HEADS.get(str(raw.get("task_type"))) if config is None else config[0]
     if kind is None:
         return base
     family = family_of_class(base.model_type, kind)
-    brings_head = any(whole_name(name).startswith(family.head) for name in names if ".lora_" not in name)
+    brings_head = any(whole_name(name).startswith(family.head or DECODERS) for name in names if ".lora_" not in name)
     return family if brings_head or config is not None else base
 
 
@@ -160,7 +161,7 @@ def guessed(
     family = family_of_class(loaded.family, kind)
     whole = whole_weights(tensors)
     settings, where = {**loaded.config, "architectures": list(family.architectures)}, f"config.json of {loaded.folder}"
-    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head)}
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith(family.head or DECODERS)}
     config = family.config.to_ours(settings, headless, what=where)  # whose labels may be those of another head
     rows = to_ours(whole, family.table(config), what="the adapter").state.get("out.weight")
     if rows is None:

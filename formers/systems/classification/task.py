@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from formers.blocks.pooling import Pooling
 from formers.data.labels import Labels, learn_labels
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
+from formers.models.causal import CausalLM
 from formers.models.heads import SequenceClassifier
 from formers.systems.begin import Beginning, Prepared
 from formers.systems.classification.data import LabelledBatch, LabelledBatches
@@ -37,7 +38,7 @@ class ClassificationConfig:
     kind: Literal["auto", "one", "several", "number"] = "auto"
     """one (of the labels), several (any number of them), number (to be predicted), auto: what the labels look like."""
     pooling: Pooling = "first"
-    """Which vector of a text its label is read from: first, mean or max."""
+    """Which vector of a text its label is read from: first (of a decoder: last), mean, max or last."""
     label_smoothing: Annotated[float, Between(0, below=1)] = 0.0
     """Share of the probability that is spread over all labels (one of the labels only)."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -106,7 +107,7 @@ def prepare(beginning: Beginning) -> Prepared:
     rows, config, source = beginning.rows, beginning.task, beginning.source
     table, held_out = beginning.tables()
     texts, seconds = rows.texts(table)
-    begun = begin(beginning, texts + (seconds or []), pooler=True)
+    begun = begin(beginning, texts + (seconds or []), pooler=True, decoders=True)
     reader, old = begun.reader(rows.length), begun.model
     learned = old.config.labels if isinstance(old, SequenceClassifier) else ()
     labels = learn_labels(table, rows.label, config.kind, known=learned, separator=rows.separator)
@@ -143,12 +144,16 @@ def with_head(
     begun: Begun, labels: Labels, pooling: Pooling, batches: LabelledBatches
 ) -> tuple[SequenceClassifier, str]:
     """The classifier on an encoder, and in words where its head is from: the checkpoint's where it has these labels."""
-    old, wanted = begun.model, {"labels": labels.names, "kind": labels.kind}
+    old = begun.model
+    wanted: dict[str, Any] = {"labels": labels.names, "kind": labels.kind}
+    if isinstance(begun.encoder, CausalLM):
+        wanted |= {"bias": False}
+        pooling = "last" if pooling == "first" else pooling  # the first token of a decoder sees none of the others
     kept = isinstance(old, SequenceClassifier) and (old.config.labels, old.config.kind) == (labels.names, labels.kind)
     model = begun.headed(SequenceClassifier, keep=lambda _: kept, pooling=pooling, **wanted)
     if kept:
         return model, f"the checkpoint's head of {len(labels.names)} label(s) kept, {pooling} pooling"
-    if labels.kind == "number":  # begins at the mean: it would take long to get there
+    if labels.kind == "number" and model.out.bias is not None:  # begins at the mean: it would take long to get there
         with torch.no_grad():
             model.out.bias.fill_(float(batches.labels.mean()))
     return model, f"a new head of {len(labels.names)} label(s), {pooling} pooling"

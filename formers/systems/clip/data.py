@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,10 +15,9 @@ from torch import Tensor
 from formers.data.pictures import PictureTable, read_pictures
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError
-from formers.fields import Count, Natural, Part, check
-from formers.images.augment import PLAIN, Augmentation
+from formers.fields import Natural, Part, check
 from formers.images.preprocess import Preprocessor
-from formers.systems.picture_batches import PictureOrder
+from formers.systems.picture_batches import PLAIN_ROWS, PictureOrder, PictureRows
 from formers.text.reader import Inputs, Reader, Row
 
 READ = 4096  # captions that are read together
@@ -33,18 +33,12 @@ class CaptionedPictures:
     """Column of the caption."""
     label: str = ""
     """Column of the label that zero-shot accuracy is measured with while training (empty: it is not)."""
-    fit: Literal["crop", "squash"] = "crop"
-    """How pictures of other shapes come to a new model's size: the middle is taken, or the whole is squashed."""
-    batch: Natural = 64
-    """Pictures of a batch: each learns not to be like the captions of all others."""
-    unreadable: Count = 0
-    """How many pictures may turn out to be broken: each is said and left out; one more ends the run."""
+    pictures: Annotated[PictureRows, Part()] = PLAIN_ROWS
+    """How pictures are read."""
     tokenizer: str = ""
     """Folder of a tokenizer for new towers (empty: word pieces are trained)."""
     vocab: Natural = 4000
     """Most word pieces of a tokenizer that is trained."""
-    augmentation: Annotated[Augmentation, Part()] = PLAIN
-    """Random changes while training."""
 
     def __post_init__(self) -> None:
         check(self, "rows")
@@ -67,8 +61,9 @@ class CaptionedPictures:
 @dataclass(frozen=True)
 class CaptionBatch:
     pictures: Tensor
-    """(rows, channels, height, width), as the model reads them."""
-    texts: Inputs
+    """(rows, channels, height, width), as the model reads them; (rows, dim) where the tower of pictures is locked."""
+    texts: Inputs | Tensor
+    """The captions; (rows, dim) their vectors where the tower of texts is locked."""
     same: Tensor
     """(2, rows): equal numbers are equal pictures, equal captions."""
 
@@ -85,9 +80,9 @@ class CaptionBatches:
         *,
         seed: int = 1,
     ) -> None:
-        order = PictureOrder(table, preprocessor, config, seed=seed)
+        order = PictureOrder(table, preprocessor, config.pictures, seed=seed)
         self.epoch, self.describe, self.plain = order.epoch, order.describe, order.plain
-        self.table, self.config, self.reader, self.seed = table, config, reader, seed
+        self.table, self.config, self.reader, self.seed = table, config.pictures, reader, seed
         self.order, self.pixels = order, order.pixels
         self.captions: list[str] = table.table.columns[config.text]
         self.texts: list[Row] = []
@@ -96,6 +91,8 @@ class CaptionBatches:
             for encoding in reader.read(self.captions[start : start + READ], offsets=False):
                 self.texts.append(Row(np.array(encoding.ids, np.int32), ()))
                 self.cut += bool(encoding.overflowing)
+        self.once: Callable[[Sequence[Row]], NDArray[np.float32]] | None = None
+        """What makes vectors of texts that are then in batches, of a tower that never learns."""
         self.same = np.stack([numbered(self.names()), numbered([text.ids.tobytes() for text in self.texts])])  # type: ignore[union-attr]
 
     def names(self) -> list[Any]:
@@ -111,8 +108,15 @@ class CaptionBatches:
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> CaptionBatch:
         """These pictures, changed at random, and their captions: a pure function of seed, epoch and rows."""
         _, numbers, pictures = self.order.changed(rows)
-        texts = self.reader.batch([self.texts[row] for row in numbers])
+        texts = self.reader.batch([self.texts[row] for row in numbers]) if self.once is None else self.kept[numbers]
         return CaptionBatch(pictures, texts, torch.from_numpy(self.same[:, numbers]))
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """(rows, dim): the vectors of `once`, of which equal captions have one; computed when first asked for."""
+        assert self.once is not None
+        _, first, numbers = np.unique(self.same[1], return_index=True, return_inverse=True)
+        return torch.from_numpy(self.once([self.texts[row] for row in first]))[numbers]
 
     def lines(self) -> list[str]:
         """What the report says of the captions."""

@@ -159,16 +159,13 @@ class ClipModel:
         templates: Sequence[str] = (TEMPLATE,),
     ) -> Report:
         """Loss, recalls both ways, and with labels the zero-shot accuracy, whose answers are `expected` (rows,)."""
-        rows: list[NDArray[np.int64]] = []
-
-        def pictures() -> Iterable[Tensor]:
-            for numbers, tensors in batches.plain():
-                rows.append(numbers)
-                yield tensors
-
-        u = self.picture_vectors(pictures())
-        there = np.concatenate(rows)
-        v, same = self.text_vectors([batches.texts[row] for row in there]), batches.same[:, there]
+        if batches.order.once is None:
+            there, u = batches.order.encoded(self.picture_vectors)
+        else:
+            there, kept = batches.order.kept
+            u = kept.numpy()
+        texts = [batches.texts[row] for row in there] if batches.once is None else []
+        v, same = self.text_vectors(texts) if texts else batches.kept[there].numpy(), batches.same[:, there]
         loss = means(self.losses_of(u, v, same, batches.config.batch))
         scores = [cost("loss", loss["loss"])]
         for name, ranked in (("text", ranks(u, v, [*same], [*same])), ("picture", ranks(v, u, [*same], [*same]))):

@@ -21,6 +21,7 @@ from formers.data.labels import Labels
 from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
+from formers.images.augment import PLAIN
 from formers.models.clip import CLIP, width_of
 from formers.models.vit import ViT
 from formers.notes import note
@@ -88,7 +89,8 @@ class ClipTask:
         self.model.clamp_scale()
         device, texts = self.clip.device, batch.texts.to(self.clip.device)
         u = self.vectors("picture", self.model.encode_picture, batch.pictures.to(device))
-        v = self.vectors("text", self.model.encode_text, texts.tokens, texts.keep)
+        texts, keep = (texts, None) if isinstance(texts, Tensor) else (texts.tokens, texts.keep)
+        v = self.vectors("text", self.model.encode_text, texts, keep)
         vectors, own = gather(torch.stack([u, v], 1).float())
         same = gather(batch.same.T.to(device))[0].T
         with torch.autocast(device.type, enabled=False):
@@ -96,7 +98,9 @@ class ClipTask:
         return losses.sum(pictures=len(u))
 
     def vectors(self, tower: str, encode: Any, inputs: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Of one side of a batch, a chunk at a time; a locked tower is only read with."""
+        """Of one side of a batch, a chunk at a time; a locked tower is only read with, if it was not before."""
+        if inputs.ndim == 2 and inputs.is_floating_point():
+            return inputs
         if self.config.lock != tower:
             return chunked(encode, self.config.chunk, inputs, keep)
         with inference(getattr(self.model, tower)), torch.no_grad():
@@ -194,19 +198,14 @@ def prepare(beginning: Beginning) -> Prepared:
             lambda: train_word_pieces(captions, rows.vocab), files="tokenizer.json or vocab.txt"
         )
     model, preprocessor, words = begun(
-        beginning.sizes,
-        loaded,
-        tokenizer,
-        config,
-        lambda side: new_preprocessor(side, table, squash=rows.fit == "squash", unreadable=rows.unreadable),
+        beginning.sizes, loaded, tokenizer, config, lambda side: new_preprocessor(side, table, rows.pictures)
     )
-    if config.lock != "none":
-        getattr(model, config.lock).requires_grad_(False)
-        words.append(f"locked: the tower of {config.lock}s stays as it is")
     clip = ClipModel(on_device(model), tokenizer, preprocessor)
     batches, validation = (
         CaptionBatches(part, preprocessor, rows, clip.reader, seed=source.seed) for part in (table, held_out)
     )
+    if config.lock != "none":
+        words.append(locked(clip, config.lock, batches, validation, beginning.sections["train"]))
     labels, expected = classes_of(config.labels, rows.label, table, held_out)
     lines = [
         f"training data: {table.described}",
@@ -223,7 +222,21 @@ def prepare(beginning: Beginning) -> Prepared:
             "warning: train.accumulate adds gradients but no negatives: each batch sees only its own rows; for more of "
             "them in the same memory raise rows.batch and set task.chunk (cached gradients)"
         )
-    return beginning.prepared(task, batches, lines, tokenizer, batch=f"{rows.batch:,} pictures")
+    return beginning.prepared(task, batches, lines, tokenizer, batch=f"{rows.pictures.batch:,} pictures")
+
+
+def locked(clip: ClipModel, tower: str, batches: CaptionBatches, validation: CaptionBatches, train: Any) -> str:
+    """Keep a tower as it is; what it makes of rows that are read often is computed once. Gives the line on it."""
+    getattr(clip.model, tower).requires_grad_(False)
+    rows, width = batches.config, clip.model.config.picture.width
+    anew = (rows if tower == "picture" else replace(rows, augmentation=PLAIN)).anew(train, len(batches), width)
+    for part in (validation,) if anew else (validation, batches):
+        if tower == "picture":
+            part.order.once = lambda pictures: torch.from_numpy(clip.picture_vectors(pictures))
+        else:
+            part.once = clip.text_vectors
+    how = f"in each step ({anew})" if anew else "once"
+    return f"locked: the tower of {tower}s stays as it is; its vectors are computed {how}"
 
 
 def refuse(config: ContrastConfig, beginning: Beginning) -> None:

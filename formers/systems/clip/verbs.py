@@ -12,7 +12,8 @@ from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Remark, Typed
-from formers.systems.vectors.encoded import encoded_pictures
+from formers.systems.texts import Texts
+from formers.systems.vectors.encoded import EncodedInputs, encoded_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -93,7 +94,7 @@ class ClassifyByWords:
 
 def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
     """Each picture's likeliest labels, a group of pictures at a time."""
-    from formers.systems.picture_labels import likeliest
+    from formers.systems.ranked_labels import likeliest
 
     labels, alone = options.words.names(), len(options.pictures) == 1
     classes = clip.class_vectors(labels, options.words.templates())
@@ -111,13 +112,24 @@ def classify(clip: ClipModel, options: ClassifyByWords) -> Iterator[Event]:
 class EncodeTowers:
     """What to turn into vectors, all of length one."""
 
-    pictures: Pictures
-    """Pictures: files, folders with all below them, patterns; - is one on standard input."""
+    pictures: Pictures | None = None
+    """Pictures: files, folders with all below them, patterns."""
+    texts: Texts | None = None
+    """Texts; - is standard input."""
+
+    def __post_init__(self) -> None:
+        if (self.pictures is None) == (self.texts is None):
+            raise ConfigError("give pictures or texts, one of them")
 
 
 def encode(clip: ClipModel, options: EncodeTowers) -> Iterator[Event]:
-    """The vector of every picture, among those of texts."""
-    return encoded_pictures(options.pictures, clip.encode_pictures)
+    """The vector of every picture, or of every text, which are in one space."""
+    if options.texts is None:
+        assert options.pictures is not None
+        yield from encoded_pictures(options.pictures, clip.encode_pictures)
+    else:
+        texts = options.texts.filled(what="make a vector of")[1]
+        yield EncodedInputs(texts, clip.encode_texts(texts), "text")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from formers.data.labels import Labels
 from formers.data.pictures import PictureTable, read_pictures
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError
-from formers.fields import Count, Natural, Part, check
-from formers.images.augment import PLAIN, Augmentation, mixed
+from formers.fields import Part
+from formers.images.augment import mixed
 from formers.images.preprocess import Preprocessor
-from formers.systems.picture_batches import PictureOrder
-from formers.systems.picture_bodies import new_preprocessor
+from formers.systems.picture_batches import PLAIN_ROWS, PictureOrder, PictureRows
 
 MIXING = 1  # beside (seed, epoch, row) of a batch's first picture
 
@@ -34,17 +33,10 @@ class LabelledPictures:
     """Column of the label: a name, the number of a class, or a list of them (several); of folders their name."""
     separator: str = ""
     """What stands between the labels of one field, such as ";" in a CSV file: a picture has several labels then."""
-    fit: Literal["crop", "squash"] = "crop"
-    """How pictures of other shapes come to a new model's size: the middle is taken, or the whole is squashed."""
-    batch: Natural = 64
-    """Pictures of a batch."""
-    unreadable: Count = 0
-    """How many pictures may turn out to be broken: each is said and left out; one more ends the run."""
-    augmentation: Annotated[Augmentation, Part()] = PLAIN
-    """Random changes while training."""
+    pictures: Annotated[PictureRows, Part()] = PLAIN_ROWS
+    """How pictures are read."""
 
     def __post_init__(self) -> None:
-        check(self, "rows")
         if not self.image or not self.label:
             raise ConfigError("rows.image and rows.label must name columns")
 
@@ -53,15 +45,11 @@ class LabelledPictures:
         settings = settings_of(self, "image", "label")
         return {"reader": read_pictures, "columns": [self.label], "image": self.image, "settings": settings}
 
-    def preprocessor(self, side: tuple[int, int], table: PictureTable) -> Preprocessor:
-        """Of a new model, see `new_preprocessor`."""
-        return new_preprocessor(side, table, squash=self.fit == "squash", unreadable=self.unreadable)
-
 
 @dataclass(frozen=True)
 class PictureBatch:
     pictures: Tensor
-    """(rows, channels, height, width), as the model reads them."""
+    """(rows, channels, height, width), as the model reads them; or what the head reads of them, of a frozen body."""
     labels: Tensor
     """(rows,) class numbers, or (rows, labels) the share of each: of several labels, and where pictures are mixed."""
 
@@ -81,9 +69,9 @@ class PictureBatches:
         cutmix: float = 0.0,
     ) -> None:
         """mixup, cutmix: how strongly pictures of a batch are mixed (Zhang et al. 2018; Yun et al. 2019)."""
-        order = PictureOrder(table, preprocessor, config, seed=seed)
+        order = PictureOrder(table, preprocessor, config.pictures, seed=seed)
         self.epoch, self.describe, self.plain = order.epoch, order.describe, order.plain
-        self.table, self.config, self.kind, self.seed = table, config, labels, seed
+        self.table, self.config, self.kind, self.seed = table, config.pictures, labels, seed
         self.order, self.pixels = order, order.pixels
         self.labels = labels.answers(table.table, config.label, config.separator)
         self.mixup, self.cutmix = mixup, cutmix

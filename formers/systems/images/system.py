@@ -16,17 +16,15 @@ from torch import Tensor, nn
 
 from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
-from formers.metrics.calibration import calibration_error
-from formers.metrics.classification import accuracy, average_precision, confusion, f1, top
 from formers.models.picture_classifier import PictureClassifier
 from formers.models.resnet import ResNet
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.images.data import PictureBatches
-from formers.systems.labelling import confusion_table, summed_loss
+from formers.systems.labelling import label_report
 from formers.systems.picture_bodies import body_of, used
-from formers.systems.picture_labels import THRESHOLD, PictureLabels, likeliest
-from formers.systems.system import Report, ResultTable, Score, cost, share
+from formers.systems.ranked_labels import RankedLabels, likeliest
+from formers.systems.system import Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +101,7 @@ class PictureModel:
         with used(self.model):
             for pictures in batches:
                 pictures = pictures.to(self.device, next(self.model.parameters()).dtype)
-                if isinstance(body_of(self.model), ResNet):
+                if pictures.ndim == 4 and isinstance(body_of(self.model), ResNet):
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 output = compute(pictures).float().cpu()
                 yield torch.stack([output, compute(pictures.flip(-1)).float().cpu()]) if flip else output
@@ -113,32 +111,19 @@ class PictureModel:
         parts = [batch.softmax(-1) if self.kind == "one" else batch.sigmoid() for batch in logits]
         return torch.cat([part.mean(0) if part.ndim == 3 else part for part in parts])
 
-    def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> PictureLabels:
+    def likeliest(self, picture: str, row: Vectors, top: int, *, alone: bool = False) -> RankedLabels:
         """The `top` likeliest labels of a picture whose probabilities are `row`."""
         return likeliest(picture, row, self.labels, top, kind=self.kind, alone=alone)
 
     def evaluate(self, batches: PictureBatches, *, flip: bool = False) -> Report:
         """The loss (no smoothing, no weights) and the scores of the pictures, unchanged."""
-        rows: list[NDArray[np.int64]] = []
-
-        def pictures() -> Iterator[Tensor]:
-            for numbers, tensors in batches.plain():
-                rows.append(numbers)
-                yield tensors
-
-        parts = list(self.outputs(pictures(), self.head, flip=flip))
-        shares = self.probabilities(parts)
-        logits = shares.clamp(min=1e-30).log() if self.kind == "one" else shares.logit(1e-7)
-        expected = batches.labels[np.concatenate(rows)]
-        total, count = summed_loss(self.kind, logits, torch.from_numpy(expected))
-        facts: dict[str, Any] = {"pictures": len(expected), "unreadable": len(batches.pixels.refused)}
-        tables: list[ResultTable] = []
-        if self.kind == "one":
-            confused = confusion(logits.argmax(1).numpy(), expected, classes=len(self.labels))
-            facts |= {"labels": list(self.labels), "confusion": confused.tolist()}
-            tables = [confusion_table(confused, self.labels)]
-        loss = cost("loss", float(total) / count)
-        return Report([loss, *scores(self.kind, shares.numpy(), expected)], facts=facts, tables=tables)
+        if batches.order.once is None:
+            rows, parts = batches.order.encoded(lambda pictures: list(self.outputs(pictures, self.head, flip=flip)))
+        else:
+            rows, kept = batches.order.kept
+            parts = list(self.outputs([kept], self.head.label))
+        facts = {"pictures": len(rows), "unreadable": len(batches.pixels.refused)}
+        return label_report(self.kind, self.labels, self.probabilities(parts), batches.labels[rows], facts)
 
     def encode_pictures(self, images: Sequence[Image]) -> Vectors:
         """(pictures, dim): their vectors, each of length one, as a search compares them."""
@@ -148,26 +133,6 @@ class PictureModel:
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""
         save_model(folder, self.model, preprocessor=self._preprocessor, system="images")
-
-
-def scores(kind: str, probabilities: Vectors, expected: NDArray[np.int64]) -> list[Score]:
-    """Of classes: top-1, top-5 where there are more, macro F1, calibration; of several labels: all right, mean average
-    precision, micro and macro F1."""
-    if kind == "several":
-        predicted = (probabilities >= THRESHOLD).astype(np.int64)
-        return [
-            share("accuracy", accuracy(predicted, expected)),
-            share("mean_average_precision", average_precision(probabilities, expected)),
-            share("f1_micro", f1(predicted, expected, average="micro")),
-            share("f1_macro", f1(predicted, expected)),
-        ]
-    best, several = probabilities.argmax(1), probabilities.shape[1] > 5
-    return [
-        share("accuracy", accuracy(best, expected)),
-        *([share("top5", top(probabilities, expected, 5))] if several else []),
-        share("f1", f1(best, expected)),
-        cost("calibration_error", calibration_error(probabilities, expected), "share"),
-    ]
 
 
 def open_pictures(loaded: Loaded) -> PictureModel:

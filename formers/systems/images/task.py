@@ -6,6 +6,7 @@ picture -> random changes, mixing -> PictureClassifier -> logits -> cross-entrop
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -25,7 +26,7 @@ from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.images.data import PictureBatch, PictureBatches
 from formers.systems.images.system import PictureModel
 from formers.systems.labelling import balanced_weights, shares, summed_loss, uneven
-from formers.systems.picture_bodies import begun_body, freeze
+from formers.systems.picture_bodies import begun_body, freeze, new_preprocessor, used
 from formers.training.task import Loss
 
 SAMPLES = 3  # pictures of the validation data that are shown
@@ -46,7 +47,7 @@ class ImagesConfig:
     class_weights: Literal["none", "balanced"] = "none"
     """none; balanced: a label counts for more the rarer it is, all labels together for the same."""
     freeze: Count = 0
-    """How many of the lowest blocks do not learn, and what is below them (0: everything learns)."""
+    """How many of the lowest blocks do not learn, and what is below them (0: all learn; all: the head alone learns)."""
     samples: tuple[str, ...] = ()
     """Files of pictures to classify now and then while training; empty: some of the validation data."""
 
@@ -63,26 +64,32 @@ class ImagesTask:
         validation: PictureBatches,
         config: ImagesConfig,
         weights: NDArray[Any] | None = None,
+        *,
+        frozen: bool = False,
     ) -> None:
-        """weights: how much each label counts; None: all the same."""
+        """weights: how much each label counts; None: all the same; frozen: whether the head alone learns."""
         self.pictures, self.validation, self.config = pictures, validation, config
         self.model, self.save = pictures.head, pictures.save
-        self.evaluate = partial(pictures.evaluate, validation)
+        self.evaluate, self.frozen = partial(pictures.evaluate, validation), frozen
         self.format = torch.channels_last if isinstance(self.model.body, ResNet) else torch.contiguous_format
         self.model.to(memory_format=self.format)  # type: ignore[call-overload]
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=pictures.device)
 
     def loss(self, batch: PictureBatch) -> Loss:
         """Summed over the pictures (of several labels, over these too); a weighted one counts as its weight."""
-        pictures = batch.pictures.to(self.pictures.device).contiguous(memory_format=self.format)
+        read = batch.pictures.to(self.pictures.device)
+        if read.ndim == 4:
+            read = read.contiguous(memory_format=self.format)
+            with used(self.model.body) if self.frozen else nullcontext():
+                read = self.model.read(read)
         total, count = summed_loss(
             self.pictures.kind,
-            self.model(pictures).float(),
+            self.model.label(read).float(),
             batch.labels.to(self.pictures.device),
             weights=self.weights,
             smoothing=self.config.label_smoothing,
         )
-        return Loss(total, count, {"pictures": len(pictures)})
+        return Loss(total, count, {"pictures": len(read)})
 
     def sample(self) -> Sequence[tuple[str, str]]:
         """Pictures with their likeliest labels."""
@@ -115,7 +122,9 @@ def prepare(beginning: Beginning) -> Prepared:
     if labels.kind == "number":
         what = f'the column "{rows.label}" holds numbers with fractions, expected labels'
         raise ConfigError(f"{what}; choose another with --set rows.label=COLUMN")
-    body, preprocessor, size = begun_body(beginning.sizes, loaded, lambda side: rows.preprocessor(side, table))
+    body, preprocessor, size = begun_body(
+        beginning.sizes, loaded, lambda side: new_preprocessor(side, table, rows.pictures)
+    )
     model, head = with_head(loaded, body, labels)
     frozen = freeze(body, config.freeze)
     batches = PictureBatches(
@@ -123,11 +132,20 @@ def prepare(beginning: Beginning) -> Prepared:
     )
     validation = PictureBatches(held_out, preprocessor, rows, labels, seed=source.seed)
     weights = None if config.class_weights == "none" else balanced_weights(labels, batches.labels)
-    task = ImagesTask(PictureModel(on_device(model), preprocessor), validation, config, weights)
+    pictures, train = PictureModel(on_device(model), preprocessor), beginning.sections["train"]
+    adapters = beginning.sections["adapter"].kind != "none"  # which learn in the body
+    if whole := not adapters and not any(weight.requires_grad for weight in body.parameters()):
+        validation.order.once = lambda inputs: torch.cat(list(pictures.outputs(inputs, pictures.head.read)))
+        mixing = "pictures are mixed" if config.mixup or config.cutmix else ""
+        anew = mixing or rows.pictures.anew(train, len(table), model.out[0].in_features * len(model.out))
+        if not anew:
+            batches.order.once = validation.order.once
+        frozen = [f"{frozen[0]}, of vectors that are computed {f'in each step ({anew})' if anew else 'once'}"]
+    task = ImagesTask(pictures, validation, config, weights, frozen=whole)
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
-        *picture_lines(table, held_out, label=rows.label),
+        *picture_lines(table, held_out, label=rows.label, separator=rows.separator),
         shares(labels, batches.labels),
         *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
         f"validation: {held_out.name}, {len(held_out):,} examples",
@@ -135,7 +153,7 @@ def prepare(beginning: Beginning) -> Prepared:
         head,
         *frozen,
     ]
-    return beginning.prepared(task, batches, lines, batch=f"{rows.batch:,} pictures")
+    return beginning.prepared(task, batches, lines, batch=f"{rows.pictures.batch:,} pictures")
 
 
 def with_head(loaded: Loaded | None, body: ViT | ResNet, labels: Labels) -> tuple[PictureClassifier, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
@@ -106,11 +105,11 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
     from formers.data.labels import Labels
     from formers.systems.begin import judged_rows
     from formers.systems.images.data import LabelledPictures, PictureBatches
+    from formers.systems.labelling import confusion_files
 
     rows, judged = judged_rows(options, "images", LabelledPictures, image="image", label="label")
     table: Any = judged
     begin, origin = time.perf_counter(), options.measure.origin
-    more: dict[str, Any] = {}
     if options.probe:
         report, labels = yield from probed(model, options, rows, table, origin.section("data", "images"))
     else:
@@ -120,16 +119,9 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
         batches = PictureBatches(table, model.preprocessor, rows, kind)
         report = model.evaluate(batches, flip=options.flip)
 
-    def draw(path: Path) -> None:
-        from formers.pictures.confusion import draw_confusion
-        from formers.pictures.figure import save
-
-        save(draw_confusion(report.facts["confusion"], labels, title=table.name), path)
-
+    more: dict[str, Any] = {"files": confusion_files(report, labels, table.name)}
     if broken := report.facts.get("unreadable"):
         more["remarks"] = {"unreadable": f"{broken:,} picture(s) left out"}
-    if "confusion" in report.facts:
-        more["files"] = dict.fromkeys((".png", ".svg", ".pdf"), draw)
     yield measured(report, "images", origin, table, begin, unit="pictures", **more)
 
 

@@ -1,4 +1,4 @@
-"""What `encode` gives: texts or pictures with their vectors, as lines or as one file."""
+"""What `encode` gives: texts, pictures or sounds with their vectors, as lines or as one file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ SEEN = 6  # numbers of a vector that are shown
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text, or a picture by its name, and its vector."""
+    """A text, or a picture or a sound by its name, and its vector."""
 
     text: str | None
     picture: str | None
+    sound: str | None
     vector: Sequence[float]
     """In as few digits as give the float32 back."""
 
@@ -32,22 +33,22 @@ class Encoded:
         """A look at it."""
         numbers = " ".join(f"{number: .4f}" for number in self.vector[:SEEN])
         more = " ..." if len(self.vector) > SEEN else ""
-        name = shortened(on_a_line(self.text or self.picture or ""), 60)
+        name = shortened(on_a_line(self.text or self.picture or self.sound or ""), 60)
         return f"{numbers}{more} ({len(self.vector)})\t{name}"
 
 
 @dataclass(frozen=True)
 class EncodedInputs:
-    """Texts or pictures and their vectors, a numpy array (inputs, dim): one file, or a line each."""
+    """Texts, pictures or sounds and their vectors, a numpy array (inputs, dim): one file, or a line each."""
 
     names: Sequence[str]
     vectors: Any
-    word: Literal["text", "picture"]
+    word: Literal["text", "picture", "sound"]
     """What they are."""
     endings: tuple[str, ...] = field(default=(".npy", ".parquet"), metadata={"json": False})
 
     def results(self) -> Sequence[Result]:
-        blank = {"text": None, "picture": None}
+        blank = {"text": None, "picture": None, "sound": None}
         return [
             Encoded(**{**blank, self.word: name}, vector=[float(str(number)) for number in vector])
             for name, vector in zip(self.names, self.vectors, strict=True)

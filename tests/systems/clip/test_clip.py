@@ -17,6 +17,7 @@ from formers.metrics.retrieval import ranks, recall
 from formers.registry import prepare
 from formers.systems import picture_batches
 from formers.systems.clip.system import ClipModel
+from formers.systems.picture_batches import PictureRows
 from formers.training.events import Evaluated
 from tests.systems.clip import toy
 
@@ -92,6 +93,34 @@ def test_cached_gradients_are_the_gradients(tmp_path):
 
 
 @pytest.mark.parametrize("tower", ["picture", "text"])
+def test_vectors_of_a_locked_tower_are_computed_once(trained, clip, tmp_path, tower, monkeypatch):
+    """The same is learned as where they are computed in each step, and to the same bits after a stop."""
+    run, path, _ = trained
+    changes = toy.changes(path, f"model.start={run}", f"task.lock={tower}", "train.steps=4", "train.save_every=2",
+                          "train.evaluate_every=2", "rows.batch=4", "train.keep=5")  # fmt: skip
+
+    def learned(name, events):
+        (line,) = [line for line in events[0].lines if line.startswith("locked: ")]
+        weights = formers.load(tmp_path / name / "checkpoints" / "000004").model.state_dict()
+        return line, weights, [event.metrics for event in events if isinstance(event, Evaluated)]
+
+    line, once, scores = learned("once", list(formers.train("clip", changes, run=tmp_path / "once")))
+    assert line == f"locked: the tower of {tower}s stays as it is; its vectors are computed once"
+    stopped = formers.train("clip", changes, run=tmp_path / "stopped")
+    assert any(type(event).__name__ == "Saved" for event in stopped)
+    stopped.close()
+    _, again, _ = learned("stopped", list(formers.train("clip", changes, run=tmp_path / "stopped")))
+    monkeypatch.setattr(PictureRows, "anew", lambda *_: "for the test")
+    line, anew, others = learned("anew", list(formers.train("clip", changes, run=tmp_path / "anew")))
+    assert line.endswith("its vectors are computed in each step (for the test)")
+    for name, weight in once.items():
+        assert torch.equal(weight, again[name]), name
+        torch.testing.assert_close(weight, anew[name], atol=1e-5, rtol=1e-4)
+        assert not name.startswith(f"{tower}.") or torch.equal(weight, clip.model.state_dict()[name]), name
+    assert [*scores[0]] == [*others[0]] and scores[-1] == pytest.approx(others[-1], abs=1e-4)
+
+
+@pytest.mark.parametrize("tower", ["picture", "text"])
 def test_a_locked_tower_stays_and_weights_are_interpolated(trained, clip, tmp_path, tower):
     run, path, _ = trained
     changes = toy.changes(path, f"model.start={run}", f"task.lock={tower}", "task.interpolate=0.5", "train.steps=3")
@@ -163,6 +192,18 @@ def test_the_verbs(trained, tmp_path):
     assert len(json.loads(shown.stdout)["probabilities"]) == 2
     shown = cli.invoke(app, ["evaluate", str(run), "--data", str(path), "--label", "shape", "--json"])
     assert shown.exit_code == 0 and json.loads(shown.stdout)["text_recall_1"] == 1.0, shown.output
+    shown = cli.invoke(app, ["encode", str(run), "a red circle", "words", "--out", str(tmp_path / "t.npy")])
+    assert shown.exit_code == 0, shown.output
+    np.testing.assert_allclose(
+        np.load(tmp_path / "t.npy"), formers.load(run).encode_texts(["a red circle", "words"]), atol=1e-6
+    )
+    (tmp_path / "lines.txt").write_text("a red circle\nwords\n")
+    for file, word in ((tmp_path / "lines.txt", "text"), (path, "picture")):
+        shown = cli.invoke(app, ["encode", str(run), "--file", str(file), "--json"])
+        assert shown.exit_code == 0 and json.loads(shown.stdout.splitlines()[0])[word], shown.output
+    for inputs, message in (((picture, "words"), "give pictures or texts, not both"), (("no.png",), "no such picture")):
+        shown = cli.invoke(app, ["encode", str(run), *inputs])
+        assert shown.exit_code == 2 and message in shown.stderr
     shown = cli.invoke(app, ["encode", str(run), picture, "--out", str(tmp_path / "v.npy")])
     assert shown.exit_code == 0 and np.linalg.norm(np.load(tmp_path / "v.npy")) == pytest.approx(1, abs=1e-5)
 

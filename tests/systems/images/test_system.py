@@ -7,7 +7,8 @@ import torch
 from formers import load
 from formers.errors import ConfigError
 from formers.systems.images.data import LabelledPictures, PictureBatches
-from formers.systems.images.system import PictureModel, scores
+from formers.systems.images.system import PictureModel
+from formers.systems.labelling import scores
 from tests.systems.images import toy
 
 SIZES = {"vit": toy.VIT, "mean": toy.VIT | {"class_token": False, "stem": 2}, "resnet": toy.RESNET,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from formers.recipe import load_recipe
 from formers.registry import prepare
 from formers.systems import picture_batches
 from formers.systems.images.data import LabelledPictures, PictureBatches
+from formers.systems.picture_batches import PictureRows
 from formers.systems.picture_sizes import PictureSizes
 from tests.systems.images import toy
 
@@ -80,7 +82,7 @@ def test_killed_and_resumed_to_the_same_bits(photos, tmp_path, form):
 
 
 def test_a_batch_is_a_function_of_its_rows(photos):
-    config = LabelledPictures(batch=8, augmentation=Augmentation(flip=0.5, shift=3, changes=2))
+    config = LabelledPictures(pictures=PictureRows(batch=8, augmentation=Augmentation(flip=0.5, shift=3, changes=2)))
     batches = PictureBatches(toy.table(photos), toy.model().preprocessor, config, toy.labels(), cutmix=1.0)
     plan = batches.epoch(1)
     assert [rows.tolist() for rows in plan] == [rows.tolist() for rows in batches.epoch(1)] and len(plan) == 6
@@ -105,6 +107,39 @@ def test_fine_tuning_at_another_size(photos, tmp_path):
     assert torch.equal(patch, old.model.body.patches.project.weight)  # frozen
 
 
+@pytest.mark.parametrize("form", SMALL)
+def test_what_a_frozen_body_gives_is_computed_once(photos, tmp_path, form, monkeypatch):
+    """The same is learned as where it is computed in each step, and to the same bits after a stop."""
+    start = toy.model(toy.VIT if form == "vit" else toy.RESNET, ("cat", "dog"))
+    start.save(tmp_path / "start")
+    plain = [f"model.start={tmp_path / 'start'}", f"task.freeze={2 if form == 'vit' else 3}", "task.mixup=0",
+             "task.cutmix=0", "rows.flip=0", "rows.changes=0", "rows.shift=0"]  # fmt: skip
+    events = train(photos, tmp_path / "once", form, *plain)
+    assert "frozen: the whole body; the head alone learns, of vectors that are computed once" in events[0].lines
+    stopped = formers.train("images", settings(photos, form, *plain), run=tmp_path / "stopped")
+    assert any(type(event).__name__ == "Saved" and event.step == 4 for event in stopped)
+    stopped.close()
+    train(photos, tmp_path / "stopped", form, *plain)
+    monkeypatch.setattr(PictureRows, "anew", lambda *_: "for the test")
+    events = train(photos, tmp_path / "anew", form, *plain)
+    assert "computed in each step (for the test)" in "\n".join(events[0].lines)
+    once, stopped, anew = (formers.load(tmp_path / name, system="images").model.state_dict() for name in
+                           ("once", "stopped", "anew"))  # fmt: skip
+    for name, weight in start.model.body.state_dict().items():
+        assert torch.equal(once[f"body.{name}"], weight) and torch.equal(anew[f"body.{name}"], weight), name
+    for name, weight in once.items():
+        assert torch.equal(weight, stopped[name]), name
+        torch.testing.assert_close(weight, anew[name], atol=1e-5, rtol=1e-4)
+
+
+def test_when_once_pays():
+    rows, train = PictureRows(batch=8), SimpleNamespace(steps=10, accumulate=1)
+    assert rows.anew(train, 80, 16) == ""
+    assert rows.anew(train, 81, 16) == "training reads 80 of 81 pictures"
+    assert "would not fit" in rows.anew(SimpleNamespace(steps=10**9, accumulate=1), 10**9, 16)
+    assert PictureRows(augmentation=Augmentation(flip=0.5)).anew(train, 8, 1) == "pictures are changed at random"
+
+
 def test_several_labels(tmp_path):
     root = toy.folder(tmp_path / "p", 4)
     rows = [
@@ -124,7 +159,9 @@ def test_a_broken_picture_is_said_and_counted(tmp_path, monkeypatch):
     table = toy.table(root)
 
     def batches(**rows):
-        return PictureBatches(table, toy.model().preprocessor, LabelledPictures(batch=12, **rows), toy.labels())
+        return PictureBatches(
+            table, toy.model().preprocessor, LabelledPictures(pictures=PictureRows(batch=12, **rows)), toy.labels()
+        )
 
     with pytest.raises(DataError, match=r"red/000.png.*--set rows.unreadable=10"):
         batches().collate(range(12))

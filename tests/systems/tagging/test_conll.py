@@ -2,6 +2,7 @@
 
 import pytest
 
+from formers.data.bad_rows import leaving_out
 from formers.errors import DataError
 from formers.systems.tagging.conll import read_conll
 
@@ -41,7 +42,7 @@ def test_spaces_and_tabs_mixed_part_columns_alike(tmp_path):
 
 def test_a_line_with_more_or_fewer_columns_is_named(tmp_path):
     message = refused(tmp_path, "EU NNP B-ORG\nrejects VBZ O\nGerman B-MISC\n")
-    assert message.startswith("line 3: got 2 columns between spaces or tabs, expected 3 as in the first line")
+    assert message.startswith("line 3: got 2 columns between spaces or tabs, expected 3 as in other lines")
     assert "line 2: got 3 columns between tabs, expected 2" in refused(tmp_path, "EU\tB-ORG\nNew\tYork\tB-LOC\n")
     assert "expected a word and its tag" in refused(tmp_path, "EU\tB-ORG\n\tO\n")
     short = "1\tDo\t_\tAUX\t_\t_\t0\t_\t_\t_\n2\tgo\t_\tVERB\n"
@@ -51,3 +52,27 @@ def test_a_line_with_more_or_fewer_columns_is_named(tmp_path):
 def test_comments_and_words_that_begin_alike(tmp_path):
     content = "# sent_id = 1\n#\nEU B-ORG\n# O\n#tag O\n-DOCSTART- O\n\nup O\n"
     assert rows(tmp_path, content) == [(["EU", "#", "#tag"], ["B-ORG", "O", "O"], 3), (["up"], ["O"], 8)]
+
+
+BAD = {
+    "one column": ("EU B-ORG\nup O\n\n", "alone\nup O\n", "\nwe O\n"),
+    "another width": ("EU B-ORG\nup O\n\n", "up O\nEU NNP B-ORG\n", "\nwe O\n"),
+    "another width first": ("", "EU NNP B-ORG\n", "\nEU B-ORG\nup O\n"),
+    "a lost tab": ("New York\tB-LOC\n\n", "up O\n", "\nold town\tO\n"),
+    "no text": ("EU B-ORG\n\n", "up O\n\udcff O\n", "\nwe O\n"),
+    "no text at the end": ("EU B-ORG\n\n", "up O\n\udcff O\n", ""),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_line_costs_its_sentence_where_bad_rows_are_left_out(tmp_path, case):
+    before, bad, after = BAD[case]
+    path = tmp_path / "x.conll"
+    good = [row[:2] for row in rows(tmp_path, before + after)]
+    path.write_text(before + bad + after, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DataError, match=r"x\.conll, line \d"):
+        read_conll(str(path), "tokens", "tags")
+    with leaving_out([]) as faults:
+        table = read_conll(str(path), "tokens", "tags")
+    assert list(zip(table.columns["tokens"], table.columns["tags"], strict=True)) == good
+    assert len(faults) == 1 and f"{path}, line " in str(faults[0])

@@ -1,10 +1,10 @@
-"""The labels of a picture, likeliest first, whatever gives them: a head, or texts beside it."""
+"""The labels of a picture or a sound, likeliest first, whatever gives them: a head, or texts beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +16,23 @@ THRESHOLD = 0.5  # how likely each of several labels must be
 
 
 @dataclass(frozen=True)
-class PictureLabels:
-    """The labels of a picture, likeliest first."""
+class RankedLabels:
+    """The labels of a picture or a sound, likeliest first."""
 
-    picture: str
-    """Its name."""
+    picture: str | None
+    """The name of a picture."""
+    sound: str | None
+    """The name of a sound."""
     label: str
     """The likeliest label; of several, those over the threshold joined by ", "."""
     probabilities: dict[str, float]
     """Of the likeliest labels (one of them: all labels together sum to 1)."""
     alone: bool = field(default=False, metadata={"json": False})
-    """Whether it is the only picture: its line does not name it."""
+    """Whether it is the only one: its line does not name it."""
 
     def line(self) -> str:
         listed = [f"{label} {probability:.1%}" for label, probability in self.probabilities.items()]
-        return "\t".join([*([] if self.alone else [self.picture]), *(listed or ["(none)"])])
+        return "\t".join([*([] if self.alone else [self.picture or self.sound or ""]), *(listed or ["(none)"])])
 
     def spans(self) -> Sequence[tuple[str, str]]:
         """Probabilities as bars."""
@@ -48,16 +50,20 @@ class PictureLabels:
 
 
 def likeliest(
-    picture: str,
+    name: str,
     row: NDArray[np.float32],
     labels: Sequence[str],
     top: int,
     *,
     kind: LabelKind = "one",
     alone: bool = False,
-) -> PictureLabels:
-    """The `top` likeliest labels of a picture whose probabilities are `row`."""
+    word: Literal["picture", "sound"] = "picture",
+) -> RankedLabels:
+    """The `top` likeliest labels of what is named so, a picture or a sound, whose probabilities are `row`."""
     order = np.argsort(-row, kind="stable")
     over = order[:1] if kind == "one" else [place for place in order if row[place] >= THRESHOLD]
     label = ", ".join(labels[place] for place in over)
-    return PictureLabels(picture, label, {labels[i]: float(row[i]) for i in order[:top]}, alone)
+    names = {"picture": None, "sound": None, word: name}
+    return RankedLabels(
+        **names, label=label, probabilities={labels[i]: float(row[i]) for i in order[:top]}, alone=alone
+    )

@@ -1,0 +1,53 @@
+"""What there is to see of a model of speech alone: where in the sound it says each token of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from formers.errors import ConfigError
+from formers.systems.looks import Picture
+from formers.systems.system import NOWHERE, Event, Line, Origin, Typed
+
+if TYPE_CHECKING:
+    from formers.systems.speech.system import Recogniser
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesLook:
+    """A look at a recording, and at what every frame of it says."""
+
+    origin: Origin = NOWHERE
+    """The model."""
+    sound: Annotated[str, Typed("SOUND", positional=True, file=True)] = ""
+    """The recording."""
+    transcript: Annotated[str, Typed("TEXT")] = ""
+    """What is said in it (default: what the model writes)."""
+
+    def __post_init__(self) -> None:
+        if not self.sound:
+            raise ConfigError(f"of which recording? formers inspect {self.origin.name} alignment speech.wav")
+
+
+def alignment(opened: Recogniser, options: FramesLook) -> Iterator[Event]:
+    """The spectrogram with the words over it, and below it the probability of each token of the text in every frame."""
+    import torch
+
+    from formers.decoding.ctc import align
+    from formers.files import expanded
+    from formers.pictures.alignment import draw_alignment
+    from formers.sound.decode import decode, resampled
+
+    sound = resampled(decode(expanded(options.sound), options.sound), opened.extractor.rate)
+    log_probs = torch.cat(list(opened.stream([sound.samples])))
+    tokens = opened.tokens(options.transcript) if options.transcript else opened.hypothesis(log_probs)[0]
+    if not tokens:
+        raise ConfigError(f"{options.sound}: nobody speaks in it; give what is said with --transcript")
+    words = opened.words(align(log_probs, tokens, opened.blank))
+    for word in words:
+        yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")
+    names = [opened.pieces[token].replace(" ", "␣") for token in tokens]
+    times = [(word.text, word.start, word.end) for word in words]
+    mels, shares = opened.extractor.log_mels(torch.from_numpy(sound.samples)).numpy(), log_probs[:, tokens].exp().T
+    yield Picture("alignment", lambda: draw_alignment(mels, shares.numpy(), names, times, options.sound))
