@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
     from formers.systems.reconstruction.system import Reconstructor
+    from formers.systems.sounds.system import SoundModel
+    from formers.systems.speech.system import Recogniser
     from formers.systems.tagging.system import Tagger
     from formers.systems.translation.system import Translator
     from formers.systems.whisper.system import Transcriber
@@ -170,6 +172,10 @@ def load(source: str | Path, *, system: Literal["images"], **how: Unpack[LoadSet
 def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSettings]) -> ClipModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["reconstruction"], **how: Unpack[LoadSettings]) -> Reconstructor: ...
+@overload
+def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
+@overload
+def load(source: str | Path, *, system: Literal["speech"], **how: Unpack[LoadSettings]) -> Recogniser: ...
 @overload
 def load(source: str | Path, *, system: Literal["whisper"], **how: Unpack[LoadSettings]) -> Transcriber: ...
 @overload

@@ -38,7 +38,7 @@ OWN = {
     "inspect": "Look inside: attention, logit lens, probabilities, weights, learning curve.",
     "adapt": "Fine-tune few weights of a model (LoRA, biases, head), merge adapters.",
     "search": "Find pictures of a folder by words, or by a picture.",
-    "compare": "Train a recipe in several variants, and print their scores as a table.",
+    "compare": "Train a recipe in several variants, or once, beside simpler methods, and print all scores.",
     "data": "Show examples of a data source, and how long they are.",
     "serve": "Serve models over HTTP: every verb is a route.",
     "export": "Write a model as a Hugging Face folder with safetensors, or an encoder as an ONNX graph.",

@@ -13,7 +13,7 @@ from formers.comparison import compare_methods, compare_variants, values_of
 from formers.errors import ConfigError
 from formers.fields import Natural
 from formers.processes import alone
-from formers.recipe import default_folder, run_folder
+from formers.recipe import default_folder, run_file, run_folder
 from formers.systems.system import Typed
 
 
@@ -37,11 +37,14 @@ class CompareOptions:
 
 @own_command
 def run(options: CompareOptions) -> None:
-    """Train a recipe in several variants, and print their scores as a table; or hold one against simpler methods.
+    """Train a recipe in several variants, or once, beside simpler methods, and print all scores.
 
-    The scores of variants are those of the best evaluation of each run on its validation data. Without --over,
-    autoencoders are held against PCA, LSA or a filter on the same test data, and pictures are drawn. The same command
-    goes on where it was interrupted; what is finished is not trained again.
+    The scores of variants are those of the best evaluation of each run on its validation data.
+
+    Without --over, autoencoders are held against PCA, LSA or a filter on the same test data, and pictures are drawn.
+    Where the recipe's run is there already, it is taken as it was begun.
+
+    The same command goes on where it was interrupted; what is finished is not trained again.
     """
     alone("compare")
     fields = [values_of(text) for text in options.over]
@@ -54,5 +57,7 @@ def run(options: CompareOptions) -> None:
         place = options.run or usual.with_name(f"compare-{usual.name}")
         events = compare_variants(options.recipe, fields, options.set, options.seeds, place)
     else:
-        events = compare_methods(options.recipe, options.set, options.run or run_folder(options.recipe))
+        place = options.run or run_folder(options.recipe)
+        recipe = options.recipe if options.run or run_file(str(place)) is None else str(place)
+        events = compare_methods(recipe, options.set, place)
     show(events, Output(given_json=options.json))

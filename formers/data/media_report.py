@@ -78,10 +78,8 @@ def pair(one: MediaTable, other: MediaTable, before: int, row: int) -> str:
 def rare(labels: Sequence[object], word: str, separator: str = "") -> Iterator[str]:
     """A line on classes of which there are only a few files."""
     parted = (label.split(separator) if separator and isinstance(label, str) else label for label in labels)
-    several = (
-        [str(one).strip() for one in label] if isinstance(label, list | tuple) else [str(label)] for label in parted
-    )
-    counts = Counter(one for names in several for one in names if one)
+    names = (one for label in parted for one in (label if isinstance(label, list | tuple) else [label]))
+    counts = Counter(name for one in names if (name := str(one).strip()))
     few = sorted((count, name) for name, count in counts.items() if count < RARE)
     if few:
         more = f" and {len(few) - SHOWN} more" if len(few) > SHOWN else ""

@@ -105,9 +105,12 @@ def greedy(log_probs: Float[Tensor, "rows frames vocab"], blank: int, lengths: T
 
 def log_likelihood(log_probs: Float[Tensor, "frames vocab"], tokens: Sequence[int], blank: int) -> float:
     """The log-probability of a text: of all its alignments together; -inf where there is none."""
-    targets, frames = torch.tensor([tokens], dtype=torch.long), torch.tensor([len(log_probs)])
-    lengths = torch.tensor([len(tokens)])
-    return -float(F.ctc_loss(log_probs[:, None].float().cpu(), targets, frames, lengths, blank, reduction="sum"))
+    return -float(_ctc(log_probs.float().cpu(), tokens, blank))
+
+
+def _ctc(log_probs: Tensor, tokens: Sequence[int], blank: int) -> Tensor:
+    targets, lengths = torch.tensor([[*tokens]], dtype=torch.long), torch.tensor([len(tokens)])
+    return F.ctc_loss(log_probs[:, None], targets, torch.tensor([len(log_probs)]), lengths, blank, reduction="sum")
 
 
 def frames_needed(tokens: Sequence[int] | NDArray[np.int32]) -> int:
@@ -142,6 +145,20 @@ def align(log_probs: Float[Tensor, "frames vocab"], tokens: Sequence[int], blank
     surest = np.maximum.reduceat(said.detach().float().cpu().numpy(), np.searchsorted(labels, np.arange(len(tokens))))
     rows = zip(tokens, starts.tolist(), ends.tolist(), np.exp(surest).tolist(), strict=True)
     return [TokenSpan(*row) for row in rows]
+
+
+def occupancy(
+    log_probs: Float[Tensor, "frames vocab"], tokens: Sequence[int], blank: int
+) -> Float[Tensor, "tokens frames"]:
+    """How likely each token of a given text is being said in each frame, over all alignments of it.
+
+    It is the gradient of the likelihood. Equal neighbours count as different, so no blank is asked for between them.
+    """
+    places = torch.cat([log_probs[:, [blank]], log_probs[:, list(tokens)]], 1).detach().float().cpu()
+    places.requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(_ctc(places, range(1, len(tokens) + 1), 0), places)
+    return (places.detach().exp() - slope)[:, 1:].T.clamp(min=0)  # PyTorch gives that of what softmax reads
 
 
 def _viterbi(log_probs: NDArray[np.float32], tokens: NDArray[np.int64], blank: int) -> NDArray[np.int64]:

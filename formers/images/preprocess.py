@@ -177,8 +177,8 @@ class Preprocessor:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """One picture in its size and before its values change, (channels, height, width), uint8."""
-        sized = self._sized(image.convert("L" if len(self.mean) == 1 else "RGB"))
-        return torch.from_numpy(np.array(sized).reshape(self.height, self.width, -1)).permute(2, 0, 1)
+        pixels = np.array(self._sized(image.convert("L" if len(self.mean) == 1 else "RGB")))
+        return torch.from_numpy(pixels.reshape(self.height, self.width, -1)).permute(2, 0, 1)
 
     def _sized(self, image: Image.Image) -> Image.Image:
         height, width = self.resize if isinstance(self.resize, tuple) else (image.height, image.width)
@@ -188,25 +188,20 @@ class Preprocessor:
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
+        sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
         if not self.crop and (height, width) != (self.height, self.width):
-            how = "" if self.resize is None else f" when its shorter side is {self.resize}"
-            expected = f"{self.width} x {self.height}"
-            raise DataError(
-                f"a picture has {width} x {height} pixels{how}, its model takes {expected}; crop or resize it"
-            )
+            expected = f"its model takes {self.width} x {self.height}"
+            raise DataError(f"a picture has {sides} pixels{how}, {expected}; crop or resize it")
         if height * width > MOST_RESIZED and (height, width) != (image.height, image.width):
             what = f"a picture of {image.width} x {image.height} pixels is too long for its model"
-            how = f"which takes the middle of {width} x {height}, expected at most {MOST_RESIZED:,} pixels"
+            how = f"which takes the middle of {sides}, expected at most {MOST_RESIZED:,} pixels"
             raise DataError(f"{what}, {how}; crop it")
         image = image if image.size == (width, height) else image.resize((width, height), self.resample)
         if not self.crop or (height, width) == (self.height, self.width):
             return image
-        top, left = self._before(height - self.height), self._before(width - self.width)
+        extra = (height - self.height, width - self.width)
+        top, left = (round(pixels / 2) if self.to_even else pixels // 2 for pixels in extra)  # left out before the rest
         return image.crop((left, top, left + self.width, top + self.height))
-
-    def _before(self, extra: int) -> int:
-        """The pixels that are left out before the first, of all that are left out along a side."""
-        return round(extra / 2) if self.to_even else extra // 2
 
     def files(self) -> dict[str, bytes]:
         """The file that keeps it, which transformers reads too: as it was read, unless what it does has changed."""

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
             self.up.extend(nn.Linear(before, after) for before, after in pairwise([*sizes[:0:-1], math.prod(out)]))
         else:
             sizes, sides = [c.inputs[0], *c.sizes], c.sides
-            parts = {"depth": c.depth, "activation": c.activation}
+            parts: Any = {"depth": c.depth, "activation": c.activation}
             last = len(sizes) - 1 - c.flat
             for place in range(1, last + 1):
                 wide = sizes[place] * (twice if place == len(sizes) - 1 else 1)
@@ -204,4 +204,5 @@ def initialise(module: nn.Module) -> None:
     that, deep ones begin to learn late."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -102,7 +102,12 @@ RICH = {
     "whisper": (1310, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "sounds": (680, "any length and each second, one label and several, official folds, mixing, starts from pictures"),
+    "reconstruction": (
+        1420,
+        "pictures and documents, four tasks of repair, codes; the linear methods beside them, drawn",
+    ),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
+    "speech": (1240, "joined and masked recordings, CTC and a decoder, hours in windows, search, why a run is stuck"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
 WHOLE = 50_000  # lines of the package: 40,700 of text and its front door, the rest vision; see ARCHITECTURE.md

@@ -25,21 +25,21 @@ def compared(*given):
 
 
 def test_pictures_beside_pca(tmp_path):
-    given = ["reconstruction/deep", "--run", tmp_path / "run", *sets()]
-    facts = compared(*given)
+    facts, run = compared("reconstruction/deep", *sets()), tmp_path / "runs" / "reconstruction-deep"
     assert list(facts["methods"]) == ["autoencoder (4)", "PCA (4)", "raw pixels (64)"]
     ours, linear, raw = facts["methods"].values()
     assert ours["squared_error"] > linear["squared_error"] > 0  # three steps
     assert ours["rmse"] == pytest.approx((ours["squared_error"] / 64) ** 0.5)
     assert list(raw["retrieved"]) == [str(count) for count in RETRIEVED if count < 20]
     assert raw["nearest_neighbour_agreement"] == raw["retrieved"]["1"]
-    drawn = sorted(path.name for path in (tmp_path / "run" / "comparison").iterdir())
+    drawn = sorted(path.name for path in (run / "comparison").iterdir())
     assert drawn == ["maps.png", "pictures.png", "retrieval.png"] and len(facts["pictures"]) == 3
-    before = (tmp_path / "run" / "events.jsonl").stat().st_mtime_ns
-    shown = works("compare", *given)  # not trained again
+    before = (run / "events.jsonl").stat().st_mtime_ns
+    shown = works("compare", "reconstruction/deep")  # neither named again what it was begun with, nor trained again
     assert "PCA (4)" in shown and "nearest neighbour agreement" in shown and "raw pixels (64)" in shown
-    assert compared(tmp_path / "run")["methods"] == facts["methods"]  # a run is its own recipe
-    assert (tmp_path / "run" / "events.jsonl").stat().st_mtime_ns == before
+    assert compared(run)["methods"] == facts["methods"]  # a run is its own recipe
+    assert (run / "events.jsonl").stat().st_mtime_ns == before
+    assert "was begun with another recipe" in fails("compare", "reconstruction/deep", "--set", "rows.batch=8")
 
 
 def test_documents_beside_lsa(tmp_path):

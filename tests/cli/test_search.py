@@ -313,6 +313,8 @@ def test_pairs_of_pictures_that_are_alike(folder, models):
     assert "must be in [-1, 1]" in fails("search", folder, "--duplicates", 2)
     assert found(folder, "--picture", folder / "a.png", "--model", "vit", "--top", 1) == ["a.png"]
     assert works("search", folder, "--model", "vit", "--duplicates", 0.9999).count("\n") == 1, "no words are needed"
+    works("search", folder, *MODEL, "--duplicates", 0.9, "--out", folder.parent / "pairs.png")
+    assert (folder.parent / "pairs.png").exists()
 
 
 def test_in_python(folder):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formers.decoding.ctc import PrefixBeam, align, beam, frames_needed, greedy, log_likelihood, words_of
+from formers.decoding.ctc import PrefixBeam, align, beam, frames_needed, greedy, log_likelihood, occupancy, words_of
 from formers.errors import ConfigError, DataError
 
 PIECES = ("<blank>", "a", " ", "b c")
@@ -122,6 +122,25 @@ def test_a_given_text_is_aligned_as_enumeration_says(seed, frames, vocab, silenc
         for span in spans:
             surest = float(log_probs[span.start : span.end, span.token].exp().max())
             assert span.confidence == pytest.approx(surest, abs=1e-6)
+
+
+@given(**sizes)
+def test_the_frames_of_a_token_are_those_of_all_alignments(seed, frames, vocab):
+    log_probs = posteriors(seed, frames, vocab)
+    for tokens, paths in enumerated(log_probs, 0).items():
+        if not tokens or any(one == other for one, other in itertools.pairwise(tokens)):
+            continue
+        expected = torch.zeros(len(tokens), frames)
+        whole = summed(score for score, _ in paths)
+        for score, path in paths:
+            runs = [(token, len(list(run))) for token, run in itertools.groupby(path)]
+            frame = place = 0
+            for token, length in runs:
+                if token:
+                    expected[place, frame : frame + length] += math.exp(score - whole)
+                    place += 1
+                frame += length
+        torch.testing.assert_close(occupancy(log_probs, tokens, 0), expected, atol=1e-4, rtol=0)
 
 
 @given(seed=st.integers(0, 1000), frames=st.integers(20, 60), count=st.integers(0, 9))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from formers.models.conformer import ConformerEncoderConfig
 from formers.pretrained.config_map import pairs
 from formers.pretrained.layouts.causal import canonical_stack
-from formers.pretrained.mapping import Op, Rule
+from formers.pretrained.mapping import SAME, Op, Row, Rule
 
 # A linear map is a convolution of size 1 in many files
 POINTWISE = Op("pointwise", lambda x: x.squeeze(-1) if x.ndim == 3 else x, lambda x: x[..., None] if x.ndim == 2 else x)

@@ -25,7 +25,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.clip.data import CaptionBatches
 from formers.systems.measure import means
-from formers.systems.picture_bodies import used
+from formers.systems.picture_bodies import preprocessor_or_fault, used
 from formers.systems.reading import logits_of
 from formers.systems.system import Report, cost, share
 from formers.text.reader import Reader, Row
@@ -49,18 +49,13 @@ class ClipModel:
         self, model: CLIP, tokenizer: Tokenizer | None, preprocessor: Preprocessor | None, *, family: str | None = None
     ) -> None:
         self.model, self.tokenizer, self.family = model, tokenizer, family
-        self._preprocessor, self._reader = (
-            preprocessor,
-            None if tokenizer is None else text_reader(tokenizer, model.config.text.length),
-        )
+        self._preprocessor = preprocessor
+        self._reader = None if tokenizer is None else text_reader(tokenizer, model.config.text.length)
 
     @property
     def preprocessor(self) -> Preprocessor:
         """Raises ConfigError for a model without one."""
-        if self._preprocessor is None:
-            raise ConfigError("this model folder has no preprocessor_config.json, so pictures cannot be read; put the "
-                              "one of its publication beside config.json")  # fmt: skip
-        return self._preprocessor
+        return preprocessor_or_fault(self._preprocessor)
 
     @property
     def reader(self) -> Reader:

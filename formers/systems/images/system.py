@@ -22,7 +22,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.images.data import PictureBatches
 from formers.systems.labelling import label_report
-from formers.systems.picture_bodies import body_of, used
+from formers.systems.picture_bodies import body_of, preprocessor_or_fault, used
 from formers.systems.ranked_labels import RankedLabels, likeliest
 from formers.systems.system import Report
 
@@ -43,12 +43,7 @@ class PictureModel:
     @property
     def preprocessor(self) -> Preprocessor:
         """Raises ConfigError for a model without one."""
-        if self._preprocessor is None:
-            raise ConfigError(
-                "this model folder has no preprocessor_config.json, so pictures cannot be read; put the one of its "
-                "publication beside config.json"
-            )
-        return self._preprocessor
+        return preprocessor_or_fault(self._preprocessor)
 
     @property
     def head(self) -> PictureClassifier:

@@ -18,6 +18,7 @@ from formers.data.labels import Labels, learn_labels
 from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
 from formers.fields import Between, Count, check
+from formers.models.clip import width_of
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet
 from formers.models.vit import ViT
@@ -137,7 +138,7 @@ def prepare(beginning: Beginning) -> Prepared:
     if whole := not adapters and not any(weight.requires_grad for weight in body.parameters()):
         validation.order.once = lambda inputs: torch.cat(list(pictures.outputs(inputs, pictures.head.read)))
         mixing = "pictures are mixed" if config.mixup or config.cutmix else ""
-        anew = mixing or rows.pictures.anew(train, len(table), model.out[0].in_features * len(model.out))
+        anew = mixing or rows.pictures.anew(train, len(table), 2 * width_of(body.config))
         if not anew:
             batches.order.once = validation.order.once
         frozen = [f"{frozen[0]}, of vectors that are computed {f'in each step ({anew})' if anew else 'once'}"]

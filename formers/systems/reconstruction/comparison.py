@@ -221,8 +221,9 @@ def levels(opened: Reconstructor, batches: PictureRepairs, pictures: dict[str, F
             for measure, value in zip(scores, means[best if name == classical else name], strict=True):
                 scores[measure][name].append(value)
         if place == len(places) // 2:
-            shown = {name: some for name, some in shown.items() if name == best or not name.startswith(classical)}
-            pictures["pictures"] = repaired_sheet(shown, f"{across}: {level:g}")
+            simple = {classical: shown[best]}
+            shown = {name: some for name, some in shown.items() if not name.startswith(classical)}
+            pictures["pictures"] = repaired_sheet({**shown, **simple}, f"{across}: {level:g}")
     pictures["levels"] = draw_lines(places, scores, f"{opened.config.task}: how near to what it should be", across)
     tables = []
     for measure, methods in scores.items():

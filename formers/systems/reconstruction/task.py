@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -86,18 +86,19 @@ def prepare(beginning: Beginning) -> Prepared:
     """Rows, model and task of a recipe, and the lines of the report on them."""
     rows, source, sizes = beginning.rows, beginning.source, beginning.sizes
     start = None if beginning.start is None else beginning.loaded()
-    if start is not None and not isinstance(start.model, Autoencoder):
-        raise ConfigError(f"{sizes.start} is a {type(start.model).__name__}, expected an autoencoder")
-    old = None if start is None else start.model
+    old: Any = None if start is None else start.model
+    if old is not None and not isinstance(old, Autoencoder):
+        raise ConfigError(f"{sizes.start} is a {type(old).__name__}, expected an autoencoder")
+    model: Autoencoder
     table, held_out = beginning.tables()
     lines = [f"training data: {table.described}", f"examples: {len(table):,}"]
     batches: PictureRepairs | Documents
     validation: PictureRepairs | Documents
     if rows.kind == "documents":
         words = old.config.words if old else commonest(table.columns[rows.text], rows.words, skip=rows.skip)
-        model = old or new_model(Autoencoder, sizes.config((len(words),), words=words))
         if not words:
-            raise ConfigError(f"{sizes.start or table.name} has no words to count; rows.kind is for documents")
+            raise ConfigError(f'{sizes.start or table.name} has no words to count, but rows.kind is "documents"')
+        model = old or new_model(Autoencoder, sizes.config((len(words),), words=words))
         table, counts = counted(table, rows, words, drop=source.drop_empty)
         held_out, aside = counted(held_out, rows, words, drop=source.drop_empty)
         batches = Documents(table, counts, rows, seed=source.seed)
@@ -106,7 +107,7 @@ def prepare(beginning: Beginning) -> Prepared:
         lines.append(f"words: the {len(words):,} commonest, {counts.lengths.mean():.1f} of them in a document")
     else:
         if old and (old.config.words or old.config.task != rows.task):
-            kind = "documents" if old.config.words else f"{old.config.task} pictures"
+            kind = "read documents" if old.config.words else f"{old.config.task} pictures"
             raise ConfigError(f"{sizes.start} was made to {kind}, but rows.corruption says {rows.task}")
         preprocessor = start.preprocessor if start else rows.preprocessor(sizes.side)
         assert preprocessor is not None

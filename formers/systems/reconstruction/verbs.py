@@ -68,17 +68,18 @@ class RestoredPicture:
         return f"{self.picture}\t{self.written or 'restored; keep it with --out FILE.png'}"
 
     def write(self, path: Path) -> None:
-        replace_file(path, lambda beside: beside.write_bytes(base64.b64decode(self.png)))
+        replace_file(path, base64.b64decode(self.png))
 
 
 def reconstruct(model: Reconstructor, options: Restore) -> Iterator[Event]:
     """Each picture as it comes out of the model."""
-    from PIL import Image
+    from PIL.Image import fromarray
 
     from formers.systems.looks import Picture
 
     check_task(model, options)
-    folder, shown = expanded(options.into) if options.into else None, []
+    folder = expanded(options.into) if options.into else None
+    shown: list[tuple[str, Image, Any]] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     names, done = written_names(options.pictures.names), 0
@@ -91,7 +92,7 @@ def reconstruct(model: Reconstructor, options: Restore) -> Iterator[Event]:
             if options.sheet and len(shown) < SHEET:
                 shown.append((name, image, pixels))
             content = io.BytesIO()
-            Image.fromarray(pixels).save(content, "PNG")
+            fromarray(pixels).save(content, "PNG")
             encoded = base64.b64encode(content.getvalue()).decode("ascii")
             target = None if folder is None else folder / names[name]
             result = RestoredPicture(name, encoded, None if target is None else str(target))
@@ -222,12 +223,13 @@ def evaluate(model: Reconstructor, options: EvaluateReconstruction) -> Iterator[
     from formers.systems.reconstruction.looks import before_and_after
 
     usual = partial(usual_rows, model.config)
+    table: Any
     rows, table = judged_rows(options, "reconstruction", usual, image="image", text="text")
     begin, origin = time.perf_counter(), options.measure.origin
     batches = model.batches(table, rows)
-    report = model.evaluate(batches)
+    report, table = model.evaluate(batches), batches.table
     if not isinstance(batches, PictureRepairs):
-        yield measured(report, "reconstruction", origin, batches.table, begin, unit="documents")
+        yield measured(report, "reconstruction", origin, table, begin, unit="documents")
         return
 
     def draw(path: Path) -> None:
@@ -237,6 +239,4 @@ def evaluate(model: Reconstructor, options: EvaluateReconstruction) -> Iterator[
 
     remarks = {"unreadable": f"{broken:,} picture(s) left out"} if (broken := report.facts["unreadable"]) else {}
     files = dict.fromkeys((".png", ".svg", ".pdf"), draw)
-    yield measured(
-        report, "reconstruction", origin, batches.table, begin, unit="pictures", remarks=remarks, files=files
-    )
+    yield measured(report, "reconstruction", origin, table, begin, unit="pictures", remarks=remarks, files=files)

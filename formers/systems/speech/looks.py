@@ -31,10 +31,10 @@ class FramesLook:
 
 
 def alignment(opened: Recogniser, options: FramesLook) -> Iterator[Event]:
-    """The spectrogram with the words over it, and below it the probability of each token of the text in every frame."""
+    """The spectrogram with the words over it, and below it how likely each token of the text is said in every frame."""
     import torch
 
-    from formers.decoding.ctc import align
+    from formers.decoding.ctc import align, occupancy
     from formers.files import expanded
     from formers.pictures.alignment import draw_alignment
     from formers.sound.decode import decode, resampled
@@ -49,5 +49,6 @@ def alignment(opened: Recogniser, options: FramesLook) -> Iterator[Event]:
         yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")
     names = [opened.pieces[token].replace(" ", "␣") for token in tokens]
     times = [(word.text, word.start, word.end) for word in words]
-    mels, shares = opened.extractor.log_mels(torch.from_numpy(sound.samples)).numpy(), log_probs[:, tokens].exp().T
-    yield Picture("alignment", lambda: draw_alignment(mels, shares.numpy(), names, times, options.sound))
+    mels = opened.extractor.log_mels(torch.from_numpy(sound.samples)).numpy()
+    shares = occupancy(log_probs, tokens, opened.blank).numpy()
+    yield Picture("alignment", lambda: draw_alignment(mels, shares, names, times, options.sound))

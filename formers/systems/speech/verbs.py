@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class FrameSearch:
     """How texts are searched for in frames."""
 
     beams: Natural = 1
-    """Search with so many beams."""
+    """FrameSearch with so many beams."""
     hotwords: str = ""
     """Words and phrases that are likely, with commas between them."""
     language_model: Annotated[str, Typed("MODEL", file=True)] = ""
@@ -46,7 +46,7 @@ class Search:
         return options, words_of_language(self.language_model)
 
 
-SEARCH = Search()
+SEARCH = FrameSearch()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class TranscribeFrames:
 
     sounds: Sounds
     """Recordings of any length: files, folders with all below them, patterns; - is one on standard input."""
-    search: Annotated[Search, Part()] = SEARCH
+    search: Annotated[FrameSearch, Part()] = SEARCH
     """How texts are searched for."""
     clip: Annotated[tuple[str, ...], Typed(metavar="FROM-TO")] = ()
     """Only these seconds, such as 60-120."""
@@ -170,7 +170,7 @@ class EvaluateClips:
     """Column of the sound."""
     text: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the transcript."""
-    search: Annotated[Search, Part()] = SEARCH
+    search: Annotated[FrameSearch, Part()] = SEARCH
     """How texts are searched for."""
     measure: Annotated[Measure, Part()] = PLAIN
     """What every encoder's `evaluate` has."""

@@ -95,7 +95,7 @@ def test_a_text_that_ctc_cannot_align_is_refused_with_both_lengths(short):
 
 
 def test_characters_outside_the_vocabulary_are_named(short):
-    with pytest.raises(DataError, match=r"line 3: its text has '3', outside the vocabulary"):
+    with pytest.raises(DataError, match=r"line 2: its text has '3', outside the vocabulary"):
         batches(ClipRows(misfits=0), source=short, tokenizer=characters(["0123456789ABCD*# ".replace("3", "")]))
 
 
