@@ -72,6 +72,7 @@ _GENERATION = (
     (bool | str, words("early_stopping")),
     (Ids, words("begin_suppress_tokens suppress_tokens")),
     (list[Ids], words("bad_words_ids")),
+    (list[Annotated[list[Count], Sized(2, 2)]], words("alignment_heads")),
     (list[Annotated[list[int | None], Sized(2, 2)]], words("forced_decoder_ids")),
     (list[Any] | dict[str, Any], words("exponential_decay_length_penalty sequence_bias")),
     (str, words("cache_implementation num_assistant_tokens_schedule prefix")),

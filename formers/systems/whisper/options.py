@@ -55,7 +55,7 @@ class ListenOptions:
     """Only these seconds, such as 60-120."""
     vad: Literal["energy", "silero", "none"] = "energy"
     """What tells where somebody speaks, which alone is listened to: the energy of the sound, or Silero's small network
-    (formers[vad]); none: all is listened to."""
+    (the extra vad); none: all is listened to."""
     batch: Natural = 1
     """Windows that are decoded together; above 1 none knows the text before it."""
     window: Annotated[WindowOptions, Part()] = WINDOW

@@ -20,7 +20,7 @@ from torch import Tensor
 from formers.decoding.settings import Settings
 from formers.decoding.timestamps import spans_of
 from formers.decoding.writer import ready
-from formers.errors import ConfigError
+from formers.errors import CheckpointError, ConfigError
 from formers.fields import build
 from formers.metrics.speech import word_errors
 from formers.models.whisper import Whisper
@@ -106,8 +106,11 @@ class Transcriber:
 
     @cached_property
     def aligner(self) -> Aligner:
-        heads = self.generation.get("alignment_heads") or ()
-        return Aligner(self.model, self.tokens, [(int(layer), int(head)) for layer, head in heads])
+        stack, heads = self.model.config.decoder, self.generation.get("alignment_heads") or ()
+        if wrong := [pair for pair in heads if pair[0] >= stack.layers or pair[1] >= stack.heads]:
+            sizes = f"{stack.layers} layers of {stack.heads} heads, counted from 0"
+            raise CheckpointError(f"generation_config.json: alignment_heads names {wrong[0]}, but there are {sizes}")
+        return Aligner(self.model, self.tokens, [(layer, head) for layer, head in heads])
 
     def transcribe(self, sound: Samples | Open, *, words: bool = False, **options: Any) -> Transcript:
         """What is said in samples (n,) at the extractor's rate, or in what `sound()` yields of them, a piece at a time.

@@ -128,3 +128,10 @@ def test_punctuation_and_pauses():
     shortened = believable(words)
     assert shortened[4].end < 2 and shortened[5].start > 8
     assert [word.text for word in joined(words)] == [" “Ask,", " not.", " What", " for"]
+
+
+def test_heads_that_are_not_there_are_named(transcriber):
+    generation = {**transcriber.generation, "alignment_heads": [[0, 1], [1, 2]]}
+    other = Transcriber(transcriber.model, transcriber.tokens, transcriber.extractor, generation)
+    with pytest.raises(CheckpointError, match=r"alignment_heads names \[1, 2\], but there are 2 layers of 2 heads"):
+        other.transcribe(np.ones(16_000, np.float32), words=True, vad="none")
