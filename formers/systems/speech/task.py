@@ -6,9 +6,9 @@ clips -> features, masked at random -> Conformer -> logits of frames -> CTC
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +130,7 @@ def prepare(beginning: Beginning) -> Prepared:
         texts = rows.texts(table)
         words = f"a new model; a frame every {10 * 2**sizes.halvings} ms"
         tokenizer = beginning.tokenizer(lambda: vocabulary(texts, rows), files="tokenizer.json or a .model")
-        network: type[Conformer | HybridConformer] = HybridConformer if sizes.decoder_layers else Conformer
+        network: Callable[..., Conformer | HybridConformer] = HybridConformer if sizes.decoder_layers else Conformer
         model = new_model(network, sizes.config(tokenizer.vocab))
         speech = Recogniser(model, tokenizer, usual_extractor("nemo", mels=sizes.mels))
     on_device(speech.model)
