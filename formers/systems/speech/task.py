@@ -6,9 +6,9 @@ clips -> features, masked at random -> Conformer -> logits of frames -> CTC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -130,8 +130,8 @@ def prepare(beginning: Beginning) -> Prepared:
         texts = rows.texts(table)
         words = f"a new model; a frame every {10 * 2**sizes.halvings} ms"
         tokenizer = beginning.tokenizer(lambda: vocabulary(texts, rows), files="tokenizer.json or a .model")
-        network: Callable[..., Conformer | HybridConformer] = HybridConformer if sizes.decoder_layers else Conformer
-        model = new_model(network, sizes.config(tokenizer.vocab))
+        network: Any = HybridConformer if sizes.decoder_layers else Conformer
+        model: Conformer | HybridConformer = new_model(network, sizes.config(tokenizer.vocab))
         speech = Recogniser(model, tokenizer, usual_extractor("nemo", mels=sizes.mels))
     on_device(speech.model)
     batches, validation = (
