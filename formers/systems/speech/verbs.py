@@ -24,7 +24,7 @@ class FrameSearch:
     """How texts are searched for in frames."""
 
     beams: Natural = 1
-    """FrameSearch with so many beams."""
+    """Beams of the search (1: greedy)."""
     hotwords: str = ""
     """Words and phrases that are likely, with commas between them."""
     language_model: Annotated[str, Typed("MODEL", file=True)] = ""
