@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from tests.torchvision_operators import declare
 
 OPERATORS = declare()  # before transformers or timm, which could not be imported beside a torchvision of another build
+
+
+def asked(what: str | None, parts: Sequence[str]) -> argparse.Namespace:
+    """--repeats, --only and --out of a benchmark of several parts; numbers are drawn anew from the same seed."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default=",".join(parts), help=f"of {', '.join(parts)}")
+    parser.add_argument("--out", type=Path, help="also write the results as JSON")
+    options = parser.parse_args()
+    for part in options.only.split(","):
+        if part not in parts:
+            raise SystemExit(f"--only: there is no {part}; there are {', '.join(parts)}")
+    torch.manual_seed(0)
+    return options
 
 
 def compare(what: str, amount: float, mine: Callable[[], object], other: Callable[[], object], repeats: int) -> dict:

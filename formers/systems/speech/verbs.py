@@ -132,7 +132,7 @@ class Align:
     sound: Annotated[str, Typed("SOUND", positional=True, file=True)]
     """The recording."""
     text: Annotated[str, Typed("TEXT|FILE", positional=True, passage=True)]
-    """What is said in it, or a file that has it; each line is a segment."""
+    """What is said in it; each line is a segment."""
     form: Annotated[TranscriptForm, Part()] = FORM
     """How it is written."""
 
