@@ -6,16 +6,14 @@ One table, reader and report serve both; what differs is a value of `Medium`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from formers.data.builtin.dialtones import Dialled
-from formers.data.builtin.shapes import Scene
 from formers.data.files import fault, held, listed
-from formers.images.decode import decode as decode_picture
-from formers.sound.decode import decode as decode_sound
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # what the hub calls the table of a folder
 
@@ -32,14 +30,28 @@ class Medium:
     """Of their files, whatever the case."""
     feature: str
     """The class of such a column in `datasets`."""
-    generated: type
-    """What a built-in source has in their place."""
-    decode: Callable[[bytes | Path, str], Any]
-    """(content, name for faults) -> the picture or the sound. Raises DataError."""
-    of_generated: Callable[[Any], Any]
-    """What is built in -> the picture or the sound."""
-    encode_generated: Callable[[Any], bytes]
-    """What is built in -> a file."""
+    room: str
+    """Where files are decoded: a module's name, imported when it is used, because `--help` loads this file."""
+    source: tuple[str, str, str, str]
+    """What a built-in source has in their place: its module and class, the methods that decode and encode it."""
+
+    @cached_property
+    def generated(self) -> type:
+        """The class of what a built-in source has in their place."""
+        module, name, _, _ = self.source
+        return getattr(import_module(module), name)
+
+    def decode(self, content: bytes | Path, name: str) -> Any:
+        """The picture or the sound; name: for faults. Raises DataError."""
+        return import_module(self.room).decode(content, name)
+
+    def of_generated(self, value: Any) -> Any:
+        """The picture or the sound of what is built in."""
+        return getattr(value, self.source[2])()
+
+    def encode_generated(self, value: Any) -> bytes:
+        """The file of what is built in."""
+        return getattr(value, self.source[3])()
 
     def holds(self, value: Any) -> bool:
         """Whether a value of a column is one, or the path of one; bytes alone may be either."""
@@ -69,20 +81,16 @@ PICTURES = Medium(
     "image",
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"),
     "Image",
-    Scene,
-    decode_picture,
-    Scene.image,
-    Scene.png,
+    "formers.images.decode",
+    ("formers.data.builtin.shapes", "Scene", "image", "png"),
 )
 SOUNDS = Medium(
     "sound",
     "audio",
     (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".webm", ".aac"),
     "Audio",
-    Dialled,
-    decode_sound,
-    Dialled.sound,
-    Dialled.wav,
+    "formers.sound.decode",
+    ("formers.data.builtin.dialtones", "Dialled", "sound", "wav"),
 )
 MEDIA = (PICTURES, SOUNDS)
 

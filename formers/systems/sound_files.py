@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from formers.data.bad_rows import refuse
 from formers.data.medium import SOUNDS
 from formers.errors import DataError
-from formers.sound.decode import Samples, Sound, decode, opened, resampled, stream
 from formers.systems.inputs import CommandInputs
 from formers.systems.media import NamedContents, of_command, of_files, of_request, schema_of
 from formers.systems.system import Typed
+
+if TYPE_CHECKING:
+    from formers.sound.decode import Samples, Sound
 
 T = TypeVar("T")
 
@@ -30,14 +32,20 @@ class SoundSource:
 
     def whole(self, rate: int) -> Sound:
         """All of it at a rate. Raises DataError, as the others do."""
+        from formers.sound.decode import decode, resampled
+
         return resampled(decode(self.content, self.name), rate)
 
     def pieces(self, rate: int, *, start: float = 0.0, end: float = math.inf) -> Iterator[Samples]:
         """Its samples a piece at a time, so that hours take no more memory than seconds; start, end: in seconds."""
+        from formers.sound.decode import stream
+
         return stream(self.content, self.name, rate, start=start, end=end)
 
     def seconds(self) -> float:
         """How long it is, as its header says; 0 where that does not."""
+        from formers.sound.decode import opened
+
         with opened(self.content, self.name) as file:
             return file.seconds
 
