@@ -1,4 +1,4 @@
-"""The levels of autoencoders and UNets of pictures: residual convolutions, attention, a change of size (Ho et al. 2020)."""
+"""The levels of autoencoders and UNets of pictures: residual convolutions, attention, another size (Ho et al. 2020)."""
 
 from __future__ import annotations
 
