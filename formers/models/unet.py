@@ -46,6 +46,8 @@ class UNetConfig:
     """How many classes of pictures there are a learned vector for, which is added to the time."""
     guidance_dim: int = 0
     """Width of the numbers that say how strong guidance is (LCM); 0: it reads none."""
+    size: int | None = None
+    """Rows and columns of the latents that it was trained on, where that is known; others are read too."""
     linear: bool = False
     """How files hold the maps into and out of a transformer: as matrices (2.x) or convolutions of size 1."""
 
@@ -104,13 +106,13 @@ class UNet(nn.Module):
 
     def forward(
         self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        time: Float[Tensor, "#batch"] | Int[Tensor, "#batch"] | float,
-        memory: Float[Tensor, "rows keys memory_dim"] | None = None,
+        noisy: Float[Tensor, "batch channels height width"],
+        time: Tensor | int | float,
+        memory: Float[Tensor, "texts keys memory_dim"] | None = None,
         *,
         classes: Int[Tensor, "batch"] | None = None,
         guidance: Float[Tensor, "#batch guidance_dim"] | None = None,
-    ) -> Float[Tensor, "batch filters rows columns"]:
+    ) -> Float[Tensor, "batch filters height width"]:
         """The prediction for latents at a step of the noise, one number of all or one of each, fractions too.
 
         memory: the vectors of each text, or of one that all read. Raises ValueError for what this model does not read,
@@ -119,7 +121,8 @@ class UNet(nn.Module):
         c = self.config
         if noisy.shape[1] != c.channels:
             raise ValueError(f"latents have {noisy.shape[1]} channels, but this model reads {c.channels}")
-        for name, given, read in (("memory", memory, c.memory_dim), ("classes", classes, c.classes)):
+        reads = (("memory", memory, c.memory_dim), ("classes", classes, c.classes))
+        for name, given, read in (*reads, ("guidance", guidance, guidance is not None and c.guidance_dim)):
             if (given is not None) != bool(read):
                 raise ValueError(f"this model reads {'' if read else 'no '}{name}")
         if memory is not None and memory.shape[-1] != c.memory_dim:
@@ -135,7 +138,7 @@ class UNet(nn.Module):
         return self.convolution_out(silu(self.norm_out(x)))
 
     def embed(
-        self, noisy: Tensor, time: Tensor | float, classes: Tensor | None, guidance: Tensor | None
+        self, noisy: Tensor, time: Tensor | int | float, classes: Tensor | None, guidance: Tensor | None
     ) -> Float[Tensor, "#batch time_dim"]:
         """What every residual block adds: of the time, the class, and the strength of guidance."""
         time = torch.as_tensor(time, device=noisy.device).reshape(-1)
@@ -158,7 +161,7 @@ class SpatialTransformer(nn.Module):
         self.project_out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch channels height width"], memory: Float[Tensor, "rows keys dim"] | None = None
+        self, x: Float[Tensor, "batch channels height width"], memory: Float[Tensor, "texts keys dim"] | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         vectors = self.block(self.project_in(as_vectors(self.norm(x))), memory=memory)
         return x + as_picture(self.project_out(vectors), x)
