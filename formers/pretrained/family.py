@@ -140,8 +140,10 @@ class Family:
         raw = self.config.to_theirs(model.config)
         if raw is None:
             return None
-        named = {"model_type": self.model_type, "architectures": list(self.architectures)}
-        raw = {**({CLASS: self.model_type} if self.diffusers else {**named, **(ids or {})}), **raw}
+        if self.diffusers:
+            raw = {CLASS: self.model_type, **raw}
+        else:
+            raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw, **(ids or {})}
         try:
             rules = as_rules(self.table(model.config))
             computed = {rule.theirs[0]: rule.computed() for rule in rules if rule.computed is not None}

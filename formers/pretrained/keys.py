@@ -135,18 +135,46 @@ _KEYS = (
     (str, words("feat_extract_activation feat_extract_norm position_embeddings_type")),
     (Share, words("hidden_dropout")),
     # diffusion
-    (Size, words("in_channels latent_channels norm_num_groups num_class_embeds out_channels time_cond_proj_dim")),
+    (
+        Size,
+        words("""
+            conv_in_kernel conv_out_kernel encoder_hid_dim in_channels latent_channels norm_num_groups num_class_embeds
+            out_channels projection_class_embeddings_input_dim time_cond_proj_dim time_embedding_dim
+            upsampling_scaling_factor
+        """),
+    ),
+    (Count, words("downsample_padding freq_shift")),
     (Size | Annotated[list[Size], Sized(1, 16)], words("attention_head_dim cross_attention_dim sample_size")),
-    (Layers | Annotated[list[Layers], Sized(1, 16)], words("layers_per_block transformer_layers_per_block")),
+    (Layers | Annotated[list[Any], Sized(1, 16)], words("layers_per_block transformer_layers_per_block")),
     (
         Annotated[list[Size], Sized(1, 16)],
         words("block_out_channels decoder_block_out_channels encoder_block_out_channels"),
     ),
-    (Annotated[list[Layers], Sized(1, 16)], words("num_decoder_blocks num_encoder_blocks")),
+    (
+        Annotated[list[Annotated[int, Between(0, MOST_LAYERS)]], Sized(1, 16)],
+        words("num_decoder_blocks num_encoder_blocks"),
+    ),
     (Annotated[list[str], Sized(1, 16)], words("down_block_types up_block_types")),
-    (Positive, words("norm_eps scaling_factor")),
-    (bool, words("use_linear_projection")),
-    (str, words("_class_name act_fn mid_block_type")),
+    (Annotated[list[float], Sized(0, 1024)], words("latents_mean latents_std")),
+    (Positive, words("mid_block_scale_factor norm_eps resnet_out_scale_factor scaling_factor")),
+    (float, words("shift_factor")),
+    (
+        bool,
+        words("""
+            center_input_sample class_embeddings_concat dual_cross_attention flip_sin_to_cos
+            mid_block_add_attention mid_block_only_cross_attention resnet_skip_time_act use_linear_projection
+            use_post_quant_conv use_quant_conv
+        """),
+    ),
+    (bool | list[bool], words("only_cross_attention")),
+    (
+        str,
+        words("""
+            _class_name act_fn addition_embed_type attention_type class_embed_type cross_attention_norm
+            encoder_hid_dim_type mid_block_type resnet_time_scale_shift time_embedding_act_fn time_embedding_type
+            timestep_post_act upsample_fn
+        """),
+    ),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (
