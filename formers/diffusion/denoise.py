@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -64,13 +65,14 @@ def denoised(
         raise ConfigError(f"{len(latents)} pictures need as many seeds, got {len(own)}")
     latents, memory = latents.float(), Memory()
     legs, schedule = plan.legs, plan.schedule
+    fresh = partial(draw, own, latents.shape[1:], latents.device)
     with torch.inference_mode():
         for index, leg in enumerate(legs):
             prediction = network(latents, leg.at.time).float()
             clean, noise = schedule.read(prediction, latents, leg.at)
             now = Evaluation(
                 schedule, plan.sampling, legs, index, plan.steps, latents, prediction, limited(clean, plan.sampling),
-                noise, lambda: draw(own, latents.shape[1:], latents.device),
+                noise, fresh,
             )  # fmt: skip
             latents, memory = plan.sampler.step(now, memory)
             if held is not None:

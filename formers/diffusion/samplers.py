@@ -134,14 +134,13 @@ def pndm(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
 
 
 def heun(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
-    """Karras et al. 2022, algorithm 1; memory between the two evaluations of a move: where it began, its slope."""
+    """Karras et al. 2022, algorithm 1; memory between the two evaluations of a move: what the first one said."""
     at, start, end = now.leg
     slope = noise_in(now.latents, now.clean, at)
-    latents, kept = now.latents, (now.latents, slope)
-    if memory:
-        latents, first = memory
-        slope, kept = (first + slope) / 2, ()
-    return end.signal * (latents / start.signal + (end.sigma - start.sigma) * slope), kept
+    if not memory:
+        return toward(now.clean, slope, end), (now.clean, slope)
+    clean, first = memory
+    return toward(clean, first, end) + end.signal * (end.sigma - start.sigma) / 2 * (slope - first), ()
 
 
 def lcm(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:

@@ -58,7 +58,7 @@ class Schedule:
     beta_end: Annotated[float, Between(above=0, below=1)] = 0.02
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = "linear"
     trained_betas: Annotated[tuple[Annotated[float, Between(0, 1)], ...], Sized(1)] | None = None
-    """In place of the four fields above."""
+    """In place of the three fields above, as many as times."""
     rescale_betas_zero_snr: bool = False
     """Whether the last time is pure noise (Lin et al. 2023); its network cannot predict epsilon there."""
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
@@ -87,9 +87,9 @@ class Schedule:
         curve = np.cos((np.arange(count + 1) / count + COSINE_SHIFT) / (1 + COSINE_SHIFT) * math.pi / 2) ** 2
         return torch.tensor(np.minimum(1 - curve[1:] / curve[:-1], MOST_BETA), dtype=torch.float32)
 
-    @cached_property
+    @property
     def times(self) -> int:
-        return len(self.alpha_bars)
+        return self.num_train_timesteps
 
     @cached_property
     def sigmas(self) -> np.ndarray:

@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 class Scheduler:
     """How a checkpoint was trained and is to be sampled."""
 
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
     sampler: str = "ddim"
     given: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The keys as they were read; other samplers than the file's obey those that are theirs."""
@@ -71,7 +71,13 @@ class Scheduler:
         strange = [key for key in given if key not in known and not key.startswith("_")]
         if strange:
             note(f"{WHAT} have keys that are not known here: {', '.join(strange)}")
-        scheduler = cls(_revived(Schedule, {**sampler.schedule, **_only(given, trained)}), name, given)
+        schedule: Schedule = _revived(Schedule, {**sampler.schedule, **_only(given, trained)})
+        betas, count = schedule.trained_betas, schedule.num_train_timesteps
+        if betas is not None and len(betas) != count:
+            raise CheckpointError(
+                f"{WHAT}: trained_betas has {len(betas):,} values, expected num_train_timesteps, {count:,}"
+            )
+        scheduler = cls(schedule, name, given)
         scheduler.sampling()
         return scheduler
 
