@@ -112,7 +112,7 @@ def test_commands(trained, recording, tmp_path):
 
 def test_faults_are_one_line(trained, recording, tmp_path):
     path, *_ = recording
-    assert "the text has 'x', outside this model's vocabulary" in fails("align", trained, path, "123x")
+    assert "the text has 'X', outside this model's vocabulary" in fails("align", trained, path, "123x")
     assert "a text of 239 tokens needs 239 frames, but the sound has" in fails("align", trained, path, "12 " * 80)
     assert "there is no such sound" in fails("transcribe", trained, tmp_path / "no.wav")
     assert "expected seconds such as 60-120" in fails("transcribe", trained, path, "--clip", "9-3")
