@@ -203,7 +203,7 @@ class Recogniser:
         (tokens,) = tokenizer.encode_plain([text])
         if not tokens:
             raise DataError("the text to align is empty, expected what is said in the recording")
-        if tokenizer.unk is not None and tokenizer.unk in tokens:
+        if tokenizer.unk in tokens or not all(self.pieces[token] for token in tokens):
             what = f"the text has {outside(text, tokenizer)}, outside this model's vocabulary"
             raise DataError(f"{what}; write it as the texts that it learned from")
         return tokens
