@@ -93,7 +93,6 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(c.groups, first, 1e-5)
         self.convolution_out = nn.Conv2d(first, c.out_channels, 3, padding=1)
         self.apply(begin_still)
-        nn.init.zeros_(self.convolution_out.weight)
 
     def residual(self, channels: int, width: int) -> PreactivatedConvolutions:
         c = self.config
@@ -177,11 +176,7 @@ def time_waves(time: Float[Tensor, "times"] | Int[Tensor, "times"], dim: int) ->
 
 def begin_still(module: nn.Module) -> None:
     """Each branch begins as nothing, so that training begins at the identity (as the published ones did)."""
-    last = None
-    if isinstance(module, PreactivatedConvolutions):
-        last = module.convolution_out
-    elif isinstance(module, SpatialTransformer):
-        last = module.project_out
-    if last is not None:
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+    if isinstance(module, UNet | PreactivatedConvolutions | SpatialTransformer):
+        last = module.project_out if isinstance(module, SpatialTransformer) else module.convolution_out
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
