@@ -61,7 +61,7 @@ class Scheduler:
             raise CheckpointError(f"{WHAT}: _class_name is {shown(class_name)}{nearest(str(class_name), CLASSES)}")
         sampler = SAMPLERS[name := CLASSES[class_name]]
         given = {key: value for key, value in raw.items() if value is not None}
-        if name == "pndm":
+        if name == "pndm":  # a file that says nothing means it; other samplers' files leave it to us
             given.setdefault("skip_prk_steps", False)
         if given.get("prediction_type") == "original_sample":  # Euler's other word
             given["prediction_type"] = "sample"
@@ -107,9 +107,6 @@ class Scheduler:
             got = f"{name} cannot begin with pure noise (rescale_betas_zero_snr)"
             raise ConfigError(f"{got}; choose {_others(lambda other: other.pure)}")
         keys = {**table.defaults, **_only(given, table.keys)}
-        if keys.get("variance_type") in ("learned", "learned_range", "fixed_large_log"):
-            got = f"variance_type is {keys['variance_type']}, which is not done here"
-            raise CheckpointError(f"{WHAT}: {got}; choose another sampler than {name}")
         sampling: Sampling = _revived(Sampling, keys)
         if sampling.solver_order not in table.orders:
             raise CheckpointError(f"{WHAT}: solver_order is {sampling.solver_order}, but {name} has {table.orders}")
@@ -174,9 +171,9 @@ def _spaced(sampling: Sampling, name: str, spacing: str) -> Sampling:
     keys = SAMPLERS[name].keys
     if "timestep_spacing" not in keys:
         raise ConfigError(f"{name} has a spacing of its own; leave out spacing {spacing}")
+    changes: dict[str, Any] = {"use_karras_sigmas": False, "use_exponential_sigmas": False}
     if spacing in SPACINGS[:3]:
-        return replace(sampling, timestep_spacing=spacing, use_karras_sigmas=False, use_exponential_sigmas=False)
+        return replace(sampling, timestep_spacing=spacing, **changes)  # type: ignore[arg-type]
     if key not in keys:
         raise ConfigError(f"{name} has no {spacing} spacing; choose {_others(lambda other: key in other.keys)}")
-    off = {"use_karras_sigmas": False, "use_exponential_sigmas": False}
-    return replace(sampling, **{**off, key: True})
+    return replace(sampling, **{**changes, key: True})
