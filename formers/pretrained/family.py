@@ -16,6 +16,7 @@ from formers.errors import CheckpointError
 from formers.pretrained.config_map import ConfigMap, Native
 from formers.pretrained.mapping import Rule, as_rules, theirs_for, to_ours, to_theirs
 
+CLASS = "_class_name"  # the key of config.json that says what a part of a folder of diffusers is
 RANDOM: set[Any] = {torch.Tensor.uniform_, torch.Tensor.normal_}
 RANDOM |= {nn.init.trunc_normal_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
 
@@ -75,6 +76,8 @@ class Family:
     """Whether models are saved so; else their files are read only."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """Token ids that the family takes for granted where its files are silent."""
+    diffusers: bool = False
+    """Whether files are those of that library: the type is "_class_name", and weights have a name of their own."""
 
     def table(self, config: Any) -> Sequence[Any]:
         return self.weights(config) if callable(self.weights) else self.weights
@@ -137,7 +140,10 @@ class Family:
         raw = self.config.to_theirs(model.config)
         if raw is None:
             return None
-        raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw, **(ids or {})}
+        if self.diffusers:
+            raw = {CLASS: self.model_type, **raw}
+        else:
+            raw = {"model_type": self.model_type, "architectures": list(self.architectures), **raw, **(ids or {})}
         try:
             rules = as_rules(self.table(model.config))
             computed = {rule.theirs[0]: rule.computed() for rule in rules if rule.computed is not None}

@@ -24,11 +24,13 @@ from formers.pretrained.open_clip import OPEN_CLIP_CONFIG, open_clip_config
 
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
+DIFFUSION = "diffusion_pytorch_model.safetensors"  # of a part of a folder of diffusers
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
 OWNED = """
     config.json generation_config.json model.safetensors model.safetensors.index.json model-*-of-*.safetensors
+    diffusion_pytorch_model*.safetensors diffusion_pytorch_model.safetensors.index.json
     tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json target_vocab.json
     merges.txt source.spm target.spm spiece.model formers.json preprocessor_config.json processor_config.json
 """.split()
@@ -77,8 +79,19 @@ def is_open_clip(folder: Path) -> bool:
 
 def whole_file(folder: Path) -> Path | None:
     """The file that holds all weights of a folder; None where there are shards, or a pickle."""
-    names = OPEN_CLIP[:2] if is_open_clip(folder) else (WEIGHTS,)
+    names = OPEN_CLIP[:2] if is_open_clip(folder) else (WEIGHTS, DIFFUSION, *map(half, (WEIGHTS, DIFFUSION)))
     return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def half(name: str) -> str:
+    """The name of a file of weights in fp16, which may stand beside the one in fp32 or alone."""
+    return name.replace(".safetensors", ".fp16.safetensors")
+
+
+def index_file(folder: Path) -> Path | None:
+    """The index of a folder's shards; None where it has none."""
+    places = (folder / f"{name}.index.json" for name in (WEIGHTS, DIFFUSION))
+    return next((path for path in places if path.exists()), None)
 
 
 def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
@@ -89,8 +102,8 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     """
     if (path := whole_file(folder)) is not None:  # whole, whatever shards an older save has left beside it
         return read_safetensors(path)
-    if (folder / INDEX).exists():
-        return read_shards(folder, INDEX, read_safetensors)
+    if (index := index_file(folder)) is not None:
+        return read_shards(folder, index.name, read_safetensors)
     whole, expected = (OPEN_CLIP[-1], OPEN_CLIP[0]) if is_open_clip(folder) else (BIN, WEIGHTS)
     pickled = whole if (folder / whole).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
     if not (folder / pickled).exists():
@@ -105,8 +118,8 @@ def weight_names(folder: Path) -> Iterator[str]:
     """The names of the tensors that `read_weights` gives; no tensor is read. Raises CheckpointError as that does."""
     if (path := whole_file(folder)) is not None:
         yield from safetensors_names(path)
-    elif (folder / INDEX).exists():
-        yield from shard_places(folder, INDEX)
+    elif (index := index_file(folder)) is not None:
+        yield from shard_places(folder, index.name)
     else:
         yield from read_weights(folder)
 
@@ -218,8 +231,8 @@ def as_safetensors(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     return write
 
 
-def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, Content]:
-    """The files of these tensors by name: one, or shards of at most that size and their index.
+def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int, whole: str = WEIGHTS) -> dict[str, Content]:
+    """The files of these tensors by name: one (`whole`), or shards of at most that size and their index.
 
     A tensor that is larger is alone in its shard. The names and the index are those that other libraries look for.
     """
@@ -232,15 +245,15 @@ def weight_files(tensors: Mapping[str, Tensor], shard_bytes: int) -> dict[str, C
         shards[-1][name] = tensor
         size += tensor.nbytes
     if len(shards) == 1:
-        return {WEIGHTS: as_safetensors(tensors)}
+        return {whole: as_safetensors(tensors)}
     files: dict[str, Content] = {}
     places: dict[str, str] = {}
     for i, shard in enumerate(shards, 1):
-        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        file = f"{Path(whole).stem}-{i:05}-of-{len(shards):05}.safetensors"
         files[file] = as_safetensors(shard)
         places.update(dict.fromkeys(shard, file))
     total = sum(tensor.nbytes for tensor in tensors.values())
-    return {**files, INDEX: as_json({"metadata": {"total_size": total}, "weight_map": places})}
+    return {**files, f"{whole}.index.json": as_json({"metadata": {"total_size": total}, "weight_map": places})}
 
 
 def write_folder(path: str | Path, files: Mapping[str, Content]) -> Path:

@@ -134,6 +134,47 @@ _KEYS = (
     (bool, words("add_adapter conv_bias convolution_bias scale_input")),
     (str, words("feat_extract_activation feat_extract_norm position_embeddings_type")),
     (Share, words("hidden_dropout")),
+    # diffusion
+    (
+        Size,
+        words("""
+            conv_in_kernel conv_out_kernel encoder_hid_dim in_channels latent_channels norm_num_groups num_class_embeds
+            out_channels projection_class_embeddings_input_dim time_cond_proj_dim time_embedding_dim
+            upsampling_scaling_factor
+        """),
+    ),
+    (Count, words("downsample_padding freq_shift")),
+    (Size | Annotated[list[Size], Sized(1, 16)], words("attention_head_dim cross_attention_dim sample_size")),
+    (Layers | Annotated[list[Any], Sized(1, 16)], words("layers_per_block transformer_layers_per_block")),
+    (
+        Annotated[list[Size], Sized(1, 16)],
+        words("block_out_channels decoder_block_out_channels encoder_block_out_channels"),
+    ),
+    (
+        Annotated[list[Annotated[int, Between(0, MOST_LAYERS)]], Sized(1, 16)],
+        words("num_decoder_blocks num_encoder_blocks"),
+    ),
+    (Annotated[list[str], Sized(1, 16)], words("down_block_types up_block_types")),
+    (Annotated[list[float], Sized(0, 1024)], words("latents_mean latents_std")),
+    (Positive, words("mid_block_scale_factor norm_eps resnet_out_scale_factor scaling_factor")),
+    (float, words("shift_factor")),
+    (
+        bool,
+        words("""
+            center_input_sample class_embeddings_concat dual_cross_attention flip_sin_to_cos
+            mid_block_add_attention mid_block_only_cross_attention resnet_skip_time_act use_linear_projection
+            use_post_quant_conv use_quant_conv
+        """),
+    ),
+    (bool | list[bool], words("only_cross_attention")),
+    (
+        str,
+        words("""
+            _class_name act_fn addition_embed_type attention_type class_embed_type cross_attention_norm
+            encoder_hid_dim_type mid_block_type resnet_time_scale_shift time_embedding_act_fn time_embedding_type
+            timestep_post_act upsample_fn
+        """),
+    ),
     # sizes
     (Layers, words("decoder_layers encoder_layers n_layer n_layers num_decoder_layers num_hidden_layers num_layers")),
     (
@@ -198,11 +239,11 @@ INNER = words("encoder_config text_config text_config_dict vision_config vision_
 ConfigShape = shape("ConfigShape", *_KEYS, (shape("InnerConfigShape", *_KEYS), INNER))
 
 BOOKKEEPING = words("""
-    _attn_implementation_autoset _commit_hash _name_or_path _num_labels add_cross_attention architectures
-    chunk_size_feed_forward cross_attention_hidden_size dtype finetuning_task gradient_checkpointing
-    id2label is_decoder label2id model_type name_or_path num_labels output_attentions output_hidden_states
-    output_past problem_type return_dict task_specific_params tf_legacy_loss tie_encoder_decoder
-    tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 xla_device
+    _attn_implementation_autoset _class_name _commit_hash _diffusers_version _name_or_path _num_labels
+    add_cross_attention architectures chunk_size_feed_forward cross_attention_hidden_size dtype finetuning_task
+    gradient_checkpointing id2label is_decoder label2id model_type name_or_path num_labels output_attentions
+    output_hidden_states output_past problem_type return_dict task_specific_params tf_legacy_loss
+    tie_encoder_decoder tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 xla_device
 """)
 # Would change the computation, so they must be empty or off.
 MUST_BE_OFF = ("pruned_heads", "quantization_config", "per_layer_config", "auto_map")

@@ -21,11 +21,14 @@ from formers.models.heads import body
 from formers.notes import note
 from formers.pretrained.express import express, settings_of
 from formers.pretrained.families import FAMILIES, family, family_of_class, guess_type
-from formers.pretrained.family import Family
+from formers.pretrained.family import CLASS, Family
 from formers.pretrained.files import (
     CONFIG,
+    DIFFUSION,
     GENERATION,
-    INDEX,
+    WEIGHTS,
+    half,
+    index_file,
     read_config,
     read_weights,
     weight_files,
@@ -118,7 +121,7 @@ def fit_padding(tokenizer: Tokenizer | None, model: nn.Module) -> None:
 
 def stored_names(place: Path) -> list[str] | None:
     """The names of the weights of a folder, None where only reading them would tell."""
-    return list(weight_names(place)) if (place / INDEX).exists() or whole_file(place) else None
+    return list(weight_names(place)) if index_file(place) or whole_file(place) else None
 
 
 def unread_note(place: Path, kind: Family, names: Sequence[str], chosen: bool) -> list[str]:
@@ -161,7 +164,7 @@ def type_and_head(raw: Mapping[str, Any], place: Path, plain: bool) -> tuple[str
     plain: only the body is wanted, whatever head that names.
     """
     architectures = tuple(raw.get("architectures") or ())
-    model_type, notes = raw.get("model_type"), []
+    model_type, notes = raw.get("model_type") or raw.get(CLASS), []
     if model_type is None and (name := raw.get("architecture")):  # timm's files call it so
         from formers.pretrained.families.timm import type_of
 
@@ -198,19 +201,42 @@ def save_model(
     Raises CheckpointError when no layout fits or the folder cannot be written.
     """
     check_vocabulary(tokenizer, model, Path(folder))
-    kind, raw, tensors = express(model, family, tokenizer, generation)
-    generation, before = settings_of(model, kind, tokenizer, generation), provenance_of(model)
-    if before is not None:
-        raw = before.config_of(kind, raw)
-    raw.update(settings or {})
-    raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    files: dict[str, Content] = {CONFIG: as_json(raw), GENERATION: as_json(generation), **system_file(system)}
-    files.update(weight_files(tensors, shard_bytes))
+    files = network_files(model, tokenizer, generation, family, settings, shard_bytes=shard_bytes)
+    files.update(system_file(system))
     if tokenizer is not None:
         files.update(tokenizer_files(tokenizer, model))
     if preprocessor is not None:
         files.update(preprocessor.files())
     return write_folder(folder, {**files, **(extra or {})})
+
+
+def network_files(
+    model: nn.Module,
+    tokenizer: Tokenizer | None = None,
+    generation: Mapping[str, Any] | None = None,
+    family: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    shard_bytes: int = SHARD,
+    fp16: bool = False,
+) -> dict[str, Content]:
+    """Config and weights of a model by the names of their files; fp16: so many bits, which the name says.
+
+    Raises CheckpointError as `save_model`.
+    """
+    kind, raw, tensors = express(model, family, tokenizer, generation)
+    generation, before = settings_of(model, kind, tokenizer, generation), provenance_of(model)
+    if before is not None:
+        raw = before.config_of(kind, raw)
+    raw.update(settings or {})
+    name = DIFFUSION if kind.diffusers else WEIGHTS
+    if fp16:
+        tensors, name = {key: x.half() if x.is_floating_point() else x for key, x in tensors.items()}, half(name)
+    weights = weight_files(tensors, shard_bytes, name)
+    if kind.diffusers:
+        return {CONFIG: as_json(raw), **weights}
+    raw["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    return {CONFIG: as_json(raw), GENERATION: as_json(generation), **weights}
 
 
 def tokenizer_files(tokenizer: Tokenizer, model: nn.Module) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from formers.pretrained.family import Family
 from formers.pretrained.keys import GENERATION, MUST_BE_OFF
 
 # Ours where the model is written: what kind of model it is, its labels, the type of its numbers.
-OWN = {"model_type", "architectures", "torch_dtype", "dtype"}
+OWN = {"model_type", "architectures", "torch_dtype", "dtype", "_class_name"}
 LABELS = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type"}
 
 

@@ -11,9 +11,16 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from formers.errors import ConfigError
-from formers.text import clip_tokenizer, encoder_tokenizer, language_tokenizer, piece_tokenizer, rule_tokenizer
+from formers.text import (
+    clip_tokenizer,
+    encoder_tokenizer,
+    language_tokenizer,
+    letter_tokenizer,
+    piece_tokenizer,
+    rule_tokenizer,
+)
 from formers.text.tokenizer import EOS, PAD, UNK, Tokenizer
-from formers.text.tokenizer_class import CLIP, class_name, tokenizer_class
+from formers.text.tokenizer_class import CLIP, WAV2VEC2, class_name, tokenizer_class
 from formers.text.tokenizer_files import TokenizerSettings, read_tokenizer_settings
 from formers.text.training import cut_words
 
@@ -36,7 +43,8 @@ def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[st
     `config` gives the ids that the tokenizer files leave open (pad_token_id, decoder_start_token_id ...).
     Looks for tokenizer.json, then source.spm, target.spm and vocab.json (Marian), spiece.model (T5; ALBERT where
     model_type or tokenizer_class says so), spm.model (DeBERTa-v2), sentencepiece.bpe.model (M2M-100, NLLB, mBART),
-    vocab.json and merges.txt (GPT-2, BART, RoBERTa, CLIP), bpe_simple_vocab_16e6.txt.gz (CLIP), vocab.txt (BERT).
+    vocab.json and merges.txt (GPT-2, BART, RoBERTa, CLIP), bpe_simple_vocab_16e6.txt.gz (CLIP),
+    vocab.json alone (wav2vec 2.0), vocab.txt (BERT).
     Raises CheckpointError for a file that is not what its name says.
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
@@ -60,6 +68,8 @@ def read_tokenizer(folder: Path, settings: TokenizerSettings, config: Mapping[st
         return clip_tokenizer.load_clip(folder, settings, config)
     if {"vocab.json", "merges.txt"} <= names:
         return rule_tokenizer.load_byte_level(folder, settings, config)
+    if "vocab.json" in names and known and known.names is WAV2VEC2:
+        return letter_tokenizer.load_letters(folder, settings, config)
     if "vocab.txt" in names:
         return encoder_tokenizer.load_word_pieces(folder, settings, config)
     return None

@@ -38,6 +38,7 @@ T5 = token_names("eos=</s> unk=<unk> pad=<pad>")
 LLAMA = token_names("unk=<unk> bos=<s> eos=</s>")
 CLIP = token_names("bos=<|startoftext|> eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>")
 SIGLIP = token_names("eos=</s> unk=<unk> pad=</s>")
+WAV2VEC2 = token_names("bos=<s> eos=</s> unk=<unk> pad=<pad>")
 GEMMA = token_names("unk=<unk> bos=<bos> eos=<eos> pad=<pad> mask=<mask>")
 
 
@@ -179,6 +180,7 @@ KNOWN = (
     TokenizerClass(("spm.model",), DEBERTA, "DebertaV2", "deberta-v2", _deberta),
     TokenizerClass((), LLAMA, "Llama CodeLlama", "", _llama),
     TokenizerClass((), GEMMA, "Gemma", "gemma gemma2 gemma3 gemma3_text"),
+    TokenizerClass(("vocab.json",), WAV2VEC2, "Wav2Vec2CTC", "wav2vec2-conformer"),
     TokenizerClass(("source.spm, target.spm and vocab.json",), T5, "Marian", "marian"),
 )
 BY_NAME = {name: each for each in KNOWN for name in each.classes.split()}

@@ -1,4 +1,4 @@
-"""The families that load and save, by the "model_type" of config.json; one table each, read on demand."""
+"""The families that load and save, by the type that config.json names; one table each, read on demand."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ FAMILIES = {
     "parakeet_ctc": "parakeet:FAMILY",
     "parakeet_encoder": "parakeet:BODY",
     "wav2vec2-conformer": "wav2vec2_conformer:FAMILIES",
+    "UNet2DConditionModel": "diffusion:UNET",
+    "AutoencoderKL": "diffusion:AUTOENCODER",
+    "AutoencoderTiny": "diffusion:TINY",
     "formers-causal": "native:CAUSAL",
     "formers-transformer": "native:TRANSFORMER",
     "formers-encoder": "native:ENCODERS",
@@ -63,6 +66,7 @@ FAMILIES = {
     "formers-clip": "native:CLIPS",
     "formers-autoencoder": "native:AUTOENCODERS",
     "formers-sound": "native:SOUND",
+    "formers-diffusion": "native:DIFFUSION",
 }
 
 

@@ -15,6 +15,8 @@ from formers.models.picture_classifier import PictureClassifier, PictureHeadConf
 from formers.models.resnet import ResNet, ResNetConfig
 from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
 from formers.models.transformer import Transformer, TransformerConfig
+from formers.models.unet import UNet, UNetConfig
+from formers.models.vae import VAE, TinyVAE, TinyVAEConfig, VAEConfig
 from formers.models.vit import ViT, ViTConfig
 from formers.pretrained.config_map import Native
 from formers.pretrained.family import Family
@@ -53,3 +55,4 @@ SOUND = native(
         HybridConformer: HybridConfig,
     },
 )
+DIFFUSION = native("formers-diffusion", {UNet: UNetConfig, VAE: VAEConfig, TinyVAE: TinyVAEConfig})

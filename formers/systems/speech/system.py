@@ -194,12 +194,16 @@ class Recogniser:
         return self.words(align(torch.cat(list(self.stream([sound]))), tokens, self.blank))
 
     def tokens(self, text: str) -> list[int]:
-        """A text as this model says it. Raises DataError for characters outside its vocabulary."""
-        text, tokenizer = on_a_line(text), self.tokenizer
+        """A text as this model says it, all in capitals, or none, where it knows only such letters.
+
+        Raises DataError for characters outside its vocabulary.
+        """
+        text, tokenizer, known = on_a_line(text), self.tokenizer, "".join(self.pieces)
+        text = text.upper() if known.isupper() else text.lower() if known.islower() else text
         (tokens,) = tokenizer.encode_plain([text])
         if not tokens:
             raise DataError("the text to align is empty, expected what is said in the recording")
-        if tokenizer.unk is not None and tokenizer.unk in tokens:
+        if tokenizer.unk in tokens or not all(self.pieces[token] for token in tokens):
             what = f"the text has {outside(text, tokenizer)}, outside this model's vocabulary"
             raise DataError(f"{what}; write it as the texts that it learned from")
         return tokens

@@ -129,8 +129,8 @@ def moved(segment: Segment, start: float, *, words: bool = True) -> Segment:
 class Align:
     """A recording and what is said in it."""
 
-    sound: Annotated[str, Typed("SOUND", positional=True, file=True)]
-    """The recording."""
+    sounds: Sounds
+    """The recording: a file, or - for one on standard input."""
     text: Annotated[str, Typed("TEXT|FILE", positional=True, passage=True)]
     """What is said in it; each line is a segment."""
     form: Annotated[TranscriptForm, Part()] = FORM
@@ -142,22 +142,25 @@ class Align:
 
 def align(model: Recogniser, options: Align) -> Iterator[Event]:
     """The words of the text with their times, in the segments that its lines are."""
-    from formers.files import expanded
-    from formers.sound.decode import decode, resampled
-
+    if len(options.sounds) > 1:
+        raise ConfigError(f"got {len(options.sounds):,} recordings, expected the one in which the text is said")
     lines = [line for line in map(str.split, options.text.splitlines()) if line]
-    sound = resampled(decode(expanded(options.sound), options.sound), model.extractor.rate)
-    try:
-        words = model.align(sound.samples, options.text)
-    except DataError as error:
-        raise DataError(f"{options.sound}: {error}") from None
-    segments = []
-    for line in lines:
-        spoken, words = words[: len(line)], words[len(line) :]
-        text = "".join(word.text for word in spoken)
-        segments.append(Segment(spoken[0].start, spoken[-1].end, text, spoken))
-    transcript = Transcript(segments, seconds=sound.seconds)
-    yield from delivered(options.sound, transcript, replace(options.form, words=True))
+
+    def work(source: SoundSource) -> Iterator[Event]:
+        sound = source.whole(model.extractor.rate)
+        try:
+            words = model.align(sound.samples, options.text)
+        except DataError as error:
+            raise DataError(f"{source.name}: {error}") from None
+        segments = []
+        for line in lines:
+            spoken, words = words[: len(line)], words[len(line) :]
+            text = "".join(word.text for word in spoken)
+            segments.append(Segment(spoken[0].start, spoken[-1].end, text, spoken))
+        transcript = Transcript(segments, seconds=sound.seconds)
+        yield from delivered(source.name, transcript, replace(options.form, words=True))
+
+    yield from options.sounds.worked(work)
 
 
 @dataclass(frozen=True, kw_only=True)

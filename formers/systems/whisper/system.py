@@ -35,8 +35,18 @@ from formers.systems.transcripts import Segment, Transcript, Word
 from formers.systems.whisper.data import SpeechBatch, SpeechBatches
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
 from formers.systems.whisper.options import ListenOptions, WindowOptions
-from formers.systems.whisper.windows import PAUSE, Frames, Open, WindowReader, clips_of, packed, spoken, survey
-from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words
+from formers.systems.whisper.windows import (
+    PAUSE,
+    Frames,
+    Open,
+    WindowReader,
+    clips_of,
+    packed,
+    pauses_of,
+    spoken,
+    survey,
+)
+from formers.systems.whisper.word_times import POSITION, Aligner, believable, joined, with_words, without_pauses
 from formers.text.speech_tokens import SpeechTokens
 from formers.training.task import Loss
 
@@ -57,6 +67,8 @@ class Listening:
     before: list[int] = field(default_factory=list)
     """Tokens that the next window knows."""
     segments: list[Segment] = field(default_factory=list)
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds without a voice, in which no word lies."""
 
 
 class Alignment(NamedTuple):
@@ -164,6 +176,7 @@ class Transcriber:
         language = options.language or ("" if self.tokens.languages else "en")
         reader = WindowReader(sound(), self.extractor, found.loudest, self.size)
         state = Listening(options, words, language)
+        state.pauses = [] if options.vad == "none" else pauses_of(found, self.second)
         state.before = self.tokens.encode(f" {options.prompt.strip()}") if options.prompt else []
         with ready(self.model):
             listen = self.batched if options.batch > 1 else self.seeking
@@ -240,7 +253,7 @@ class Transcriber:
             if said.strip() and start < end:
                 segments.append(Segment(start, end, said, facts=facts_of(text, part.start, span.tokens)))
         if state.words and segments:
-            segments = self.with_words(segments, memory, opening, offset, positions, state.language)
+            segments = self.with_words(segments, memory, opening, offset, positions, state)
             if passed < frames and segments and segments[-1].end > offset:  # words end where their segment does
                 passed = min(frames, max(2, round((segments[-1].end - offset) * self.second)))
         return segments, passed
@@ -252,12 +265,14 @@ class Transcriber:
         opening: Sequence[int],
         offset: float,
         positions: int,
-        language: str,
+        state: Listening,
     ) -> list[Segment]:
         text = [token for one in segments for token in one.facts["tokens"] if token < self.tokens.end]
-        words = self.aligner.words(memory, opening, text, language, positions)
+        words = self.aligner.words(memory, opening, text, state.language, positions)
         words = [replace(word, start=offset + word.start, end=offset + word.end) for word in joined(believable(words))]
-        return with_words(segments, words, [len(one.text) for one in segments])
+        before = state.segments[-1].end if state.segments else 0.0
+        words = without_pauses(words, state.pauses)
+        return with_words(segments, words, [len(one.text) for one in segments], before)
 
     def evaluate(self, batches: SpeechBatches, *, batch: int = 8, count: int | None = None) -> Report:
         """The loss per token, and word and character error rates of the likeliest texts, without times.

@@ -18,6 +18,8 @@ from formers.sound.voice import Span, voiced
 Open = Callable[[], Iterable[Samples]]
 PAUSE = 5.0  # seconds without a voice that are not looked at; shorter ones help to tell sentences apart
 
+EDGE = 15  # frames of silence at least that voice activity takes for voice, before and behind one
+
 
 class Frames(NamedTuple):
     """Frames of a spectrogram, from one to before another."""
@@ -109,6 +111,13 @@ class Survey(NamedTuple):
     """The largest log-mel."""
     voice: list[Span]
     """Where somebody may speak, in frames."""
+
+
+def pauses_of(found: Survey, second: float) -> list[tuple[float, float]]:
+    """The seconds of a recording before, between and behind spans with a voice, whose margin is none."""
+    edges = [(start + EDGE, end - EDGE) for start, end in found.voice if end - start > 2 * EDGE]
+    begins, ends = [0, *(end for _, end in edges)], [*(start for start, _ in edges), found.frames]
+    return [(begin / second, end / second) for begin, end in zip(begins, ends, strict=True) if begin < end]
 
 
 def survey(pieces: Iterable[Samples], extractor: FeatureExtractor) -> Survey:

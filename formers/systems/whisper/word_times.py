@@ -17,7 +17,8 @@ from formers.text.speech_tokens import AHEAD, BEHIND, SpeechTokens
 
 POSITION = 0.02  # seconds
 ENDS = ".。!！?？"
-LONGEST = 0.7  # seconds of a usual word, at most; twice that is the longest that is believed at a pause
+LONGEST = 0.7  # seconds of a usual word, at most
+EARLY = 0.5  # seconds by which a word may leave the times that the model gave its segment
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,14 @@ class Aligner:
         return words
 
 
+def usual_length(words: Sequence[Word]) -> float:
+    """Seconds of a usual word; twice that is the longest that is believed at a pause."""
+    return min(LONGEST, median([word.end - word.start for word in words if word.end > word.start] or [0.0]))
+
+
 def believable(words: Sequence[Word]) -> list[Word]:
     """The words with those shortened that lie over a pause: the first, the last, those around the end of a sentence."""
-    lengths = [word.end - word.start for word in words if word.end > word.start]
-    most = 2 * min(LONGEST, median(lengths)) if lengths else 0.0
+    most = 2 * usual_length(words)
     done: list[Word] = []
     for i, word in enumerate(words):
         if word.end - word.start > most:
@@ -96,15 +101,56 @@ def joined(words: Sequence[Word]) -> list[Word]:
     return together
 
 
-def with_words(segments: Sequence[Segment], words: Sequence[Word], counts: Sequence[int]) -> list[Segment]:
-    """The segments with their words, whose times are then theirs; counts: how many characters of text each has."""
-    done, rest = [], list(words)
+def without_pauses(words: Sequence[Word], pauses: Sequence[tuple[float, float]]) -> list[Word]:
+    """The words cut where they reach into a pause, or over one: the longer part of them stays; pauses: in seconds."""
+    done = []
+    for word in words:
+        for begin, end in pauses:
+            before, behind = begin - word.start, word.end - end
+            if word.start < end and begin < word.end and max(before, behind) > 0:
+                word = replace(word, end=min(word.end, begin)) if before >= behind else replace(word, start=end)
+        done.append(word)
+    return done
+
+
+def at_ends(words: Sequence[Word], segment: Segment, usual: float, before: float) -> list[Word]:
+    """The words of a segment with those at its ends shortened that reach beyond it; before: when speech ended last.
+
+    Source: OpenAI's rules.
+    """
+    first, *rest = words
+    longest = 2 * usual
+    if first.end - before > 2 * longest and (rest[0].end if rest else first.end) - first.start > longest * len(
+        words[:2]
+    ):
+        if rest and rest[0].end - rest[0].start > longest:
+            cut = max((first.start + rest[0].end) / 2, rest[0].end - longest)
+            first, rest[0] = replace(first, end=cut), replace(rest[0], start=cut)
+        first = replace(first, start=max(first.start, first.end - longest))
+    if first.start + EARLY < segment.start < first.end:
+        first = replace(first, start=min(first.end - usual, segment.start))
+    *rest, last = first, *rest
+    if last.start < segment.end < last.end - EARLY:
+        last = replace(last, end=max(last.start + usual, segment.end))
+    return [*rest, last]
+
+
+def with_words(
+    segments: Sequence[Segment], words: Sequence[Word], counts: Sequence[int], before: float = 0.0
+) -> list[Segment]:
+    """The segments with their words, whose times are then theirs; counts: how many characters of text each has.
+
+    before: seconds at which speech ended last.
+    """
+    done, rest, usual = [], list(words), usual_length(words)
     for segment, count in zip(segments, counts, strict=True):
         own: list[Word] = []
         while rest and count > 0:
             own.append(rest.pop(0))
             count -= len(own[-1].text)
         if own:
+            own = at_ends(own, segment, usual, before)
             segment = replace(segment, start=own[0].start, end=own[-1].end, words=own)
+            before = segment.end
         done.append(segment)
     return done

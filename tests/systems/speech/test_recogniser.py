@@ -1,16 +1,22 @@
 """A model of speech: frames of long recordings, parts between pauses, words in time, a run from data to answers."""
 
+import base64
 import json
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from starlette.testclient import TestClient
 
 import formers
 from formers.data.builtin.dialtones import strings
+from formers.registry import system, verbs_of
+from formers.server.app import make_app
+from formers.server.models import Models, Served
 from formers.systems.speech.stuck import deaf
 from formers.systems.speech.system import MARGIN, WINDOW, Recogniser, pause_in
+from formers.systems.system import Origin
 from tests.cli.conftest import call, fails, works
 
 SMALL = [
@@ -110,10 +116,32 @@ def test_commands(trained, recording, tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
+def test_a_server_aligns_a_recording_in_a_request(speech, recording):
+    path, text, sound = recording
+    declared = system("speech")
+    served = Served("keys", declared, speech, verbs_of(declared), Origin("keys"))
+    client = TestClient(make_app(Models({"keys": served})), base_url="http://127.0.0.1")
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    (result,) = client.post("/align", json={"sounds": encoded, "text": text}).json()["results"]
+    words = [word for segment in result["segments"] for word in segment["words"]]
+    expected = speech.align(sound.sound().samples, text)
+    assert [word["word"] for word in words] == [word.text for word in expected]
+    assert [word["start"] for word in words] == pytest.approx([word.start for word in expected], abs=0.01)
+    for fields, fault in [
+        ({"sounds": encoded}, 'the key "text" is missing'),
+        ({"sounds": [encoded] * 2, "text": text}, "got 2 recordings, expected the one in which the text is said"),
+        ({"sounds": encoded, "text": "<unk>"}, "outside this model's vocabulary"),
+        ({"sounds": "WAV", "text": text}, "expected the bytes of a sound in base64"),
+    ]:
+        answer = client.post("/align", json=fields)
+        assert answer.status_code == 400 and fault in answer.json()["error"]
+
+
 def test_faults_are_one_line(trained, recording, tmp_path):
     path, *_ = recording
-    assert "the text has 'x', outside this model's vocabulary" in fails("align", trained, path, "123x")
+    assert "the text has 'X', outside this model's vocabulary" in fails("align", trained, path, "123x")
     assert "a text of 239 tokens needs 239 frames, but the sound has" in fails("align", trained, path, "12 " * 80)
+    assert "got 2 recordings" in fails("align", trained, path, path, "123")
     assert "there is no such sound" in fails("transcribe", trained, tmp_path / "no.wav")
     assert "expected seconds such as 60-120" in fails("transcribe", trained, path, "--clip", "9-3")
 

@@ -25,6 +25,8 @@ def test_a_speech_and_its_words(tiny, speech):
     assert [word.text.strip() for word in words if 7.5 < word.start < 8.9][:2] == ["ask", "what"]
     country = next(word for word in words if word.text.strip().startswith("country"))
     assert country.end == pytest.approx(6.4, abs=0.4)
+    begins = {word.text.strip(): word.start for word in reversed(words)}
+    assert begins["ask"] == pytest.approx(3.25, abs=0.1) and begins["what"] == pytest.approx(5.4, abs=0.1)
 
 
 def test_without_times_and_with_beams(tiny, speech):

@@ -13,7 +13,7 @@ from formers.pretrained.load import load_model
 from formers.systems.whisper.decode import compression_ratio, strategies
 from formers.systems.whisper.options import ListenOptions, WindowOptions
 from formers.systems.whisper.system import Transcriber, open_whisper
-from formers.systems.whisper.word_times import Word, believable, joined
+from formers.systems.whisper.word_times import Segment, Word, at_ends, believable, joined, without_pauses
 from formers.text.speech_tokens import SpeechTokens
 from formers.text.training import train_byte_bpe
 
@@ -128,6 +128,26 @@ def test_punctuation_and_pauses():
     shortened = believable(words)
     assert shortened[4].end < 2 and shortened[5].start > 8
     assert [word.text for word in joined(words)] == [" “Ask,", " not.", " What", " for"]
+
+
+def times(words):
+    return [(round(word.start, 2), round(word.end, 2)) for word in words]
+
+
+def test_words_do_not_lie_in_pauses():
+    words = [Word(" fellow", 1, 2.4), Word(" ask", 2.4, 4), Word(" not", 4, 4.5), Word(" what", 6.1, 6.2)]
+    cut = without_pauses(words, [(0, 0.5), (2.1, 3.2), (5, 7)])
+    assert times(cut) == [(1, 2.1), (3.2, 4), (4, 4.5), (6.1, 6.2)]
+
+
+def test_words_at_the_ends_of_a_segment_are_as_long_as_is_believed():
+    """With usual words of 0.3 s, a first one that begins in the segment before and a last one that never ends."""
+    words = [Word(" one", 1, 8), Word(" two", 8, 8.3), Word(" three", 8.3, 12)]
+    assert times(at_ends(words, Segment(7.7, 9, ""), 0.3, 0.0)) == [(7.4, 8), (8, 8.3), (8.3, 9)]
+    assert times(at_ends(words[:1], Segment(7.9, 8, ""), 0.3, 7.5)) == [(7.7, 8)]
+    words = [Word(" one", 0, 1.5), Word(" two", 1.5, 8)]
+    assert times(at_ends(words, Segment(0, 8, ""), 0.3, 0.0)) == [(6.8, 7.4), (7.4, 8)]
+    assert times(at_ends(words[1:], Segment(1.5, 8, ""), 0.3, 7.9)) == [(1.5, 8)]
 
 
 def test_heads_that_are_not_there_are_named(transcriber):
