@@ -38,7 +38,7 @@ def paint(plan, seeds, network=waves, **options):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_picture_has_the_same_bytes_in_any_batch(scheduler, name):
-    plan = scheduler.plan(8, sampler=name, eta=0.5)
+    plan = scheduler.plan(8, sampler=name, eta=0.5 if name == "ddim" else 0.0)
     together = paint(plan, [7, 8, 9])[-1].latents
     for row, seed in enumerate([7, 8, 9]):
         assert torch.equal(paint(plan, [seed])[-1].latents[0], together[row])
@@ -62,8 +62,8 @@ def test_passes_of_one_picture_make_a_network_agree_with_itself():
     torch.testing.assert_close(guided(network, text, negative, scale=3)(latents, 7.0), away + 3 * (wanted - away))
     torch.testing.assert_close(guided(network, text, negative, scale=1)(latents, 7.0), wanted)
     torch.testing.assert_close(guided(network, text)(latents, 7.0), wanted)
-    one = guided(network, text, negative[:1].expand(3, -1, -1))(latents, 7.0)
-    torch.testing.assert_close(guided(network, text, negative[:1])(latents, 7.0), one)
+    one = guided(network, text, negative[:1].expand(3, -1, -1), at_once=2)(latents, 7.0)
+    torch.testing.assert_close(guided(network, text, negative[:1], at_once=2)(latents, 7.0), one)
 
 
 def test_rescaled_guidance_is_the_references():
@@ -131,16 +131,17 @@ def test_the_file_goes_round(tmp_path):
         json.dumps(written, allow_nan=False)
 
 
-def test_what_is_written_opens_in_the_reference(tmp_path, scheduler):
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_is_written_opens_in_the_reference(tmp_path, name):
     diffusers = pytest.importorskip("diffusers")
-    (tmp_path / "scheduler_config.json").write_text(json.dumps(scheduler.raw()))
-    theirs = diffusers.PNDMScheduler.from_pretrained(tmp_path)
-    assert torch.equal(theirs.alphas_cumprod, scheduler.schedule.alpha_bars)
-    cosine = Scheduler(Schedule(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"), "ddim")
-    (tmp_path / "scheduler_config.json").write_text(json.dumps(cosine.raw()))
-    theirs = diffusers.DDIMScheduler.from_pretrained(tmp_path)
-    assert torch.equal(theirs.alphas_cumprod, cosine.schedule.alpha_bars)
+    ours = Scheduler(Schedule(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"), name)
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(ours.raw()))
+    again = read_scheduler(tmp_path / "scheduler_config.json")
+    assert (again.schedule, again.sampler, again.sampling()) == (ours.schedule, name, ours.sampling())
+    theirs = getattr(diffusers, SAMPLERS[name].class_name).from_pretrained(tmp_path)
+    assert torch.equal(theirs.alphas_cumprod, ours.schedule.alpha_bars)
     assert theirs.config.prediction_type == "v_prediction"
+    assert {key for key in ours.raw() if key not in theirs.config} <= {"rescale_betas_zero_snr", "_class_name"}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -212,6 +213,8 @@ def test_no_numbers_stop_the_loop_with_the_step(scheduler):
     ({"sampler": "lcm", "steps": 60}, "lcm was asked for 60 steps, expected at most 50"),
     ({"sampler": "pndm", "steps": 3, "keys": {"skip_prk_steps": False}}, "at least 4 steps and strength 1"),
     ({"sampler": "pndm", "strength": 0.5, "keys": {"skip_prk_steps": False}}, "at least 4 steps and strength 1"),
+    ({"sampler": "ddim", "eta": 1.5}, r"eta \(1.5\) must be in \[0, 1\]"),
+    ({"sampler": "euler", "eta": 0.5}, "is of ddim alone"),
     ({"steps": 0}, r"steps \(0\) must be in \[1, 1,000\]"),
     ({"steps": 1001}, r"steps \(1,001\) must be"),
     ({"steps": 1000, "sampler": "ddim"}, "the first time would be 1,000"),
@@ -245,7 +248,13 @@ def test_what_cannot_be_asked_for(ask, wrong):
 ])  # fmt: skip
 def test_what_cannot_be_obeyed_is_refused_by_name(keys, wrong):
     with pytest.raises((CheckpointError, ConfigError), match=wrong):
-        Scheduler.of(keys)
+        Scheduler.of(keys).sampling()
+
+
+def test_another_sampler_than_one_that_is_refused():
+    for name, more in [("LMSDiscreteScheduler", {}), ("EulerDiscreteScheduler", {"use_beta_sigmas": True})]:
+        assert Scheduler.of({"_class_name": name, **more}).plan(5, sampler="ddim").legs[0].at.time == 800
+    assert Scheduler.of({"_class_name": "LMSDiscreteScheduler"}).raw()["_class_name"] == "LMSDiscreteScheduler"
 
 
 def test_a_prompt_and_a_negative_of_other_lengths():
