@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from formers.diffusion.samplers import Evaluation, Memory
+from formers.diffusion.samplers import Denoising, Memory
 from formers.diffusion.scheduler import Plan
 from formers.diffusion.spacing import Sampling
 from formers.errors import ConfigError, DataError
@@ -54,6 +54,7 @@ def draw(own: Sequence[torch.Generator], shape: Sequence[int], device: torch.dev
     return torch.cat([torch.randn((1, *shape), generator=generator) for generator in own]).to(device)
 
 
+@torch.no_grad()
 def denoised(
     network: Denoiser, plan: Plan, latents: Tensor, own: Sequence[torch.Generator], *, held: Held | None = None
 ) -> Iterator[Moment]:
@@ -66,23 +67,22 @@ def denoised(
     latents, memory = latents.float(), Memory()
     legs, schedule = plan.legs, plan.schedule
     fresh = partial(draw, own, latents.shape[1:], latents.device)
-    with torch.inference_mode():
-        for index, leg in enumerate(legs):
-            prediction = network(latents, leg.at.time).float()
-            clean, noise = schedule.read(prediction, latents, leg.at)
-            now = Evaluation(
-                schedule, plan.sampling, legs, index, plan.steps, latents, prediction, limited(clean, plan.sampling),
-                noise, fresh,
-            )  # fmt: skip
-            latents, memory = plan.sampler.step(now, memory)
-            if held is not None:
-                kept = held.clean
-                if now.left > 1:
-                    at = legs[index + 1].at
-                    kept = at.signal * held.clean + at.noise * held.noise
-                latents = (1 - held.mask) * kept + held.mask * latents
-            _finite(latents, index + 1, len(legs), leg.at.time)
-            yield Moment(index + 1, len(legs), leg.at.time, latents, now.clean)
+    for index, leg in enumerate(legs):
+        prediction = network(latents, leg.at.time).float()
+        clean, noise = schedule.read(prediction, latents, leg.at)
+        now = Denoising(
+            schedule, plan.sampling, legs, index, plan.steps, latents, prediction, limited(clean, plan.sampling),
+            noise, fresh,
+        )  # fmt: skip
+        latents, memory = plan.sampler.step(now, memory)
+        if held is not None:
+            kept = held.clean
+            if now.left > 1:
+                at = legs[index + 1].at
+                kept = at.signal * held.clean + at.noise * held.noise
+            latents = (1 - held.mask) * kept + held.mask * latents
+        _finite(latents, index + 1, len(legs), leg.at.time)
+        yield Moment(index + 1, len(legs), leg.at.time, latents, now.clean)
 
 
 def limited(clean: Tensor, sampling: Sampling) -> Tensor:

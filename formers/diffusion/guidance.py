@@ -39,6 +39,7 @@ def guided(
     if both and negative is not None and negative.shape[1:] != text.shape[1:]:
         got = f"the prompt has {text.shape[1]} places and the negative prompt {negative.shape[1]}"
         raise ConfigError(f"{got}; give both the same number of chunks")
+    away_from = negative.expand_as(text) if both and negative is not None else None
     if not 0 <= rescale <= 1:
         raise ConfigError(f"rescale ({rescale:g}) must be in [0, 1]")
 
@@ -47,11 +48,11 @@ def guided(
         if beside is not None:
             more = beside[rows] if len(beside) > 1 else beside
             seen = torch.cat([seen, more.expand(len(seen), *more.shape[1:]).to(seen)], 1)
-        if both and negative is not None:
-            read = torch.cat([negative[rows].expand_as(read), read])
+        if away_from is not None:
+            read = torch.cat([away_from[rows], read])
             seen = torch.cat([seen, seen])
         answer = network(seen, torch.full((len(seen),), time, device=seen.device), read)
-        if not both:
+        if away_from is None:
             return answer
         away, wanted = answer.float().chunk(2)
         steered = away + scale * (wanted - away)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from formers.diffusion import spacing
 from formers.diffusion.schedule import Point, Schedule, noise_in
-from formers.diffusion.spacing import Leg, Sampling, Walk
+from formers.diffusion.spacing import RUNGE_KUTTA, Leg, Sampling, Walk
 
 SIGMA_DATA = 0.5  # of consistency models: Song et al. 2023
 FEW = 15  # steps of DPM-Solver++ below which the last are of lower order
@@ -27,13 +27,13 @@ Memory = tuple[Tensor, ...]
 """What a sampler of several evaluations keeps of those before."""
 
 
-class Evaluation(NamedTuple):
+class Denoising(NamedTuple):
     """What is there when the network has answered; all tensors (pictures, channels, height, width)."""
 
     schedule: Schedule
     sampling: Sampling
     legs: Sequence[Leg]
-    index: int
+    place: int
     """Of the leg."""
     steps: int
     """As asked for, those left out at the begin included."""
@@ -48,15 +48,15 @@ class Evaluation(NamedTuple):
 
     @property
     def leg(self) -> Leg:
-        return self.legs[self.index]
+        return self.legs[self.place]
 
     @property
     def left(self) -> int:
-        """Evaluations, with this one."""
-        return len(self.legs) - self.index
+        """Denoisings, with this one."""
+        return len(self.legs) - self.place
 
 
-Step = Callable[[Evaluation, Memory], tuple[Tensor, Memory]]
+Step = Callable[[Denoising, Memory], tuple[Tensor, Memory]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def fresh_noise(start: Point, end: Point) -> float:
     return end.noise / start.noise * math.sqrt(max(1 - kept, 0))
 
 
-def ddim(now: Evaluation, memory: Memory, eta: float | None = None) -> tuple[Tensor, Memory]:
+def ddim(now: Denoising, memory: Memory, eta: float | None = None) -> tuple[Tensor, Memory]:
     """Song et al. 2021, equation 12."""
     _, start, end = now.leg
     fresh = (now.sampling.eta if eta is None else eta) * fresh_noise(start, end)
@@ -104,7 +104,7 @@ def ddim(now: Evaluation, memory: Memory, eta: float | None = None) -> tuple[Ten
     return (latents + fresh * now.draw() if fresh else latents), memory
 
 
-def ddpm(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
+def ddpm(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Ho et al. 2020, equation 7: the noise is that of the limited clean latents."""
     _, start, end = now.leg
     small = fresh_noise(start, end)
@@ -119,21 +119,33 @@ MULTISTEP = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 /
 """Weights of Adams and Bashforth, the newest first."""
 
 
-def pndm(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
-    """Liu et al. 2022 without its Runge-Kutta begin; memory: predictions before, the newest first, and the start."""
-    if now.index == 1:  # the first move again, with the mean slope
-        first, start = memory
-        prediction, latents, kept = (now.prediction + first) / 2, start, (first,)
+def pndm(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
+    """Liu et al. 2022; memory: predictions before, the newest first, and what the first moves need."""
+    if not now.sampling.skip_prk_steps and now.place < 3 * len(RUNGE_KUTTA):
+        return _runge_kutta(now, memory)
+    kept = (now.prediction, *memory)[:4]
+    if now.place == 1:  # the first move again, with the mean slope
+        first, latents = memory
+        prediction, kept = (now.prediction + first) / 2, (first,)
     else:
-        kept = (now.prediction, *memory)[:4]
         weights = MULTISTEP[len(kept) - 1]
         prediction = sum((w * past for w, past in zip(weights, kept, strict=True)), torch.zeros(()))
         latents = now.latents
     clean, noise = now.schedule.read(prediction, latents, now.leg.start)
-    return toward(clean, noise, now.leg.end), (*kept, now.latents) if now.index == 0 else kept
+    return toward(clean, noise, now.leg.end), (*kept, now.latents) if now.place == 0 else kept
 
 
-def heun(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
+def _runge_kutta(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
+    """One of four evaluations of a move; memory: where it began, the weighted sum so far, predictions before."""
+    turn = now.place % len(RUNGE_KUTTA)
+    start, total, *before = memory if turn else (now.latents, torch.zeros(()), now.prediction, *memory)
+    total = total + RUNGE_KUTTA[turn] * now.prediction
+    last = turn == len(RUNGE_KUTTA) - 1
+    clean, noise = now.schedule.read(total if last else now.prediction, start, now.leg.start)
+    return toward(clean, noise, now.leg.end), tuple(before) if last else (start, total, *before)
+
+
+def heun(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Karras et al. 2022, algorithm 1; memory between the two evaluations of a move: what the first one said."""
     at, start, end = now.leg
     slope = noise_in(now.latents, now.clean, at)
@@ -143,7 +155,7 @@ def heun(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
     return toward(clean, first, end) + end.signal * (end.sigma - start.sigma) / 2 * (slope - first), ()
 
 
-def lcm(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
+def lcm(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Luo et al. 2023: clean latents at once, then noise again."""
     at, _, end = now.leg
     scaled = at.time * now.sampling.timestep_scaling
@@ -157,7 +169,7 @@ def log_ratio(start: Point, end: Point) -> float:
     return math.inf if end.noise == 0 else math.log(start.sigma / end.sigma)
 
 
-def dpm_solver(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
+def dpm_solver(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Lu et al. 2022, algorithm 2M; memory: the clean latents of the step before."""
     sampling, (_, start, end) = now.sampling, now.leg
     stays = now.left == 1 and (
@@ -169,15 +181,15 @@ def dpm_solver(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
     move = end.signal * -math.expm1(-step)
     latents = end.noise / start.noise * now.latents + move * now.clean
     if memory and sampling.solver_order > 1 and not stays and step:
-        slope = (now.clean - memory[0]) * (step / log_ratio(now.legs[now.index - 1].start, start))
+        slope = (now.clean - memory[0]) * (step / log_ratio(now.legs[now.place - 1].start, start))
         weight = end.signal * (1 + math.expm1(-step) / step) if sampling.solver_type == "heun" else move / 2
         latents = latents + weight * slope
     return latents, (now.clean,)
 
 
-def unipc(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
+def unipc(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Zhao et al. 2023: first the latents that are there are corrected; memory: the ones before, then clean ones."""
-    order, legs, index = now.sampling.solver_order, now.legs, now.index
+    order, legs, index = now.sampling.solver_order, now.legs, now.place
     latents = now.latents
     skipped = now.steps - len(legs)
     if memory and index - 1 + skipped not in now.sampling.disable_corrector:
@@ -187,12 +199,12 @@ def unipc(now: Evaluation, memory: Memory) -> tuple[Tensor, Memory]:
     return _unified(now, index, latents, clean[: _order(now, index)], None), (latents, *clean)
 
 
-def _order(now: Evaluation, index: int) -> int:
+def _order(now: Denoising, index: int) -> int:
     order = 1 if now.legs[index].end.noise == 0 else now.sampling.solver_order
     return min(order, index + 1, len(now.legs) - index if now.sampling.lower_order_final else order)
 
 
-def _unified(now: Evaluation, index: int, latents: Tensor, clean: Sequence[Tensor], after: Tensor | None) -> Tensor:
+def _unified(now: Denoising, index: int, latents: Tensor, clean: Sequence[Tensor], after: Tensor | None) -> Tensor:
     """The move of one leg from the clean latents at its start and before, the newest first; `after`: at its end."""
     _, start, end = now.legs[index]
     if (step := log_ratio(start, end)) == 0:
@@ -226,6 +238,9 @@ _CURVES = ("use_karras_sigmas", "use_exponential_sigmas")
 _PLAIN: dict[str, tuple[Any, ...]] = {"use_beta_sigmas": (False, None)}
 _SOLVER = ("solver_order", "solver_type", "lower_order_final", "final_sigmas_type", *_THRESHOLD, *_SPACING, *_CURVES)
 _FLOW: dict[str, tuple[Any, ...]] = {"use_flow_sigmas": (False, None), "use_dynamic_shifting": (False, None)}
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
+}
 _LINSPACE = {"timestep_spacing": "linspace"}
 
 SAMPLERS: Mapping[str, Sampler] = {
@@ -237,8 +252,8 @@ SAMPLERS: Mapping[str, Sampler] = {
         {"clip_sample": True},
     ),
     "pndm": Sampler(
-        "PNDMScheduler", pndm, spacing.repeated, ("set_alpha_to_one", *_SPACING), {"set_alpha_to_one": False},
-        only={"skip_prk_steps": (True,)}, predictions=("epsilon", "v_prediction"), pure=False,
+        "PNDMScheduler", pndm, spacing.repeated, ("set_alpha_to_one", "skip_prk_steps", *_SPACING),
+        {"set_alpha_to_one": False}, predictions=("epsilon", "v_prediction"), pure=False,
     ),
     "euler": Sampler(
         "EulerDiscreteScheduler", partial(ddim, eta=0.0), spacing.fractional,
@@ -255,7 +270,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "dpm++": Sampler(
         "DPMSolverMultistepScheduler", dpm_solver, spacing.solved, ("euler_at_final", "lambda_min_clipped", *_SOLVER),
         _LINSPACE, orders=(1, 2),
-        only={**_PLAIN, **_FLOW, "use_lu_lambdas": (False,), "algorithm_type": ("dpmsolver++", "deis")},
+        only={**_PLAIN, **_FLOW, **_FIXED, "use_lu_lambdas": (False,), "algorithm_type": ("dpmsolver++", "deis")},
     ),
     "unipc": Sampler(
         "UniPCMultistepScheduler", unipc, partial(spacing.solved, rounded=True),

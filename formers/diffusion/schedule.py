@@ -22,6 +22,7 @@ PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
 LEAST = 2.0**-24  # alpha-bar in place of 0 where a sampler counts in sigmas, which would be infinite
 COSINE_SHIFT = 0.008  # Nichol and Dhariwal 2021, section 3.2
 MOST_BETA = 0.999
+Beta = Annotated[float, Between(1e-7, below=1)]  # with less, float32 has no noise
 
 
 class Point(NamedTuple):
@@ -54,10 +55,10 @@ class Schedule:
     """The noise that a network was trained with; fields and words are those of scheduler_config.json."""
 
     num_train_timesteps: Natural = 1000
-    beta_start: Annotated[float, Between(above=0, below=1)] = 0.0001
-    beta_end: Annotated[float, Between(above=0, below=1)] = 0.02
+    beta_start: Beta = 0.0001
+    beta_end: Beta = 0.02
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"] = "linear"
-    trained_betas: Annotated[tuple[Annotated[float, Between(0, 1)], ...], Sized(1)] | None = None
+    trained_betas: Annotated[tuple[Beta, ...], Sized(1)] | None = None
     """In place of the three fields above, as many as times."""
     rescale_betas_zero_snr: bool = False
     """Whether the last time is pure noise (Lin et al. 2023); its network cannot predict epsilon there."""

@@ -49,19 +49,17 @@ class Scheduler:
     """How a checkpoint was trained and is to be sampled."""
 
     schedule: Schedule = field(default_factory=Schedule)
-    sampler: str = "ddim"
+    sampler: str | None = "ddim"
+    """The file's own; None where it is none of ours, so that one must be asked for."""
     given: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The keys as they were read; other samplers than the file's obey those that are theirs."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Scheduler:
-        """Of the keys of the file. Raises CheckpointError, one line, for what cannot be obeyed."""
-        class_name = raw.get("_class_name")
-        if class_name not in CLASSES:
-            raise CheckpointError(f"{WHAT}: _class_name is {shown(class_name)}{nearest(str(class_name), CLASSES)}")
-        sampler = SAMPLERS[name := CLASSES[class_name]]
+        """Of the keys of the file. Raises CheckpointError, one line, for a training that cannot be obeyed."""
+        name = CLASSES.get(str(raw.get("_class_name")))
         given = {key: value for key, value in raw.items() if value is not None}
-        if name == "pndm":
+        if name == "pndm":  # a file that says nothing means it; other samplers' files leave it to us
             given.setdefault("skip_prk_steps", False)
         if given.get("prediction_type") == "original_sample":  # Euler's other word
             given["prediction_type"] = "sample"
@@ -71,26 +69,30 @@ class Scheduler:
         strange = [key for key in given if key not in known and not key.startswith("_")]
         if strange:
             note(f"{WHAT} have keys that are not known here: {', '.join(strange)}")
-        schedule: Schedule = _revived(Schedule, {**sampler.schedule, **_only(given, trained)})
+        schedule: Schedule = _revived(Schedule, {**(SAMPLERS[name].schedule if name else {}), **_only(given, trained)})
         betas, count = schedule.trained_betas, schedule.num_train_timesteps
         if betas is not None and len(betas) != count:
             raise CheckpointError(
                 f"{WHAT}: trained_betas has {len(betas):,} values, expected num_train_timesteps, {count:,}"
             )
-        scheduler = cls(schedule, name, given)
-        scheduler.sampling()
-        return scheduler
+        return cls(schedule, name, given)
 
     def raw(self) -> dict[str, Any]:
-        """The same as scheduler_config.json, the keys that were read with it."""
+        """The same as scheduler_config.json: what was read, and all that changes numbers, written out."""
         own = {part.name: getattr(self.schedule, part.name) for part in fields(Schedule)}
-        if own["trained_betas"] is not None:
-            own["trained_betas"] = list(own["trained_betas"])
-        return {**self.given, **own, "_class_name": SAMPLERS[self.sampler].class_name}
+        if self.sampler is not None:
+            sampling, table = self.sampling(), SAMPLERS[self.sampler]
+            own |= {key: getattr(sampling, key) for key in table.keys if key != "eta"}
+            own["_class_name"] = table.class_name
+        own = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+        return {**self.given, **{key: value for key, value in own.items() if value is not None}}
 
     def sampling(self, sampler: str | None = None) -> Sampling:
         """How a sampler (None: the file's own) goes. Raises ConfigError or CheckpointError for what it cannot."""
         name = sampler or self.sampler
+        if name is None:
+            got = f"_class_name is {shown(self.given.get('_class_name'))}, which is not done here"
+            raise CheckpointError(f"{WHAT}: {got}; choose a sampler: {', '.join(SAMPLERS)}")
         if name not in SAMPLERS:
             raise ConfigError(f'sampler "{name}" is not known{nearest(name, SAMPLERS)}')
         table, given = SAMPLERS[name], self.given
@@ -107,9 +109,6 @@ class Scheduler:
             got = f"{name} cannot begin with pure noise (rescale_betas_zero_snr)"
             raise ConfigError(f"{got}; choose {_others(lambda other: other.pure)}")
         keys = {**table.defaults, **_only(given, table.keys)}
-        if keys.get("variance_type") in ("learned", "learned_range", "fixed_large_log"):
-            got = f"variance_type is {keys['variance_type']}, which is not done here"
-            raise CheckpointError(f"{WHAT}: {got}; choose another sampler than {name}")
         sampling: Sampling = _revived(Sampling, keys)
         if sampling.solver_order not in table.orders:
             raise CheckpointError(f"{WHAT}: solver_order is {sampling.solver_order}, but {name} has {table.orders}")
@@ -131,9 +130,10 @@ class Scheduler:
         spacing: one of SPACINGS, None for the file's or the sampler's own; eta: fresh noise of DDIM in 0..1; strength:
         how much of the way a picture to begin with is taken back, in (0, 1]. Raises ConfigError.
         """
-        name = sampler or self.sampler
-        sampling = replace(self.sampling(name), eta=eta)
-        table, schedule = SAMPLERS[name], self.schedule
+        sampling, schedule = replace(self.sampling(sampler), eta=eta), self.schedule
+        table = SAMPLERS[name := str(sampler or self.sampler)]
+        if not 0 <= eta <= 1 or (eta and "eta" not in table.keys):
+            raise ConfigError(f"eta ({eta:g}) must be in [0, 1], and is of ddim alone")
         if not 1 <= steps <= schedule.times:
             raise ConfigError(f"steps ({steps:,}) must be in [1, {schedule.times:,}], the times of the training")
         if spacing is not None:
@@ -174,9 +174,9 @@ def _spaced(sampling: Sampling, name: str, spacing: str) -> Sampling:
     keys = SAMPLERS[name].keys
     if "timestep_spacing" not in keys:
         raise ConfigError(f"{name} has a spacing of its own; leave out spacing {spacing}")
+    changes: dict[str, Any] = {"use_karras_sigmas": False, "use_exponential_sigmas": False}
     if spacing in SPACINGS[:3]:
-        return replace(sampling, timestep_spacing=spacing, use_karras_sigmas=False, use_exponential_sigmas=False)
+        return replace(sampling, timestep_spacing=spacing, **changes)  # type: ignore[arg-type]
     if key not in keys:
         raise ConfigError(f"{name} has no {spacing} spacing; choose {_others(lambda other: key in other.keys)}")
-    off = {"use_karras_sigmas": False, "use_exponential_sigmas": False}
-    return replace(sampling, **{**off, key: True})
+    return replace(sampling, **{**changes, key: True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from formers.diffusion.schedule import CLEAN, Point, Schedule
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural
 
+RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+"""Weights of the four evaluations of such a move."""
 RHO = 7.0  # Karras et al. 2022, equation 5
 Positive = Annotated[float, Between(above=0)]
 
@@ -32,6 +35,8 @@ class Sampling:
     steps_offset: Count = 0
     set_alpha_to_one: bool = True
     """Whether the last step ends without noise, rather than with that of time 0."""
+    skip_prk_steps: bool = True
+    """Whether PNDM begins without its Runge-Kutta moves."""
     clip_sample: bool = False
     clip_sample_range: Positive = 1.0
     thresholding: bool = False
@@ -90,15 +95,30 @@ def strided(schedule: Schedule, sampling: Sampling, steps: int, skipped: int) ->
 
 
 def repeated(schedule: Schedule, sampling: Sampling, steps: int, skipped: int) -> list[Leg]:
-    """PNDM: the second time twice, once to take the first move again."""
+    """PNDM: the second time twice, once to take the first move again; or three moves of four evaluations at first.
+
+    Raises ConfigError where those are left out.
+    """
     end, stride = _strides(schedule, sampling, steps), schedule.times // steps
     visited = whole_times(schedule, sampling, steps)
+    if not sampling.skip_prk_steps:
+        if skipped or steps < len(RUNGE_KUTTA):
+            why = "begins with moves of Runge and Kutta (skip_prk_steps is false)"
+            raise ConfigError(f"pndm {why}: ask for at least 4 steps and strength 1, or choose another sampler")
+        first = [leg for pair in pairwise(visited[:4]) for leg in _runge_kutta(schedule, *pair, stride // 2)]
+        points = [schedule.point(time) for time in visited[3:]]
+        return [*first, *(Leg(point, point, end(int(point.time))) for point in points)]
     points = [schedule.point(time) for time in [*visited[:2], *visited[1:]][skipped:]]
     legs = [Leg(point, point, end(int(point.time))) for point in points]
     if len(legs) > 1:
         again = points[1]
         legs[1] = Leg(again, schedule.point(int(again.time) + stride), again)
     return legs
+
+
+def _runge_kutta(schedule: Schedule, start: int, end: int, half: int) -> list[Leg]:
+    ways = [(start, start - half), (end + half, end + half), (end + half, end), (end, end)]
+    return [Leg(schedule.point(at), schedule.point(start), schedule.point(to)) for at, to in ways]
 
 
 def _strides(schedule: Schedule, sampling: Sampling, steps: int) -> Callable[[int], Point]:

@@ -5,7 +5,7 @@ import torch
 
 from formers.diffusion.denoise import denoised, draw, generators
 from formers.diffusion.samplers import SAMPLERS
-from formers.diffusion.scheduler import Scheduler, read_scheduler
+from formers.diffusion.scheduler import Scheduler
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -110,6 +110,8 @@ def test_sigmas_along_a_curve(network, name, curve, schedule):
     {"name": "ddim", "thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.9},
     {"name": "ddim", "trained_betas": [0.001 * i + 0.001 for i in range(50)], "num_train_timesteps": 50},
     {"name": "pndm", "set_alpha_to_one": True, "beta_schedule": "linear"},
+    {"name": "pndm", "skip_prk_steps": False},
+    {"name": "pndm", "skip_prk_steps": False, "prediction_type": "v_prediction", "timestep_spacing": "trailing"},
     {"name": "euler", "final_sigmas_type": "sigma_min"},
     {"name": "euler", "use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0},
     {"name": "heun", "clip_sample": True, "clip_sample_range": 0.8},
