@@ -171,7 +171,8 @@ def _refused(head: bytes, name: str, fault: Any) -> str:
 
 
 def _damaged(name: str, fault: Exception) -> str:
-    return f"{name} is cut off or damaged ({shown(one_line(str(fault)))[1:-1]}); get it again"
+    why = getattr(fault, "strerror", None) or str(fault)  # without the number and the path
+    return f"{name} is cut off or damaged ({shown(one_line(why))[1:-1]}); get it again"
 
 
 def _check_header(sound: Any, name: str) -> None:

@@ -99,7 +99,7 @@ RICH = {
     "answering": (840, "windows, unanswerable questions, SQuAD's two forms"),
     "language": (979, "packed rows and streams, three looks of its own"),
     "clip": (940, "two towers in use and in training: locks, interpolated weights, labels by words, recalls"),
-    "whisper": (1380, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
+    "whisper": (1450, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "sounds": (680, "any length and each second, one label and several, official folds, mixing, starts from pictures"),
     "reconstruction": (

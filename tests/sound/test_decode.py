@@ -105,6 +105,12 @@ def test_what_is_no_sound_is_one_line(content, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_damaged_film_says_why_in_words():
+    pytest.importorskip("av")
+    with pytest.raises(DataError, match=r"^clip is cut off or damaged \(Invalid data found .{0,40}\); get it again$"):
+        decode(b"\0\0\0\x20ftypM4A " + bytes(500), "clip")
+
+
 def test_a_file_that_was_written_to_a_pipe_is_read():
     sizes_unknown = changed(WAV, WAV.find(b"data") + 4, b"\xff" * 4)
     assert len(decode(sizes_unknown, "clip").samples) == 8000

@@ -34,6 +34,7 @@ from formers.text.tokenizer import Tokenizer
 
 WINDOW, MARGIN = 30.0, 3.0  # seconds of a long recording that are read together; of them, at either end, for context
 PAUSE, MOST = 0.6, 20.0  # seconds of blanks that end a segment; after so many seconds a shorter one does
+SILENT = -30.0  # the log-probability of any token in silence
 SHOWN = 3  # texts of an evaluation
 GREEDY = PrefixBeam(width=1)
 
@@ -116,7 +117,10 @@ class Recogniser:
         return Reading(self.model.out(memory).float(), frames, memory)
 
     def log_probs(self, waves: Sequence[Samples]) -> list[Tensor]:
-        """(frames, vocab) of every sound, at the extractor's rate, on the CPU. Raises DataError for one too short."""
+        """(frames, vocab) of every sound, at the extractor's rate, on the CPU; of digital silence all are blank.
+
+        Raises DataError for one too short.
+        """
         shortest = min(map(len, waves))
         if self.model.config.encoder.waves and shortest < self.model.encoder.front.least:
             raise DataError(
@@ -125,6 +129,9 @@ class Recogniser:
         with reading(self.model):
             logits, frames, _ = self.read(*self.extractor(list(waves)))
         rows = logits.log_softmax(-1).cpu()
+        for row, wave in zip(rows, waves, strict=True):
+            if not np.any(wave):  # features of it are no sound that a model has learned from
+                row.fill_(SILENT)[:, self.blank] = 0
         return [row[:count] for row, count in zip(rows, frames.tolist(), strict=True)]
 
     def stream(self, pieces: Iterable[Samples]) -> Iterator[Tensor]:

@@ -56,6 +56,8 @@ class ListenOptions:
     vad: Literal["energy", "silero", "none"] = "energy"
     """What tells where somebody speaks, which alone is listened to: the energy of the sound, or Silero's small network
     (the extra vad); none: all is listened to."""
+    hallucination_silence_threshold: Annotated[float, Between(0)] = 0.0
+    """Leave out texts of odd words with so many seconds of silence around them, and listen there again (0: never)."""
     batch: Natural = 1
     """Windows that are decoded together; above 1 none knows the text before it."""
     window: Annotated[WindowOptions, Part()] = WINDOW
@@ -65,6 +67,8 @@ class ListenOptions:
         check(self)
         if self.batch > 1 and self.prefix:
             raise ConfigError("--prefix is for the first window of a recording, so not for --batch")
+        if self.batch > 1 and self.hallucination_silence_threshold:
+            raise ConfigError("--hallucination-silence-threshold goes back in a recording, so not with --batch")
 
 
 LISTEN = ListenOptions()

@@ -34,6 +34,7 @@ from formers.systems.system import Progress, Report, Score, cost, result_of
 from formers.systems.transcripts import Segment, Transcript, Word
 from formers.systems.whisper.data import SpeechBatch, SpeechBatches
 from formers.systems.whisper.decode import WindowDecoder, WindowText, facts_of
+from formers.systems.whisper.hallucinations import believed
 from formers.systems.whisper.options import ListenOptions, WindowOptions
 from formers.systems.whisper.windows import (
     PAUSE,
@@ -69,6 +70,13 @@ class Listening:
     segments: list[Segment] = field(default_factory=list)
     pauses: list[tuple[float, float]] = field(default_factory=list)
     """Seconds without a voice, in which no word lies."""
+    seconds: float = 0.0
+    """Of the recording."""
+
+    @property
+    def ended(self) -> float:
+        """The second at which speech ended last."""
+        return self.segments[-1].end if self.segments else 0.0
 
 
 class Alignment(NamedTuple):
@@ -175,14 +183,16 @@ class Transcriber:
             clips = spoken(clips, voice, 0 if options.batch > 1 else round(PAUSE * self.second))
         language = options.language or ("" if self.tokens.languages else "en")
         reader = WindowReader(sound(), self.extractor, found.loudest, self.size)
-        state = Listening(options, words, language)
+        threshold = options.hallucination_silence_threshold
+        state = Listening(options, words or threshold > 0, language, seconds=found.frames / self.second)
         state.pauses = [] if options.vad == "none" else pauses_of(found, self.second)
         state.before = self.tokens.encode(f" {options.prompt.strip()}") if options.prompt else []
         with ready(self.model):
             listen = self.batched if options.batch > 1 else self.seeking
             for part in listen(clips, reader, state, timestamps):
                 yield Progress(min(part.end, found.frames), found.frames, "transcribing")
-        return Transcript(state.segments, state.language, state.languages, found.frames / self.second)
+        segments = state.segments if words else [replace(segment, words=[]) for segment in state.segments]
+        return Transcript(segments, state.language, state.languages, state.seconds)
 
     def seeking(
         self, clips: Sequence[Frames], reader: WindowReader, state: Listening, timestamps: bool
@@ -254,7 +264,12 @@ class Transcriber:
                 segments.append(Segment(start, end, said, facts=facts_of(text, part.start, span.tokens)))
         if state.words and segments:
             segments = self.with_words(segments, memory, opening, offset, positions, state)
-            if passed < frames and segments and segments[-1].end > offset:  # words end where their segment does
+            window, again = (offset, part.end / self.second), None
+            if threshold := state.options.hallucination_silence_threshold:
+                segments, again = believed(segments, threshold, before=state.ended, window=window, end=state.seconds)
+            if again is not None:
+                passed = min(frames, max(2, round((again - offset) * self.second)))
+            elif passed < frames and segments and segments[-1].end > offset:  # words end where their segment does
                 passed = min(frames, max(2, round((segments[-1].end - offset) * self.second)))
         return segments, passed
 
@@ -270,9 +285,8 @@ class Transcriber:
         text = [token for one in segments for token in one.facts["tokens"] if token < self.tokens.end]
         words = self.aligner.words(memory, opening, text, state.language, positions)
         words = [replace(word, start=offset + word.start, end=offset + word.end) for word in joined(believable(words))]
-        before = state.segments[-1].end if state.segments else 0.0
         words = without_pauses(words, state.pauses)
-        return with_words(segments, words, [len(one.text) for one in segments], before)
+        return with_words(segments, words, [len(one.text) for one in segments], state.ended)
 
     def evaluate(self, batches: SpeechBatches, *, batch: int = 8, count: int | None = None) -> Report:
         """The loss per token, and word and character error rates of the likeliest texts, without times.

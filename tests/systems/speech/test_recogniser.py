@@ -66,6 +66,15 @@ def test_windows_of_a_long_recording_join_without_a_gap(speech, monkeypatch):
     assert 2 * MARGIN < WINDOW
 
 
+def test_silence_says_nothing(speech, trained, tmp_path):
+    assert speech.transcribe(np.zeros(40 * speech.extractor.rate, np.float32)).text == ""
+    import soundfile
+
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    heard = call("transcribe", trained, tmp_path / "silence.wav")
+    assert heard.exit_code == 0 and not heard.stdout.strip() and "nobody speaks" in heard.stderr
+
+
 def test_parts_end_in_pauses():
     silent = torch.zeros(60, dtype=torch.bool)
     assert pause_in(silent, 5, 100) is None

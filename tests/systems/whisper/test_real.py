@@ -29,6 +29,11 @@ def test_a_speech_and_its_words(tiny, speech):
     assert begins["ask"] == pytest.approx(3.25, abs=0.1) and begins["what"] == pytest.approx(5.4, abs=0.1)
 
 
+def test_what_was_said_stays_where_odd_words_are_left_out(tiny, speech):
+    transcript = tiny.transcribe(speech, hallucination_silence_threshold=1.0)
+    assert bare(transcript.text) == SAID and not transcript.segments[0].words
+
+
 def test_without_times_and_with_beams(tiny, speech):
     from formers.systems.system import result_of
     from formers.systems.whisper.options import ListenOptions, WindowOptions

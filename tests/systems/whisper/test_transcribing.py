@@ -11,6 +11,7 @@ import torch
 from formers.errors import CheckpointError, ConfigError
 from formers.pretrained.load import load_model
 from formers.systems.whisper.decode import compression_ratio, strategies
+from formers.systems.whisper.hallucinations import believed, is_odd
 from formers.systems.whisper.options import ListenOptions, WindowOptions
 from formers.systems.whisper.system import Transcriber, open_whisper
 from formers.systems.whisper.word_times import Segment, Word, at_ends, believable, joined, without_pauses
@@ -110,8 +111,9 @@ def test_another_tokenizer_is_refused():
 def test_every_part_of_a_recording_is_listened_to(transcriber, monkeypatch):
     """Whatever a model says, windows go on and cover what there is."""
     samples = np.random.default_rng(0).standard_normal(7 * 16_000).astype(np.float32) * 0.1
-    for batch in (1, 3):
-        options = ListenOptions(vad="none", batch=batch, window=WindowOptions(fallback=False))
+    for batch, threshold in ((1, 0), (3, 0), (1, 0.5)):
+        window = WindowOptions(fallback=False)
+        options = ListenOptions(vad="none", batch=batch, window=window, hallucination_silence_threshold=threshold)
         ends = [event.done for event in Transcriber.listen(transcriber, lambda: [samples], options, words=True)]
         assert ends == sorted(ends) and ends[-1] == 700
 
@@ -148,6 +150,22 @@ def test_words_at_the_ends_of_a_segment_are_as_long_as_is_believed():
     words = [Word(" one", 0, 1.5), Word(" two", 1.5, 8)]
     assert times(at_ends(words, Segment(0, 8, ""), 0.3, 0.0)) == [(6.8, 7.4), (7.4, 8)]
     assert times(at_ends(words[1:], Segment(1.5, 8, ""), 0.3, 7.9)) == [(1.5, 8)]
+
+
+def segment(start, end, confidence, length=0.3):
+    return Segment(start, end, "", [Word(f" {i}", start, start + length, confidence) for i in range(4)])
+
+
+def test_what_nobody_said_is_left_out():
+    said, odd = segment(1, 4, 0.9), segment(20, 22, 0.05)
+    assert not is_odd(said) and is_odd(odd) and is_odd(segment(1, 2, 0.9, length=0.02))
+    assert not is_odd(Segment(0, 1, "", [])) and not is_odd(Segment(0, 1, "", [Word(" .", 0, 0, 0.0)]))
+    within = {"before": 0.0, "window": (0.0, 30.0), "end": 60.0}
+    assert believed([said], 2, **within) == ([said], None)
+    assert believed([said, odd], 2, **within) == ([said], 20)  # silence before it, and behind it
+    assert believed([said, odd, segment(23, 29, 0.9)], 2, **within) == ([said, odd, segment(23, 29, 0.9)], None)
+    assert believed([odd, said], 2, **within) == ([], 20)  # the silence that begins a window is passed over
+    assert believed([said, odd], 2, **within | {"end": 23.0}) == ([said], 23)  # nothing is behind it
 
 
 def test_heads_that_are_not_there_are_named(transcriber):
