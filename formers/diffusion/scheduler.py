@@ -5,12 +5,10 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from formers import files
 from formers.diffusion.samplers import SAMPLERS, Sampler
 from formers.diffusion.schedule import Schedule
 from formers.diffusion.spacing import Leg, Sampling
@@ -145,12 +143,6 @@ class Scheduler:
         legs = table.walk(schedule, sampling, steps, skipped)
         schedule.refuse_unreadable([leg.at for leg in legs])
         return Plan(schedule, table, sampling, len(legs) + skipped, legs)
-
-
-def read_scheduler(path: Path) -> Scheduler:
-    """Of a scheduler_config.json. Raises CheckpointError."""
-    text = files.read_source(path).replace("-Infinity", "null")  # lambda_min_clipped as the reference writes it
-    return Scheduler.of(files.parse_json(text, dict[str, Any], str(path)))
 
 
 def _others(can: typing.Callable[[Sampler], bool]) -> str:

@@ -9,8 +9,9 @@ from formers.diffusion.denoise import Held, denoised, draw, generators
 from formers.diffusion.guidance import guided
 from formers.diffusion.samplers import SAMPLERS
 from formers.diffusion.schedule import Schedule
-from formers.diffusion.scheduler import Scheduler, read_scheduler
+from formers.diffusion.scheduler import Scheduler
 from formers.errors import CheckpointError, ConfigError, DataError, FormersError
+from formers.pretrained.diffusers_folder import read_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -123,7 +124,7 @@ def test_a_perfect_network_is_followed_to_the_clean_latents(scheduler):
 def test_the_file_goes_round(tmp_path):
     for keys in [PUBLISHED, {"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -float("inf")}]:
         (tmp_path / "scheduler_config.json").write_text(json.dumps(keys))
-        scheduler = read_scheduler(tmp_path / "scheduler_config.json")
+        scheduler = Scheduler.of(read_settings(tmp_path / "scheduler_config.json"))
         written = scheduler.raw()
         again = Scheduler.of(written)
         assert (again.schedule, again.sampling()) == (scheduler.schedule, scheduler.sampling())
@@ -136,7 +137,7 @@ def test_what_is_written_opens_in_the_reference(tmp_path, name):
     diffusers = pytest.importorskip("diffusers")
     ours = Scheduler(Schedule(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"), name)
     (tmp_path / "scheduler_config.json").write_text(json.dumps(ours.raw()))
-    again = read_scheduler(tmp_path / "scheduler_config.json")
+    again = Scheduler.of(read_settings(tmp_path / "scheduler_config.json"))
     assert (again.schedule, again.sampler, again.sampling()) == (ours.schedule, name, ours.sampling())
     theirs = getattr(diffusers, SAMPLERS[name].class_name).from_pretrained(tmp_path)
     assert torch.equal(theirs.alphas_cumprod, ours.schedule.alpha_bars)
