@@ -75,7 +75,7 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = PictureEncoder(config)
+        self.encoder = LatentEncoder(config)
         self.quantise = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.dequantise = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = PictureDecoder(config)
@@ -98,7 +98,7 @@ class VAE(nn.Module):
         return self.decoder(self.dequantise(latents))
 
 
-class PictureEncoder(nn.Module):
+class LatentEncoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         c, last = config, len(config.widths) - 1
