@@ -39,7 +39,7 @@ def picture_lines(
 
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
-    tables = [train] if held_out is None else [train, held_out]
+    tables = [] if train.name.startswith("builtin:") else [train] if held_out is None else [train, held_out]
     pixels = sum(map(len, tables)) <= DECODED and sum(map(whole_pixels, tables)) <= DECODED_PIXELS
     alike = ("pixels", pixel_digest) if pixels else BY_FILES
     return [*size_lines(train), *media_lines(train, held_out, label, separator=separator, alike=alike)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ def recall(ranked: NDArray[np.int64], most: int) -> float:
 RETRIEVED = tuple(2**power - 1 for power in range(1, 11))  # 1, 3, 7 ... 1023, as Hinton and Salakhutdinov (2006) plot
 
 
+def unit(rows: NDArray[Any]) -> NDArray[Any]:
+    """Vectors, (rows, dim), of length one; those of nothing stay as they are."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
 def of_same_class(
     vectors: NDArray[np.floating], labels: NDArray[np.int64], *, cosine: bool = False, counts: Sequence[int] = RETRIEVED
 ) -> dict[int, float]:
@@ -49,7 +55,7 @@ def of_same_class(
     """
     rows = np.asarray(vectors, np.float32)
     if cosine:
-        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows = unit(rows)
     else:
         rows = rows - rows.mean(0)  # nearer to 0, where squared lengths lose less
     counts = [count for count in counts if count < len(rows)]

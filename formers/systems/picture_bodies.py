@@ -40,14 +40,6 @@ def new_preprocessor(side: tuple[int, int], table: PictureTable, rows: PictureRo
     return replace(plain, mean=mean, std=std)
 
 
-def preprocessor_or_fault(preprocessor: Preprocessor | None) -> Preprocessor:
-    """What a model folder gave. Raises ConfigError for one without."""
-    if preprocessor is None:
-        what = "this model folder has no preprocessor_config.json, so pictures cannot be read"
-        raise ConfigError(f"{what}; put the one of its publication beside config.json")
-    return preprocessor
-
-
 @contextmanager
 def used(model: nn.Module) -> Iterator[None]:
     """Inside, the model is read with: packed matrices, batch norms folded into their convolutions."""

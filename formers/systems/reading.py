@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.text.reader import Encoding, Row
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -90,6 +91,14 @@ class Reads(Protocol):
     def length(self) -> int: ...
     @property
     def segments(self) -> int: ...
+
+
+def read_by(preprocessor: R | None, what: str) -> R:
+    """What a model folder says of how `what`, pictures or sounds, are read. Raises ConfigError for one without."""
+    if preprocessor is None:
+        got = f"this model folder has no preprocessor_config.json, so {what} cannot be read"
+        raise ConfigError(f"{got}; put the one of its publication beside config.json")
+    return preprocessor
 
 
 def reader_of(tokenizer: Tokenizer | None, config: Reads, length: int = 0, *, lowercase: bool = False) -> Reader:

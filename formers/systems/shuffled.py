@@ -1,4 +1,4 @@
-"""Rows in batches of equal size: the order of pictures and sounds, whatever goes with them."""
+"""Rows in batches of equal size: the order of pictures, sounds and documents, whatever goes with them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from formers.data.batching import first_and_more
 from formers.data.media import MediaTable
+from formers.data.sources import Table
 
 EPOCH = 1 << 32  # a row number says its epoch, too
 
@@ -16,7 +17,7 @@ EPOCH = 1 << 32  # a row number says its epoch, too
 class Shuffled:
     """`epoch` and `describe` of a system's batches."""
 
-    def __init__(self, table: MediaTable, batch: int, seed: int) -> None:
+    def __init__(self, table: MediaTable | Table, batch: int, seed: int) -> None:
         self.table, self.batch, self.seed = table, batch, seed
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:

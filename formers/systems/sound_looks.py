@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,12 @@ from formers.fields import Natural
 from formers.files import expanded
 from formers.systems.looks import EVERY, Picture
 from formers.systems.sound_files import SoundSource
-from formers.systems.system import NOWHERE, Event, Look, Origin, Typed
+from formers.systems.system import NOWHERE, Event, Line, Look, Origin, Typed
 
 if TYPE_CHECKING:
     from formers.pictures.sounds import DrawnSound
     from formers.systems.sounds.system import SoundModel
+    from formers.systems.transcripts import Word
 
 HERE = "systems.sound_looks"
 SOUND_LOOKS = (
@@ -65,6 +66,17 @@ def of_sound(look: Any) -> None:
     """Refuse a look at nothing. Raises ConfigError."""
     if not look.sound.strip():
         raise ConfigError(f"of which sound? formers inspect {look.origin.name} LOOK clip.wav")
+
+
+def aligned(words: Sequence[Word], mels: Any, weights: Any, names: Sequence[str], title: str) -> Iterator[Event]:
+    """The words of a recording with their times, and a picture: its spectrogram (frames, bands), and below that how
+    much each token, (tokens, frames), is heard in each moment; names: of the tokens."""
+    from formers.pictures.alignment import draw_alignment
+
+    for word in words:
+        yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")
+    times = [(word.text, word.start, word.end) for word in words]
+    yield Picture("alignment", lambda: draw_alignment(mels, weights, names, times, title))
 
 
 def seen(model: SoundModel, source: SoundSource) -> DrawnSound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,6 +101,18 @@ class TranscriptForm:
 
 
 FORM = TranscriptForm()
+
+
+def seconds_of(text: str) -> tuple[float, float]:
+    """What `--clip` names: `60-120`, or `60-` to the end. Raises ConfigError."""
+    start, dash, end = text.partition("-")
+    try:
+        span = float(start or 0), float(end or "inf")
+    except ValueError:
+        span = math.nan, math.nan
+    if not dash or not 0 <= span[0] < span[1]:
+        raise ConfigError(f'--clip: got "{text}", expected seconds such as 60-120, or 60- to the end')
+    return span
 
 
 def write_transcript(transcript: Transcript, form: TranscriptForm) -> str:
@@ -221,6 +234,14 @@ class Transcribed:
         """As the name's ending says."""
         form = replace(self.form, format=path.suffix.removeprefix("."))  # type: ignore[arg-type]
         replace_file(path, (write_transcript(self.transcript, form) + "\n").encode())
+
+
+def heard(file: str, transcript: Transcript, seconds: float, *, hint: str = "") -> Iterator[Remark]:
+    """That nobody speaks, with a hint on that, and how fast the recording was listened to."""
+    if not transcript.segments:
+        yield Remark(f"{file}: nobody speaks{hint}")
+    length = transcript.seconds
+    yield Remark(f"{file}: {length:,.1f} s of sound in {seconds:,.1f} s ({length / seconds:,.1f} times as fast)")
 
 
 def delivered(file: str, transcript: Transcript, form: TranscriptForm) -> Iterator[Event]:

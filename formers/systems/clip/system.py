@@ -19,14 +19,14 @@ from torch import Tensor
 from formers.errors import CheckpointError, ConfigError
 from formers.images.preprocess import Preprocessor
 from formers.metrics.classification import accuracy
-from formers.metrics.retrieval import ranks, recall
+from formers.metrics.retrieval import ranks, recall, unit
 from formers.models.clip import CLIP
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.clip.data import CaptionBatches
 from formers.systems.measure import means
-from formers.systems.picture_bodies import preprocessor_or_fault, used
-from formers.systems.reading import logits_of
+from formers.systems.picture_bodies import used
+from formers.systems.reading import logits_of, read_by
 from formers.systems.system import Report, cost, share
 from formers.text.reader import Reader, Row
 from formers.text.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ class ClipModel:
     @property
     def preprocessor(self) -> Preprocessor:
         """Raises ConfigError for a model without one."""
-        return preprocessor_or_fault(self._preprocessor)
+        return read_by(self._preprocessor, "pictures")
 
     @property
     def reader(self) -> Reader:
@@ -108,8 +108,7 @@ class ClipModel:
         if wrong := [template for template in templates if "{}" not in template]:
             raise ConfigError(f'the template "{wrong[0]}" has no {{}}, where the label goes; such as "{TEMPLATE}"')
         texts = [template.replace("{}", label) for label in labels for template in templates]
-        means_of = self.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1)
-        return means_of / np.maximum(np.linalg.norm(means_of, axis=1, keepdims=True), 1e-12)
+        return unit(self.encode_texts(texts).reshape(len(labels), len(templates), -1).mean(1))
 
     @torch.no_grad()
     def probabilities(self, pictures: Vectors, classes: Vectors) -> Vectors:

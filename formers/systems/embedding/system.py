@@ -22,6 +22,7 @@ from formers.data.batching import pad
 from formers.errors import CheckpointError, ConfigError, DataError, nearest
 from formers.files import Content
 from formers.metrics.correlation import pearson, spearman
+from formers.metrics.retrieval import unit
 from formers.models.encoder import Encoder
 from formers.models.sentence import SentenceHead
 from formers.pretrained.load import save_model
@@ -118,13 +119,13 @@ class SentenceEncoder:
         if not 1 <= width <= self.dim:
             raise ConfigError(f"dims ({dims}) must be from 1 to the {self.dim} numbers of this model's vectors")
         out = np.empty((len(texts), width), np.float32)
-        unit = self.head.normalised if normalise is None else normalise
+        to_unit = self.head.normalised if normalise is None else normalise
         for rows, vectors, progress in self.stream(
             texts, self.prompt(prompt, prompt_name), tokens_per_batch, processes
         ):
             y = vectors[:, :width]
-            if unit and (not self.head.normalised or width < self.dim):
-                y = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
+            if to_unit and (not self.head.normalised or width < self.dim):
+                y = unit(y)
             out[rows] = y
             yield progress
         return out

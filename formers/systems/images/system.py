@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from formers.errors import ConfigError
 from formers.images.preprocess import Preprocessor
+from formers.metrics.retrieval import unit
 from formers.models.picture_classifier import PictureClassifier
 from formers.models.resnet import ResNet
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.images.data import PictureBatches
 from formers.systems.labelling import label_report
-from formers.systems.picture_bodies import body_of, preprocessor_or_fault, used
+from formers.systems.picture_bodies import body_of, used
 from formers.systems.ranked_labels import RankedLabels, likeliest
+from formers.systems.reading import read_by
 from formers.systems.system import Report
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class PictureModel:
     @property
     def preprocessor(self) -> Preprocessor:
         """Raises ConfigError for a model without one."""
-        return preprocessor_or_fault(self._preprocessor)
+        return read_by(self._preprocessor, "pictures")
 
     @property
     def head(self) -> PictureClassifier:
@@ -122,8 +124,7 @@ class PictureModel:
 
     def encode_pictures(self, images: Sequence[Image]) -> Vectors:
         """(pictures, dim): their vectors, each of length one, as a search compares them."""
-        vectors = self.encode(images)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return unit(self.encode(images))
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in the Hugging Face layout: of the family where that has a word for it, else our own."""

@@ -65,13 +65,11 @@ class EncodePictures:
 
 def encode(model: PictureModel, options: EncodePictures) -> Iterator[Event]:
     """The vector of every picture: what a head reads."""
-    import numpy as np
+    from formers.metrics.retrieval import unit
 
     def vectors(images: Sequence[Image]) -> Vectors:
         rows = model.encode(images, flip=options.flip)
-        if options.normalise:
-            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return rows
+        return unit(rows) if options.normalise else rows
 
     return encoded_pictures(options.pictures, vectors)
 

@@ -26,9 +26,9 @@ from formers.data.segments import Ids, SegmentPlan, Sentences, plan_pairs, plan_
 from formers.data.source import Source, settings_of
 from formers.errors import ConfigError, DataError
 from formers.fields import Between, Count, Natural, check
+from formers.systems.shuffled import EPOCH
 from formers.text.frame import Frame
 
-EPOCH = 1 << 32  # a row number says its epoch, too
 EVALUATED = 8192  # tokens of a batch that needs no gradients
 PAIRS, HIDING = 1, 2  # what dice are thrown for
 

@@ -26,7 +26,7 @@ from formers.pictures.sheet import draw_sheet
 from formers.systems.begin import Beginning
 from formers.systems.picture_batches import AT_ONCE
 from formers.systems.picture_looks import spread
-from formers.systems.reconstruction.baselines import WINDOWS, Coded, Rows, filled, lsa, median, pca
+from formers.systems.reconstruction.classical_methods import WINDOWS, Coded, Rows, filled, lsa, median, pca
 from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, frequencies
 from formers.systems.reconstruction.looks import as_bytes
 from formers.systems.reconstruction.system import Reconstructor

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.data.batching import first_and_more
 from formers.data.documents import read_documents
 from formers.data.pictures import PictureTable, read_pictures
 from formers.data.source import Source, settings_of
@@ -26,6 +25,7 @@ from formers.images.preprocess import Preprocessor
 from formers.models.autoencoder import AutoencoderConfig, Repair
 from formers.systems.picture_batches import AT_ONCE, PictureOrder, PictureRows
 from formers.systems.reconstruction.repair import ReconstructionBatch, inputs_of, targets_of
+from formers.systems.shuffled import Shuffled, epoch_of
 
 CORRUPTING = 2  # beside (seed, epoch, row) of a batch's first picture
 JUDGED = 1 << 20  # in place of the epoch: pictures that are judged are made worse in the same way every time
@@ -138,22 +138,15 @@ class CountedDocuments:
     """The batches of a table of texts, as counts of words."""
 
     def __init__(self, table: Table, counts: WordCounts, rows: ReconstructionRows, *, seed: int = 1) -> None:
-        self.table, self.counts, self.rows, self.seed = table, counts, rows, seed
+        order = Shuffled(table, rows.pictures.batch, seed)
+        self.epoch, self.describe = order.epoch, order.describe
+        self.table, self.counts = table, counts
 
     def __len__(self) -> int:
         return len(self.counts)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Row numbers of every batch: a pure function of (seed, epoch)."""
-        count = len(self)
-        order, size = np.random.default_rng([self.seed, epoch]).permutation(count), min(self.rows.pictures.batch, count)
-        return [order[start : start + size] for start in range(0, count - size + 1, size)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return first_and_more(rows, self.table.where)
-
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> ReconstructionBatch:
-        counts = torch.from_numpy(self.counts.of(rows))
+        counts = torch.from_numpy(self.counts.of(epoch_of(rows)[1]))
         return ReconstructionBatch(frequencies(counts), counts)
 
     def judged(self) -> Iterator[ReconstructionBatch]:

@@ -25,7 +25,7 @@ from formers.metrics.pictures import colourfulness, psnr, squared_error, ssim
 from formers.models.autoencoder import Autoencoder
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
-from formers.systems.reading import reading
+from formers.systems.reading import read_by, reading
 from formers.systems.reconstruction.data import (
     CountedDocuments,
     PictureRepairs,
@@ -55,11 +55,7 @@ class Reconstructor:
         """Raises ConfigError for a model of documents, and for one whose folder lacks it."""
         if self.config.words:
             raise ConfigError("this model is of documents, not of pictures; its codes: formers encode MODEL TEXT")
-        if self._preprocessor is None:
-            raise ConfigError(
-                "this model folder has no preprocessor_config.json, so pictures cannot be read; save it again"
-            )
-        return self._preprocessor
+        return read_by(self._preprocessor, "pictures")
 
     @property
     def device(self) -> torch.device:

@@ -24,7 +24,7 @@ from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
 from formers.systems.labelling import label_report
 from formers.systems.ranked_labels import RankedLabels, likeliest
-from formers.systems.reading import reading
+from formers.systems.reading import read_by, reading
 from formers.systems.system import Report
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ class SoundModel:
     @property
     def extractor(self) -> FeatureExtractor:
         """Raises ConfigError for a model without one, or with another's."""
-        body, read = self.model.config.body, self._extractor
-        if read is None:
-            raise ConfigError(
-                "this model folder has no preprocessor_config.json, so sounds cannot be read; put the one of its "
-                "publication beside config.json"
-            )
+        body, read = self.model.config.body, read_by(self._extractor, "sounds")
         if read.kind == "wave" or read.mels != body.height:
             got = "reads samples" if read.kind == "wave" else f"gives {read.mels} mels"
             raise ConfigError(f"preprocessor_config.json {got}, but the model reads {body.height} mels")

@@ -113,6 +113,8 @@ def encode(model: SoundModel, options: EncodeSounds) -> Iterator[Event]:
     """The vector of every sound: what a head reads."""
     import numpy as np
 
+    from formers.metrics.retrieval import unit
+
     begin, rate = time.perf_counter(), model.extractor.rate
     names: list[str] = []
     rows: list[Vectors] = []
@@ -124,8 +126,7 @@ def encode(model: SoundModel, options: EncodeSounds) -> Iterator[Event]:
 
     yield from options.sounds.worked(work)
     seconds, vectors = time.perf_counter() - begin, np.concatenate(rows)
-    if options.normalise:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors = unit(vectors) if options.normalise else vectors
     yield Remark(f"{len(names):,} sound(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} sounds/s)")
     yield EncodedInputs(names, vectors, "sound")
 

@@ -25,9 +25,9 @@ from formers.notes import note
 from formers.sound.augment import SoundAugmentation
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
+from formers.systems.shuffled import EPOCH, epoch_of
 from formers.text.tokenizer import Tokenizer
 
-EPOCH = 1 << 32  # a row number says its epoch, too
 JOINING, NOISE = 1, 2  # beside (seed, epoch) of what is drawn
 HUNDREDTHS = 100  # lengths are counted in hundredths of a second
 
@@ -194,10 +194,10 @@ class ClipBatches:
 
     def collate(self, numbers: Sequence[int] | NDArray[np.int64], *, plain: bool = False) -> ClipBatch:
         """These clips, changed at random unless `plain`: a pure function of seed, epoch and numbers."""
-        epoch = int(numbers[0]) // EPOCH
+        epoch, own = epoch_of(numbers)
         clips = self.clips(epoch)
         waves, targets, texts, used = [], [], [], []
-        for number in (int(number) % EPOCH for number in numbers):
+        for number in own.tolist():
             rows, parts = self.waves.read(clips[number].rows, some=self.config.join == ())
             if not len(rows):
                 continue
@@ -234,8 +234,9 @@ class ClipBatches:
             yield self.collate(numbers, plain=True)
 
     def describe(self, numbers: Sequence[int] | NDArray[np.int64]) -> str:
-        clips = self.clips(int(numbers[0]) // EPOCH)
-        return first_and_more([int(clips[int(n) % EPOCH].rows[0]) for n in numbers], self.table.where)
+        epoch, own = epoch_of(numbers)
+        clips = self.clips(epoch)
+        return first_and_more([int(clips[number].rows[0]) for number in own], self.table.where)
 
     def lines(self) -> list[str]:
         """What the report says of the clips."""

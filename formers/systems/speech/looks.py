@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.systems.looks import Picture
-from formers.systems.system import NOWHERE, Event, Line, Origin, Typed
+from formers.files import expanded
+from formers.systems.sound_files import SoundSource
+from formers.systems.sound_looks import aligned
+from formers.systems.system import NOWHERE, Event, Origin, Typed
 
 if TYPE_CHECKING:
     from formers.systems.speech.system import Recogniser
@@ -35,20 +37,14 @@ def alignment(opened: Recogniser, options: FramesLook) -> Iterator[Event]:
     import torch
 
     from formers.decoding.ctc import align, occupancy
-    from formers.files import expanded
-    from formers.pictures.alignment import draw_alignment
-    from formers.sound.decode import decode, resampled
 
-    sound = resampled(decode(expanded(options.sound), options.sound), opened.extractor.rate)
+    sound = SoundSource(options.sound, expanded(options.sound)).whole(opened.extractor.rate)
     log_probs = torch.cat(list(opened.stream([sound.samples])))
-    tokens = opened.tokens(options.transcript) if options.transcript else opened.hypothesis(log_probs)[0]
+    tokens = opened.tokens(options.transcript) if options.transcript else opened.hypothesis(log_probs).tokens
     if not tokens:
         raise ConfigError(f"{options.sound}: nobody speaks in it; give what is said with --transcript")
     words = opened.words(align(log_probs, tokens, opened.blank))
-    for word in words:
-        yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")
     names = [opened.pieces[token].replace(" ", "␣") for token in tokens]
-    times = [(word.text, word.start, word.end) for word in words]
     mels = opened.extractor.log_mels(torch.from_numpy(sound.samples)).numpy()
     shares = occupancy(log_probs, tokens, opened.blank).numpy()
-    yield Picture("alignment", lambda: draw_alignment(mels, shares, names, times, options.sound))
+    yield from aligned(words, mels, shares, names, options.sound)

@@ -5,6 +5,7 @@ samples -> extractor -> Conformer -> log-probabilities of frames -> pauses -> gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from formers.decoding.ctc import PrefixBeam, TokenSpan, WordScores, align, beam, greedy, log_likelihood, words_of
+from formers.decoding.ctc import (
+    CtcHypothesis,
+    PrefixBeam,
+    TokenSpan,
+    WordScores,
+    align,
+    beam,
+    greedy,
+    log_likelihood,
+    words_of,
+)
 from formers.decoding.search import complete
 from formers.decoding.strategies import Greedy
 from formers.errors import ConfigError, DataError, on_a_line
@@ -26,7 +37,7 @@ from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
-from formers.systems.reading import reading
+from formers.systems.reading import read_by, reading
 from formers.systems.speech.data import ClipBatch, ClipBatches, outside
 from formers.systems.system import Report, cost, share
 from formers.systems.transcripts import Segment, Transcript, Word
@@ -75,10 +86,7 @@ class Recogniser:
     @property
     def extractor(self) -> FeatureExtractor:
         """Raises ConfigError for a model without one."""
-        if self._extractor is None:
-            raise ConfigError("this model folder has no preprocessor_config.json, so sounds cannot be read; put the "
-                              "one of its publication beside config.json")  # fmt: skip
-        return self._extractor
+        return read_by(self._extractor, "sounds")
 
     @property
     def device(self) -> torch.device:
@@ -162,13 +170,11 @@ class Recogniser:
 
     def hypothesis(
         self, log_probs: Tensor, options: PrefixBeam = GREEDY, language: WordScores | None = None
-    ) -> tuple[list[int], float]:
-        """The best tokens of some frames and their log-probability."""
+    ) -> CtcHypothesis:
+        """The best text of some frames; how likely it is, is not reckoned for a greedy one (NaN)."""
         if options.width == 1 and language is None and not options.hot_words:
-            (tokens,) = greedy(log_probs[None], self.blank)
-            return tokens, log_likelihood(log_probs, tokens, self.blank)
-        best = beam(log_probs, self.pieces, self.blank, options, language)[0]
-        return best.tokens, best.total
+            return CtcHypothesis(greedy(log_probs[None], self.blank)[0], math.nan, math.nan)
+        return beam(log_probs, self.pieces, self.blank, options, language)[0]
 
     def transcribe(
         self, sound: Samples | Iterable[Samples], options: PrefixBeam = GREEDY, language: WordScores | None = None
@@ -182,8 +188,10 @@ class Recogniser:
     ) -> Iterator[Segment]:
         """What is said between two pauses, as soon as it is known."""
         for start, log_probs in self.spoken(self.stream(pieces)):
-            tokens, total = self.hypothesis(log_probs, options, language)
+            best = self.hypothesis(log_probs, options, language)
+            tokens = best.tokens
             if words := self.words(align(log_probs, tokens, self.blank), start):
+                total = log_likelihood(log_probs, tokens, self.blank) if math.isnan(best.total) else best.total
                 facts = {"tokens": tokens, "avg_logprob": total / max(1, len(tokens))}
                 text = "".join(word.text for word in words)
                 yield Segment(words[0].start, words[-1].end, text, words, facts)
@@ -245,7 +253,7 @@ class Recogniser:
             real = keep_of(read.frames.cpu(), log_probs.shape[1])
             silent += int(((log_probs.argmax(-1) == self.blank) & real).sum())
             rows = (row[:count] for row, count in zip(log_probs, read.frames.tolist(), strict=True))
-            texts += [self.decode(self.hypothesis(row, options, language)[0]) for row in rows]
+            texts += [self.decode(self.hypothesis(row, options, language).tokens) for row in rows]
             said += batch.texts
         errors = word_errors(texts, said, on_a_line)
         exact = sum(map(str.__eq__, texts, said)) / len(said)

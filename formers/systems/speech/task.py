@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import torch
@@ -26,7 +27,7 @@ from formers.sound.features import usual_extractor
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
 from formers.systems.speech.data import ClipBatch, ClipBatches, ClipRows
-from formers.systems.speech.stuck import STUCK, deaf, explanation
+from formers.systems.speech.stuck import STUCK, Deaf, deaf, explanation
 from formers.systems.speech.system import Reading, Recogniser, open_speech
 from formers.systems.system import Report
 from formers.text.open import train_bpe
@@ -91,12 +92,17 @@ class CtcTask:
             note(why)
         return report
 
-    def stuck(self, loss: float, silent: float) -> str:
-        """Why nothing is learned, where that is so: the loss beside that of a model that hears nothing."""
+    @cached_property
+    def unheard(self) -> tuple[ClipBatch, Tensor, Deaf]:
+        """The first clips that are judged with, how many frames each has, and what a model that hears nothing says."""
         batch = self.validation.collate(self.validation.epoch(0)[0], plain=True)
         with torch.no_grad():
             frames = self.speech.read(batch.features, batch.lengths).frames.cpu()
-        floor = deaf(frames, batch.targets, batch.counts, self.model.config.vocab, self.speech.blank)
+        return batch, frames, deaf(frames, batch.targets, batch.counts, self.model.config.vocab, self.speech.blank)
+
+    def stuck(self, loss: float, silent: float) -> str:
+        """Why nothing is learned, where that is so: the loss beside that of a model that hears nothing."""
+        batch, frames, floor = self.unheard
         if loss < STUCK * floor.loss:
             return ""
         rows = batch.targets.split(batch.counts.tolist())
@@ -108,7 +114,7 @@ class CtcTask:
         batch = self.validation.collate(self.validation.epoch(0)[0][:SAMPLES], plain=True)
         read = self.speech.read(batch.features, batch.lengths)
         rows = zip(read.logits.log_softmax(-1).cpu(), read.frames.tolist(), strict=True)
-        written = [self.speech.decode(self.speech.hypothesis(row[:count])[0]) for row, count in rows]
+        written = [self.speech.decode(self.speech.hypothesis(row[:count]).tokens) for row, count in rows]
         return list(zip(batch.texts, written, strict=True))
 
     def set_recompute(self) -> None:

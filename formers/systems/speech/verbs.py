@@ -11,8 +11,8 @@ from formers.errors import ConfigError, DataError
 from formers.fields import Between, Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.sound_files import Sounds, SoundSource
-from formers.systems.system import Event, Progress, Remark, Typed
-from formers.systems.transcripts import FORM, Segment, Transcript, TranscriptForm, delivered
+from formers.systems.system import Event, Progress, Typed
+from formers.systems.transcripts import FORM, Segment, Transcript, TranscriptForm, delivered, heard, seconds_of
 
 if TYPE_CHECKING:
     from formers.decoding.ctc import PrefixBeam, WordScores
@@ -69,19 +69,7 @@ class TranscribeFrames:
     @property
     def spans(self) -> list[tuple[float, float]]:
         """The seconds that are asked for; all of them where none are. Raises ConfigError."""
-        return [span_of(text) for text in self.clip] or [(0.0, float("inf"))]
-
-
-def span_of(text: str) -> tuple[float, float]:
-    """`60-120`, or `60-` to the end, in seconds. Raises ConfigError."""
-    start, dash, end = text.partition("-")
-    try:
-        span = float(start or 0), float(end or "inf")
-    except ValueError:
-        span = 0.0, 0.0
-    if not dash or not 0 <= span[0] < span[1]:
-        raise ConfigError(f'--clip: got "{text}", expected seconds such as 60-120, or 60- to the end')
-    return span
+        return [seconds_of(text) for text in self.clip] or [(0.0, float("inf"))]
 
 
 def transcribe(model: Recogniser, options: TranscribeFrames) -> Iterator[Event]:
@@ -90,7 +78,7 @@ def transcribe(model: Recogniser, options: TranscribeFrames) -> Iterator[Event]:
     rate = model.extractor.rate
 
     def work(sound: SoundSource) -> Iterator[Event]:
-        begin, total, heard = time.perf_counter(), sound.seconds(), 0.0
+        begin, total, listened = time.perf_counter(), sound.seconds(), 0.0
         segments: list[Segment] = []
         for start, end in options.spans:
             length = 0.0
@@ -106,14 +94,9 @@ def transcribe(model: Recogniser, options: TranscribeFrames) -> Iterator[Event]:
                 yield Progress(
                     round(start + length), max(1, round(max(total, start + length))), f"listening to {sound.name}"
                 )
-            heard += length
-        transcript = Transcript(sorted(segments, key=lambda one: one.start), seconds=heard)
-        if not segments:
-            yield Remark(f"{sound.name}: nobody speaks")
-        seconds = time.perf_counter() - begin
-        yield Remark(
-            f"{sound.name}: {heard:,.1f} s of sound in {seconds:,.1f} s ({heard / seconds:,.1f} times as fast)"
-        )
+            listened += length
+        transcript = Transcript(sorted(segments, key=lambda one: one.start), seconds=listened)
+        yield from heard(sound.name, transcript, time.perf_counter() - begin)
         yield from delivered(sound.name, transcript, options.form)
 
     yield from options.sounds.worked(work)

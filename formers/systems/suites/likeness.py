@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formers.metrics.correlation import pearson, spearman
+from formers.metrics.retrieval import unit
 from formers.systems.suites.sets import (
     ENDINGS,
     Encode,
@@ -117,9 +118,7 @@ def correlations(name: str, part: str, examples: Examples, liken: Liken) -> Iter
 def cosines(vectors: Encode, examples: Examples) -> NDArray[np.float64]:
     """(pairs,) of the two sides."""
     assert examples.seconds is not None
-    x = vectors(examples.sentences).astype(np.float64)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    a, b = np.split(x, 2)
+    a, b = np.split(unit(vectors(examples.sentences).astype(np.float64)), 2)
     return np.einsum("nd,nd->n", a, b)
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from formers.errors import ConfigError
-from formers.systems.looks import Picture
-from formers.systems.system import NOWHERE, Event, Line, Origin, Typed
+from formers.files import expanded
+from formers.systems.sound_files import SoundSource
+from formers.systems.sound_looks import aligned
+from formers.systems.system import NOWHERE, Event, Origin, Typed
 
 if TYPE_CHECKING:
     from formers.systems.whisper.system import Transcriber
@@ -32,15 +34,8 @@ class AlignmentLook:
 
 def alignment(opened: Transcriber, options: AlignmentLook) -> Iterator[Event]:
     """The spectrogram, and below it how much each token's heads of alignment look at each of its moments."""
-    from formers.files import expanded
-    from formers.pictures.alignment import draw_alignment
-    from formers.sound.decode import decode, resampled
-
-    samples = resampled(decode(expanded(options.sound), options.sound), opened.extractor.rate).samples
+    samples = SoundSource(options.sound, expanded(options.sound)).whole(opened.extractor.rate).samples
     mels, tokens, weights, words = opened.aligned(samples, options.language)
     if not words:
         raise ConfigError(f"{options.sound}: nobody speaks in its first {opened.size / opened.second:g} seconds")
-    for word in words:
-        yield Line(f"{word.start:6.2f} {word.end:6.2f}  {word.confidence or 0:4.0%}  {word.text.strip()}")
-    times = [(word.text, word.start, word.end) for word in words]
-    yield Picture("alignment", lambda: draw_alignment(mels, weights, tokens, times, options.sound))
+    yield from aligned(words, mels, weights, tokens, options.sound)

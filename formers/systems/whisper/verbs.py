@@ -13,7 +13,7 @@ from formers.fields import Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Remark, Typed
-from formers.systems.transcripts import FORM, TranscriptForm, delivered
+from formers.systems.transcripts import FORM, TranscriptForm, delivered, heard
 from formers.systems.whisper.options import LISTEN, ListenOptions
 
 if TYPE_CHECKING:
@@ -45,15 +45,12 @@ def transcribe(model: Transcriber, options: Transcribe) -> Iterator[Event]:
         begin = time.perf_counter()
         pieces, times = partial(sound.pieces, model.extractor.rate), form.timestamps is not False
         transcript = yield from model.listen(pieces, listen, words=form.words, timestamps=times)
-        seconds, length = time.perf_counter() - begin, transcript.seconds
+        seconds = time.perf_counter() - begin
         if not listen.language and model.tokens.languages and transcript.language:
             share = transcript.languages[transcript.language]
             yield Remark(f"{sound.name}: language {transcript.language} ({share:.0%})")
-        if not transcript.segments:
-            hint = "" if listen.vad == "none" else " (--vad none listens to all of it)"
-            yield Remark(f"{sound.name}: nobody speaks{hint}")
-        speed = f"{length:,.1f} s of sound in {seconds:,.1f} s ({length / seconds:,.1f} times as fast)"
-        yield Remark(f"{sound.name}: {speed}")
+        hint = "" if listen.vad == "none" else " (--vad none listens to all of it)"
+        yield from heard(sound.name, transcript, seconds, hint=hint)
         yield from delivered(sound.name, transcript, form)
 
     yield from options.sounds.worked(work)

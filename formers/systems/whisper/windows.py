@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formers.errors import ConfigError
 from formers.sound.decode import Samples
 from formers.sound.features import QUIETEST, FeatureExtractor
 from formers.sound.voice import Span, voiced
+from formers.systems.transcripts import seconds_of
 
 Open = Callable[[], Iterable[Samples]]
 PAUSE = 5.0  # seconds without a voice that are not looked at; shorter ones help to tell sentences apart
@@ -58,16 +57,8 @@ def clips_of(texts: Sequence[str], second: float, frames: int) -> list[Frames]:
 
     second: frames of one. Raises ConfigError.
     """
-    parts = []
-    for text in texts:
-        start, dash, end = text.partition("-")
-        try:
-            begins, ends = float(start or 0), float(end) if end else math.inf
-        except ValueError:
-            begins, ends = math.nan, math.nan
-        if not dash or not 0 <= begins < ends:
-            raise ConfigError(f'clip: got "{text}", expected seconds such as 60-120, or 60- to the end')
-        parts.append(Frames(min(frames, round(begins * second)), round(min(frames, ends * second))))
+    spans = map(seconds_of, texts)
+    parts = [Frames(min(frames, round(begins * second)), round(min(frames, ends * second))) for begins, ends in spans]
     return sorted(part for part in parts if part.start < part.end) if texts else [Frames(0, frames)]
 
 

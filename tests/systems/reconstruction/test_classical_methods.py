@@ -6,7 +6,7 @@ import torch
 
 from formers.errors import DataError
 from formers.metrics.pictures import psnr
-from formers.systems.reconstruction.baselines import filled, lsa, median, pca
+from formers.systems.reconstruction.classical_methods import filled, lsa, median, pca
 
 pytest.importorskip("sklearn")
 
