@@ -34,7 +34,7 @@ class Coded:
 def pca(train: Rows, rows: Rows, size: int) -> Coded:
     """The principal components (scikit-learn) of training rows, (n, dim), as the code of other rows.
 
-    Raises DataError where there are fewer rows or numbers than components, or scikit-learn is missing.
+    Raises DataError where there are fewer rows or numbers than components, PackageError without scikit-learn.
     """
     enough(size, train, "PCA", ("rows", "numbers in each"))
     model = optional("sklearn.decomposition", "metrics", "PCA").PCA(size, random_state=0).fit(train)
@@ -46,7 +46,7 @@ def lsa(train: Rows, rows: Rows, size: int) -> tuple[Coded, Coded]:
     """Latent semantic analysis (scikit-learn): the largest singular values of the TF-IDF of training documents, (n,
     words) counts, as the code of other ones; and the TF-IDF of these.
 
-    Raises DataError where there are fewer documents or words than dimensions, or scikit-learn is missing.
+    Raises DataError where there are fewer documents or words than dimensions, PackageError without scikit-learn.
     """
     enough(size, train, "LSA", ("documents", "words"))
     weigh = optional("sklearn.feature_extraction.text", "metrics", "LSA").TfidfTransformer(sublinear_tf=True)
