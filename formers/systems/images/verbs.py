@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.fields import Natural, Part, check
-from formers.systems.measure import NO_PROBE, PLAIN, Measure, ProbeOptions, measured
+from formers.systems.measure import ALL_MEDIA, NO_PROBE, MeasureMedia, ProbeOptions, measured
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Typed
 from formers.systems.vectors.encoded import encoded_pictures
@@ -87,8 +87,8 @@ class EvaluatePictures:
     """Average with what the mirrored picture gives."""
     probing: Annotated[ProbeOptions, Part()] = NO_PROBE
     """Vectors, judged by labels."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
-from formers.systems.measure import NO_PROBE, PLAIN, Measure, ProbeOptions, measured
+from formers.systems.measure import ALL_MEDIA, NO_PROBE, MeasureMedia, ProbeOptions, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Progress, Remark, ResultTable, Typed
 from formers.systems.vectors.encoded import EncodedInputs
@@ -158,8 +158,8 @@ class EvaluateSounds:
     """Read a short sound as long as it is, not padded to the model's own length: faster, with other numbers."""
     probing: Annotated[ProbeOptions, Part()] = NO_PROBE
     """Vectors, judged by labels."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: SoundModel, options: EvaluateSounds) -> Iterator[Event]:
