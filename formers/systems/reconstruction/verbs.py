@@ -153,7 +153,7 @@ def restore(model: Reconstructor, name: str, image: Image, options: Restore) -> 
 
 
 def mask_of(mask: str, name: str) -> Image:
-    """The picture that says where the holes of a picture are: a file, that of the same name in a folder, a data: URL."""
+    """The picture that says where the holes of another are: a file, one of its name in a folder, a data: URL."""
     from formers.images.decode import decode
 
     if mask.startswith("data:"):
