@@ -198,7 +198,7 @@ def swept(clip: ClipModel, options: EvaluateTowers, measure: Callable[[], Report
             reports[share] = measure()
         yield Progress(place, len(shares), "measuring between both")
     report = reports[1] if 1 in reports else measure()
-    columns = ["weight", *(score.name for score in report.scores)]
+    columns = ["weight", *(score.name.replace("_", " ") for score in report.scores)]
     rows = [[f"{share:g}", *(score.text for score in one.scores)] for share, one in reports.items()]
     table = ResultTable(f"weights between {options.start} (0) and this model (1)", columns, rows, columns)
     between = {f"{share:g}": one.values() for share, one in reports.items()}

@@ -49,7 +49,7 @@ class Restore:
 
     def __post_init__(self) -> None:
         check(self)
-        if len(self.pictures) > 1 and not self.into and not self.sheet:
+        if len(self.pictures) > 1 and not (self.into or self.sheet or self.pictures.requested):
             raise ConfigError(f"got {len(self.pictures):,} pictures: give --into FOLDER, or --sheet --out SHEET.png")
 
 
