@@ -11,6 +11,7 @@ SYSTEM = System(
     data={"train": "builtin:captioned-shapes", "held_out": 500},
     rows="PaintingRows",
     task="PaintingConfig",
+    parts="PainterParts",
     open="open_painter",
     looks=tuple(look for look in EVERY if look.name in ("parameters", "curve")),
     scores={"loss": "squared error of what the UNet predicts, at fixed times and noises"},
