@@ -28,7 +28,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inpainting(tmp_path_factory):
-    return tiny_folder.write(tmp_path_factory.mktemp("inpainting"), inpainting=True, scheduler="DDIMScheduler")
+    return tiny_folder.write(tmp_path_factory.mktemp("inpainting"), inpainting=True)
 
 
 @pytest.fixture(scope="module")
