@@ -11,6 +11,7 @@ SYSTEM = System(
     data={"train": "builtin:captioned-shapes", "held_out": 500},
     rows="PaintingRows",
     task="PaintingConfig",
+    parts="PainterParts",
     open="open_painter",
     example='paint {} "a red circle above a blue square"',
     verbs=(
