@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.painting.system import Painter
     from formers.systems.reconstruction.system import Reconstructor
     from formers.systems.sounds.system import SoundModel
     from formers.systems.speech.system import Recogniser
@@ -45,6 +46,7 @@ NAMES = (
     "images",
     "clip",
     "reconstruction",
+    "painting",
     "sounds",
     "speech",
     "whisper",
@@ -121,10 +123,10 @@ def system_of(place: Path, source: str | Path = "") -> System:
 
     What the checkpoint says, else the one that its model class belongs to.
     """
-    from formers.pretrained.load import model_class
     from formers.pretrained.loaded import read_system
+    from formers.pretrained.source import source_class
 
-    return _system_of(read_system(place) if place.is_dir() else None, model_class(place).__name__, source or place)
+    return _system_of(read_system(place) if place.is_dir() else None, source_class(place).__name__, source or place)
 
 
 def _system_of(named: str | None, kind: str, source: str | Path) -> System:
@@ -173,6 +175,8 @@ def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSetti
 @overload
 def load(source: str | Path, *, system: Literal["reconstruction"], **how: Unpack[LoadSettings]) -> Reconstructor: ...
 @overload
+def load(source: str | Path, *, system: Literal["painting"], **how: Unpack[LoadSettings]) -> Painter: ...
+@overload
 def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["speech"], **how: Unpack[LoadSettings]) -> Recogniser: ...
@@ -198,7 +202,8 @@ def load(
     which are not computed here and are known to change nothing.
     Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
     """
-    from formers.pretrained.load import DTYPES, load_model
+    from formers.pretrained.load import DTYPES
+    from formers.pretrained.source import load_source
 
     kind, colon, group = (dtype or "fp32").partition(":")
     if kind not in (*DTYPES, "int8"):
@@ -210,7 +215,7 @@ def load(
     if device is not None:
         check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
+    loaded = load_source(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
     if kind == "int8":
         in_integers(loaded.model, int(group or 0))
     return open_loaded(loaded, system, source)

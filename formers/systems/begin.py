@@ -15,8 +15,8 @@ from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.files import Content
 from formers.pretrained.files import write_folder
-from formers.pretrained.load import load_model
 from formers.pretrained.loaded import Loaded
+from formers.pretrained.source import load_source
 from formers.systems.memory import parameters_of
 from formers.systems.system import Origin, resolve
 from formers.text.open import load_tokenizer
@@ -53,7 +53,7 @@ class Beginning:
     def loaded(self) -> Loaded:
         """The model to begin with. Raises CheckpointError."""
         assert self.start is not None
-        return load_model(self.start, ignore_keys=self.sizes.ignore_keys)
+        return load_source(self.start, ignore_keys=self.sizes.ignore_keys)
 
     @property
     def source(self) -> Source:

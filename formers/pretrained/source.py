@@ -1,0 +1,37 @@
+"""Whatever can be read as a model: a folder of one network, or one of diffusers with several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from formers.files import expanded
+from formers.models.diffusion import LatentDiffusion
+from formers.pretrained.diffusers_folder import is_diffusers_folder, load_diffusers
+from formers.pretrained.load import load_model, model_class
+from formers.pretrained.loaded import Loaded
+
+
+def load_source(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    allow_bin: bool = False,
+    ignore_keys: Sequence[str] = (),
+) -> Loaded:
+    """As `load_model`; of a diffusers folder the parts are one LatentDiffusion, scheduler and index its config."""
+    folder = expanded(folder)
+    if not is_diffusers_folder(folder):
+        return load_model(folder, dtype=dtype, device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
+    parts = load_diffusers(folder, dtype=dtype, device=device)
+    model = LatentDiffusion(parts.unet, parts.vae, parts.text).eval()
+    return Loaded(model, "diffusers", {"scheduler": parts.scheduler, "index": parts.index}, parts.tokenizer, folder)
+
+
+def source_class(place: Path) -> type[nn.Module]:
+    """The class of the model that `load_source` gives; no tensor is read."""
+    return LatentDiffusion if is_diffusers_folder(place) else model_class(place)
