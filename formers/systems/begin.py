@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,8 @@ class Beginning:
     sections: Mapping[str, Any]
     folder: Path
     start: Path | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    """The model folders of what [parts] names."""
 
     @property
     def sizes(self) -> Any:

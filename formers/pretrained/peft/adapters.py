@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from formers.adapters import lora
 from formers.adapters.bitfit import learning
-from formers.adapters.lora import LowRank, attach, merge_into_base, plain
+from formers.adapters.lora import LowRank, attach, plain
 from formers.errors import CheckpointError, shown
 from formers.files import Content, as_json, expanded, read_json, resolved
 from formers.models.heads import HeadConfig
@@ -145,10 +145,7 @@ def merge_adapter(model: nn.Module, fitted: Fitted, share: float = 1.0) -> None:
     places = dict(model.named_parameters())
     for place, tensor in fitted.whole.items():
         places[place].lerp_(tensor.to(places[place]), share) if share != 1 else places[place].copy_(tensor)
-    if fitted.parts:
-        attach(model, fitted.parts)
-        lora.activate(model, {"default": share})
-        merge_into_base(model)
+    lora.add(model, fitted.parts, share)
 
 
 def save_adapter(
