@@ -36,6 +36,8 @@ class Prepared:
     report: list[str]
     beside: Callable[[], Mapping[str, Content]] = dict
     """What an adapter needs besides weights: how conversations are written, where a text ends, how a vector is made."""
+    lora_files: Callable[[], Mapping[str, Content]] | None = None
+    """What LoRA learned, of models whose adapters have a file of their own."""
 
 
 @dataclass(frozen=True)

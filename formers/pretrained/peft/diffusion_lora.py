@@ -164,7 +164,9 @@ def written_alphas(path: Path, places: Collection[tuple[str, str]]) -> dict[tupl
     return alphas
 
 
-def diffusion_lora_files(models: Mapping[str, nn.Module], parts: Mapping[str, Mapping[str, LowRank]]) -> dict[str, Content]:
+def diffusion_lora_files(
+    models: Mapping[str, nn.Module], parts: Mapping[str, Mapping[str, LowRank]]
+) -> dict[str, Content]:
     """The file of adapters of `models` (unet, text_encoder) in the form of diffusers, their scale within the numbers."""
     tensors = {}
     for part, adapter in parts.items():

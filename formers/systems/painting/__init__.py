@@ -14,6 +14,7 @@ SYSTEM = System(
     data={"train": "builtin:captioned-shapes", "held_out": 500},
     rows="PaintingRows",
     task="PaintingConfig",
+    parts="PainterParts",
     open="open_painter",
     verbs=(Verb("evaluate", HELP, f"{HERE}:EvaluatePainter", f"{HERE}:evaluate"),),
     looks=(
