@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError
 from formers.fields import Between, Natural
 from formers.systems.looks import Picture
+from formers.systems.picture_looks import as_bytes
 from formers.systems.system import NOWHERE, Event, Origin, Typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
 
     from formers.systems.reconstruction.data import PictureRepairs
     from formers.systems.reconstruction.system import Reconstructor
@@ -99,9 +99,3 @@ def before_and_after(system: Reconstructor, batches: PictureRepairs) -> Figure:
     words = {"reconstruct": "as they are, and through the code and back"}
     title = words.get(system.config.task, "as they are, made worse, and restored")
     return draw_sheet(tiles, [text for _, names in lines for text in names], title, columns=len(rows))
-
-
-def as_bytes(pictures: Tensor) -> Any:
-    """(n, height, width, 3) or grey (n, height, width), uint8, of pictures in 0 to 1."""
-    pixels = (255 * pictures.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
