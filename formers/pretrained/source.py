@@ -1,4 +1,4 @@
-"""Whatever can be read as a model: a folder of one network, or one of diffusers with several."""
+"""Whatever can be read as a model: a folder of one network, one of diffusers with several, or all of them in a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from formers.models.diffusion import LatentDiffusion
 from formers.pretrained.diffusers_folder import is_diffusers_folder, load_diffusers
 from formers.pretrained.load import load_model, model_class
 from formers.pretrained.loaded import Loaded
+from formers.pretrained.single_file import is_single_file, load_single_file
 
 
 def load_source(
@@ -23,15 +24,21 @@ def load_source(
     allow_bin: bool = False,
     ignore_keys: Sequence[str] = (),
 ) -> Loaded:
-    """As `load_model`; of a diffusers folder the parts are one LatentDiffusion, scheduler and index its config."""
+    """As `load_model`; of a diffusers folder the parts are one LatentDiffusion, scheduler and index its config.
+
+    So are those of Stable Diffusion in one safetensors file.
+    """
     folder = expanded(folder)
-    if not is_diffusers_folder(folder):
+    if is_single_file(folder):
+        parts = load_single_file(folder, dtype=dtype, device=device)
+    elif is_diffusers_folder(folder):
+        parts = load_diffusers(folder, dtype=dtype, device=device)
+    else:
         return load_model(folder, dtype=dtype, device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
-    parts = load_diffusers(folder, dtype=dtype, device=device)
     model = LatentDiffusion(parts.unet, parts.vae, parts.text).eval()
     return Loaded(model, "diffusers", {"scheduler": parts.scheduler, "index": parts.index}, parts.tokenizer, folder)
 
 
 def source_class(place: Path) -> type[nn.Module]:
     """The class of the model that `load_source` gives; no tensor is read."""
-    return LatentDiffusion if is_diffusers_folder(place) else model_class(place)
+    return LatentDiffusion if is_diffusers_folder(place) or is_single_file(place) else model_class(place)
