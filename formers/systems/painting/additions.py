@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,14 +13,7 @@ from formers.kernels.weight import Weight
 from formers.pretrained.diffusers_folder import DiffusionParts
 from formers.pretrained.inversion import read_inversion
 from formers.pretrained.peft.diffusion_lora import FAMILIES, read_diffusion_lora
-
-SCALED = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))")
-
-
-def file_and_scale(text: str) -> tuple[str, float]:
-    """FILE or FILE:SCALE, which is 1 where it is not said."""
-    match = SCALED.fullmatch(text)
-    return (match[1], float(match[2])) if match else (text, 1.0)
+from formers.systems.painting.options import file_and_scale
 
 
 @contextmanager
