@@ -34,7 +34,7 @@ class Painting:
     negative: str = ""
     """What not to paint, in words."""
     chunks: bool = False
-    """Read prompts of more than 77 tokens to their end, in chunks of 75; else what is too long is cut, and this said."""
+    """Read prompts of more than 77 tokens to their end, in chunks of 75 (default: the rest is cut, and said)."""
     lora: Annotated[tuple[str, ...], Typed("FILE[:SCALE]", file=True)] = ()
     """Add this LoRA file, of kohya's form or of diffusers'; several are added up."""
     inversion: Annotated[tuple[str, ...], Typed("FILE", file=True)] = ()

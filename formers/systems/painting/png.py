@@ -32,7 +32,7 @@ def chunks(painting: Painting) -> dict[str, str]:
     """Name -> text of the chunks of a picture that was painted so."""
     values = {field.name: getattr(painting, field.name) for field in fields(painting) if field.name not in LEFT_OUT}
     values["grid"] = [*painting.grid, *painting.axes]
-    values = {name: value for name, value in values.items() if value not in (None, "", [])}
+    values = {name: value for name, value in values.items() if value not in (None, "", [], ())}
     files = {path: digest(path) for paths in files_of(painting).values() for path in paths}
     ours = {**values, **({DIGESTS: files} if files else {}), MODEL: painting.origin.short}
     return {THEIRS: parameters(painting), OURS: json.dumps(ours, sort_keys=True)}
