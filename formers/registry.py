@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -93,12 +93,13 @@ def looks(declared: System) -> dict[str, Look]:
 
 def sections(declared: System) -> dict[str, type]:
     """Recipe section -> the dataclass that it fills."""
-    places = {"model": declared.sizes, "data": "data.source:Source", "rows": declared.rows, "task": declared.task}
-    return {name: resolve(place) for name, place in {**places, **EVERYWHERE}.items()}
+    places = {"model": declared.sizes, "parts": declared.parts, "data": "data.source:Source"}
+    places |= {"rows": declared.rows, "task": declared.task, **EVERYWHERE}
+    return {name: resolve(place) for name, place in places.items() if place}
 
 
-def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
-    """Task, batches and report of a system's recipe, for the run in `folder`."""
+def prepare(name: str, filled: dict[str, Any], folder: Path, parts: Mapping[str, Path]) -> Prepared:
+    """Task, batches and report of a system's recipe, for the run in `folder`; parts: the models of [parts]."""
     import torch
 
     from formers.systems.begin import Beginning
@@ -110,7 +111,7 @@ def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
         )
     place = locate(start) if start else None
     torch.manual_seed(filled["train"].seed)
-    prepared: Prepared = resolve(system(name).prepare)(Beginning(filled, folder, place))
+    prepared: Prepared = resolve(system(name).prepare)(Beginning(filled, folder, place, parts))
     if adapter.kind == "none":
         return prepared
     assert place is not None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from formers.files import expanded
+from formers.adapters.lora import add
+from formers.files import expanded, read_json
 from formers.models.diffusion import LatentDiffusion
 from formers.pretrained.diffusers_folder import is_diffusers_folder, load_diffusers
 from formers.pretrained.load import load_model, model_class
 from formers.pretrained.loaded import Loaded
+from formers.pretrained.peft.adapters import PEFT, Adapter, base_of
+from formers.pretrained.peft.diffusion_lora import WEIGHTS as LORA
+from formers.pretrained.peft.diffusion_lora import read_diffusion_lora
+from formers.pretrained.peft.shapes import AdapterShape
 from formers.pretrained.single_file import is_single_file, load_single_file
 
 
@@ -26,9 +32,19 @@ def load_source(
 ) -> Loaded:
     """As `load_model`; of a diffusers folder the parts are one LatentDiffusion, scheduler and index its config.
 
-    So are those of Stable Diffusion in one safetensors file.
+    So are those of Stable Diffusion in one safetensors file; of a folder with a LoRA of diffusers, which says whose it
+    is, they have it within their weights.
     """
     folder = expanded(folder)
+    if (folder / LORA).is_file():
+        adapter = Adapter(folder, read_json(folder / PEFT[0], AdapterShape), folder / LORA)
+        base = load_source(base_of(adapter, allow_bin=allow_bin), dtype=dtype, device=device)
+        assert isinstance(base.model, LatentDiffusion)
+        models = {"unet": base.model.unet, "text_encoder": base.model.text}
+        networks = {name: model for name, model in models.items() if model is not None}
+        for name, added in read_diffusion_lora(folder / LORA, networks).items():
+            add(networks[name], added)
+        return replace(base, folder=folder)
     if is_single_file(folder):
         parts = load_single_file(folder, dtype=dtype, device=device)
     elif is_diffusers_folder(folder):
@@ -41,4 +57,5 @@ def load_source(
 
 def source_class(place: Path) -> type[nn.Module]:
     """The class of the model that `load_source` gives; no tensor is read."""
-    return LatentDiffusion if is_diffusers_folder(place) or is_single_file(place) else model_class(place)
+    several = is_diffusers_folder(place) or is_single_file(place) or (place / LORA).is_file()
+    return LatentDiffusion if several else model_class(place)

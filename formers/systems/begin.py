@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class Prepared:
     report: list[str]
     beside: Callable[[], Mapping[str, Content]] = dict
     """What an adapter needs besides weights: how conversations are written, where a text ends, how a vector is made."""
+    lora_files: Callable[[], Mapping[str, Content]] | None = None
+    """What LoRA learned, of models whose adapters have a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Beginning:
     sections: Mapping[str, Any]
     folder: Path
     start: Path | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    """The model folders of what [parts] names."""
 
     @property
     def sizes(self) -> Any:

@@ -71,6 +71,8 @@ class System:
     """[rows]: columns, length, packing."""
     task: str
     """[task]: what is learned and how it is judged."""
+    parts: str = ""
+    """[parts], of systems whose models build on others: text fields, each of a `ModelClass`."""
     prepare: str = "prepare"
     """What makes a `Prepared` of a `Beginning`."""
     models: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class System:
     def __post_init__(self) -> None:
         own = f"systems.{self.name}"
         places = {"sizes": "systems.sizes", "open": f"{own}.system", "rows": f"{own}.data", "task": f"{own}.task"}
+        places["parts"] = f"{own}.parts"
         places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons", "comparison": f"{own}.comparison"}
         whole: dict[str, Any] = {name: _placed(module, getattr(self, name)) for name, module in places.items()}
         whole["recipe"] = self.recipe or self.name
@@ -112,6 +115,14 @@ class System:
 
 def _placed(module: str, name: str) -> str:
     return name if ":" in name or not name else f"{module}:{name}"
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """Of a field of [parts], beside its type: the classes that the model may have. What the field names is a folder, or
+    a recipe that is trained first."""
+
+    names: tuple[str, ...]
 
 
 # ---- what verbs take -----------------------------------------------------------------------------------------------

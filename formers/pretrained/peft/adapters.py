@@ -167,8 +167,7 @@ def save_adapter(
     if (Path(folder) / CONFIG).exists():
         raise CheckpointError(f"{folder} holds a whole model: write the adapter into a folder of its own")
     table = as_rules(layout(model, family).table(model.config))
-    hub_id, _, revision = base.partition("@") if hub.is_id(base) else (base, "", "")
-    about = {BASE: hub_id or None, "revision": revision or None}
+    about = about_base(base)
     if kind == "lora":
         there = lora.adapters(model)
         if name not in there:
@@ -181,6 +180,17 @@ def save_adapter(
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
     return write_folder(folder, {**files, **head_files(model), **system_file(system), **(extra or {})})
+
+
+def about_base(base: str) -> dict[str, str | None]:
+    """The model that an adapter belongs to, as its JSON says it."""
+    hub_id, _, revision = base.partition("@") if hub.is_id(base) else (base, "", "")
+    return {BASE: hub_id or None, "revision": revision or None}
+
+
+def base_file(base: str) -> dict[str, Content]:
+    """The same alone, beside a file of weights that says nothing."""
+    return {PEFT[0]: as_json(about_base(base))}
 
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:

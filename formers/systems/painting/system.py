@@ -59,22 +59,33 @@ class Painter:
 
     # ---- pictures and latents
 
-    @torch.no_grad()
     def latents(self, pictures: Tensor, own: Sequence[torch.Generator] = ()) -> Tensor:
         """What diffusion works on, of pictures (n, channels, height, width) in 0 to 1, float32, deviation about 1.
 
         own: a generator of each picture, which draws from the Gaussian of its latents; without, their mean.
         """
-        pictures = pictures.to(self.device, self.dtype) * 2 - 1
-        vae = self.parts.vae
+        moments = self.moments(pictures * 2 - 1)
+        shape = self.parts.unet.config.out_channels, *moments.shape[2:]
+        return self.drawn(moments, draw(own, shape, moments.device) if own else None)
+
+    @torch.no_grad()
+    def moments(self, pictures: Tensor) -> Tensor:
+        """Mean and log-variance of the latents of pictures from -1 to 1, (n, 2 * channels, rows, columns), float32; of
+        a model without such an autoencoder the latents themselves."""
+        vae, pictures = self.parts.vae, pictures.to(self.device, self.dtype)
         if vae is None:
             return pictures.float()
-        if not isinstance(vae, VAE):
-            return vae.encode(pictures).float() * vae.config.scale
-        mean, logvar = (part.float() for part in vae.encode(pictures))
-        if own:
-            mean = mean + (0.5 * logvar).exp() * draw(own, mean.shape[1:], mean.device)
-        return mean * vae.config.scale
+        return torch.cat(vae.encode(pictures), 1).float() if isinstance(vae, VAE) else vae.encode(pictures).float()
+
+    def drawn(self, moments: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents of what `moments` gives, drawn from their Gaussian with the noise, or their mean."""
+        vae = self.parts.vae
+        if vae is None:
+            return moments
+        if isinstance(vae, VAE):
+            mean, logvar = moments.chunk(2, 1)
+            moments = mean if noise is None else mean + (0.5 * logvar).exp() * noise
+        return moments * vae.config.scale
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> Tensor:
