@@ -52,7 +52,7 @@ class Painting:
     rescale: Annotated[float, Between(0, 1)] = 0.0
     """Take back so much of the contrast that guidance adds."""
     seed: Annotated[int, Between(0, 2**53)] = 1
-    """Of the noise: the same seed paints the same picture; those of --count are seed, seed + 1 ..."""
+    """Of the noise: the same seed paints the same picture; the next of --count has the next seed."""
     count: Natural = 1
     """Pictures to paint."""
     size: Annotated[str, Typed("WIDTHxHEIGHT")] = ""
@@ -119,8 +119,8 @@ class Painting:
         whole = replace(self, grid=(), axes=())
         for values in itertools.product(*reversed(axes.values())):
             changes = dict(zip(axes, reversed(values), strict=True))
-            label = ", ".join(f"{name} {value}" for name, value in changes.items())
-            yield label, replace(whole, **changes)
+            words = (value if isinstance(value, str) else f"{name} {value:g}" for name, value in changes.items())
+            yield ", ".join(words), replace(whole, **changes)
 
     def grid_axes(self) -> dict[str, list[Any]]:
         """Field -> its values. Raises ConfigError."""

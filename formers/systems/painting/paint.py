@@ -20,6 +20,7 @@ from formers.diffusion.scheduler import Plan, Scheduler
 from formers.errors import ConfigError, DataError
 from formers.files import expanded
 from formers.images.decode import decode
+from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts
 from formers.systems.painting.additions import learned_words, with_loras
 from formers.systems.painting.options import ANEW, Painting
@@ -179,6 +180,8 @@ def denoise(
             if fills:
                 seen = torch.where(original.mask > 0, 0.5, original.pixels)
                 beside = torch.cat([mask, painter.latents(seen, own)], 1)
+            elif isinstance(painter.parts.vae, VAE):
+                draw(own, noise.shape[1:])  # as much as the reference draws for what it does not use
     network = guided(
         painter.predict, text.prompt, text.negative, scale=painting.guidance, rescale=painting.rescale, beside=beside
     )
@@ -213,11 +216,16 @@ def open_original(painter: LatentPainter, painting: Painting) -> Original | None
 
 
 def as_original(painter: LatentPainter, image: Image.Image, mask: Tensor | None = None) -> Original:
-    parts = painter.parts
-    channels = parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
+    channels = channels_of(painter)
     image = image.convert("L" if channels == 1 else "RGB")
     pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels)
     return Original(image, pixels.permute(0, 3, 1, 2) / 255, mask)
+
+
+def channels_of(painter: LatentPainter) -> int:
+    """1 of grey pictures, 3 of others."""
+    parts = painter.parts
+    return parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
 
 
 def enlarged(image: Image.Image, factor: int) -> Image.Image:

@@ -34,7 +34,7 @@ def chunks(painting: Painting) -> dict[str, str]:
     values["grid"] = [*painting.grid, *painting.axes]
     values = {name: value for name, value in values.items() if value not in (None, "", [], ())}
     files = {path: digest(path) for paths in files_of(painting).values() for path in paths}
-    ours = {**values, **({DIGESTS: files} if files else {}), MODEL: painting.origin.short}
+    ours = {**values, **({DIGESTS: files} if files else {}), MODEL: model_of(painting)}
     return {THEIRS: parameters(painting), OURS: json.dumps(ours, sort_keys=True)}
 
 
@@ -42,6 +42,10 @@ def files_of(painting: Painting) -> dict[str, list[str]]:
     """The files that a painting reads, by the options that name them."""
     files = {name: [getattr(painting, name)] for name in ("image", "mask") if getattr(painting, name)}
     return {**files, "lora": [file_and_scale(text)[0] for text in painting.lora], "inversion": [*painting.inversion]}
+
+
+def model_of(painting: Painting) -> str:
+    return painting.origin.short if painting.origin.name else ""
 
 
 def digest(name: str) -> str:
@@ -55,7 +59,7 @@ def parameters(painting: Painting) -> str:
     if painting.spacing in CURVES:
         rows["Schedule type"] = painting.spacing.capitalize()
     rows |= {"CFG scale": f"{painting.guidance:g}", "Seed": painting.seed, "Size": painting.size}
-    rows["Model"] = painting.origin.short
+    rows["Model"] = model_of(painting)
     if painting.strength is not None:
         rows["Denoising strength"] = f"{painting.strength:g}"
     if painting.eta:
