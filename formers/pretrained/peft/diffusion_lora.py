@@ -167,7 +167,7 @@ def written_alphas(path: Path, places: Collection[tuple[str, str]]) -> dict[tupl
 def diffusion_lora_files(
     models: Mapping[str, nn.Module], parts: Mapping[str, Mapping[str, LowRank]]
 ) -> dict[str, Content]:
-    """The file of adapters of `models` (unet, text_encoder) in the form of diffusers, their scale within the numbers."""
+    """The file of adapters of `models` (unet, text_encoder) in the form of diffusers, their scale multiplied in."""
     tensors = {}
     for part, adapter in parts.items():
         rules, joined = joined_parts(adapter, table_of(part, models[part]), models[part])
