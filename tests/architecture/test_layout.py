@@ -62,8 +62,8 @@ INSIDE = {
     "phrases": set(),
     "extras": set(),
     "pictures": set(),
-    "launch": EVERYTHING, "processes": {"errors", "training"}, "comparison": EVERYTHING, "preview": EVERYTHING,
-    "retrieval": {"registry", "systems", "training"},
+    "launch": EVERYTHING, "parts": EVERYTHING, "processes": {"errors", "training"}, "comparison": EVERYTHING,
+    "preview": EVERYTHING, "retrieval": {"registry", "systems", "training"},
     "cli": EVERYTHING, "server": EVERYTHING, "studio": EVERYTHING, "": EVERYTHING,
 }  # fmt: skip
 OF_BLOCKS = {"decoding": {"cache", "fused", "mode"}, "diffusion": {"cache", "mode"}}  # of all the parts there
