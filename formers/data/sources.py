@@ -36,7 +36,7 @@ class Builtin:
     count: int | None  # how many rows when the user names no number (None: all there are)
 
 
-SHAPES = ("image", "label", "shape", "caption", "objects")
+SHAPES = ("image", "label", "shape", "caption", "objects", "contents", "claims")
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
@@ -49,6 +49,8 @@ BUILTIN = {
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
     "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
     "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
+    "shape-pairs": Builtin("formers.data.builtin.shapes:pairs", SHAPES, 5_000),
+    "every-shape": Builtin("formers.data.builtin.shapes:every", SHAPES, 5_000),
     "dialtones": Builtin("formers.data.builtin.dialtones:single", ("audio", "label"), 4_000),
     "dialled": Builtin("formers.data.builtin.dialtones:strings", ("audio", "text"), 4_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),

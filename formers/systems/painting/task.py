@@ -16,8 +16,6 @@ from torch import Tensor
 
 from formers.adapters.lora import LowRank, adapters
 from formers.data.picture_report import picture_lines
-from formers.diffusion.denoise import denoised, draw, generators
-from formers.diffusion.guidance import guided
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, check
 from formers.files import Content
@@ -30,6 +28,8 @@ from formers.pretrained.peft.diffusion_lora import diffusion_lora_files
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
 from formers.systems.painting.data import PaintingBatch, PaintingBatches
+from formers.systems.painting.options import Painting
+from formers.systems.painting.paint import Painted, paint
 from formers.systems.painting.system import Painter, open_painter
 from formers.systems.reading import reading
 from formers.systems.system import Report, cost
@@ -124,22 +124,16 @@ class PaintingTask:
         prompts = [captions[number % len(captions)] for number in range(self.config.sheet)]
         if not prompts:
             return []
-        pixels = (255 * self.painted(prompts)).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        draw_sheet([picture.squeeze(-1) if picture.shape[-1] == 1 else picture for picture in pixels], prompts).savefig(
-            content := io.BytesIO(), format="png"
-        )
+        side = self.validation.shape[1] * self.painter.factor
+        usual = Painting(prompt="", steps=self.config.steps, guidance=self.config.guidance, size=f"{side}x{side}")
+        pixels = []
+        with reading(self.painter.model):
+            for seed, prompt in enumerate(prompts):
+                for event in paint(self.painter, replace(usual, prompt=prompt, seed=seed)):
+                    if isinstance(event, Painted):
+                        pixels.append(event.pixels)
+        draw_sheet(pixels, prompts).savefig(content := io.BytesIO(), format="png")
         return [(" | ".join(dict.fromkeys(prompts)), content.getvalue())]
-
-    def painted(self, prompts: Sequence[str]) -> Tensor:
-        """(prompts, channels, height, width) in 0 to 1: pictures of prompts, seeds 0, 1, ..."""
-        painter, own = self.painter, generators(range(len(prompts)))
-        with reading(painter.model):
-            text, negative = painter.prompted(prompts)
-            plan = painter.scheduler.plan(self.config.steps)
-            start = plan.start(draw(own, self.validation.shape, painter.device))
-            network = guided(painter.predict, text, negative, scale=self.config.guidance)
-            *_, last = denoised(network, plan, start, own)
-            return painter.pictures(last.latents)
 
     def save(self, folder: Path) -> None:
         self.painter.save(folder)

@@ -1,0 +1,259 @@
+"""The verb `evaluate` of painters, and quality against steps: what a classifier sees in what they paint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from formers.errors import ConfigError
+from formers.fields import Between, Natural, Part
+from formers.systems.looks import Picture, of_what, quoted
+from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.painting.many import USUAL, SamplerOptions, paint_prompts
+from formers.systems.system import NOWHERE, Event, Origin, Progress, ResultTable, Typed, cost, share
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from formers.data.pictures import PictureTable
+    from formers.systems.painting.data import PaintingRows
+    from formers.systems.painting.judge import Judge, Verdict
+    from formers.systems.painting.system import Painter
+
+SHEET = 24  # painted pictures of a sheet
+PROMPTS = 500  # that are judged, where nobody says how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePainter:
+    """What to measure a painter on."""
+
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows to measure with (default for a run: its test data)."""
+    image: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the picture."""
+    text: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the caption."""
+    judge: Annotated[str, Typed("CLASSIFIER", file=True)] = ""
+    """A run or folder of a classifier of pictures, which says whether what is painted shows its caption."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
+    way: Annotated[SamplerOptions, Part()] = USUAL
+    """How to go from noise to a picture."""
+    measure: Annotated[Measure, Part()] = PLAIN
+    """What every encoder's `evaluate` has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsLook:
+    """A look at how many steps are needed."""
+
+    origin: Origin = NOWHERE
+    """The model."""
+    text: Annotated[str, Typed("PROMPT", positional=True)] = ""
+    """What is painted, in words; with --judge not needed."""
+    step: Annotated[tuple[int, ...], Typed("N")] = (4, 10, 20, 50)
+    """A number of steps."""
+    sampler: Annotated[tuple[str, ...], Typed("SAMPLER")] = ("ddim", "euler", "dpm++")
+    """How to go from noise to picture."""
+    guidance: Annotated[float, Between(0)] = 7.5
+    """How closely to follow the prompt."""
+    seed: Annotated[int, Between(0, 2**53)] = 1
+    """Of the noise of the first picture."""
+    distilled: Annotated[str, Typed("MODEL", file=True)] = ""
+    """The same model distilled for few steps, which paints with lcm and needs no guidance: one more line."""
+    judge: Annotated[str, Typed("CLASSIFIER", file=True)] = ""
+    """A classifier that says of many captions whether their pictures show them: a table and a curve."""
+    data: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows whose captions are painted for it (default for a run: its test data)."""
+    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
+    count: Natural = 100
+    """So many of these rows."""
+
+
+@dataclass(frozen=True)
+class ClaimedRows:
+    """The rows of a painter with the labels that a judge expects."""
+
+    rows: PaintingRows
+    label: str
+
+    def reading(self, source: Any) -> dict[str, Any]:
+        """How `Source` reads them."""
+        given = self.rows.reading(source)
+        return {**given, "columns": list(dict.fromkeys([*given["columns"], self.label]))}
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Captions to paint, and which labels a judge is to see of each."""
+
+    judge: Judge
+    prompts: Sequence[str]
+    labels: NDArray[Any]
+
+    def judged(
+        self, painter: Painter, way: SamplerOptions, what: str, before: int = 0, total: int = 0
+    ) -> Generator[Event, None, tuple[Verdict, list[Any]]]:
+        """What the judge sees in the pictures of all captions, and the first of these.
+
+        before, total: pictures that were painted earlier, and all of them.
+        """
+        from formers.systems.painting.judge import Verdict
+        from formers.systems.picture_looks import as_bytes
+
+        verdict, tiles, done = Verdict(self.judge, self.labels), list[Any](), before
+        for some in paint_prompts(painter, self.prompts, way):
+            verdict.see([some])
+            done += len(some)
+            tiles += [*as_bytes(some[: SHEET - len(tiles)])] if len(tiles) < SHEET else []
+            yield Progress(done, total or len(self.prompts), what)
+        return verdict, tiles
+
+
+def claims_of(
+    judge: Judge, origin: Origin, rows: PaintingRows, data: str, count: int | None, label: str
+) -> tuple[Claims, PictureTable]:
+    """Captions of the rows to judge with, and these rows. label: column of what a picture must have; "" the caption's.
+
+    Raises ConfigError for rows without captions, DataError for labels that the judge does not know.
+    """
+    from formers.systems.begin import judged_on
+
+    if not rows.text:
+        raise ConfigError("rows without captions say nothing to paint, so nothing can be judged; name a column: --text")
+    label = label or rows.text
+    flags = {rows.image: "--image COLUMN", rows.text: "--text COLUMN", label: "--label COLUMN"}
+    table: Any = judged_on(origin, "painting", ClaimedRows(rows, label), data, count, flags)
+    return Claims(judge, rows.captions(table), judge.claims(table.table, label)), table
+
+
+def evaluate(painter: Painter, options: EvaluatePainter) -> Iterator[Event]:
+    """The loss on the rows; with a judge also what it sees in painted pictures of their captions."""
+    from formers.metrics.frechet import frechet_distance
+    from formers.systems.begin import judged_rows
+    from formers.systems.painting.data import PaintingRows
+    from formers.systems.painting.judge import ALL, Verdict, open_judge
+
+    begin, origin = time.perf_counter(), options.measure.origin
+    usual = origin.section("rows", "painting") or PaintingRows()
+    options = replace(options, image=options.image or usual.image, text=options.text or usual.text)
+    if not options.judge:
+        rows, table = judged_rows(options, "painting", PaintingRows, image="image", text="text")
+        yield measured(
+            painter.evaluate(painter.batches(table, rows)), "painting", origin, table, begin, unit="pictures"
+        )
+        return
+    rows = replace(usual, image=options.image, text=options.text)
+    judge, count = open_judge(options.judge), options.measure.count or PROMPTS
+    claims, pictures = claims_of(judge, origin, rows, options.data, count, options.label)
+    batches = painter.batches(pictures, rows)
+    report = painter.evaluate(batches)
+    verdict, tiles = yield from claims.judged(painter, options.way, "painting")
+    real = Verdict(judge, claims.labels)
+    real.see((some + 1) / 2 for _, some in batches.order.plain())
+    scores = [
+        share("agreement", verdict.shares[ALL]),
+        cost("frechet", frechet_distance(verdict.features, real.features), ""),
+    ]
+    columns = ["what", "painted", "real pictures"]
+    cells = [(kind, f"{part:.1%}", f"{real.shares[kind]:.1%}") for kind, part in verdict.shares.items()]
+    seen = ResultTable(f"right, as {judge.name} sees it", columns, cells, columns[1:])
+    way = options.way
+    facts = {
+        "judge": judge.name,
+        "steps": way.steps,
+        "guidance": way.guidance,
+        "sampler": way.sampler,
+        "seed": way.seed,
+    }
+    facts |= {"painted": verdict.shares, "real": real.shares}
+    report = replace(report, scores=[*report.scores, *scores], facts={**report.facts, **facts}, tables=[seen])
+    files = dict.fromkeys((".png", ".svg", ".pdf"), partial(write_sheet, tiles, claims.prompts, verdict.right[ALL]))
+    yield measured(report, "painting", origin, pictures, begin, unit="pictures", files=files)
+
+
+def write_sheet(tiles: Sequence[Any], prompts: Sequence[str], right: Sequence[bool], path: Path) -> None:
+    """The first pictures with their captions, marked where the judge does not see these in them."""
+    from formers.pictures.figure import save
+    from formers.pictures.sheet import draw_sheet
+
+    words = [prompt if fine else f"[wrong] {prompt}" for prompt, fine in zip(prompts, right, strict=False)]
+    save(draw_sheet(tiles, words[: len(tiles)], "painted, and what for"), path)
+
+
+# ---- how many steps are needed -----------------------------------------------------------------------------------
+
+
+def steps(painter: Painter, options: StepsLook) -> Iterator[Event]:
+    """The prompt painted by each sampler in each number of steps; with a judge how many captions are shown right."""
+    way = SamplerOptions(guidance=options.guidance, seed=options.seed)
+    lines = {name: (painter, replace(way, sampler=name)) for name in options.sampler}
+    if options.distilled:
+        lines["lcm, distilled"] = open_distilled(options.distilled), replace(way, sampler="lcm", guidance=1.0)
+    if not options.judge:
+        of_what("steps", options)
+    if options.text.strip():
+        yield from steps_sheet(lines, options)
+    if options.judge:
+        yield from steps_curve(lines, options)
+
+
+Lines = Mapping[str, "tuple[Painter, SamplerOptions]"]
+
+
+def open_distilled(name: str) -> Painter:
+    """The painter in a folder or a run."""
+    from formers.pretrained.source import load_source
+    from formers.systems.painting.judge import place_of
+    from formers.systems.painting.system import open_painter
+
+    return open_painter(load_source(place_of(name)))
+
+
+def steps_sheet(lines: Lines, options: StepsLook) -> Iterator[Event]:
+    """A row for each sampler, a column for each number of steps."""
+    from formers.pictures.sheet import draw_sheet
+    from formers.systems.picture_looks import as_bytes
+
+    tiles, names, total = list[Any](), list[str](), len(lines) * len(options.step)
+    for name, (painter, way) in lines.items():
+        for count in options.step:
+            (some,) = paint_prompts(painter, [options.text], replace(way, steps=count))
+            tiles += [*as_bytes(some)]
+            names.append(f"{name}, {count} steps")
+            yield Progress(len(tiles), total, "painting")
+    title = quoted(options.text)
+    yield Picture("steps", lambda: draw_sheet(tiles, names, title, columns=len(options.step)))
+
+
+def steps_curve(lines: Lines, options: StepsLook) -> Iterator[Event]:
+    """Share of the captions that a judge sees in their pictures, of each sampler over the number of steps."""
+    from formers.pictures.lines import draw_lines
+    from formers.systems.painting.data import PaintingRows
+    from formers.systems.painting.judge import ALL, open_judge
+
+    rows = options.origin.section("rows", "painting") or PaintingRows()
+    judge = open_judge(options.judge)
+    claims, table = claims_of(judge, options.origin, rows, options.data, options.count, options.label)
+    count, shares = len(claims.prompts), dict[str, list[float]]()
+    total = count * len(lines) * len(options.step)
+    for name, (painter, way) in lines.items():
+        shares[name] = []
+        for number in options.step:
+            before = count * (len(shares) - 1) * len(options.step) + count * len(shares[name])
+            work = claims.judged(painter, replace(way, steps=number), f"{name}, {number} steps", before, total)
+            verdict, _ = yield from work
+            shares[name].append(verdict.shares[ALL])
+    cells = [(name, *(f"{share:.1%}" for share in values)) for name, values in shares.items()]
+    columns = ["sampler", *(f"{number} steps" for number in options.step)]
+    title = f"captions of {table.described} that {judge.name} sees in their pictures ({count:,} each)"
+    yield ResultTable(title, columns, cells, columns[1:])
+    percent = {f"% of {count:,} captions shown right": {name: [100 * x for x in y] for name, y in shares.items()}}
+    what = f"{options.origin.short}, judged by {judge.name}"
+    yield Picture("curve", lambda: draw_lines(options.step, percent, what, "steps", doubling=True))
