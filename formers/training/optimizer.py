@@ -38,6 +38,14 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
+def set_learning(model: nn.Module) -> None:
+    """Training mode; but a batch norm whose weights are frozen is frozen whole, with the statistics that it has."""
+    model.train()
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not any(w.requires_grad for w in part.parameters()):
+            part.eval()
+
+
 def buffers(model: nn.Module) -> dict[str, Tensor]:
     """The buffers that belong to the model's state, a shared one once."""
     kept = model.state_dict().keys()
