@@ -22,7 +22,7 @@ from formers.fields import Escaped, Field, build, changed, check, fields_of
 from formers.systems import kinds
 from formers.systems.inputs import CommandInputs
 from formers.systems.kinds import typed_of
-from formers.systems.system import Origin, System, Verb, resolve
+from formers.systems.system import FILLED, System, Verb, resolve
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]
@@ -109,7 +109,8 @@ def perform(
     able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     # what is wrong with the options is said first, where it is clear whose they are
     options = options_of(next(iter(able.values())), given, inputs) if len(able) == 1 else None
-    output = Output(destination.out, destination.json, declared[0][1].endings)
+    usual = Path(declared[0][1].out) if declared[0][1].out and not destination.json else None
+    output = Output(destination.out or usual, destination.json, declared[0][1].endings)
     place, system = opening.located(model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
@@ -160,7 +161,7 @@ def union(declared: Declared) -> dict[str, Field]:
     for name, field in fields.items():
         if len(owners[name]) < len(declared) and len(owners[name]) <= 3:
             fields[name] = dataclasses.replace(field, help=_with(field.help, f" ({', '.join(owners[name])})"))
-    return kinds.as_one({name: field for name, field in fields.items() if field.kind is not Origin})
+    return kinds.as_one({name: field for name, field in fields.items() if field.kind not in FILLED})
 
 
 def flag(name: str) -> str:

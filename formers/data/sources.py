@@ -49,6 +49,7 @@ BUILTIN = {
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
     "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
     "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
+    "shape-pairs": Builtin("formers.data.builtin.shapes:pairs", SHAPES, 5_000),
     "every-shape": Builtin("formers.data.builtin.shapes:every", SHAPES, 5_000),
     "dialtones": Builtin("formers.data.builtin.dialtones:single", ("audio", "label"), 4_000),
     "dialled": Builtin("formers.data.builtin.dialtones:strings", ("audio", "text"), 4_000),

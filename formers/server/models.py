@@ -14,7 +14,7 @@ from typing import Any
 from formers.errors import ConfigError, nearest
 from formers.fields import Field, build, check, fields_of
 from formers.systems.kinds import KINDS
-from formers.systems.system import Event, Origin, System, Typed, Verb, resolve
+from formers.systems.system import FILLED, Event, Origin, System, Typed, Verb, resolve
 
 END = object()
 
@@ -81,7 +81,7 @@ def open_fields(settings: type) -> dict[str, Field]:
 
     def is_open(known: Field) -> bool:
         file = any(isinstance(extra, Typed) and extra.file for extra in known.extras)
-        return known.kind not in (Origin, Path) and not file
+        return known.kind not in (*FILLED, Path) and not file
 
     return {name: known for name, known in fields_of(settings).items() if is_open(known)}
 

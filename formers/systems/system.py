@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from formers.errors import ConfigError
+from formers.fields import Given
 from formers.files import expanded, resolved
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Verb:
     """(loaded system, options) -> an iterator of results ("": the function of the verb's name)."""
     endings: tuple[str, ...] = ()
     """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
+    out: str = ""
+    """The file that a command line writes where --out names none, of results that take long."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ class Origin:
 
 
 NOWHERE = Origin("")
+FILLED = (Origin, Given)  # kinds of fields that no user writes
 
 
 # ---- what verbs give -----------------------------------------------------------------------------------------------
@@ -221,7 +225,8 @@ class Written(Protocol):
     def endings(self) -> tuple[str, ...]:
         """Of the names that it can be written to, the usual one first."""
 
-    def write(self, path: Path) -> None: ...
+    def write(self, path: Path) -> Path | None:
+        """Gives the path where it is another one."""
 
 
 @dataclass(frozen=True)

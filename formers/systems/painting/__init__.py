@@ -16,7 +16,17 @@ SYSTEM = System(
     task="PaintingConfig",
     parts="PainterParts",
     open="open_painter",
-    verbs=(Verb("evaluate", HELP, f"{HERE}:EvaluatePainter", f"{HERE}:evaluate"),),
+    example='paint {} "a red circle above a blue square"',
+    verbs=(
+        Verb(
+            "paint",
+            "Paint pictures of words: out of noise, over a picture, into a hole of one, larger.",
+            "systems.painting.options:Painting",
+            endings=(".png",),
+            out="out.png",
+        ),
+        Verb("evaluate", HELP, f"{HERE}:EvaluatePainter", f"{HERE}:evaluate"),
+    ),
     looks=(
         Look("noise", "A picture in ever more noise, as diffusion hides it.", "NoiseLook"),
         Look("strip", "How a picture appears, step by step.", "StripLook"),

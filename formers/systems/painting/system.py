@@ -5,20 +5,22 @@ prompts -> tokens -> TextTower -> UNet, step by step -> latents -> VAE -> pictur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from formers.diffusion.denoise import draw
+from formers.diffusion.denoise import Moment, draw
 from formers.diffusion.scheduler import Scheduler
 from formers.errors import CheckpointError, ConfigError
 from formers.models.diffusion import LatentDiffusion
 from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
 from formers.pretrained.loaded import Loaded
+from formers.systems.painting.options import Painting
+from formers.systems.painting.paint import Painted, paint
 from formers.text.reader import Reader
 
 
@@ -129,6 +131,10 @@ class Painter:
         """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""
         memory = None if self.parts.unet.config.memory_dim is None else text.to(self.dtype)
         return self.parts.unet(latents.to(self.dtype), times, memory)
+
+    def paint(self, painting: Painting) -> Iterator[Moment | Painted]:
+        """What happens on the way to pictures, and the pictures: see `painting.paint.paint`."""
+        return paint(self, painting)
 
     def save(self, folder: str | Path, *, fp16: bool = False) -> None:
         """Write a folder that opens in diffusers too, where that has a word for all parts."""

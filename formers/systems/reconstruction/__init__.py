@@ -7,8 +7,9 @@ from formers.systems.system import Look, System, Verb
 SYSTEM = System(
     name="reconstruction",
     title="Reconstruction: autoencoders that compress, restore and colour",
-    models=("Autoencoder",),
+    models=("Autoencoder", "VAE", "TinyVAE"),
     sizes="systems.reconstruction.sizes:AutoencoderSizes",
+    parts="systems.reconstruction.sizes:AutoencoderParts",
     data={"train": "builtin:shapes"},
     rows="ReconstructionRows",
     task="ReconstructionConfig",

@@ -65,7 +65,7 @@ def walk(opened: Reconstructor, options: WalkLook) -> Iterator[Event]:
     across, down = (np.linspace(low[i], high[i], options.side, dtype=np.float32) for i in (0, 1))
     codes = np.stack(np.meshgrid(across, down[::-1]), -1).reshape(-1, 2)
     with reading(opened.model):
-        pictures = opened.model.values(opened.model.decode(opened.placed(torch.from_numpy(codes)))).float().cpu()
+        pictures = opened.coder.values(opened.coder.decode(opened.placed(torch.from_numpy(codes)))).float().cpu()
     tiles = as_bytes(pictures[:, : len(opened.preprocessor.mean)])
     title = f"what codes of {options.origin.short} become"
     yield Picture("walk", lambda: draw_tiles(tiles, (low, high), title))

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.systems.painting.tiny_painter import SIDE, painter
 
 from formers.data.pictures import read_pictures
 from formers.diffusion.samplers import boundary
@@ -15,6 +14,7 @@ from formers.errors import ConfigError
 from formers.systems.painting.data import PaintingBatches, PaintingRows
 from formers.systems.painting.few_steps import Distillation, FewStepsTask, for_few_steps
 from formers.systems.painting.task import PaintingConfig, PaintingTask
+from tests.systems.painting.tiny_painter import SIDE, painter
 
 
 @pytest.fixture
