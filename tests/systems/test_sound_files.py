@@ -9,7 +9,7 @@ import pytest
 
 from formers.data.bad_rows import leaving_out
 from formers.data.builtin.dialtones import dialled
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, PackageError
 from formers.systems.inputs import CommandInputs
 from formers.systems.sound_files import Sounds
 from formers.systems.system import Typed
@@ -45,6 +45,13 @@ def test_where_sounds_come_from(folder, monkeypatch):
     assert names(file="builtin:dialtones")[0][0] == "builtin:dialtones, row 1"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(WAV)))
     assert names("-") == [("standard input", length)]
+
+
+def test_without_the_extra_no_file_is_left_out(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with leaving_out([]) as left, pytest.raises(PackageError, match="needs the package soundfile"):
+        names(".")
+    assert not left
 
 
 def test_a_source_is_read_in_pieces_too(folder):

@@ -23,7 +23,7 @@ from formers.systems.pictures import Pictures
 from formers.systems.reconstruction import verbs
 from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, ReconstructionRows, counted
 from formers.systems.reconstruction.looks import WalkLook, walk
-from formers.systems.reconstruction.repair import ReconstructionBatch, channels_of, summed_loss
+from formers.systems.reconstruction.repair import ReconstructionBatch, channels_of, inputs_of, summed_loss
 from formers.systems.reconstruction.sizes import AutoencoderSizes
 from formers.systems.reconstruction.system import Reconstructor
 from formers.systems.reconstruction.task import ReconstructionConfig, ReconstructionTask
@@ -103,6 +103,15 @@ def test_only_what_is_hidden_counts():
     changed = torch.where(mask, outputs, outputs + 1)
     losses = [float(summed_loss(owner.model, each, ReconstructionBatch(x, x, mask))[0]) for each in (outputs, changed)]
     assert losses[0] == losses[1] > 0
+
+
+def test_holes_are_filled_from_their_edge_before_a_model_reads_them():
+    owner, mask = system("inpaint"), torch.zeros(1, 1, 12, 10, dtype=torch.bool)
+    slope = (torch.arange(12)[:, None] * 0.04 + torch.arange(10) * 0.03).expand(2, 3, 12, 10)
+    mask[..., 3:9, 2:8] = True
+    inputs = inputs_of(owner.config, slope.masked_fill(mask, 0.5), mask)
+    torch.testing.assert_close(inputs[:, :3], slope, atol=1e-3, rtol=0)
+    assert torch.equal(inputs[:, 3:].bool(), mask.expand(2, -1, -1, -1))
 
 
 def test_a_batch_is_a_pure_function_of_its_rows():
