@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ class Optimizer(Protocol):
     """What changes the weights, in groups whose `lr` is set before each step."""
 
     param_groups: list[dict[str, Any]]
-    state: MutableMapping[Any, dict[str, Any]]
+    state: defaultdict[Tensor, Any]
     """Of each weight."""
 
     def step(self) -> Any: ...
@@ -130,7 +131,7 @@ def adamw(
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The one that a run asks for, over what learns. Raises TrainingError where it is not for such a model."""
-    decays = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
+    decays: dict[str, Any] = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
     if config.optimizer == "adamw":
         return adamw(model, betas=config.betas, epsilon=config.epsilon, **decays)
     matrices = {name for name in decayed(model) if LAYER.match(name)}
