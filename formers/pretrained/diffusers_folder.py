@@ -165,7 +165,7 @@ def save_diffusers(folder: str | Path, parts: DiffusionParts, *, fp16: bool = Fa
     if parts.tokenizer is not None:
         written = {**tokenizer_files(parts.tokenizer, parts.text or parts.unet)}
         files |= {f"tokenizer/{file}": content for file, content in written.items()}
-        settings = json.loads(written[TOKENIZER_CONFIG])
+        settings = json.loads(parts.tokenizer.files()[TOKENIZER_CONFIG])
         index["tokenizer"] = ["transformers", settings.get("tokenizer_class", "PreTrainedTokenizerFast")]
     return write_folder(folder, {**files, INDEX: as_json(index)})
 
