@@ -103,8 +103,8 @@ RICH = {
     "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "sounds": (695, "any length and each second, labels, official folds, mixing, vectors judged, starts from pictures"),
     "reconstruction": (
-        1420,
-        "pictures and documents, four tasks of repair, codes; the linear methods beside them, drawn",
+        1660,
+        "pictures and documents, four tasks of repair, codes, latents and their teachers; the linear methods, drawn",
     ),
     "masked": (1125, "two objectives (BERT, ELECTRA), pairs of segments, whole words, heads carried over, lessons"),
     "speech": (1240, "joined and masked recordings, CTC and a decoder, hours in windows, search, why a run is stuck"),
