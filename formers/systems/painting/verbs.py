@@ -53,7 +53,8 @@ def paint(model: Painter, options: Painting) -> Iterator[Event]:
     from formers.systems.painting.preview import Preview
 
     painting = requested(options)
-    if not painting.prompt and "prompt" not in options.given.names and not options.again and model.parts.text:
+    asked = options.again or "prompt" in options.given.names or (options.grid and "prompt" in options.grid_axes())
+    if not painting.prompt and not asked and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
     preview = Preview(model, options.preview) if options.preview else None
     try:
