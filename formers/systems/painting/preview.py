@@ -44,7 +44,7 @@ def rough(matrix: Tensor, latents: Tensor, factor: int) -> Image.Image:
     return colours.resize((factor * colours.width, factor * colours.height), Image.Resampling.BICUBIC)
 
 
-class Preview:
+class LivePreview:
     """A file that follows the painting."""
 
     def __init__(self, painter: LatentPainter, name: str) -> None:
