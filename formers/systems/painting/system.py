@@ -131,10 +131,14 @@ class Painter:
         reader = PromptReader(text, self.reader.tokenizer, learned)
         return prompted(reader, prompts, negatives or [""] * len(prompts), chunks=chunks)
 
-    def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor:
-        """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""
+    def predict(self, latents: Tensor, times: Tensor, text: Tensor, *, guidance: Tensor | None = None) -> Tensor:
+        """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`.
+
+        guidance: (1, guidance_dim) of `guidance_waves`, which a UNet reads that learned guidance itself.
+        """
         memory = None if self.parts.unet.config.memory_dim is None else text.to(self.dtype)
-        return self.parts.unet(latents.to(self.dtype), times, memory)
+        waves = None if guidance is None else guidance.to(self.device, self.dtype)
+        return self.parts.unet(latents.to(self.dtype), times, memory, guidance=waves)
 
     def paint(self, painting: Painting) -> Iterator[Moment | Painted]:
         """What happens on the way to pictures, and the pictures: see `painting.paint.paint`."""

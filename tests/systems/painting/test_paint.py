@@ -123,7 +123,7 @@ def test_the_picture_painted_over_must_be_the_same(model, place):
     assert "in.png is not the image any more" in fails("paint", model, "--again", "out.png")
     works("paint", model, "--again", "out.png", "--image", "in.png")
     (place / "in.png").unlink()
-    assert "painted over in.png, which is not there" in fails("paint", model, "--again", "out.png")
+    assert "painted with in.png, which is not there" in fails("paint", model, "--again", "out.png")
 
 
 def test_the_web_interface_reads_it():
