@@ -21,6 +21,7 @@ from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
 from formers.pretrained.loaded import Loaded
 from formers.systems.painting.options import Painting
 from formers.systems.painting.paint import Painted, paint
+from formers.systems.reading import reading
 from formers.text.reader import Reader
 
 
@@ -130,7 +131,8 @@ class Painter:
     def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor:
         """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""
         memory = None if self.parts.unet.config.memory_dim is None else text.to(self.dtype)
-        return self.parts.unet(latents.to(self.dtype), times, memory)
+        with reading(self.parts.unet):
+            return self.parts.unet(latents.to(self.dtype), times, memory)
 
     def paint(self, painting: Painting) -> Iterator[Moment | Painted]:
         """What happens on the way to pictures, and the pictures: see `painting.paint.paint`."""
