@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -22,6 +22,7 @@ from formers.files import expanded
 from formers.images.decode import decode
 from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts
+from formers.systems.painting.additions import learned_words, with_loras
 from formers.systems.painting.options import ANEW, Painting
 
 USUAL = 512  # pixels, of a model that does not say what it was trained on
@@ -42,7 +43,14 @@ class LatentPainter(Protocol):
     def side(self) -> int | None: ...
     def latents(self, pictures: Tensor, own: Sequence[torch.Generator] = ()) -> Tensor: ...
     def pictures(self, latents: Tensor) -> Tensor: ...
-    def prompted(self, prompts: Sequence[str], negatives: Sequence[str] = ()) -> tuple[Tensor, Tensor]: ...
+    def prompted(
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] = (),
+        *,
+        chunks: bool = False,
+        learned: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
     def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor: ...
 
 
@@ -82,7 +90,7 @@ def paint(painter: LatentPainter, painting: Painting) -> Iterator[Moment | Paint
     plans = plans_of(painter, painting)
     original, done = open_original(painter, painting), 0
     every = painting.count * sum(len(plan.legs) for plan in plans)
-    with enough_memory(painting):
+    with enough_memory(painting), with_loras(painter.parts, painting.lora):
         text = read_prompts(painter, painting)
         for seed in range(painting.seed, painting.seed + painting.count):
             below, own = original, generators([seed])
@@ -137,7 +145,8 @@ def plans_of(painter: LatentPainter, painting: Painting) -> list[Plan]:
 
 
 def read_prompts(painter: LatentPainter, painting: Painting) -> Text:
-    text, negative = painter.prompted([painting.prompt], [painting.negative])
+    words = learned_words(painting.inversion)
+    text, negative = painter.prompted([painting.prompt], [painting.negative], chunks=painting.chunks, learned=words)
     return Text(text, negative if text.numel() else None)
 
 

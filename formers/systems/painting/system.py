@@ -5,7 +5,8 @@ prompts -> tokens -> TextTower -> UNet, step by step -> latents -> VAE -> pictur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from formers.diffusion.denoise import Moment, draw
 from formers.diffusion.scheduler import Scheduler
 from formers.errors import CheckpointError, ConfigError
 from formers.models.diffusion import LatentDiffusion
-from formers.models.vae import VAE
-from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
+from formers.models.vae import VAE, TinyVAE
+from formers.pretrained.diffusers_folder import DiffusionParts, check_parts, save_diffusers
+from formers.pretrained.load import load_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.painting.options import Painting
 from formers.systems.painting.paint import Painted, paint
+from formers.systems.painting.prompts import PromptReader, prompted
 from formers.systems.reading import reading
 from formers.text.reader import Reader
 
@@ -112,21 +115,24 @@ class Painter:
         encodings = reader.read(list(prompts), offsets=False)
         return torch.tensor([encoding.ids for encoding in encodings]).reshape(len(prompts), reader.length)
 
-    @torch.no_grad()
     def prompted(
-        self, prompts: Sequence[str], negatives: Sequence[str] = (), *, chunks: int = 1
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] = (),
+        *,
+        chunks: bool = False,
+        learned: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the UNet reads of prompts, and of as many negative ones ("" where there are none).
+        """What the UNet reads of prompts, and of as many negative ones ("" where there are none): see `prompts`.
 
-        Each (prompts, length, dim), float32; of a model that reads no prompts (prompts, 0, 0).
+        Each (prompts, keys, dim), float32; of a model that reads no prompts (prompts, 0, 0). learned: word -> vectors.
         """
         text = self.parts.text
         if text is None:
             nothing = torch.zeros(len(prompts), 0, 0, device=self.device)
             return nothing, nothing
-        both = [*prompts, *(negatives or [""] * len(prompts))]
-        vectors = text.hidden(self.tokens(both).to(self.device)).float()
-        return vectors[: len(prompts)], vectors[len(prompts) :]
+        reader = PromptReader(text, self.reader.tokenizer, learned)
+        return prompted(reader, prompts, negatives or [""] * len(prompts), chunks=chunks)
 
     def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor:
         """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""
@@ -136,7 +142,18 @@ class Painter:
 
     def paint(self, painting: Painting) -> Iterator[Moment | Painted]:
         """What happens on the way to pictures, and the pictures: see `painting.paint.paint`."""
-        return paint(self, painting)
+        return paint(self.hastened(painting.fast), painting)
+
+    def hastened(self, folder: str) -> Painter:
+        """The same with the tiny autoencoder of a folder, or of "" this one. Raises CheckpointError for another."""
+        if not folder:
+            return self
+        vae = load_model(folder, dtype=self.dtype, device=self.device).model
+        if not isinstance(vae, TinyVAE):
+            raise CheckpointError(f"{folder} is a {type(vae).__name__}, expected a TinyVAE (AutoencoderTiny)")
+        parts = replace(self.parts, vae=vae.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        check_parts(parts, f"this model with {folder}")
+        return Painter(parts)
 
     def save(self, folder: str | Path, *, fp16: bool = False) -> None:
         """Write a folder that opens in diffusers too, where that has a word for all parts."""

@@ -55,7 +55,7 @@ def paint(model: Painter, options: Painting) -> Iterator[Event]:
     painting = requested(options)
     if not painting.prompt and "prompt" not in options.given.names and not options.again and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
-    preview = Preview(model, options.preview) if options.preview else None
+    preview = Preview(model.hastened(painting.fast), options.preview) if options.preview else None
     try:
         yield from (sheet if painting.grid else pictures)(model, painting, preview)
     finally:
