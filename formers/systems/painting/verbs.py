@@ -56,7 +56,7 @@ def paint(model: Painter, options: Painting) -> Iterator[Event]:
     asked = options.again or "prompt" in options.given.names or (options.grid and "prompt" in options.grid_axes())
     if not painting.prompt and not asked and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
-    preview = LivePreview(model, options.preview) if options.preview else None
+    preview = LivePreview(model.hastened(painting.fast), options.preview) if options.preview else None
     try:
         yield from (sheet if painting.grid else pictures)(model, painting, preview)
     finally:
