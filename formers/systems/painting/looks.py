@@ -136,7 +136,7 @@ def strip(painter: Painter, options: StripLook) -> Iterator[Event]:
             shown.append((moment.latents, moment.clean))
             titles.append(f"step {moment.step} of {moment.steps}")
     tiles = [as_bytes(painter.pictures(part).cpu())[0] for row in zip(*shown, strict=True) for part in row]
-    words = [*titles, *["what it takes to be there"] * len(titles)]
+    words = [*titles, *["the picture it expects"] * len(titles)]
     title = f"how {quoted(options.text)} appears"
     yield Picture("strip", lambda: draw_sheet(tiles, words, title, columns=len(titles)))
 

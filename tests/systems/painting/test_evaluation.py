@@ -52,7 +52,7 @@ def test_a_judge_sees_painted_and_real_pictures(model, seer, tmp_path):
 def test_quality_against_steps_is_a_table_and_a_curve(model, seer, tmp_path):
     model.save(tmp_path / "again")
     options = StepsLook(
-        origin=ORIGIN, judge=seer, data="builtin:shapes", label="label", count=4, step=(1, 2), sampler=("ddim",),
+        origin=ORIGIN, judge=seer, data="builtin:shapes", labels="label", count=4, step=(1, 2), samplers=("ddim",),
         distilled=str(tmp_path / "again"),
     )  # fmt: skip
     events = list(steps(model, options))
