@@ -42,6 +42,10 @@ class TextsError(DataError):
         return TextsError({places[place]: reason for place, reason in reversed(self.reasons.items())})
 
 
+class PackageError(FormersError):
+    """A package that is needed and not installed; no DataError, since no row or file is at fault and left out."""
+
+
 class CheckpointError(FormersError):
     """A model folder, weight file or tokenizer that cannot be used."""
 

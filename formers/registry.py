@@ -269,7 +269,8 @@ def check_device(name: str) -> None:
 def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None = None) -> Path:
     """The model folder that `source` names: a run's best checkpoint, the folder itself, or a hub snapshot.
 
-    Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
+    Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub;
+    or Stable Diffusion in one .safetensors file.
     """
     path = expanded(source)
     if os.path.isdir(path / "checkpoints"):  # methods of Path raise for a name that is too long
@@ -281,10 +282,12 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
     if os.path.exists(path):
-        if not path.is_dir() and path.suffix != ".gguf":
-            raise CheckpointError(
-                f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
-            )
+        if not path.is_dir() and path.suffix not in (".gguf", ".safetensors"):
+            from formers.pretrained.files import refuse_pickle
+
+            refuse_pickle(path)
+            what = "a folder (a run, or a model in the Hugging Face layout), a .gguf or a .safetensors file"
+            raise CheckpointError(f"{path}: expected {what}, got a file")
         return path if path.is_file() else _only_gguf(path)
     if path.parts[:1] == ("runs",):  # would be taken for a hub id
         raise CheckpointError(f"{source}: there is no such run yet; train it first, or name another one")

@@ -200,7 +200,7 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     several = typing.get_origin(field.kind) is tuple
     kind = typing.get_args(field.kind)[0] if several else field.kind
     kind = str if field.words else kind
-    metavar = typed.metavar or "|".join(field.words) or METAVARS.get(kind, "")
+    metavar = typed.metavar or "|".join(filter(None, field.words)) or METAVARS.get(kind, "")
     required = field.default is dataclasses.MISSING
     wanted = list[kind] if several else kind  # type: ignore[valid-type]
     if typed.positional:

@@ -8,7 +8,7 @@ from typing import Annotated
 from formers.cli.command import own_command
 from formers.cli.options import Opening
 from formers.cli.output import note
-from formers.errors import ConfigError
+from formers.errors import PackageError
 from formers.fields import Between, Part
 from formers.systems.system import Typed
 
@@ -39,7 +39,7 @@ def run(options: ServeOptions) -> None:
 
         from formers.server.app import LOOPBACK, make_app
     except ImportError as error:
-        raise ConfigError('serving needs the packages fastapi and uvicorn: pip install "formers[server]"') from error
+        raise PackageError('serving needs the packages fastapi and uvicorn: pip install "formers[server]"') from error
     from formers.server.models import Models
 
     host, port = options.host, options.port

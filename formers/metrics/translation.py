@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from formers.errors import ConfigError
+from formers.extras import optional
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
     """Corpus BLEU (13a, cased), chrF, the share of exact matches, and the sacrebleu signature of the first two."""
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError as error:
-        raise ConfigError('BLEU needs the package sacrebleu: pip install "formers[metrics]"') from error
+    metrics: Any = optional("sacrebleu.metrics", "metrics", "BLEU")
     scores, signatures = {}, {}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+    for name, metric in (("bleu", metrics.BLEU()), ("chrf", metrics.CHRF())):
         scores[name] = metric.corpus_score(list(hypotheses), [list(references)]).score
         signatures[name] = str(metric.get_signature())
     same = sum(h == r for h, r in zip(hypotheses, references, strict=True))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.blocks.levels import Downsample, Level, PreactivatedConvolutions, ResidualAttention, Upsample, silu
+from formers.kernels.convolution import convolved
 
 EPS = 1e-6
 
@@ -198,7 +199,10 @@ class TinyConvolutions(nn.Module):
         self.layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        return torch.relu_(self.layers(x) + x)
+        kept = x
+        for layer in self.layers:
+            x = convolved(layer, x)
+        return torch.relu_(x + kept)
 
 
 def check_widths(widths: tuple[int, ...], groups: int) -> None:

@@ -21,7 +21,7 @@ from torch.export import Dim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from formers.blocks.pooling import pool
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, PackageError
 from formers.files import replaced_file, try_file
 from formers.models.clip import CLIP, PictureTower, TextTower
 from formers.models.heads import MultipleChoice, Pretraining, SpanFinder, body
@@ -107,8 +107,8 @@ def write_graph(
 
     Batch and length are free (of a text up to the model's own), of a ResNet height and width too; a ViT reads pictures
     of `size`, (height, width), its own unless given; tower: picture or text, of
-    CLIP. Raises CheckpointError for other models, weights that are not
-    plain numbers or too large for one file, and without the packages onnx and onnxscript.
+    CLIP. Raises CheckpointError for other models, weights that are not plain numbers or too large for one file, and
+    PackageError without onnx and onnxscript.
     """
     if isinstance(model, CLIP) != bool(tower):
         what = "has two towers: say which, --tower picture or --tower text" if not tower else "has no --tower to choose"
@@ -116,7 +116,7 @@ def write_graph(
     model = model.get_submodule(tower)
     graph, inputs, dims, outputs = described(model, head, size)
     if not all(find_spec(package) for package in ("onnx", "onnxscript")):
-        raise CheckpointError('ONNX needs the packages onnx and onnxscript: pip install "formers[onnx]"')
+        raise PackageError('ONNX needs the packages onnx and onnxscript: pip install "formers[onnx]"')
     weights = list(graph.state_dict().values())
     if strange := [weight for weight in weights if type(weight.detach()) is not Tensor]:
         raise CheckpointError(f"a graph holds plain numbers, got {type(strange[0]).__name__}; leave out --int8")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from formers.errors import ConfigError
+from formers.errors import PackageError
 from formers.sound.decode import Samples
 
 Span = tuple[int, int]  # frames: the first, and the one behind the last
@@ -46,7 +46,7 @@ def spans(active: NDArray[np.bool_], margin: int = 0, least: int = 0) -> list[Sp
 def silero_voiced(pieces: Iterable[Samples]) -> list[Span]:
     """The same by Silero's network, in frames of 10 ms; pieces: of a sound at 16 kHz.
 
-    Raises ConfigError where the package is not installed.
+    Raises PackageError where the package is not installed.
     """
     shares = np.concatenate([np.zeros(0, np.float32), *silero_shares(pieces)])
     active, on = np.zeros(len(shares), bool), False
@@ -93,5 +93,5 @@ def silero_weights() -> dict[str, Tensor]:
 
     package = find_spec("silero_vad")
     if package is None or package.origin is None:
-        raise ConfigError('the voice activity of Silero needs the package silero-vad: pip install "formers[vad]"')
+        raise PackageError('the voice activity of Silero needs the package silero-vad: pip install "formers[vad]"')
     return load_file(Path(package.origin).parent / "data" / "silero_vad_16k.safetensors")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from formers.errors import CheckpointError, FormersError
+from formers.errors import CheckpointError
+from formers.extras import optional
 from formers.files import MOST_JSON, as_json, read_bytes, read_json, replace_file
 from formers.text.budget import check_ids
 from formers.text.faults import reading
@@ -223,14 +224,10 @@ def pieces_of(model: SentencePieceProcessor, path: Path) -> list[str]:
 
 
 def read_pieces(path: Path) -> SentencePieceProcessor:
-    """A SentencePiece model. Raises FormersError without the package, CheckpointError for another file."""
+    """A SentencePiece model. Raises PackageError without the package, CheckpointError for another file."""
+    sentencepiece: Any = optional("sentencepiece", "sentencepiece", path.name)
     try:
-        from sentencepiece import SentencePieceProcessor
-    except ImportError as fault:
-        advice = 'pip install "formers[sentencepiece]"'
-        raise FormersError(f"{path.name} needs the sentencepiece package: {advice}") from fault
-    try:
-        model = SentencePieceProcessor()
+        model: SentencePieceProcessor = sentencepiece.SentencePieceProcessor()
         model.LoadFromSerializedProto(read_bytes(path, most=MOST_JSON))
         if not model.get_piece_size():
             raise RuntimeError("no pieces")

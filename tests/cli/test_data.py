@@ -1,6 +1,7 @@
 """`formers data`: sources and recipes shown, and which tokens carry loss."""
 
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -13,6 +14,15 @@ def talks(tmp_path):
     path = tmp_path / "talks.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Number {i}?", "answer": f"It is {i}."}) + "\n" for i in range(9)))
     return path
+
+
+@pytest.mark.parametrize("more", [(), ("--out", "d.png")])
+def test_a_missing_extra_is_no_broken_file(tmp_path, monkeypatch, more):
+    more = [str(tmp_path / part) if part.endswith("png") else part for part in more]
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    needed = 'sound needs the package soundfile: pip install "formers[audio]"'
+    assert fails("data", "dialtones", *more) == needed
+    assert not list(tmp_path.iterdir())
 
 
 def small(path, *changes):

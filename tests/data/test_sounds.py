@@ -1,6 +1,7 @@
 """Tables of sounds: folders, tables of paths, Parquet, tar, what is built in; broken files counted, folds, waves."""
 
 import io
+import sys
 import tarfile
 
 import numpy as np
@@ -10,7 +11,7 @@ from formers.data.builtin.dialtones import HIGH, KEYS, LOW, dialled
 from formers.data.sound_report import sound_lines
 from formers.data.sounds import by_fold, read_sounds
 from formers.data.waves import Waves
-from formers.errors import DataError
+from formers.errors import DataError, PackageError
 
 
 def test_dialtones_have_the_frequencies_of_their_keys():
@@ -99,6 +100,16 @@ def test_broken_sounds_are_left_out_up_to_a_limit(clips):
         Waves(table, 16_000).read(range(6))
     with pytest.raises(DataError, match="none of these 1 sounds can be read"):
         Waves(table, 16_000, unreadable=1).read([1])
+
+
+def test_without_the_extra_no_sound_counts_as_broken(clips, monkeypatch):
+    table = read_sounds(clips / "clips", columns=["label"])
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    waves = Waves(table, 16_000, unreadable=100)
+    with pytest.raises(PackageError, match="needs the package soundfile"):
+        waves.read(range(6))
+    with pytest.raises(PackageError, match="needs the package soundfile"):
+        sound_lines(table)
 
 
 def test_the_same_sound_is_kept(clips):

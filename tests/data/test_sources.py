@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from formers.data.sources import BUILTIN, Table, read_table
-from formers.errors import DataError
+from formers.errors import DataError, PackageError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PAIRS = {"en": ["a cat", "two dogs"], "de": ["eine Katze", "zwei Hunde"]}
@@ -38,8 +38,8 @@ def parquet(name, columns):
     return name
 
 
-def fault(source, **options):
-    with pytest.raises(DataError) as caught:
+def fault(source, kind=DataError, **options):
+    with pytest.raises(kind) as caught:
         read_table(source, **options)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
@@ -466,7 +466,7 @@ def test_a_missing_library_names_its_extra(put, monkeypatch, module, source, ext
     for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
-    assert f'needs the package {module}: pip install "formers[{extra}]"' in fault(source)
+    assert f'needs the package {module}: pip install "formers[{extra}]"' in fault(source, PackageError)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from formers.blocks.stack import StackConfig
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, PackageError
 from formers.models.causal import CausalConfig, CausalLM
 from formers.models.clip import CLIP, CLIPConfig, PictureTowerConfig, TextTowerConfig
 from formers.models.encoder import FORMS, Encoder
@@ -176,7 +176,7 @@ def test_what_is_no_encoder_is_refused(tmp_path, monkeypatch):
         write_graph(tmp_path / "model.onnx", model)
     monkeypatch.setattr("formers.pretrained.onnx.find_spec", lambda name: None)
     with pytest.raises(
-        CheckpointError, match=r'ONNX needs the packages onnx and onnxscript: pip install "formers\[onnx\]"'
+        PackageError, match=r'ONNX needs the packages onnx and onnxscript: pip install "formers\[onnx\]"'
     ):
         write_graph(tmp_path / "model.onnx", Encoder(encoder_config("bert")))
     assert not list(tmp_path.iterdir())

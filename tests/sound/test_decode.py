@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from formers.errors import DataError
+from formers.errors import DataError, PackageError
 from formers.sound.decode import BLOCK, decode, resampled, stream
 
 soundfile = pytest.importorskip("soundfile")
@@ -65,10 +65,12 @@ def test_films_through_the_extra(kind, tmp_path):
 
 def test_an_extra_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DataError, match=r'clip is M4A or MP4, which needs the package av: pip install "formers\[media'):
+    with pytest.raises(
+        PackageError, match=r'clip is M4A or MP4, which needs the package av: pip install "formers\[media'
+    ):
         decode(b"\0\0\0\x20ftypM4A " + bytes(100), "clip")
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(DataError, match=r'sound needs the package soundfile: pip install "formers\[audio\]"'):
+    with pytest.raises(PackageError, match=r'sound needs the package soundfile: pip install "formers\[audio\]"'):
         decode(written(tone()), "clip")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from formers.errors import ConfigError
+from formers.errors import PackageError
 from formers.sound.decode import decode, resampled
 from formers.sound.features import usual_extractor
 from formers.sound.voice import silero_shares, silero_voiced, silero_weights, spans, voiced
@@ -59,5 +59,5 @@ def test_silero_is_what_its_package_computes(speech, monkeypatch):
 
 def test_silero_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("formers.sound.voice.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'needs the package silero-vad: pip install "formers\[vad\]"'):
+    with pytest.raises(PackageError, match=r'needs the package silero-vad: pip install "formers\[vad\]"'):
         silero_voiced([np.zeros(100, np.float32)])

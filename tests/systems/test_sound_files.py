@@ -9,7 +9,7 @@ import pytest
 
 from formers.data.bad_rows import leaving_out
 from formers.data.builtin.dialtones import dialled
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, PackageError
 from formers.systems.inputs import CommandInputs
 from formers.systems.sound_files import Sounds
 from formers.systems.system import Typed
@@ -47,10 +47,27 @@ def test_where_sounds_come_from(folder, monkeypatch):
     assert names("-") == [("standard input", length)]
 
 
+def test_without_the_extra_no_file_is_left_out(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with leaving_out([]) as left, pytest.raises(PackageError, match="needs the package soundfile"):
+        names(".")
+    assert not left
+
+
 def test_a_source_is_read_in_pieces_too(folder):
     (source,) = Sounds.of_files(["b.wav"]).worked(lambda source: [source])
     pieces = np.concatenate([*source.pieces(8_000, start=0.1)])
     assert abs(len(pieces) - round(8_000 * (source.seconds() - 0.1))) <= 1
+
+
+def test_a_fault_of_work_names_its_sound(folder):
+    def refused(source):
+        raise DataError("too short for this model" if source.name == "b.wav" else f"{source.name} is cut off")
+
+    for name, message in (("b.wav", "b.wav: too short for this model"), ("inner/a.WAV", "inner/a.WAV is cut off")):
+        with pytest.raises(DataError) as caught:
+            list(Sounds.of_files([name]).worked(refused))
+        assert str(caught.value) == message
 
 
 def test_requests():

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from formers.errors import CheckpointError, FormersError
+from formers.errors import CheckpointError, PackageError
 from formers.text.open import load_tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -144,5 +144,5 @@ def test_faults_are_told(t5, marian, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="lacks the pieces <pad>"):
         load_tokenizer(tmp_path, {})
     monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
-    with pytest.raises(FormersError, match=r"pip install \"formers\[sentencepiece\]\""):
+    with pytest.raises(PackageError, match=r"pip install \"formers\[sentencepiece\]\""):
         load_tokenizer(t5, {})

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formers.errors import CheckpointError, FormersError
+from formers.errors import CheckpointError
+from formers.extras import optional
 from formers.files import expanded, regular
 from formers.pretrained.mapping import finite
 
@@ -78,15 +79,10 @@ class GgufFile:
 
 
 def decode(blocks: np.ndarray[Any, Any], kind: str) -> Tensor:
-    """(rows, bytes) of a type as (rows, values). Raises FormersError without the package."""
+    """(rows, bytes) of a type as (rows, values). Raises PackageError without the package."""
     if kind in PLAIN:
         return torch.from_numpy(blocks.copy()).view(PLAIN[kind])
-    try:
-        import gguf
-    except ImportError as fault:
-        raise FormersError(
-            f'{kind} weights of a GGUF file need the gguf package: pip install "formers[gguf]"'
-        ) from fault
+    gguf: Any = optional("gguf", "gguf", f"a GGUF file with {kind} weights")
     return torch.from_numpy(gguf.dequantize(blocks, gguf.GGMLQuantizationType[kind]))
 
 

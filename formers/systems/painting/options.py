@@ -19,6 +19,7 @@ AXES = (
     *("negative", "prompt"),
 )
 MOST_CELLS = 400
+SCALED = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))")
 STRENGTH, ANEW, AGAIN = 0.6, 1.0, 0.3  # of a picture to begin with, of a part of one, of one that was made larger
 
 
@@ -27,11 +28,17 @@ class Painting:
     """What to paint."""
 
     prompt: Annotated[str, Typed("PROMPT", positional=True)] = ""
-    """What to paint, in words."""
+    """What to paint, in words; (word:1.3) weighs more, [word] less."""
     axes: Annotated[tuple[str, ...], Typed("AXIS=A,B", positional=True)] = ()
     """More axes of --grid."""
     negative: str = ""
     """What not to paint, in words."""
+    chunks: bool = False
+    """Read prompts of more than 77 tokens to their end, in chunks of 75 (default: the rest is cut, and said)."""
+    lora: Annotated[tuple[str, ...], Typed("FILE[:SCALE]", file=True)] = ()
+    """Add this LoRA file, of kohya's form or of diffusers'; several are added up."""
+    inversion: Annotated[tuple[str, ...], Typed("FILE", file=True)] = ()
+    """Let prompts have the word of this textual inversion file."""
     steps: Natural = 50
     """Steps from noise to picture: more are finer and take longer; lcm needs 4 to 8."""
     guidance: Annotated[float, Between(0)] = 7.5
@@ -45,7 +52,7 @@ class Painting:
     rescale: Annotated[float, Between(0, 1)] = 0.0
     """Take back so much of the contrast that guidance adds."""
     seed: Annotated[int, Between(0, 2**53)] = 1
-    """Of the noise: the same seed paints the same picture; those of --count are seed, seed + 1 ..."""
+    """Of the noise: the same seed paints the same picture; the next of --count has the next seed."""
     count: Natural = 1
     """Pictures to paint."""
     size: Annotated[str, Typed("WIDTHxHEIGHT")] = ""
@@ -112,8 +119,8 @@ class Painting:
         whole = replace(self, grid=(), axes=())
         for values in itertools.product(*reversed(axes.values())):
             changes = dict(zip(axes, reversed(values), strict=True))
-            label = ", ".join(f"{name} {value}" for name, value in changes.items())
-            yield label, replace(whole, **changes)
+            words = (value if isinstance(value, str) else f"{name} {value:g}" for name, value in changes.items())
+            yield ", ".join(words), replace(whole, **changes)
 
     def grid_axes(self) -> dict[str, list[Any]]:
         """Field -> its values. Raises ConfigError."""
@@ -129,6 +136,12 @@ class Painting:
         if (cells := math.prod(map(len, axes.values()))) > MOST_CELLS:
             raise ConfigError(f"grid: {cells:,} pictures, expected at most {MOST_CELLS}; give fewer values")
         return axes
+
+
+def file_and_scale(text: str) -> tuple[str, float]:
+    """FILE or FILE:SCALE, which is 1 where it is left out."""
+    match = SCALED.fullmatch(text)
+    return (match[1], float(match[2])) if match else (text, 1.0)
 
 
 def _value(name: str, text: str) -> Any:

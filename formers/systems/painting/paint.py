@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -20,7 +20,9 @@ from formers.diffusion.scheduler import Plan, Scheduler
 from formers.errors import ConfigError, DataError
 from formers.files import expanded
 from formers.images.decode import decode
+from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts
+from formers.systems.painting.additions import learned_words, with_loras
 from formers.systems.painting.options import ANEW, Painting
 
 USUAL = 512  # pixels, of a model that does not say what it was trained on
@@ -41,7 +43,14 @@ class LatentPainter(Protocol):
     def side(self) -> int | None: ...
     def latents(self, pictures: Tensor, own: Sequence[torch.Generator] = ()) -> Tensor: ...
     def pictures(self, latents: Tensor) -> Tensor: ...
-    def prompted(self, prompts: Sequence[str], negatives: Sequence[str] = ()) -> tuple[Tensor, Tensor]: ...
+    def prompted(
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] = (),
+        *,
+        chunks: bool = False,
+        learned: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
     def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor: ...
 
 
@@ -81,7 +90,7 @@ def paint(painter: LatentPainter, painting: Painting) -> Iterator[Moment | Paint
     plans = plans_of(painter, painting)
     original, done = open_original(painter, painting), 0
     every = painting.count * sum(len(plan.legs) for plan in plans)
-    with enough_memory(painting):
+    with enough_memory(painting), with_loras(painter.parts, painting.lora):
         text = read_prompts(painter, painting)
         for seed in range(painting.seed, painting.seed + painting.count):
             below, own = original, generators([seed])
@@ -136,7 +145,8 @@ def plans_of(painter: LatentPainter, painting: Painting) -> list[Plan]:
 
 
 def read_prompts(painter: LatentPainter, painting: Painting) -> Text:
-    text, negative = painter.prompted([painting.prompt], [painting.negative])
+    words = learned_words(painting.inversion)
+    text, negative = painter.prompted([painting.prompt], [painting.negative], chunks=painting.chunks, learned=words)
     return Text(text, negative if text.numel() else None)
 
 
@@ -170,6 +180,8 @@ def denoise(
             if fills:
                 seen = torch.where(original.mask > 0, 0.5, original.pixels)
                 beside = torch.cat([mask, painter.latents(seen, own)], 1)
+            elif isinstance(painter.parts.vae, VAE):
+                draw(own, noise.shape[1:])  # as much as the reference draws for what it does not use
     network = guided(
         painter.predict, text.prompt, text.negative, scale=painting.guidance, rescale=painting.rescale, beside=beside
     )
@@ -204,11 +216,16 @@ def open_original(painter: LatentPainter, painting: Painting) -> Original | None
 
 
 def as_original(painter: LatentPainter, image: Image.Image, mask: Tensor | None = None) -> Original:
-    parts = painter.parts
-    channels = parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
+    channels = channels_of(painter)
     image = image.convert("L" if channels == 1 else "RGB")
     pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels)
     return Original(image, pixels.permute(0, 3, 1, 2) / 255, mask)
+
+
+def channels_of(painter: LatentPainter) -> int:
+    """1 of grey pictures, 3 of others."""
+    parts = painter.parts
+    return parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
 
 
 def enlarged(image: Image.Image, factor: int) -> Image.Image:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -15,7 +16,7 @@ from formers.errors import DataError
 from formers.fields import build
 from formers.files import expanded, parse_json
 from formers.images.decode import BROKEN
-from formers.systems.painting.options import Painting
+from formers.systems.painting.options import Painting, file_and_scale
 
 OURS, THEIRS = "formers", "parameters"  # names of the chunks
 DIGESTS, MODEL = "sha256", "model"
@@ -31,10 +32,20 @@ def chunks(painting: Painting) -> dict[str, str]:
     """Name -> text of the chunks of a picture that was painted so."""
     values = {field.name: getattr(painting, field.name) for field in fields(painting) if field.name not in LEFT_OUT}
     values["grid"] = [*painting.grid, *painting.axes]
-    values = {name: value for name, value in values.items() if value not in (None, "", [])}
-    files = {name: digest(getattr(painting, name)) for name in ("image", "mask") if getattr(painting, name)}
-    ours = {**values, **({DIGESTS: files} if files else {}), MODEL: painting.origin.short}
+    values = {name: value for name, value in values.items() if value not in (None, "", [], ())}
+    files = {path: digest(path) for paths in files_of(painting).values() for path in paths}
+    ours = {**values, **({DIGESTS: files} if files else {}), MODEL: model_of(painting)}
     return {THEIRS: parameters(painting), OURS: json.dumps(ours, sort_keys=True)}
+
+
+def files_of(painting: Painting) -> dict[str, list[str]]:
+    """The files that a painting reads, by the options that name them."""
+    files = {name: [getattr(painting, name)] for name in ("image", "mask") if getattr(painting, name)}
+    return {**files, "lora": [file_and_scale(text)[0] for text in painting.lora], "inversion": [*painting.inversion]}
+
+
+def model_of(painting: Painting) -> str:
+    return painting.origin.short if painting.origin.name else ""
 
 
 def digest(name: str) -> str:
@@ -48,7 +59,7 @@ def parameters(painting: Painting) -> str:
     if painting.spacing in CURVES:
         rows["Schedule type"] = painting.spacing.capitalize()
     rows |= {"CFG scale": f"{painting.guidance:g}", "Seed": painting.seed, "Size": painting.size}
-    rows["Model"] = painting.origin.short
+    rows["Model"] = model_of(painting)
     if painting.strength is not None:
         rows["Denoising strength"] = f"{painting.strength:g}"
     if painting.eta:
@@ -60,7 +71,8 @@ def parameters(painting: Painting) -> str:
     rows["Version"] = f"formers {formers.__version__}"
     negative = f"\nNegative prompt: {painting.negative}" if painting.negative else ""
     line = ", ".join(f"{name}: {quoted(value)}" for name, value in rows.items() if value != "")
-    return f"{painting.prompt}{negative}\n{line}"
+    loras = "".join(f" <lora:{Path(file).stem}:{scale:g}>" for file, scale in map(file_and_scale, painting.lora))
+    return f"{painting.prompt}{loras}{negative}\n{line}"
 
 
 def quoted(value: Any) -> str:
@@ -89,12 +101,11 @@ def painting_of(name: str, changes: Mapping[str, Any]) -> Painting:
     if strange := values.keys() & set(LEFT_OUT):  # such as a file to write
         raise DataError(f"{what} has {', '.join(sorted(strange))}, which is none of a picture's settings")
     painting: Painting = build(Painting, values, what)
-    for file in ("image", "mask"):
-        path = getattr(painting, file)
-        if path and file not in changes:
+    for file, paths in files_of(painting).items():
+        for path in paths if file not in changes else ():
             if not expanded(path).is_file():
-                raise DataError(f"{name} was painted over {path}, which is not there; give it with --{file} PICTURE")
-            if digest(path) != digests.get(file):
+                raise DataError(f"{name} was painted with {path}, which is not there; give it with --{file}")
+            if digest(path) != digests.get(path):
                 got = f"{path} is not the {file} any more that {name} was painted with"
-                raise DataError(f"{got}; give that, or this one, with --{file} PICTURE")
+                raise DataError(f"{got}; give that, or this one, with --{file}")
     return replace(painting, **changes)

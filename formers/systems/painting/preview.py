@@ -13,7 +13,7 @@ from torch import Tensor
 from formers.diffusion.denoise import Moment
 from formers.errors import ConfigError
 from formers.files import expanded, replaced_file, try_file
-from formers.systems.painting.paint import LatentPainter, picture_of
+from formers.systems.painting.paint import LatentPainter, channels_of, picture_of
 
 PICTURES, SIDE, COLOURS = 8, 8, 3  # latents of a side; colours of a side, between which there are smooth ways
 EVERY = 0.5  # seconds between two writings of the file
@@ -24,11 +24,11 @@ def fit(painter: LatentPainter) -> Tensor:
 
     Over smooth random pictures; the last row is what is added.
     """
-    config = painter.parts.unet.config if painter.parts.vae is None else painter.parts.vae.config
-    colours = torch.rand(PICTURES, config.channels, COLOURS, COLOURS, generator=torch.Generator().manual_seed(0))
+    channels = channels_of(painter)
+    colours = torch.rand(PICTURES, channels, COLOURS, COLOURS, generator=torch.Generator().manual_seed(0))
     side = SIDE * painter.factor
     pictures = F.interpolate(colours, (side, side), mode="bicubic", align_corners=True).clamp(0, 1)
-    wanted = F.avg_pool2d(pictures, painter.factor).movedim(1, -1).reshape(-1, config.channels)
+    wanted = F.avg_pool2d(pictures, painter.factor).movedim(1, -1).reshape(-1, channels)
     rows = with_ones(painter.latents(pictures).cpu())
     return torch.linalg.lstsq(rows.reshape(-1, rows.shape[-1]), wanted).solution
 

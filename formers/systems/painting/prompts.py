@@ -147,12 +147,12 @@ class PromptReader:
     def hidden(self, numbers: Tensor) -> Float[Tensor, "keys dim"]:
         """What the tower says of a row of tokens, of which some are learned words."""
         if not len(self.rows):
-            return self.tower.hidden(numbers[None])[0]
+            return self.tower.hidden(numbers[None])[0].float()
         different, places = numbers.unique(return_inverse=True)
         own = self.tower.embedding(different.clamp(max=self.own - 1))
         learned = self.rows.to(own)[(different - self.own).clamp(min=0)]
         vectors = torch.where((different < self.own)[:, None], own, learned)
-        return self.tower.hidden(places[None], table=nn.Embedding.from_pretrained(vectors))[0]
+        return self.tower.hidden(places[None], table=nn.Embedding.from_pretrained(vectors))[0].float()
 
 
 def prompted(

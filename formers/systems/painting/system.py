@@ -5,7 +5,7 @@ prompts -> tokens -> TextTower -> UNet, step by step -> latents -> VAE -> pictur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
 from formers.pretrained.loaded import Loaded
 from formers.systems.painting.options import Painting
 from formers.systems.painting.paint import Painted, paint
+from formers.systems.painting.prompts import PromptReader, prompted
 from formers.text.reader import Reader
 
 
@@ -111,21 +112,24 @@ class Painter:
         encodings = reader.read(list(prompts), offsets=False)
         return torch.tensor([encoding.ids for encoding in encodings]).reshape(len(prompts), reader.length)
 
-    @torch.no_grad()
     def prompted(
-        self, prompts: Sequence[str], negatives: Sequence[str] = (), *, chunks: int = 1
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] = (),
+        *,
+        chunks: bool = False,
+        learned: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the UNet reads of prompts, and of as many negative ones ("" where there are none).
+        """What the UNet reads of prompts, and of as many negative ones ("" where there are none): see `prompts`.
 
-        Each (prompts, length, dim), float32; of a model that reads no prompts (prompts, 0, 0).
+        Each (prompts, keys, dim), float32; of a model that reads no prompts (prompts, 0, 0). learned: word -> vectors.
         """
         text = self.parts.text
         if text is None:
             nothing = torch.zeros(len(prompts), 0, 0, device=self.device)
             return nothing, nothing
-        both = [*prompts, *(negatives or [""] * len(prompts))]
-        vectors = text.hidden(self.tokens(both).to(self.device)).float()
-        return vectors[: len(prompts)], vectors[len(prompts) :]
+        reader = PromptReader(text, self.reader.tokenizer, learned)
+        return prompted(reader, prompts, negatives or [""] * len(prompts), chunks=chunks)
 
     def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor:
         """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""

@@ -18,6 +18,7 @@ from formers.extras import optional
 Rows = NDArray[np.float32]
 WINDOWS = (3, 5, 7)  # pixels of a median filter's side
 AT_ONCE = 256  # pictures
+COARSE = 64  # pixels of a side, above which a fill begins with one of half the size
 STEPS, SETTLED = 1000, 1e-4  # of a fill: at most so many, until what is missing is shorter
 
 
@@ -34,7 +35,7 @@ class Coded:
 def pca(train: Rows, rows: Rows, size: int) -> Coded:
     """The principal components (scikit-learn) of training rows, (n, dim), as the code of other rows.
 
-    Raises DataError where there are fewer rows or numbers than components, or scikit-learn is missing.
+    Raises DataError where there are fewer rows or numbers than components, PackageError without scikit-learn.
     """
     enough(size, train, "PCA", ("rows", "numbers in each"))
     model = optional("sklearn.decomposition", "metrics", "PCA").PCA(size, random_state=0).fit(train)
@@ -46,7 +47,7 @@ def lsa(train: Rows, rows: Rows, size: int) -> tuple[Coded, Coded]:
     """Latent semantic analysis (scikit-learn): the largest singular values of the TF-IDF of training documents, (n,
     words) counts, as the code of other ones; and the TF-IDF of these.
 
-    Raises DataError where there are fewer documents or words than dimensions, or scikit-learn is missing.
+    Raises DataError where there are fewer documents or words than dimensions, PackageError without scikit-learn.
     """
     enough(size, train, "LSA", ("documents", "words"))
     weigh = optional("sklearn.feature_extraction.text", "metrics", "LSA").TfidfTransformer(sublinear_tf=True)
@@ -94,8 +95,13 @@ def _filled(pictures: Tensor, hole: Tensor) -> Tensor:
     def total(x: Tensor) -> Tensor:
         return x.sum((2, 3), keepdim=True)
 
-    mean = total(pictures * (1 - hole)) / total(1 - hole).clamp(min=1)
-    x = torch.lerp(pictures, mean, hole)
+    if min(pictures.shape[2:]) > COARSE:  # begin with the fill of half the size, else large holes take long
+        shares = F.avg_pool2d(1 - hole, 2, ceil_mode=True)
+        known = F.avg_pool2d(pictures * (1 - hole), 2, ceil_mode=True) / shares.clamp(min=1e-3)
+        guess = F.interpolate(_filled(known, (shares == 0).to(hole)), pictures.shape[2:], mode="bilinear")
+    else:
+        guess = total(pictures * (1 - hole)) / total(1 - hole).clamp(min=1)
+    x = torch.lerp(pictures, guess, hole)
     rest = (smooth(x) - x) * hole
     way, length = rest, total(rest * rest)
     for _ in range(STEPS):

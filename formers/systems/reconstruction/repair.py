@@ -10,6 +10,7 @@ from torch import Tensor
 
 from formers.images.colour import merged, parted
 from formers.models.autoencoder import Autoencoder, AutoencoderConfig
+from formers.systems.reconstruction.classical_methods import filled
 from formers.systems.reconstruction.latent import LatentCoder
 
 
@@ -29,12 +30,14 @@ def channels_of(task: str, channels: int) -> tuple[int, int]:
 
 
 def inputs_of(config: AutoencoderConfig, pictures: Tensor, mask: Tensor | None) -> Tensor:
-    """What a model reads of pictures, (n, channels, height, width) in 0 to 1: their lightness, or the mask too."""
+    """What a model reads of pictures, (n, channels, height, width) in 0 to 1: their lightness; or with their holes
+    filled from the edge, which is nearly right already, and the mask."""
     if config.task == "colour":
         return parted(pictures, config.space)[0]
     if config.task == "inpaint":
         assert mask is not None
-        return torch.cat([pictures, mask.to(pictures.dtype).expand(len(pictures), -1, -1, -1)], 1)
+        mask = mask.expand(len(pictures), -1, -1, -1)
+        return torch.cat([filled(pictures, mask), mask.to(pictures.dtype)], 1)
     return pictures
 
 

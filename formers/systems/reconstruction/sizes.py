@@ -37,8 +37,8 @@ class AutoencoderSizes:
     """What the code of convolutions is: a vector that sees all of the picture, or channels in every place."""
     depth: Count = 0
     """Residual convolutions of each layer besides its first (convolutional), or residual blocks of each level."""
-    groups: Annotated[int, Between(1)] = 8
-    """Groups of channels in the norms (latent)."""
+    groups: Annotated[int, Between(1)] = 4
+    """Groups of channels in the norms (latent); one channel alone would lose how bright it is."""
     skips: bool = False
     """What each layer gave on the way down is added on the way up: for repair, where nothing is to be compressed."""
     variational: bool = False

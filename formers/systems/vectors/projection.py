@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formers.errors import ConfigError, DataError, nearest
+from formers.errors import ConfigError, DataError, PackageError, nearest
 from formers.extras import optional
 
 METHODS = ("pca", "tsne", "umap")
@@ -26,7 +26,7 @@ class Plane:
 
 
 def plane(vectors: NDArray[np.floating], method: str = "pca", *, seed: int = 0) -> Plane:
-    """(rows, dim) -> (rows, 2). Raises ConfigError: unknown method, package missing; DataError: fewer than 3 rows."""
+    """(rows, dim) -> (rows, 2). Raises ConfigError: unknown method; PackageError; DataError: fewer than 3 rows."""
     if method not in METHODS:
         raise ConfigError(f'--method "{method}" is not known{nearest(method, METHODS)}')
     if len(vectors) < 3:
@@ -62,5 +62,5 @@ def umap(x: Floats, seed: int) -> Floats:
     try:
         kind = importlib.import_module("umap").UMAP
     except ImportError as error:
-        raise ConfigError("--method umap needs its package: pip install umap-learn; pca needs nothing") from error
+        raise PackageError("--method umap needs its package: pip install umap-learn; pca needs nothing") from error
     return kind(n_components=2, n_neighbors=min(15, len(x) - 1), metric="cosine", random_state=seed).fit_transform(x)

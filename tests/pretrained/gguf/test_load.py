@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from formers.errors import CheckpointError, DataError, FormersError
+from formers.errors import CheckpointError, DataError, PackageError
 from formers.pretrained.gguf.container import TYPES, open_gguf
 from formers.pretrained.gguf.load import load_gguf, read_config
 from formers.pretrained.load import load_model, model_class, save_model
@@ -497,7 +497,9 @@ def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
     path, _ = file_of("llama-tied", tmp_path / "q.gguf", "Q8_0")
     plain, model = file_of("llama-tied", tmp_path / "plain.gguf", "F16")
     monkeypatch.setitem(sys.modules, "gguf", None)
-    assert 'need the gguf package: pip install "formers[gguf]"' in refused(path, FormersError)
+    assert 'a GGUF file with Q8_0 weights needs the package gguf: pip install "formers[gguf]"' in refused(
+        path, PackageError
+    )
     assert load_gguf(plain).family == model.config.model_type  # nothing to dequantise
 
 

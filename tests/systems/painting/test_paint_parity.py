@@ -84,7 +84,7 @@ def test_a_picture_to_a_picture(plain, files, sampler):
 
 
 @pytest.mark.parametrize("strength", [0.7, 1.0])
-@pytest.mark.parametrize("sampler", ["ddim", "pndm", "euler", "dpm++"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("kind", ["plain", "inpainting"])
 def test_a_hole_in_a_picture(request, kind, files, sampler, strength):
     model = request.getfixturevalue(kind)

@@ -54,13 +54,15 @@ def test_median_is_scipys(side):
     np.testing.assert_array_equal(median(pictures, side).numpy(), expected)
 
 
-def test_a_fill_continues_a_slope_and_leaves_the_rest_alone():
+@pytest.mark.parametrize(("height", "width"), [(12, 10), (141, 133)])
+def test_a_fill_continues_a_slope_and_leaves_the_rest_alone(height, width):
     slope = (torch.arange(12)[:, None] * 0.04 + torch.arange(10) * 0.03).expand(2, 3, 12, 10).contiguous()
     mask = torch.zeros(2, 1, 12, 10, dtype=torch.bool)
     mask[0, :, 3:9, 2:8] = mask[1, :, 5, 1:9] = True
     worse = slope.masked_fill(mask, 0.5)
     torch.testing.assert_close(filled(worse, mask), slope, atol=1e-3, rtol=0)
-    pictures, mask = torch.rand(2, 1, 12, 10), torch.rand(2, 1, 12, 10) < 0.4
+    pictures, mask = torch.rand(2, 1, height, width), torch.rand(2, 1, height, width) < 0.4
+    mask[0, :, 2 : height // 2, 3 : width // 2] = True
     result = filled(pictures, mask)
     assert torch.equal(result[~mask], pictures[~mask])
     wide = torch.nn.functional.pad(result, (1, 1, 1, 1), mode="replicate")

@@ -110,7 +110,9 @@ def test_a_tiny_one_learns_the_latents_of_its_teacher(run, tmp_path):
     diffusers = pytest.importorskip("diffusers", reason="the reference of such folders")
     changes = [*TINY, f"parts.teacher={run}", "train.steps=60", "train.rate=0.01", "data.count=8", "train.average=0.0"]
     before = after = None
-    for event in formers.train("reconstruction/latent", [*changes, "train.evaluate_every=0"], run=tmp_path / "run"):
+    for event in formers.train("reconstruction/latent", [*changes, "train.evaluate_every=60"], run=tmp_path / "run"):
+        if type(event).__name__ == "Evaluated":
+            assert event.metrics["psnr_of_latents"] > 10
         if parts := getattr(event, "parts", None):
             before, after = before or parts["latents"], parts["latents"]
     assert after < before / 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, PackageError
 from formers.systems.system import result_of
 from formers.systems.vectors import mining
 from formers.systems.vectors.mining import Pair, k_means
@@ -97,7 +97,7 @@ def test_k_means_finds_the_points_and_is_as_good_as_the_reference(vectors, cells
 def test_k_means_needs_scikit_learn(vectors, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.delitem(sys.modules, "sklearn.cluster", raising=False)
-    with pytest.raises(DataError, match=r'k-means needs the package sklearn: pip install "formers.metrics."'):
+    with pytest.raises(PackageError, match=r'k-means needs the package sklearn: pip install "formers.metrics."'):
         k_means(vectors, 3)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError, DataError, PackageError
 from formers.systems.vectors.projection import plane
 
 
@@ -41,7 +41,7 @@ def test_umap_is_named_where_it_is_missing():
     try:
         import umap  # noqa: F401
     except ImportError:
-        with pytest.raises(ConfigError, match="pip install umap-learn"):
+        with pytest.raises(PackageError, match="pip install umap-learn"):
             plane(np.zeros((5, 3)), "umap")
     else:
         pytest.skip("umap is installed here")
