@@ -158,7 +158,8 @@ def save_diffusers(folder: str | Path, parts: DiffusionParts, *, fp16: bool = Fa
     index |= {"requires_safety_checker": False, **{name: [None, None] for name in (*KNOWN, *UNREAD)}}
     index["scheduler"] = ["diffusers", parts.scheduler[CLASS]]
     for name, model in parts.models():
-        written = network_files(model, fp16=fp16)
+        reads = parts.tokenizer if model is parts.text else None
+        written = network_files(model, reads, fp16=fp16)
         files |= {f"{name}/{file}": content for file, content in written.items()}
         index[name] = entry_of(written[CONFIG])
     if parts.tokenizer is not None:
