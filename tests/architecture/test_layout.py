@@ -110,7 +110,7 @@ RICH = {
     "speech": (1240, "joined and masked recordings, CTC and a decoder, hours in windows, search, why a run is stuck"),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
-WHOLE = 62_000  # lines of the package: 40,700 of text and its front door, then sight, sound; see ARCHITECTURE.md
+WHOLE = 66_500  # lines of the package: 40,700 of text and its front door, then sight, sound, painting; see ARCHITECTURE.md
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager", "handler", "wrapper"}
 
 
