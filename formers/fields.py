@@ -79,6 +79,15 @@ class Escaped:
         return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
+@dataclass(frozen=True)
+class Given:
+    """A field that `build` fills: the names of the values that were given, even where these are the usual ones."""
+
+    names: tuple[str, ...] = ()
+
+
+NOTHING = Given()
+
 Count = Annotated[int, Between(0)]
 Natural = Annotated[int, Between(1)]
 
@@ -203,6 +212,7 @@ def build(settings: type, given: Mapping[str, Any], where: str) -> Any:
             parts.setdefault(owner, {})[name] = value
         else:
             values[name] = convert(value, known[name], f"{where} {name}")
+    values |= {name: Given(tuple(given)) for name, field in known.items() if field.kind is Given}
     return settings(**values, **{name: build(kind, inner, where) for (name, kind), inner in parts.items()})
 
 

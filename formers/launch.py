@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from formers import registry
 from formers.errors import ConfigError
 from formers.files import TEMPORARY, expanded, read_json, resolved
+from formers.parts import RecipePart, folder_of, parts_of
 from formers.recipe import Recipe, default_folder, load_recipe
-from formers.training.distributed import company, join
-from formers.training.events import Event, Reported, Saved, Started
+from formers.training.distributed import World, company, join
+from formers.training.events import Event, Finished, Reported, Saved, Started
 from formers.training.run import Run
 from formers.training.trainer import train as run_training
 
@@ -31,18 +33,28 @@ def train(
     run folder holds a run of another recipe, TrainingError where another process trains in it.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    parts_of(chosen)
     return events(chosen, Run(default_folder(chosen.name) if run is None else run), fresh)
 
 
-def events(recipe: Recipe, run: Run, fresh: bool) -> Iterator[Event]:
-    """What `train` yields."""
+def events(recipe: Recipe, run: Run, fresh: bool, part: RecipePart | None = None) -> Iterator[Event]:
+    """What `train` yields; part: what the run is of another."""
     world = join()
     with ExitStack() as stack:
         stack.enter_context(company(world))
         recipe, staged = world.from_main(lambda: begin(recipe, run, fresh, stack))
+        parts = parts_of(recipe)
+        if staged is not None and any(each.recipe for each in parts):  # whose runs go on where they were killed
+            world.from_main(lambda: begin_anew(run, staged, stack))
+            staged = None
+        if not (yield from steps(parts, run, world)):
+            return
         place = staged or run.folder
+        models = {each.name: each.place(run.folder) for each in parts}
         # the others find the tokenizer of rank 0 in place
-        prepared = world.together(lambda: registry.prepare(recipe.system, recipe.sections, place))
+        prepared = world.together(lambda: registry.prepare(recipe.system, recipe.sections, place, models))
+        if part is not None:
+            part.check(type(prepared.task.model).__name__)
         report = [line.replace(str(place), str(run.folder)) for line in prepared.report]
         if staged is not None:
             world.from_main(lambda: begin_anew(run, staged, stack))
@@ -59,6 +71,36 @@ def events(recipe: Recipe, run: Run, fresh: bool) -> Iterator[Event]:
             if isinstance(event, Saved):
                 run.forget()
             yield event
+
+
+def steps(parts: Sequence[RecipePart], run: Run, world: World) -> Generator[Event, None, bool]:
+    """Train the parts of a run that are recipes, one after the other; gives whether all of them are trained."""
+    trained = [(part, part.recipe) for part in parts if part.recipe is not None]
+    count = len(trained) + 1
+    for number, (part, recipe) in enumerate(trained, 1):
+        own = Run(folder_of(run.folder, part.name))
+        ended = world.from_main(partial(is_finished, recipe, own))
+        if world.main:
+            what = f"step {number} of {count}: {part.name}, by the recipe {part.source}, in {own.folder}"
+            yield Reported(step=0, lines=[what + ": it is trained" * ended])
+        if ended:
+            continue
+        for event in events(recipe, own, False, part):
+            if not isinstance(event, Finished):  # there is more to come
+                yield event
+        if not world.from_main(partial(is_finished, recipe, own)):
+            return False
+    if trained and world.main:
+        yield Reported(step=0, lines=[f"step {count} of {count}: what is built of them, in {run.folder}"])
+    return True
+
+
+def is_finished(recipe: Recipe, run: Run) -> bool:
+    """Whether a run of just this recipe has nothing left to learn."""
+    if not run.recipe.is_file() or as_decided(recipe, before := recipe_before(run)).flat() != before.flat():
+        return False
+    recorded = list(run.read_events())
+    return bool(recorded) and recorded[-1]["event"] == "finished"
 
 
 def begin(recipe: Recipe, run: Run, fresh: bool, stack: ExitStack) -> tuple[Recipe, Path | None]:

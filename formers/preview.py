@@ -63,7 +63,7 @@ def preview(
         view = of_media(rows, judged, split, examples)
         if rows.medium is SOUNDS or split != "train" or name in BUILTIN or not names_recipe(name):
             return view
-        return replace(view, sheet=lambda path: draw_changed(name, changes, examples, path))
+        return replace(view, sheet=lambda path: draw_changed(name, changes, examples, path, view.sheet))
     picked = evenly(len(rows), EXAMPLES if examples is None else examples)
     cells = [(row + 1, *(shown(values[row]) for values in rows.columns.values())) for row in picked]
     tables = [ResultTable(f"{rows.name}, {split}", ["row", *rows.columns], cells, right=["row"])] if picked else []
@@ -245,13 +245,17 @@ def heard(sound: Sound) -> DrawnSound:
     return DrawnSound(sound.samples, sound.seconds, mel_picture(sound))
 
 
-def draw_changed(name: str, changes: Sequence[str], examples: int | None, path: Path) -> object:
-    """A contact sheet of pictures as the model of a recipe gets them, each beside what training makes of it."""
+def draw_changed(name: str, changes: Sequence[str], examples: int | None, path: Path, plain: Any) -> object:
+    """A contact sheet of pictures as the model of a recipe gets them, each beside what training makes of it; where that
+    is nothing, `plain` draws them with what is said of them."""
+    from formers.images.augment import PLAIN
     from formers.pictures.figure import save
     from formers.pictures.sheet import draw_sheet
 
     with begun(name, changes) as (declared, beginning):
         batches: Any = resolve(declared.prepare)(beginning).batches
+    if batches.config.augmentation == PLAIN:
+        return plain(path)
     rows, before = batches.pixels.read(evenly(len(batches.table), ON_A_SHEET // 4 if examples is None else examples))
     seeds = [[(batches.seed, epoch, int(row)) for row in rows] for epoch in range(CHANGED)]
     versions = [before, *(batches.config.augmentation(before, epoch) for epoch in seeds)]

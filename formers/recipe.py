@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from formers import fields
@@ -113,8 +114,13 @@ def default_folder(name: str) -> Path:
     return Path("runs") / (path.stem if path.suffix == ".toml" else name.replace("/", "-"))
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A shipped recipe ("translation", "translation/multi30k") or a TOML file, with `section.key=value` overrides."""
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] = (), *, data: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """A shipped recipe ("translation", "translation/multi30k") or a TOML file, with `section.key=value` overrides.
+
+    data: of [data], what stands there unless the recipe says it itself.
+    """
     path = Path(name)
     if path.suffix != ".toml":
         shipped = places().get(str(name).removesuffix("/tiny"))
@@ -124,6 +130,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     text = read_source(expanded(path), error=ConfigError)
     raw = parse_toml(text, str(path))
     first = text.split("\n", 1)[0]
+    if data and isinstance(own := raw.setdefault("data", {}), dict):
+        raw["data"] = {**data, **{key: value for key, value in own.items() if value != ""}}
     return build(raw, overrides, name=str(name), where=str(path), comment=first if first.startswith("#") else "")
 
 
@@ -146,10 +154,14 @@ def recipe_of(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return load_recipe(run_file(name) or name, overrides)
 
 
+def is_recipe(name: str) -> bool:
+    """Whether it is a shipped recipe or a TOML file."""
+    return name.removesuffix("/tiny") in places() or Path(name).suffix == ".toml"
+
+
 def names_recipe(name: str) -> bool:
     """Whether it is a shipped recipe, a TOML file or a run folder, and not a source of data."""
-    known = name in names() or name.removesuffix("/tiny") in names() or Path(name).suffix == ".toml"
-    return known or run_file(name) is not None
+    return is_recipe(name) or run_file(name) is not None
 
 
 def run_folder(name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.images.system import PictureModel
     from formers.systems.language_model import LanguageModel
     from formers.systems.masked.system import MaskedModel
+    from formers.systems.painting.system import Painter
     from formers.systems.reconstruction.system import Reconstructor
     from formers.systems.sounds.system import SoundModel
     from formers.systems.speech.system import Recogniser
@@ -45,6 +46,7 @@ NAMES = (
     "images",
     "clip",
     "reconstruction",
+    "painting",
     "sounds",
     "speech",
     "whisper",
@@ -91,12 +93,13 @@ def looks(declared: System) -> dict[str, Look]:
 
 def sections(declared: System) -> dict[str, type]:
     """Recipe section -> the dataclass that it fills."""
-    places = {"model": declared.sizes, "data": "data.source:Source", "rows": declared.rows, "task": declared.task}
-    return {name: resolve(place) for name, place in {**places, **EVERYWHERE}.items()}
+    places = {"model": declared.sizes, "parts": declared.parts, "data": "data.source:Source"}
+    places |= {"rows": declared.rows, "task": declared.task, **EVERYWHERE}
+    return {name: resolve(place) for name, place in places.items() if place}
 
 
-def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
-    """Task, batches and report of a system's recipe, for the run in `folder`."""
+def prepare(name: str, filled: dict[str, Any], folder: Path, parts: Mapping[str, Path]) -> Prepared:
+    """Task, batches and report of a system's recipe, for the run in `folder`; parts: the models of [parts]."""
     import torch
 
     from formers.systems.begin import Beginning
@@ -108,7 +111,7 @@ def prepare(name: str, filled: dict[str, Any], folder: Path) -> Prepared:
         )
     place = locate(start) if start else None
     torch.manual_seed(filled["train"].seed)
-    prepared: Prepared = resolve(system(name).prepare)(Beginning(filled, folder, place))
+    prepared: Prepared = resolve(system(name).prepare)(Beginning(filled, folder, place, parts))
     if adapter.kind == "none":
         return prepared
     assert place is not None
@@ -121,10 +124,10 @@ def system_of(place: Path, source: str | Path = "") -> System:
 
     What the checkpoint says, else the one that its model class belongs to.
     """
-    from formers.pretrained.load import model_class
     from formers.pretrained.loaded import read_system
+    from formers.pretrained.source import source_class
 
-    return _system_of(read_system(place) if place.is_dir() else None, model_class(place).__name__, source or place)
+    return _system_of(read_system(place) if place.is_dir() else None, source_class(place).__name__, source or place)
 
 
 def _system_of(named: str | None, kind: str, source: str | Path) -> System:
@@ -173,6 +176,8 @@ def load(source: str | Path, *, system: Literal["clip"], **how: Unpack[LoadSetti
 @overload
 def load(source: str | Path, *, system: Literal["reconstruction"], **how: Unpack[LoadSettings]) -> Reconstructor: ...
 @overload
+def load(source: str | Path, *, system: Literal["painting"], **how: Unpack[LoadSettings]) -> Painter: ...
+@overload
 def load(source: str | Path, *, system: Literal["sounds"], **how: Unpack[LoadSettings]) -> SoundModel: ...
 @overload
 def load(source: str | Path, *, system: Literal["speech"], **how: Unpack[LoadSettings]) -> Recogniser: ...
@@ -198,7 +203,8 @@ def load(
     which are not computed here and are known to change nothing.
     Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
     """
-    from formers.pretrained.load import DTYPES, load_model
+    from formers.pretrained.load import DTYPES
+    from formers.pretrained.source import load_source
 
     kind, colon, group = (dtype or "fp32").partition(":")
     if kind not in (*DTYPES, "int8"):
@@ -210,7 +216,7 @@ def load(
     if device is not None:
         check_device(device)
     folder = locate(source, allow_bin=allow_bin, offline=offline)
-    loaded = load_model(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
+    loaded = load_source(folder, dtype=DTYPES.get(kind), device=device, allow_bin=allow_bin, ignore_keys=ignore_keys)
     if kind == "int8":
         in_integers(loaded.model, int(group or 0))
     return open_loaded(loaded, system, source)
@@ -263,7 +269,8 @@ def check_device(name: str) -> None:
 def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None = None) -> Path:
     """The model folder that `source` names: a run's best checkpoint, the folder itself, or a hub snapshot.
 
-    Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub.
+    Or the .gguf file: `source` itself, the only one of a folder without config.json, `owner/name/file.gguf` of a hub;
+    or Stable Diffusion in one .safetensors file.
     """
     path = expanded(source)
     if os.path.isdir(path / "checkpoints"):  # methods of Path raise for a name that is too long
@@ -275,10 +282,12 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder
     if os.path.exists(path):
-        if not path.is_dir() and path.suffix != ".gguf":
-            raise CheckpointError(
-                f"{path}: expected a folder (a run, or a model in the Hugging Face layout) or a .gguf file, got a file"
-            )
+        if not path.is_dir() and path.suffix not in (".gguf", ".safetensors"):
+            from formers.pretrained.files import refuse_pickle
+
+            refuse_pickle(path)
+            what = "a folder (a run, or a model in the Hugging Face layout), a .gguf or a .safetensors file"
+            raise CheckpointError(f"{path}: expected {what}, got a file")
         return path if path.is_file() else _only_gguf(path)
     if path.parts[:1] == ("runs",):  # would be taken for a hub id
         raise CheckpointError(f"{source}: there is no such run yet; train it first, or name another one")

@@ -26,7 +26,10 @@ PLAIN = re.compile(r"[\w.-]+")  # a target with any other character is a regular
 
 
 class LowRank(nn.Module):
-    """What is added to one Linear: scale * b a, with a (rank, in) and b (out, rank)."""
+    """What is added to one Linear: scale * b a, with a (rank, in) and b (out, rank).
+
+    Of a convolution a is one too, (rank, in, height, width); such an adapter is merged, it does not stand beside.
+    """
 
     def __init__(
         self, a: Tensor, b: Tensor, *, alpha: float, rank_stabilised: bool = False, dropout: float = 0.0
@@ -46,9 +49,9 @@ class LowRank(nn.Module):
     def forward(self, x: Float[Tensor, "*batch inside"]) -> Float[Tensor, "*batch outside"]:
         return F.linear(F.linear(F.dropout(x, self.dropout, self.training), self.a) * self.scale, self.b)
 
-    def delta(self) -> Float[Tensor, "outside inside"]:
+    def delta(self) -> Float[Tensor, "outside inside *kernel"]:
         """The whole matrix that is added."""
-        return self.b @ self.a * self.scale
+        return (self.b @ self.a.flatten(1) * self.scale).unflatten(1, self.a.shape[1:])
 
 
 class LoRALinear(nn.Module):
@@ -258,6 +261,24 @@ def merge_into_base(model: nn.Module) -> None:
     for place, module in adapted(model).items():
         module.merge()
         model.set_submodule(place, module.base)
+
+
+@torch.no_grad()
+def add(model: nn.Module, parts: Mapping[str, LowRank], share: float = 1.0) -> dict[str, Tensor]:
+    """Put a share of an adapter into the plain model for good, convolutions too; gives the matrices as they were."""
+    before = {}
+    for place, part in parts.items():
+        weight = model.get_parameter(f"{place}.weight")
+        before[place] = weight.data  # kept and not copied: what lies in a file costs no memory
+        delta = part.to(weight.device).delta().float()
+        weight.data = torch.add(weight.float(), delta, alpha=share).to(weight.dtype)
+    return before
+
+
+def put_back(model: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """The matrices that `add` gave, to the bit."""
+    for place, weight in before.items():
+        model.get_parameter(f"{place}.weight").data = weight
 
 
 def remove(model: nn.Module, name: str) -> None:

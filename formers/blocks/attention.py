@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,6 +82,8 @@ class Recording:
     maps: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
     take: Callable[[Tensor], Tensor] | None = None
     """What is kept of the weights (None: all)."""
+    only: Collection[nn.Module] | None = None
+    """Modules whose weights are noted (None: all)."""
 
     def of(self, module: nn.Module) -> Tensor:
         """The weights of the last call of `module`, (batch, heads, queries, keys)."""
@@ -92,10 +94,12 @@ _recording: Recording | None = None
 
 
 @contextmanager
-def recording(take: Callable[[Tensor], Tensor] | None = None) -> Iterator[Recording]:
-    """Within the context every attention also notes its weights; outputs stay the same. take: as in `Recording`."""
+def recording(
+    take: Callable[[Tensor], Tensor] | None = None, only: Collection[nn.Module] | None = None
+) -> Iterator[Recording]:
+    """Within the context attentions also note their weights; outputs stay the same. take, only: as in `Recording`."""
     global _recording
-    before, _recording = _recording, Recording(take=take)
+    before, _recording = _recording, Recording(take=take, only=only)
     try:
         yield _recording
     finally:
@@ -109,7 +113,7 @@ def watched() -> bool:
 
 def note(module: nn.Module, q: Tensor, k: Tensor, mask: Resolved, scale: float | None) -> None:
     """Keep the weights of this call, within `recording` only; what attends with a dataflow of its own calls it too."""
-    if _recording is not None:
+    if _recording is not None and (_recording.only is None or module in _recording.only):
         weights = attention_weights(q, k, mask, scale=scale).detach()
         _recording.maps.append((module, weights if _recording.take is None else _recording.take(weights)))
 

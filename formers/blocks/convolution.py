@@ -88,6 +88,23 @@ class ConvolutionNorm(nn.Module):
         return self.last[1]
 
 
+class PooledConvolution(nn.Module):
+    """activation(norm(maximum(convolution(x)))): half as high and wide; the norm sees a quarter of the places."""
+
+    def __init__(self, channels: int, width: int, *, activation: str = "relu") -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.activation = activation
+        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch filters rows columns"]:
+        """Raises ValueError for a picture of a single row or column."""
+        if min(x.shape[2:]) < 2:
+            raise ValueError(f"features of {x.shape[2]} x {x.shape[3]} cannot be halved; read larger pictures")
+        return ACTIVATIONS[self.activation](self.norm(F.max_pool2d(self.convolution(x), 2)))
+
+
 class ResidualConvolutions(nn.Module):
     """activation(x + convolutions(x)); x goes through a convolution of size 1 where width or size change.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from formers.blocks.attention import Attention
+from formers.kernels.convolution import convolved
 
 
 class PreactivatedConvolutions(nn.Module):
@@ -32,11 +33,11 @@ class PreactivatedConvolutions(nn.Module):
     ) -> Float[Tensor, "batch filters height width"]:
         """time: with its activation behind it, which is the same at every level."""
         kept = x if self.shortcut is None else self.shortcut(x)
-        x = self.convolution_in(silu(self.norm_in(x)))
+        x = convolved(self.convolution_in, silu(self.norm_in(x)))
         if self.time is not None:
             assert time is not None
-            x = x + self.time(time)[..., None, None]
-        return kept + self.convolution_out(silu(self.norm_out(x)))
+            x = x.add_(self.time(time)[..., None, None])  # no gradient needs what a convolution gives
+        return convolved(self.convolution_out, silu(self.norm_out(x))).add_(kept)
 
 
 class Downsample(nn.Module):
@@ -63,7 +64,8 @@ class Upsample(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"], size: tuple[int, ...] | None = None
     ) -> Float[Tensor, "batch channels rows columns"]:
-        return self.convolution(F.interpolate(x, size or tuple(2 * side for side in x.shape[-2:]), mode="nearest"))
+        size = size or tuple(2 * side for side in x.shape[-2:])
+        return convolved(self.convolution, F.interpolate(x, size, mode="nearest"))
 
 
 class ResidualAttention(nn.Module):
@@ -75,7 +77,7 @@ class ResidualAttention(nn.Module):
         self.attention = Attention(width, 1)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        return x + as_picture(self.attention(as_vectors(self.norm(x))), x)
+        return as_picture(self.attention(as_vectors(self.norm(x))), x).add_(x)
 
 
 class Level(nn.Module):

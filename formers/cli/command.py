@@ -22,7 +22,7 @@ from formers.fields import Escaped, Field, build, changed, check, fields_of
 from formers.systems import kinds
 from formers.systems.inputs import CommandInputs
 from formers.systems.kinds import typed_of
-from formers.systems.system import Origin, System, Verb, resolve
+from formers.systems.system import FILLED, System, Verb, resolve
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
 Declared = Sequence[tuple[System, Verb]]
@@ -109,7 +109,8 @@ def perform(
     able = {verb.options: verb for _, verb in declared if given.keys() <= fields_of(resolve(verb.options)).keys()}
     # what is wrong with the options is said first, where it is clear whose they are
     options = options_of(next(iter(able.values())), given, inputs) if len(able) == 1 else None
-    output = Output(destination.out, destination.json, declared[0][1].endings)
+    usual = Path(declared[0][1].out) if declared[0][1].out and not destination.json else None
+    output = Output(destination.out or usual, destination.json, declared[0][1].endings)
     place, system = opening.located(model)
     verb = verbs_of(system).get(declared[0][1].name)
     if verb is None:
@@ -152,15 +153,16 @@ def wrong_system(model: str, system: System, declared: Declared) -> ConfigError:
 def union(declared: Declared) -> dict[str, Field]:
     """The fields of all options by name; what only some systems have says so."""
     fields: dict[str, Field] = {}
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, dict[str, None]] = {}
     for owner, verb in declared:
         for name, field in fields_of(resolve(verb.options)).items():
             fields.setdefault(name, field)
-            owners.setdefault(name, []).append(owner.name)
+            owners.setdefault(name, {})[owner.name] = None
+    systems = {owner.name for owner, _ in declared}
     for name, field in fields.items():
-        if len(owners[name]) < len(declared) and len(owners[name]) <= 3:
+        if len(owners[name]) < len(systems) and len(owners[name]) <= 3:
             fields[name] = dataclasses.replace(field, help=_with(field.help, f" ({', '.join(owners[name])})"))
-    return kinds.as_one({name: field for name, field in fields.items() if field.kind is not Origin})
+    return kinds.as_one({name: field for name, field in fields.items() if field.kind not in FILLED})
 
 
 def flag(name: str) -> str:
@@ -198,7 +200,7 @@ def parameters_of(name: str, field: Field) -> list[inspect.Parameter]:
     several = typing.get_origin(field.kind) is tuple
     kind = typing.get_args(field.kind)[0] if several else field.kind
     kind = str if field.words else kind
-    metavar = typed.metavar or "|".join(field.words) or METAVARS.get(kind, "")
+    metavar = typed.metavar or "|".join(filter(None, field.words)) or METAVARS.get(kind, "")
     required = field.default is dataclasses.MISSING
     wanted = list[kind] if several else kind  # type: ignore[valid-type]
     if typed.positional:

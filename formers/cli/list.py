@@ -11,7 +11,7 @@ from formers.cli.output import note, show_table
 from formers.fields import fields_of, values_of
 from formers.recipe import Recipe, load_recipe, names, names_recipe
 from formers.registry import NAMES, looks, system, systems, verbs_of
-from formers.systems.system import Origin, System, Typed, resolve
+from formers.systems.system import FILLED, System, Typed, resolve
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def show_system(declared: System) -> None:
     for verb in verbs_of(declared).values():
         rows.append((verb.name, "", verb.help))
         known = fields_of(resolve(verb.options)).items()
-        rows += [("", spelled(name, field), field.help) for name, field in known if field.kind is not Origin]
+        rows += [("", spelled(name, field), field.help) for name, field in known if field.kind not in FILLED]
     example = declared.example.format("MODEL")
     show_table(f"verbs (formers VERB MODEL; example: formers {example})", ["verb", "option", "what it does"], rows)
     show_table("looks (formers inspect MODEL LOOK)", ["look", "what it shows"],

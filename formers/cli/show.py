@@ -119,8 +119,7 @@ def save(result: Written, path: Path) -> None:
     """A result that is a file."""
     if path.suffix not in result.endings:
         raise ConfigError(f"--out {path}: expected a name that ends in {', '.join(result.endings)}")
-    result.write(path)
-    typer.echo(f"wrote {path}", err=True)
+    typer.echo(f"wrote {result.write(path) or path}", err=True)
 
 
 def shown(result: Any, as_json: bool) -> None:

@@ -155,12 +155,18 @@ def heun(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     return toward(clean, first, end) + end.signal * (end.sigma - start.sigma) / 2 * (slope - first), ()
 
 
+def boundary(time: float, scaling: float) -> tuple[float, float]:
+    """How much of the latents, and of the clean ones that it means, a consistency model gives: at time 0 the latents
+    alone (Song et al. 2023, section 3)."""
+    total = (time * scaling) ** 2 + SIGMA_DATA**2
+    return SIGMA_DATA**2 / total, time * scaling / math.sqrt(total)
+
+
 def lcm(now: Denoising, memory: Memory) -> tuple[Tensor, Memory]:
     """Luo et al. 2023: clean latents at once, then noise again."""
     at, _, end = now.leg
-    scaled = at.time * now.sampling.timestep_scaling
-    total = scaled**2 + SIGMA_DATA**2
-    clean = scaled / math.sqrt(total) * now.clean + SIGMA_DATA**2 / total * now.latents
+    skip, out = boundary(at.time, now.sampling.timestep_scaling)
+    clean = out * now.clean + skip * now.latents
     return (end.signal * clean + end.noise * now.draw() if now.left > 1 else clean), memory
 
 

@@ -130,6 +130,11 @@ class Schedule:
         bars = self.alpha_bars.to(like.device)[times].reshape(-1, *[1] * (like.dim() - 1))
         return bars.sqrt().to(like.dtype), (1 - bars).sqrt().to(like.dtype)
 
+    def read_at(self, prediction: Tensor, latents: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """As `read`, each of a batch at its own time of the training, (batch,)."""
+        signal, spread = self._amounts(times, latents)
+        return READINGS[self.prediction_type](prediction, latents, Amounts(signal, spread))
+
     def read(self, prediction: Tensor, latents: Tensor, at: Point) -> tuple[Tensor, Tensor]:
         """The clean latents and the noise that a prediction at a point means."""
         return READINGS[self.prediction_type](prediction, latents, at)
@@ -141,24 +146,34 @@ class Schedule:
             raise ConfigError(f"{why} of the picture; use v_prediction (as the network was trained) or leading spacing")
 
 
-def _of_noise(prediction: Tensor, latents: Tensor, at: Point) -> tuple[Tensor, Tensor]:
+class Amounts(NamedTuple):
+    """Of each of a batch, (batch, 1, 1, 1), what `Point` is of all."""
+
+    signal: Tensor
+    noise: Tensor
+
+
+Place = Point | Amounts
+
+
+def _of_noise(prediction: Tensor, latents: Tensor, at: Place) -> tuple[Tensor, Tensor]:
     return (latents - at.noise * prediction) / at.signal, prediction
 
 
-def _of_velocity(prediction: Tensor, latents: Tensor, at: Point) -> tuple[Tensor, Tensor]:
+def _of_velocity(prediction: Tensor, latents: Tensor, at: Place) -> tuple[Tensor, Tensor]:
     return at.signal * latents - at.noise * prediction, at.signal * prediction + at.noise * latents
 
 
-def _of_clean(prediction: Tensor, latents: Tensor, at: Point) -> tuple[Tensor, Tensor]:
+def _of_clean(prediction: Tensor, latents: Tensor, at: Place) -> tuple[Tensor, Tensor]:
     return prediction, noise_in(latents, prediction, at)
 
 
-def noise_in(latents: Tensor, clean: Tensor, at: Point) -> Tensor:
+def noise_in(latents: Tensor, clean: Tensor, at: Place) -> Tensor:
     """The epsilon of latents at a point of which the clean part is known."""
     return (latents - at.signal * clean) / at.noise
 
 
-READINGS: dict[str, Callable[[Tensor, Tensor, Point], tuple[Tensor, Tensor]]] = {
+READINGS: dict[str, Callable[[Tensor, Tensor, Place], tuple[Tensor, Tensor]]] = {
     "epsilon": _of_noise,
     "v_prediction": _of_velocity,
     "sample": _of_clean,

@@ -46,7 +46,7 @@ USUAL = {
     "siglip_vision_model": "Siglip", "formers-vision": "ViT", "formers-clip": "CLIP",
     "formers-autoencoder": "ViT",
 }  # fmt: skip
-OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg"}  # keys of a model's config
+OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg", "_class_name"}  # of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
 SCALE = 1 / 255
 MOST_RESIZED = 2**25  # pixels of a picture before its middle is cropped, 134 MB in each thread

@@ -108,10 +108,15 @@ class TextTower(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def hidden(
-        self, tokens: Int[Tensor, "batch length"], *, last: bool = False, seen: list[Tensor] | None = None
+        self,
+        tokens: Int[Tensor, "batch length"],
+        *,
+        last: bool = False,
+        seen: list[Tensor] | None = None,
+        table: nn.Embedding | None = None,
     ) -> Float[Tensor, "batch asked dim"]:
-        """Hidden states of the tokens as they are; last, seen: as in `Stack`."""
-        x = embed(tokens, self.embedding, self.positions)
+        """Hidden states of the tokens as they are; last, seen: as in `Stack`; table: vectors in place of its own."""
+        x = embed(tokens, table or self.embedding, self.positions)
         return self.stack(dropout(x, self.config.stack.dropout, self.training), last=last, seen=seen)
 
     def forward(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from formers.blocks.convolution import ConvolutionNorm, ResidualConvolutions
+from formers.blocks.convolution import ConvolutionNorm, PooledConvolution, ResidualConvolutions
 from formers.blocks.dropout import rising
 from formers.errors import ConfigError, nearest
 
@@ -34,6 +34,9 @@ class ResNetConfig:
     """The stride of a bottleneck is that of its first convolution."""
     small_first: bool = False
     """The first stage halves its input too."""
+    halving: Literal["stride", "maximum"] = "stride"
+    """How a stage halves its input: the stride of its first block, or a convolution and a maximum in front of its
+    blocks, in the first stage too: better for small pictures (as in ResNet-9, Page 2018)."""
     small_stem: bool = False
     """One 3 x 3 convolution instead of 7 x 7, stride 2, and a maximum: for small pictures."""
     activation: Literal["relu", "gelu", "gelu_tanh", "gelu_quick", "silu"] = "relu"
@@ -56,9 +59,13 @@ class ResNet(nn.Module):
         before = c.stem_width
         shares = iter(rising(c.drop_path, sum(c.depths)))
         for stage, (width, depth) in enumerate(zip(c.widths, c.depths, strict=True)):
-            blocks = []
+            blocks: list[nn.Module] = []
+            maximum = c.halving == "maximum"
+            if maximum:
+                blocks.append(PooledConvolution(before, width, activation=c.activation))
+                before = width
             for i in range(depth):
-                stride = 2 if i == 0 and (stage > 0 or c.small_first) else 1
+                stride = 2 if not maximum and i == 0 and (stage > 0 or c.small_first) else 1
                 blocks.append(
                     ResidualConvolutions(
                         before,

@@ -25,6 +25,7 @@ from formers.pretrained.open_clip import OPEN_CLIP_CONFIG, open_clip_config
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 INDEX = WEIGHTS + ".index.json"
 DIFFUSION = "diffusion_pytorch_model.safetensors"  # of a part of a folder of diffusers
+PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 # What belongs to a model: a save replaces these, and leaves every other file of the folder alone.
@@ -159,6 +160,19 @@ def safetensors_names(path: Path) -> list[str]:
     """The names of the tensors of one file, from its header. Raises what `read_safetensors` raises."""
     with safetensors_faults(path), safe_open(path, "pt") as file:
         return list(file.keys())
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file says beside its tensors. Raises what `read_safetensors` raises."""
+    with safetensors_faults(path), safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises CheckpointError for a file that is no safetensors, by its name."""
+    if path.suffix in PICKLES:
+        what = f"{path} is a pickle, which can run code, so it is not read"
+        raise CheckpointError(f"{what}; get it as .safetensors, or convert it where you trust it")
 
 
 def readable(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from formers.errors import CheckpointError
@@ -32,7 +33,7 @@ def fetch_gguf(source: str, *, offline: bool | None = None) -> Path:
     if parts is None:
         raise CheckpointError(f"{source!r} must look like owner/name/file.gguf or owner/name/file.gguf@revision")
     id, file = parts[1] + (parts[3] or ""), parts[2]
-    path = fetch(id, offline=offline, only=file) / file
+    path = fetch(id, offline=offline, only=(file,)) / file
     if not path.is_file():
         raise CheckpointError(f"{id} has no file {file}")
     return path
@@ -44,12 +45,12 @@ def fetch(
     revision: str | None = None,
     offline: bool | None = None,
     allow_bin: bool = False,
-    only: str | None = None,
+    only: Sequence[str] = (),
 ) -> Path:
     """The local folder of `owner/name` or `owner/name@revision`, downloaded unless the cache has it.
 
     Follows the environment: HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME, HF_TOKEN.
-    Pickled weights come only with `allow_bin`; `only`: nothing but this file.
+    Pickled weights come only with `allow_bin`; `only`: nothing but these files.
     Raises CheckpointError when the id or revision does not exist, when it needs a permission, or when neither
     network nor cache has it.
     """
@@ -74,7 +75,7 @@ def fetch(
                 cache_dir=cache_folder(),
                 endpoint=endpoint,
                 local_files_only=offline,
-                allow_patterns=[only] if only else [*FILES, "*.bin"] if allow_bin else FILES,
+                allow_patterns=[*only] if only else [*FILES, "*.bin"] if allow_bin else FILES,
                 ignore_patterns=None if only else SKIPPED,
             )
         )

@@ -41,6 +41,9 @@ def _transpose(x: Tensor) -> Tensor:
 
 SAME = Op("same", lambda x: x, lambda x: x)
 TRANSPOSED = Op("transposed", _transpose, _transpose)  # GPT-2 keeps (in, out); biases stay as they are
+CONVOLUTION = Op(  # of size 1, to a matrix; biases stay as they are
+    "convolution", lambda x: x.flatten(1) if x.ndim == 4 else x, lambda x: x[..., None, None] if x.ndim == 2 else x
+)
 ROW = Op("row", lambda x: x.reshape(-1), lambda x: x.reshape(1, -1))  # (1, n) <-> (n,)
 
 

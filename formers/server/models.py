@@ -14,7 +14,7 @@ from typing import Any
 from formers.errors import ConfigError, nearest
 from formers.fields import Field, build, check, fields_of
 from formers.systems.kinds import KINDS, typed_of
-from formers.systems.system import Event, Origin, System, Verb, resolve
+from formers.systems.system import FILLED, Event, Origin, System, Verb, resolve
 
 END = object()
 
@@ -83,7 +83,7 @@ def open_fields(settings: type) -> dict[str, Field]:
 
     def is_open(known: Field) -> bool:
         typed = typed_of(known)
-        return known.kind not in (Origin, Path) and (typed.inline or not typed.file)
+        return known.kind not in (*FILLED, Path) and (typed.inline or not typed.file)
 
     return {name: known for name, known in fields_of(settings).items() if is_open(known)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from formers.data.sources import Table
 from formers.errors import ConfigError
 from formers.files import Content
 from formers.pretrained.files import write_folder
-from formers.pretrained.load import load_model
 from formers.pretrained.loaded import Loaded
+from formers.pretrained.source import load_source
 from formers.systems.memory import parameters_of
 from formers.systems.system import Origin, resolve
 from formers.text.open import load_tokenizer
@@ -36,6 +36,8 @@ class Prepared:
     report: list[str]
     beside: Callable[[], Mapping[str, Content]] = dict
     """What an adapter needs besides weights: how conversations are written, where a text ends, how a vector is made."""
+    lora_files: Callable[[], Mapping[str, Content]] | None = None
+    """What LoRA learned, of models whose adapters have a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Beginning:
     sections: Mapping[str, Any]
     folder: Path
     start: Path | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    """The model folders of what [parts] names."""
 
     @property
     def sizes(self) -> Any:
@@ -53,7 +57,7 @@ class Beginning:
     def loaded(self) -> Loaded:
         """The model to begin with. Raises CheckpointError."""
         assert self.start is not None
-        return load_model(self.start, ignore_keys=self.sizes.ignore_keys)
+        return load_source(self.start, ignore_keys=self.sizes.ignore_keys)
 
     @property
     def source(self) -> Source:

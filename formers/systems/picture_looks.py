@@ -162,6 +162,12 @@ def spread(total: int, count: int) -> Sequence[int]:
     return [i * total // count for i in range(count)] if count < total else range(total)
 
 
+def as_bytes(pictures: Tensor) -> Any:
+    """(n, height, width, 3) or grey (n, height, width), uint8, of pictures in 0 to 1."""
+    pixels = (255 * pictures.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
 def short(name: str) -> str:
     """A picture's name without its folder."""
     return name.rpartition("/")[2]

@@ -57,6 +57,9 @@ class PictureSizes:
     """Blocks of each stage (resnet; 0: the stage only hands on what it gets)."""
     bottleneck: bool = False
     """Blocks of three convolutions, 1, 3 and 1 wide, instead of two (resnet)."""
+    halving: Literal["stride", "maximum"] = "stride"
+    """How stages halve their input: each but the first by a stride, or every one by a convolution and a maximum in
+    front, which is better for small pictures (resnet)."""
     small_stem: bool = True
     """One 3 x 3 convolution in front, for small pictures; else 7 x 7 with stride 2, and a maximum (resnet)."""
 
@@ -77,6 +80,11 @@ class PictureSizes:
             raise ConfigError(
                 f"model.widths ({len(self.widths)}) and model.depths ({len(self.depths)}) must be equally many"
             )
+        elif self.halving == "maximum":
+            least = 2 ** (len(self.widths) + (0 if self.small_stem else 2))
+            if min(self.side) < least:
+                got = f"model.height and model.width ({self.side[0]} x {self.side[1]})"
+                raise ConfigError(f"{got} must be at least {least}, which {len(self.widths)} stages halve to one place")
 
     @property
     def side(self) -> tuple[int, int]:
@@ -91,6 +99,7 @@ class PictureSizes:
                 widths=self.widths,
                 depths=self.depths,
                 bottleneck=self.bottleneck,
+                halving=self.halving,
                 small_stem=self.small_stem,
                 drop_path=self.drop_path,
             )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from formers.errors import ConfigError
+from formers.fields import Given
 from formers.files import expanded, resolved
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Verb:
     """(loaded system, options) -> an iterator of results ("": the function of the verb's name)."""
     endings: tuple[str, ...] = ()
     """Of the files that its results can be written to (`--out`); none: lines, or what a result says of itself."""
+    out: str = ""
+    """The file that a command line writes where --out names none, of results that take long."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class System:
     """[rows]: columns, length, packing."""
     task: str
     """[task]: what is learned and how it is judged."""
+    parts: str = ""
+    """[parts], of systems whose models build on others: text fields, each of a `ModelClass`."""
     prepare: str = "prepare"
     """What makes a `Prepared` of a `Beginning`."""
     models: tuple[str, ...] = ()
@@ -91,6 +96,7 @@ class System:
     def __post_init__(self) -> None:
         own = f"systems.{self.name}"
         places = {"sizes": "systems.sizes", "open": f"{own}.system", "rows": f"{own}.data", "task": f"{own}.task"}
+        places["parts"] = f"{own}.parts"
         places |= {"prepare": f"{own}.task", "lessons": f"{own}.lessons", "comparison": f"{own}.comparison"}
         whole: dict[str, Any] = {name: _placed(module, getattr(self, name)) for name, module in places.items()}
         whole["recipe"] = self.recipe or self.name
@@ -109,6 +115,14 @@ class System:
 
 def _placed(module: str, name: str) -> str:
     return name if ":" in name or not name else f"{module}:{name}"
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """Of a field of [parts], beside its type: the classes that the model may have. What the field names is a folder, or
+    a recipe that is trained first."""
+
+    names: tuple[str, ...]
 
 
 # ---- what verbs take -----------------------------------------------------------------------------------------------
@@ -170,6 +184,7 @@ class Origin:
 
 
 NOWHERE = Origin("")
+FILLED = (Origin, Given)  # kinds of fields that no user writes
 
 
 # ---- what verbs give -----------------------------------------------------------------------------------------------
@@ -212,7 +227,8 @@ class Written(Protocol):
     def endings(self) -> tuple[str, ...]:
         """Of the names that it can be written to, the usual one first."""
 
-    def write(self, path: Path) -> None: ...
+    def write(self, path: Path) -> Path | None:
+        """Gives the path where it is another one."""
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,22 @@ bpe_simple_vocab_16e6.txt.gz   as its authors did: the pairs alone, which the vo
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 
-from formers.errors import CheckpointError
+from formers.errors import CheckpointError, ConfigError
 from formers.files import MOST_JSON, read_bytes, read_json
 from formers.text.budget import check_ids
 from formers.text.faults import opening
 from formers.text.rule_tokenizer import RuleTokenizer, add_tokens, ids_of, put_parts, read_merges
 from formers.text.tokenizer_class import CLIP, CLIP_DECODER, check_class
 from formers.text.tokenizer_files import TokenizerSettings
+from formers.text.training import cut_words
 
 ORIGINAL = "bpe_simple_vocab_16e6.txt.gz"
 PAIRS = 49408 - 2 * 256 - 2  # that count of the file, which holds more
@@ -41,22 +43,67 @@ def load_clip(folder: Path, settings: TokenizerSettings, config: Mapping[str, An
         vocab, merges = read_original(path)
     names = settings.special_names(CLIP)
     with opening(str(path)):
-        bpe = models.BPE(dict(vocab), list(merges), end_of_word_suffix=END, unk_token=names["unk_token"])
-        rules = tokenizers.Tokenizer(bpe)
+        rules = rules_of(vocab, merges, names["unk_token"])
+    add_tokens(rules, settings.to_add(names), settings, path)
+    put_ends(rules, names)
+    return RuleTokenizer(rules, {**settings.values, **names}, ids=ids_of(config))
+
+
+def rules_of(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], unknown: str) -> tokenizers.Tokenizer:
+    """CLIP's rules on a vocabulary."""
+    bpe = models.BPE(dict(vocab), list(merges), end_of_word_suffix=END, unk_token=unknown)
+    rules = tokenizers.Tokenizer(bpe)
     rules.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     words = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
     rules.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     put_parts(rules, {"decoder": CLIP_DECODER})
-    add_tokens(rules, settings.to_add(names), settings, path)
+    return rules
+
+
+def put_ends(rules: tokenizers.Tokenizer, names: Mapping[str, str]) -> None:
+    """Have a beginning and an end around every text."""
     start, end = names["bos_token"], names["eos_token"]
     rules.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}",
         pair=f"{start} $A {end} {start} $B {end}",
         special_tokens=[(name, rules.get_vocab()[name]) for name in {start, end}],
     )
-    return RuleTokenizer(rules, {**settings.values, **names}, ids=ids_of(config))
+
+
+def vocabulary(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """The numbers that follow from pairs: letters, letters that end a word, the pairs, beginning and end."""
+    letters = byte_letters()
+    pieces = [
+        *letters,
+        *(letter + END for letter in letters),
+        *map("".join, merges),
+        CLIP["bos_token"],
+        CLIP["eos_token"],
+    ]
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def train_clip(texts: Iterable[str], vocab: int) -> RuleTokenizer:
+    """A tokenizer like CLIP's, of the pairs that are commonest in these texts: at most `vocab` tokens, no text unknown.
+
+    Raises ConfigError where `vocab` has no room for single letters.
+    """
+    least = len(vocabulary([]))
+    if vocab < least:
+        raise ConfigError(f"vocab ({vocab}) must be at least {least}: the bytes, alone and at the end of a word")
+    rules = rules_of({}, [], CLIP["unk_token"])
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab - 2, min_frequency=2, show_progress=False, end_of_word_suffix=END,
+        initial_alphabet=sorted(byte_letters()),
+    )  # fmt: skip
+    rules.train_from_iterator(cut_words(texts), trainer)
+    merges = [(first, second) for first, second in json.loads(rules.to_str())["model"]["merges"]]
+    rules = rules_of(vocabulary(merges := merges[: vocab - least]), merges, CLIP["unk_token"])
+    rules.add_special_tokens([CLIP["bos_token"], CLIP["eos_token"]])
+    put_ends(rules, CLIP)
+    return RuleTokenizer(rules, {"tokenizer_class": "CLIPTokenizer", **CLIP})
 
 
 def read_original(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -68,15 +115,7 @@ def read_original(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
             raise ValueError(f"{len(merges):,} pairs, expected {PAIRS:,}")
     except (OSError, EOFError, ValueError) as fault:
         raise CheckpointError(f"{path} is not CLIP's vocabulary ({fault}); get the file again") from fault
-    letters = byte_letters()
-    pieces = [
-        *letters,
-        *(letter + END for letter in letters),
-        *map("".join, merges),
-        CLIP["bos_token"],
-        CLIP["eos_token"],
-    ]
-    return {piece: number for number, piece in enumerate(pieces)}, merges
+    return vocabulary(merges), merges
 
 
 def byte_letters() -> list[str]:

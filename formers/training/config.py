@@ -28,6 +28,8 @@ class TrainConfig:
     """Batches whose gradients are added up before one update."""
     prefetch: Annotated[int, Between(-1)] = -1
     """Batches that a thread makes ahead while the model learns (0: none; -1: one, where a start finds it worth it)."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """How gradients become updates: AdamW, or Muon for the matrices of layers and AdamW for the rest."""
     clip: Annotated[float, Between(0)] = 1.0
     """Largest global norm of the gradient; longer ones are scaled down (0: off)."""
     weight_decay: Annotated[float, Between(0)] = 0.01

@@ -1,15 +1,32 @@
-"""AdamW with decay where it belongs, the scaling of the gradients, the running average of the weights."""
+"""The optimizer with decay where it belongs, the scaling of the gradients, the running average of the weights."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from formers.errors import CheckpointError, TrainingError
+from formers.training.config import TrainConfig
+from formers.training.muon import Muon
+
+
+class Optimizer(Protocol):
+    """What changes the weights, in groups whose `lr` is set before each step."""
+
+    param_groups: list[dict[str, Any]]
+    state: defaultdict[Tensor, Any]
+    """Of each weight."""
+
+    def step(self) -> Any: ...
+
+    def zero_grad(self, set_to_none: bool = ...) -> None: ...
+
 
 UNDECAYED = ("norm", "embed", "position", "bias")
 
@@ -76,34 +93,56 @@ def depths(model: nn.Module) -> dict[str, int]:
     }
 
 
-def adamw(
-    model: nn.Module,
-    *,
-    weight_decay: float = 0.01,
-    betas: tuple[float, float] = (0.9, 0.98),
-    epsilon: float = 1e-8,
-    layer_decay: float = 1.0,
-) -> torch.optim.AdamW:
-    """Fused AdamW over what learns (Loshchilov & Hutter 2019); the learning rate is set at every step.
+def parameter_groups(
+    model: nn.Module, names: Iterable[str] | None = None, *, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """What learns (or those of these names), decayed or not, as an optimizer takes it; the rate is set at every step.
 
     Each group takes the `share` of it that is layer_decay to the power of the layers above (Howard & Ruder 2018).
     """
     weights, decaying = trainable(model), decayed(model)
     depth = depths(model) if layer_decay != 1 else dict.fromkeys(weights, 0)
     top = max(depth.values())
+    wanted = weights.keys() if names is None else set(names)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for decays in (True, False):
         for name, weight in weights.items():
-            if (name in decaying) == decays:
+            if name in wanted and (name in decaying) == decays:
                 groups.setdefault((top - depth[name], decays), []).append(weight)
-    parts = [
+    return [
         {"params": group, "weight_decay": weight_decay if decays else 0.0, "share": layer_decay**above}
         for (above, decays), group in groups.items()
     ]
-    return torch.optim.AdamW(parts, lr=0.0, betas=betas, eps=epsilon, fused=True)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+def adamw(
+    model: nn.Module,
+    names: Iterable[str] | None = None,
+    *,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.98),
+    epsilon: float = 1e-8,
+    layer_decay: float = 1.0,
+) -> torch.optim.AdamW:
+    """Fused AdamW over `parameter_groups` (Loshchilov & Hutter 2019)."""
+    groups = parameter_groups(model, names, weight_decay=weight_decay, layer_decay=layer_decay)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon, fused=True)
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """The one that a run asks for, over what learns. Raises TrainingError where it is not for such a model."""
+    decays: dict[str, Any] = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
+    if config.optimizer == "adamw":
+        return adamw(model, betas=config.betas, epsilon=config.epsilon, **decays)
+    matrices = {name for name in decayed(model) if LAYER.match(name)}
+    if not matrices:
+        got = f"this {type(model).__name__} has none that learn"
+        raise TrainingError(f"train.optimizer muon is for the matrices of layers, {got}; set it to adamw")
+    rest = adamw(model, trainable(model).keys() - matrices, betas=config.betas, epsilon=config.epsilon, **decays)
+    return Muon(parameter_groups(model, matrices, **decays), rest)
+
+
+def optimizer_tensors(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimizer's memory by weight name: `optimizer.<weight>|<what>`."""
     return {
         f"optimizer.{name}|{key}": value
@@ -112,7 +151,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
     weights = trainable(model)
     for key, value in tensors.items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from formers.errors import CheckpointError
 from formers.fields import Between
 from formers.training import checkpoint
-from formers.training.optimizer import Average, buffers, optimizer_tensors, restore_optimizer, trainable
+from formers.training.optimizer import Average, Optimizer, buffers, optimizer_tensors, restore_optimizer, trainable
 from formers.training.precision import PrecisionFacts
 
 
@@ -68,7 +68,7 @@ class Facts(AfterSteps, total=False):
     tally: Sums
 
 
-def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module, optimizer: Optimizer, average: Average | None) -> dict[str, Tensor]:
     """Everything that learning changed: weights, buffers, the optimizer's memory, the average."""
     weights = {f"weight.{name}": weight for name, weight in trainable(model).items()}
     statistics = {f"buffer.{name}": buffer for name, buffer in buffers(model).items()}
@@ -77,7 +77,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: Aver
 
 
 @torch.no_grad()
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> State:
+def restore(folder: Path, model: nn.Module, optimizer: Optimizer, average: Average | None) -> State:
     """Put the tensors of a checkpoint back in place; gives its numbers."""
     tensors, facts = checkpoint.read(folder, Facts)
     try:

@@ -23,7 +23,7 @@ from formers.training.config import TrainConfig
 from formers.training.distributed import Replicas, World, company, join
 from formers.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped, Stopped
 from formers.training.interrupt import Interrupt
-from formers.training.optimizer import Average, adamw, set_learning, trainable
+from formers.training.optimizer import Average, make_optimizer, set_learning, trainable
 from formers.training.order import Cursor
 from formers.training.precision import Precision, decide, undisturbed
 from formers.training.prefetch import Prefetch
@@ -96,13 +96,7 @@ class Training:
         self.task, self.batches, self.config, self.run, self.world = task, batches, config, run, world
         self.weights = list(trainable(task.model).values())
         self.device = self.weights[0].device
-        self.optimizer = adamw(
-            task.model,
-            weight_decay=config.weight_decay,
-            betas=config.betas,
-            epsilon=config.epsilon,
-            layer_decay=config.layer_decay,
-        )
+        self.optimizer = make_optimizer(task.model, config)
         self.average = Average(task.model, config.average) if config.average else None
         self.state = State(frozen=fingerprint(task.model))
         self.tally = Tally()

@@ -13,7 +13,7 @@ from formers.errors import TrainingError
 from formers.training import schedule
 from formers.training.config import TrainConfig
 from formers.training.distributed import Replicas, World
-from formers.training.optimizer import Average, scale_gradients
+from formers.training.optimizer import Average, Optimizer, scale_gradients
 from formers.training.precision import Precision
 from formers.training.prefetch import MicroBatch
 from formers.training.task import Rows
@@ -42,7 +42,7 @@ class Updater:
         config: TrainConfig,
         *,
         weights: list[nn.Parameter],
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         average: Average | None,
         replicas: Replicas,
         precision: Precision,

@@ -324,6 +324,8 @@ def test_what_is_no_picture_is_one_line_with_its_place(put):
 def test_made_rows(put):
     pictures = read_pictures("builtin:shapes", columns=["label", "caption"], count=5, split="test")
     assert len(pictures) == 5 and pictures.image(0).size == (32, 32)
-    assert "the columns are image, label, shape, caption, objects" in refused("builtin:shapes", columns=["text"])
+    assert "the columns are image, label, shape, caption, objects, contents, claims" in refused(
+        "builtin:shapes", columns=["text"]
+    )
     assert Image.open(io.BytesIO(pictures.content(3))).tobytes() == pictures.image(3).tobytes()
     assert "no built-in data" in refused("builtin:shape")

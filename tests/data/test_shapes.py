@@ -7,7 +7,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from formers.data.builtin.shapes import COLOURS, FORMS, NAMES, captioned, is_held_out, scene, shapes
+from formers.data.builtin.shapes import (
+    COLOURS,
+    FORMS,
+    NAMES,
+    OPPOSITE,
+    captioned,
+    every,
+    is_held_out,
+    relation,
+    scene,
+    shapes,
+)
 from formers.data.sources import read_table
 from formers.errors import DataError
 
@@ -84,10 +95,23 @@ def test_captions_relations_and_questions_are_true():
         assert [*answers.values()].count("yes") == [*answers.values()].count("no") == len(one.relations)
 
 
+def test_labels_say_what_a_scene_holds_and_what_its_caption_means():
+    for one in SCENES:
+        first, *others = one.shapes
+        assert set(one.claims) <= set(one.contents) and f"count: {len(one.shapes)}" in one.claims
+        assert {f"shape: {shape.name}" for shape in one.shapes} == {x for x in one.claims if x.startswith("shape")}
+        for other in others:
+            where = relation(first, other)
+            assert {f"relation: {first.colour} {where}", f"relation: {other.form} {OPPOSITE[where]}"} <= {*one.claims}
+    kinds = {(shape.form, shape.colour) for row in every("train", 400) for shape in row[0].shapes}
+    assert len(kinds) == 64 and every("train", 3)[0][0] != captioned("train", 3)[0][0]
+
+
 def test_rows():
-    (picture, label, shape, caption, objects), *_ = shapes("train", 3, 1)
+    (picture, label, shape, caption, objects, contents, claims), *_ = shapes("train", 3, 1)
     assert picture.side == 32 and label in FORMS and shape in NAMES and shape in caption
     assert objects[0]["form"] == label and len(objects[0]["box"]) == 4
+    assert contents == claims == ["count: 1", f"colour: {shape.split()[0]}", f"form: {label}", f"shape: {shape}"]
     table = read_table("builtin:captioned-shapes", columns=["caption", "shape"], count=300, text=["caption"])
     assert len(table) == 300 > len(set(table.columns["caption"]))  # captions repeat
     with pytest.raises(DataError, match="expected one of train"):

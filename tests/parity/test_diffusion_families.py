@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from formers.errors import CheckpointError
+from formers.models.clip import TEXTS, TextTower, TextTowerConfig
 from formers.models.unet import UNet, UNetConfig
 from formers.models.vae import VAE, TinyVAE, TinyVAEConfig, VAEConfig
 from formers.pretrained.load import load_model, save_model
@@ -138,7 +140,8 @@ def test_shards_and_half_numbers(tmp_path):
 
 
 def test_published_sizes():
-    """Stable Diffusion 1.5, 2.1, the inpainting model, and both of their autoencoders."""
+    """Stable Diffusion 1.5, 2.1, the inpainting model, both of their autoencoders, the towers of 1.5 and 2.1."""
+    first, second = (TEXTS[name][0] for name in ("large", "huge"))
     with torch.device("meta"):
         models = [
             UNet(UNetConfig()),
@@ -146,9 +149,12 @@ def test_published_sizes():
             UNet(UNetConfig(channels=9)),
             VAE(VAEConfig()),
             TinyVAE(TinyVAEConfig()),
+            TextTower(TextTowerConfig(stack=first, projection=0)),
+            TextTower(TextTowerConfig(stack=replace(second, layers=23), projection=0)),
         ]
     counts = [sum(parameter.numel() for parameter in model.parameters()) for model in models]
-    assert counts == [859_520_964, 865_910_724, 859_535_364, 83_653_863, 2_445_063]
+    towers = [123_060_480, 340_387_840]
+    assert counts == [859_520_964, 865_910_724, 859_535_364, 83_653_863, 2_445_063, *towers]
 
 
 @pytest.mark.parametrize(

@@ -123,12 +123,17 @@ def test_outputs_equal_the_reference_both_ways(case, head, tmp_path):
             torch.testing.assert_close(our_outputs(loaded.model, pictures, head), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["vit", "resnet"])
-def test_what_no_family_has_a_word_for_is_written_in_our_own_layout(case, tmp_path):
-    config = load_model(saved(case, tmp_path)).model.config
-    body = config.body
-    body = replace(body, small_stem=True) if case == "resnet" else replace(body, patch=4, height=16, width=16, stem=2)
-    model = PictureClassifier(replace(config, body=body)).eval()
+OURS = {
+    "vit": {"patch": 4, "height": 16, "width": 16, "stem": 2},
+    "resnet": {"small_stem": True},
+    "maximum": {"halving": "maximum", "small_stem": True},
+}
+
+
+@pytest.mark.parametrize("form", OURS)
+def test_what_no_family_has_a_word_for_is_written_in_our_own_layout(form, tmp_path):
+    config = load_model(saved("vit" if form == "vit" else "resnet", tmp_path)).model.config
+    model = PictureClassifier(replace(config, body=replace(config.body, **OURS[form]))).eval()
     save_model(tmp_path / "own", model)
     again = load_model(tmp_path / "own")
     assert again.family == "formers-vision" and again.model.config == model.config

@@ -14,7 +14,7 @@ from formers.errors import CheckpointError
 from formers.models.unet import UNet, UNetConfig
 from formers.models.vae import TinyVAE, TinyVAEConfig
 from formers.pretrained.diffusers_folder import DiffusionParts, load_diffusers, save_diffusers
-from formers.text.clip_tokenizer import END, byte_letters
+from tests.pretrained.diffusion_toy import tiny_pipeline
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
@@ -25,43 +25,7 @@ PROMPT = "a red circle above a blue square"
 def theirs(tmp_path_factory):
     """A tiny pipeline with random weights, as the reference writes it."""
     folder = tmp_path_factory.mktemp("reference")
-    torch.manual_seed(3)
-    letters = byte_letters()
-    pieces = [*letters, *(letter + END for letter in letters), "re", f"red{END}", "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
-    (folder / "merges.txt").write_text(f"#version: 0.2\nr e\nre d{END}\n")
-    tokenizer = transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(pieces),
-        hidden_size=12,
-        intermediate_size=20,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        bos_token_id=len(pieces) - 2,
-        eos_token_id=len(pieces) - 1,
-        pad_token_id=len(pieces) - 1,
-    )
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=12,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        sample_size=8,
-    )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-    )
-    scheduler = diffusers.PNDMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1
-    )
-    pipeline = diffusers.StableDiffusionPipeline(
-        vae, transformers.CLIPTextModel(config), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    )
+    pipeline = tiny_pipeline(folder)
     pipeline.save_pretrained(folder / "whole")
     pipeline.save_pretrained(folder / "half", variant="fp16")
     return folder

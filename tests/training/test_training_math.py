@@ -55,7 +55,7 @@ def test_the_reported_norm_is_of_the_mean_and_clipping_holds():
 
 
 def test_decay_only_where_it_belongs():
-    assert decayed(Model()) == {"hidden.weight", "output.weight"}
+    assert decayed(Model()) == {"blocks.0.weight", "output.weight"}
     tied = nn.ModuleDict({"tokens": nn.Embedding(5, 4), "output": nn.Linear(4, 5), "inner": nn.Linear(4, 4)})
     tied["output"].weight = tied["tokens"].weight
     assert decayed(tied) == {"inner.weight"}

@@ -193,8 +193,8 @@ def test_the_probe_decides_once(tmp_path):
 def test_another_model_is_refused(tmp_path):
     run_all(tmp_path, steps=2)
     other = ToyTask()
-    other.model.hidden = torch.nn.Linear(8, 16, bias=False)
-    with pytest.raises(CheckpointError, match=r"another model: hidden.bias is unknown"):
+    other.model.blocks[0] = torch.nn.Linear(8, 16, bias=False)
+    with pytest.raises(CheckpointError, match=r"another model: blocks.0.bias is unknown"):
         run_all(tmp_path, other, steps=4)
     frozen = ToyTask()
     frozen.model.embedding.weight.requires_grad_(False)

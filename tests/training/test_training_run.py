@@ -271,7 +271,7 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path):
         task = ToyTask()
         task.model.embedding.requires_grad_(False)
         run_all(tmp_path, task, steps=steps)
-    assert "weight.embedding.weight" not in final(tmp_path) and "weight.hidden.weight" in final(tmp_path)
+    assert "weight.embedding.weight" not in final(tmp_path) and "weight.blocks.0.weight" in final(tmp_path)
 
 
 def test_a_report_says_which_way_is_better(tmp_path):

@@ -23,13 +23,13 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(VOCAB, 8)
         self.norm = nn.LayerNorm(8)
-        self.hidden = nn.Linear(8, 16)
+        self.blocks = nn.ModuleList([nn.Linear(8, 16)])
         self.batch_norm = nn.BatchNorm1d(16) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(16, VOCAB)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        hidden = self.hidden(self.norm(self.embedding(tokens)))
+        hidden = self.blocks[0](self.norm(self.embedding(tokens)))
         return self.output(self.dropout(F.gelu(self.batch_norm(hidden.flatten(0, 1)).view_as(hidden))))
 
 

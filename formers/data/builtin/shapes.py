@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -129,6 +129,17 @@ class Scene:
         return [(one.name, relation(one, other), other.name) for one, other in pairs]
 
     @property
+    def contents(self) -> list[str]:
+        """All that it holds, as labels "kind: name", for a classifier that judges painted pictures."""
+        return labels(self.shapes, [(one, other) for one in self.shapes for other in self.shapes if one is not other])
+
+    @property
+    def claims(self) -> list[str]:
+        """Those of them that its caption means, which places the first shape beside each of the others."""
+        first, *others = self.shapes
+        return labels(self.shapes, [pair for other in others for pair in ((first, other), (other, first))])
+
+    @property
     def boxes(self) -> list[tuple[float, float, float, float]]:
         """Left, top, right, bottom of each shape, as shares of the picture."""
         return [shape.box for shape in self.shapes]
@@ -169,32 +180,43 @@ class Scene:
         return file.getvalue()
 
 
-def shapes(split: str, count: int, seed: int = 0) -> list[tuple[Scene, str, str, str, list[dict[str, Any]]]]:
-    """`count` rows (picture, form, "red circle", caption, objects) of scenes of one shape, of 32 pixels."""
+Row = tuple[Scene, str, str, str, list[dict[str, Any]], list[str], list[str]]
+
+
+def shapes(split: str, count: int, seed: int = 0) -> list[Row]:
+    """`count` rows (picture, form, "red circle", caption, objects, contents, claims) of one shape, of 32 pixels."""
     return rows(split, count, seed, most=1, side=32)
 
 
-def captioned(split: str, count: int, seed: int = 0) -> list[tuple[Scene, str, str, str, list[dict[str, Any]]]]:
+def captioned(split: str, count: int, seed: int = 0) -> list[Row]:
     """The same of scenes of one to three shapes, of 64 pixels; form and name are those of the first of the caption."""
     return rows(split, count, seed, most=3, side=64)
 
 
-def rows(
-    split: str, count: int, seed: int, most: int, side: int
-) -> list[tuple[Scene, str, str, str, list[dict[str, Any]]]]:
+def pairs(split: str, count: int, seed: int = 0) -> list[Row]:
+    """The same of scenes of one shape or two, which are larger for a picture of 32 pixels."""
+    return rows(split, count, seed, most=2, side=64)
+
+
+def every(split: str, count: int, seed: int = 0) -> list[Row]:
+    """The same with no combination held out: what a judge of painted pictures learns from."""
+    return rows(split, count, seed, most=2, side=64, all_kinds=True)
+
+
+def rows(split: str, count: int, seed: int, most: int, side: int, *, all_kinds: bool = False) -> list[Row]:
     check_split(split, count)
-    scenes = (scene(split, index, seed, most=most, side=side) for index in range(count))
-    return [(one, one.label, one.shapes[0].name, one.caption, one.objects) for one in scenes]
+    scenes = (scene(split, index, seed, most=most, side=side, all_kinds=all_kinds) for index in range(count))
+    return [(one, one.label, one.shapes[0].name, one.caption, one.objects, one.contents, one.claims) for one in scenes]
 
 
-def scene(split: str, index: int, seed: int = 0, *, most: int = 3, side: int = 64) -> Scene:
-    """The scene of a place in a split: one shape, or 1 to `most`."""
-    random = Random(f"shapes/{split}/{seed}/{most}/{index}")
+def scene(split: str, index: int, seed: int = 0, *, most: int = 3, side: int = 64, all_kinds: bool = False) -> Scene:
+    """The scene of a place in a split: one shape, or 1 to `most`; all_kinds: no combination is held out."""
+    random = Random(f"shapes/{split}{'/all' * all_kinds}/{seed}/{most}/{index}")
     count = random.randint(1, most)
     kinds = [(form, colour) for form in FORMS for colour in COLOURS]
     held_out = [kind for kind in kinds if is_held_out(*kind)]
-    seen = [kind for kind in kinds if kind not in held_out]
-    first = random.choice(held_out if split == "test" else seen)
+    seen = kinds if all_kinds else [kind for kind in kinds if kind not in held_out]
+    first = random.choice(held_out if split == "test" and not all_kinds else seen)
     others = [kind for kind in (kinds if split == "test" else seen) if kind != first]
     picked = [first, *random.sample(others, count - 1)]
     grey = (random.uniform(25, 230), random.uniform(-50, 50), random.uniform(-50, 50))
@@ -225,6 +247,18 @@ def relation(one: Shape, other: Shape) -> str:
     if abs(across) > abs(down):
         return "left of" if across < 0 else "right of"
     return "above" if down < 0 else "below"
+
+
+def labels(shapes: Sequence[Shape], pairs: Sequence[tuple[Shape, Shape]]) -> list[str]:
+    """How many there are, colour, form and both of each, and of each pair where its first is from its second."""
+    names = [f"count: {len(shapes)}"]
+    names += [
+        f"{kind}: {name}"
+        for one in shapes
+        for kind, name in (("colour", one.colour), ("form", one.form), ("shape", one.name))
+    ]
+    names += [f"relation: {name} {relation(*pair)}" for pair in pairs for name in (pair[0].colour, pair[0].form)]
+    return list(dict.fromkeys(names))
 
 
 def questions(scene: Scene) -> Iterator[tuple[str, str]]:

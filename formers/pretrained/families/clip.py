@@ -105,11 +105,14 @@ OPEN_LAYER = """
     ln_1.{p}=norm_attention.{p} ln_2.{p}=norm_feed_forward.{p}
     mlp.c_fc.{p}=feed_forward.up.{p} mlp.c_proj.{p}=feed_forward.down.{p}
 """
+OPEN_TEXT: Rows = [
+    ("token_embedding.weight", "embedding.weight"),
+    ("positional_embedding", "positions.weight"),
+    *open_clip_layers("transformer", "stack"),
+    ("ln_final.{p}", "stack.norm.{p}"),
+]
 OPEN_ROWS: Rows = [
-    ("token_embedding.weight", "text.embedding.weight"),
-    ("positional_embedding", "text.positions.weight"),
-    *open_clip_layers("transformer", "text.stack"),
-    ("ln_final.{p}", "text.stack.norm.{p}"),
+    moved(OPEN_TEXT, "", "text."),
     ("text_projection", "text.project.weight", TRANSPOSED),
     ("visual.class_embedding", "picture.body.class_tokens.0"),
     ("visual.positional_embedding", "picture.body.positions.weight"),

@@ -16,7 +16,7 @@ from formers.models.unet import UNet, UNetConfig
 from formers.models.vae import VAE, TinyVAE, TinyVAEConfig, VAEConfig
 from formers.pretrained.config_map import ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
-from formers.pretrained.mapping import SAME, Op, Row, Rows, tied
+from formers.pretrained.mapping import CONVOLUTION, SAME, Row, Rows, tied
 
 RESIDUAL = pairs("""
     norm1=norm_in conv1=convolution_in time_emb_proj=time norm2=norm_out conv2=convolution_out conv_shortcut=shortcut
@@ -27,9 +27,6 @@ BLOCK = pairs("""
     attn2.to_q=cross_attention.q attn2.to_k=cross_attention.k attn2.to_v=cross_attention.v
     attn2.to_out.0=cross_attention.o ff.net.0.proj=feed_forward.[up,gate]
 """)
-CONVOLUTION = Op(  # of size 1, to a matrix; biases stay as they are
-    "convolution", lambda x: x.flatten(1) if x.ndim == 4 else x, lambda x: x[..., None, None] if x.ndim == 2 else x
-)
 ENDS = pairs("conv_in=convolution_in conv_norm_out=norm_out conv_out=convolution_out")
 
 

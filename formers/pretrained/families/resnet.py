@@ -67,7 +67,7 @@ LAYOUT = PictureLayout(
         "downsample_in_bottleneck": False,
     },
     reads=("layer_type",),
-    fixed={"small_stem": False},
+    fixed={"small_stem": False, "halving": "stride"},
     derived=derived,
     written=lambda config: {"layer_type": "bottleneck" if config.bottleneck else "basic"},
 )

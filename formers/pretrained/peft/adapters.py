@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from formers.adapters import lora
 from formers.adapters.bitfit import learning
-from formers.adapters.lora import LowRank, attach, merge_into_base, plain
+from formers.adapters.lora import LowRank, attach, plain
 from formers.errors import CheckpointError, shown
 from formers.files import Content, as_json, expanded, read_json, resolved
 from formers.models.heads import HeadConfig
@@ -145,10 +145,7 @@ def merge_adapter(model: nn.Module, fitted: Fitted, share: float = 1.0) -> None:
     places = dict(model.named_parameters())
     for place, tensor in fitted.whole.items():
         places[place].lerp_(tensor.to(places[place]), share) if share != 1 else places[place].copy_(tensor)
-    if fitted.parts:
-        attach(model, fitted.parts)
-        lora.activate(model, {"default": share})
-        merge_into_base(model)
+    lora.add(model, fitted.parts, share)
 
 
 def save_adapter(
@@ -170,8 +167,7 @@ def save_adapter(
     if (Path(folder) / CONFIG).exists():
         raise CheckpointError(f"{folder} holds a whole model: write the adapter into a folder of its own")
     table = as_rules(layout(model, family).table(model.config))
-    hub_id, _, revision = base.partition("@") if hub.is_id(base) else (base, "", "")
-    about = {BASE: hub_id or None, "revision": revision or None}
+    about = about_base(base)
     if kind == "lora":
         there = lora.adapters(model)
         if name not in there:
@@ -184,6 +180,17 @@ def save_adapter(
         names = CHANGES
     files: Mapping[str, Content] = {names[0]: as_json({**raw, **about}), names[1]: as_safetensors(tensors)}
     return write_folder(folder, {**files, **head_files(model), **system_file(system), **(extra or {})})
+
+
+def about_base(base: str) -> dict[str, str | None]:
+    """The model that an adapter belongs to, as its JSON says it."""
+    hub_id, _, revision = base.partition("@") if hub.is_id(base) else (base, "", "")
+    return {BASE: hub_id or None, "revision": revision or None}
+
+
+def base_file(base: str) -> dict[str, Content]:
+    """The same alone, beside a file of weights that says nothing."""
+    return {PEFT[0]: as_json(about_base(base))}
 
 
 def whole_groups(model: nn.Module, table: list[Rule]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from formers.models.transformer import Transformer
 from formers.pretrained.config_map import words
 from formers.pretrained.mapping import (
     BROKEN,
+    CONVOLUTION,
     EXTRA,
     MISSING,
     SAME,
@@ -44,6 +45,7 @@ from formers.pretrained.mapping import (
 from formers.pretrained.peft.patterns import matches, per_module
 
 OUTER = "base_model.model."
+WHOLE = (SAME, TRANSPOSED, CONVOLUTION)  # what happens to a matrix that can be adapted
 FACTOR = re.compile(r"(.+)\.lora_([AB])\.weight")
 READ = words("""
     peft_type r lora_alpha lora_dropout target_modules use_rslora bias modules_to_save rank_pattern alpha_pattern
@@ -212,7 +214,7 @@ def is_tied(rule: Rule) -> bool:
 def ours_for(name: str, rules: list[Rule]) -> list[str]:
     """The modules of ours that a matrix of theirs is; none where it is no matrix that can be adapted."""
     hits = [(rule, match) for rule in rules for pattern in rule.patterns if (match := pattern.fullmatch(name))]
-    if len(hits) != 1 or hits[0][0].op not in (SAME, TRANSPOSED):
+    if len(hits) != 1 or hits[0][0].op not in WHOLE:
         return []
     rule, match = hits[0]
     return [fill(target, match.groupdict()).removesuffix(".weight") for target in rule.targets]
@@ -222,26 +224,12 @@ def write_lora(
     parts: Mapping[str, LowRank], rules: list[Rule], model: nn.Module
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """adapter_config.json and the tensors of an adapter. Raises CheckpointError for a part that has no name there."""
-    every = linears(model)
-    groups: dict[str, tuple[Rule, list[str]]] = {}  # their module -> its rule, and the parts of it that we have
-    for place in parts:
-        hits = [(rule, match) for rule, _, match in rules_of(f"{place}.weight", rules)]
-        if len(hits) != 1 or hits[0][0].op not in (SAME, TRANSPOSED):
-            raise CheckpointError(f"the adapter of {place} has no name in this layout, so it cannot be written")
-        rule, match = hits[0]
-        module, *names = (
-            fill(name, match.groupdict()).removesuffix(".weight") for name in (rule.theirs[0], *rule.targets)
-        )
-        groups.setdefault(module, (rule, names))
-    joined = {
-        module: join([parts.get(name) for name in names], [every[name].out_features for name in names])
-        for module, (_, names) in groups.items()
-    }
+    groups, joined = joined_parts(parts, rules, model)
     tensors = {}
     for module, part in joined.items():
         tensors[f"{OUTER}{module}.lora_A.weight"] = part.a.detach().contiguous()
         tensors[f"{OUTER}{module}.lora_B.weight"] = part.b.detach().contiguous()
-    theirs = {theirs_for(f"{name}.weight", rules).removesuffix(".weight") for name in every}
+    theirs = {theirs_for(f"{name}.weight", rules).removesuffix(".weight") for name in linears(model)}
     first = next(iter(parts.values()))
     if any((part.rank_stabilised, part.dropout) != (first.rank_stabilised, first.dropout) for part in parts.values()):
         raise ConfigError("parts of one adapter differ in dropout or in the kind of scaling, which the file cannot say")
@@ -259,10 +247,32 @@ def write_lora(
         "target_modules": shortest(set(joined), theirs),
         "modules_to_save": None,
         "init_lora_weights": True,
-        "fan_in_fan_out": any(rule.op is TRANSPOSED for rule, _ in groups.values()),
+        "fan_in_fan_out": any(rule.op is TRANSPOSED for rule in groups.values()),
         "rank_pattern": {module: part.rank for module, part in joined.items() if part.rank != rank},
         "alpha_pattern": {module: number(part.alpha) for module, part in joined.items() if part.alpha != alpha},
     }, tensors
+
+
+def joined_parts(
+    parts: Mapping[str, LowRank], rules: list[Rule], model: nn.Module
+) -> tuple[dict[str, Rule], dict[str, LowRank]]:
+    """Their module -> its rule; and -> what is added to it. Raises CheckpointError for a part without a name there."""
+    every = linears(model)
+    groups: dict[str, tuple[Rule, list[str]]] = {}  # their module -> its rule, and the parts of it that we have
+    for place in parts:
+        hits = [(rule, match) for rule, _, match in rules_of(f"{place}.weight", rules)]
+        if len(hits) != 1 or hits[0][0].op not in WHOLE:
+            raise CheckpointError(f"the adapter of {place} has no name in this layout, so it cannot be written")
+        rule, match = hits[0]
+        module, *names = (
+            fill(name, match.groupdict()).removesuffix(".weight") for name in (rule.theirs[0], *rule.targets)
+        )
+        groups.setdefault(module, (rule, names))
+    joined = {
+        module: join([parts.get(name) for name in names], [every[name].out_features for name in names])
+        for module, (_, names) in groups.items()
+    }
+    return {module: rule for module, (rule, _) in groups.items()}, joined
 
 
 def with_whole(

@@ -7,8 +7,9 @@ from formers.systems.system import Look, System, Verb
 SYSTEM = System(
     name="reconstruction",
     title="Reconstruction: autoencoders that compress, restore and colour",
-    models=("Autoencoder",),
+    models=("Autoencoder", "VAE", "TinyVAE"),
     sizes="systems.reconstruction.sizes:AutoencoderSizes",
+    parts="systems.reconstruction.sizes:AutoencoderParts",
     data={"train": "builtin:shapes"},
     rows="ReconstructionRows",
     task="ReconstructionConfig",
@@ -45,6 +46,7 @@ SYSTEM = System(
         "lab_error_before": "that of grey",
         "colourfulness": "how colourful people find it (0 grey, 45 averagely)",
         "colourfulness_true": "of the true pictures",
+        "psnr_of_latents": "the same of what a tiny one makes of its teacher's latents (while training)",
         "perplexity": "of a document's words: among how many equally likely ones a word is",
     },
 )

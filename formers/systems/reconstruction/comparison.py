@@ -25,10 +25,9 @@ from formers.pictures.map import draw_maps
 from formers.pictures.sheet import draw_sheet
 from formers.systems.begin import Beginning
 from formers.systems.picture_batches import AT_ONCE
-from formers.systems.picture_looks import spread
+from formers.systems.picture_looks import as_bytes, spread
 from formers.systems.reconstruction.classical_methods import WINDOWS, Coded, Rows, filled, lsa, median, pca
 from formers.systems.reconstruction.data import CountedDocuments, PictureRepairs, frequencies
-from formers.systems.reconstruction.looks import as_bytes
 from formers.systems.reconstruction.system import Reconstructor
 from formers.systems.system import Event, Progress, Report, ResultTable
 from formers.systems.vectors.projection import plane

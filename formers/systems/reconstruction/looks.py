@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError
 from formers.fields import Between, Natural
 from formers.systems.looks import Picture
+from formers.systems.picture_looks import as_bytes
 from formers.systems.system import NOWHERE, Event, Origin, Typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
 
     from formers.systems.reconstruction.data import PictureRepairs
     from formers.systems.reconstruction.system import Reconstructor
@@ -65,7 +65,7 @@ def walk(opened: Reconstructor, options: WalkLook) -> Iterator[Event]:
     across, down = (np.linspace(low[i], high[i], options.side, dtype=np.float32) for i in (0, 1))
     codes = np.stack(np.meshgrid(across, down[::-1]), -1).reshape(-1, 2)
     with reading(opened.model):
-        pictures = opened.model.values(opened.model.decode(opened.placed(torch.from_numpy(codes)))).float().cpu()
+        pictures = opened.coder.values(opened.coder.decode(opened.placed(torch.from_numpy(codes)))).float().cpu()
     tiles = as_bytes(pictures[:, : len(opened.preprocessor.mean)])
     title = f"what codes of {options.origin.short} become"
     yield Picture("walk", lambda: draw_tiles(tiles, (low, high), title))
@@ -99,9 +99,3 @@ def before_and_after(system: Reconstructor, batches: PictureRepairs) -> Figure:
     words = {"reconstruct": "as they are, and through the code and back"}
     title = words.get(system.config.task, "as they are, made worse, and restored")
     return draw_sheet(tiles, [text for _, names in lines for text in names], title, columns=len(rows))
-
-
-def as_bytes(pictures: Tensor) -> Any:
-    """(n, height, width, 3) or grey (n, height, width), uint8, of pictures in 0 to 1."""
-    pixels = (255 * pictures.clamp(0, 1)).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

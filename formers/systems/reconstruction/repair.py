@@ -11,6 +11,7 @@ from torch import Tensor
 from formers.images.colour import merged, parted
 from formers.models.autoencoder import Autoencoder, AutoencoderConfig
 from formers.systems.reconstruction.classical_methods import filled
+from formers.systems.reconstruction.latent import LatentCoder
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def targets_of(config: AutoencoderConfig, pictures: Tensor) -> Tensor:
     return parted(pictures, config.space)[1] if config.task == "colour" else pictures
 
 
-def restored(model: Autoencoder, outputs: Tensor, pictures: Tensor, mask: Tensor | None) -> Tensor:
+def restored(model: Autoencoder | LatentCoder, outputs: Tensor, pictures: Tensor, mask: Tensor | None) -> Tensor:
     """Pictures in 0 to 1 of what comes out for pictures as they went in: what the mask shows, or their lightness, is
     theirs."""
     if model.config.task == "colour":
@@ -54,9 +55,12 @@ def restored(model: Autoencoder, outputs: Tensor, pictures: Tensor, mask: Tensor
     return values if mask is None else torch.where(mask, values, pictures)
 
 
-def summed_loss(model: Autoencoder, outputs: Tensor, batch: ReconstructionBatch) -> tuple[Tensor, float | Tensor]:
-    """What is learned, summed, and over how many: of pictures the cross-entropy of their pixels or the squared error,
-    only where a mask hides something; of documents the cross-entropy of each of their words."""
+def summed_loss(
+    model: Autoencoder | LatentCoder, outputs: Tensor, batch: ReconstructionBatch, *, absolute: bool = False
+) -> tuple[Tensor, float | Tensor]:
+    """What is learned, summed, and over how many: of pictures the cross-entropy of their pixels or the squared error
+    (`absolute`: the absolute one), only where a mask hides something; of documents the cross-entropy of each of their
+    words."""
     targets, mask = batch.targets.to(outputs), batch.mask
     if model.config.words:
         return -(targets * outputs.log_softmax(1)).sum(), targets.sum()
@@ -64,4 +68,4 @@ def summed_loss(model: Autoencoder, outputs: Tensor, batch: ReconstructionBatch)
     if model.config.output == "logits":
         return F.binary_cross_entropy_with_logits(outputs, targets, weight, reduction="sum"), len(outputs)
     error = outputs - targets if weight is None else (outputs - targets) * weight
-    return error.square().sum(), len(outputs)
+    return (error.abs() if absolute else error.square()).sum(), len(outputs)

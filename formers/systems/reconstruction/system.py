@@ -23,6 +23,7 @@ from formers.images.corrupt import masked
 from formers.images.preprocess import Preprocessor
 from formers.metrics.pictures import colourfulness, psnr, squared_error, ssim
 from formers.models.autoencoder import Autoencoder
+from formers.models.vae import VAE, TinyVAE
 from formers.pretrained.load import save_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.reading import read_by, reading
@@ -33,6 +34,7 @@ from formers.systems.reconstruction.data import (
     counted,
     frequencies,
 )
+from formers.systems.reconstruction.latent import SIDE, coder_of
 from formers.systems.reconstruction.repair import ReconstructionBatch, inputs_of, restored, summed_loss, targets_of
 from formers.systems.system import Report, Score, cost, perplexity
 
@@ -46,9 +48,12 @@ MOST_PIXELS = 2**22  # of a picture that convolutions read as it is: their memor
 class Reconstructor:
     """An autoencoder with what reads its inputs: what `formers.load` gives for one."""
 
-    def __init__(self, model: Autoencoder, preprocessor: Preprocessor | None, *, family: str | None = None) -> None:
+    def __init__(
+        self, model: Autoencoder | VAE | TinyVAE, preprocessor: Preprocessor | None, *, family: str | None = None
+    ) -> None:
         self.model, self._preprocessor, self.family = model, preprocessor, family
-        self.config = model.config
+        self.coder = coder_of(model, (preprocessor.height, preprocessor.width) if preprocessor else (SIDE, SIDE))
+        self.config = self.coder.config
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -80,7 +85,7 @@ class Reconstructor:
     def codes(self, batches: Iterable[Tensor]) -> Vectors:
         """(rows, numbers): the codes of what the model reads."""
         with reading(self.model):
-            parts = [self.model.encode(self.placed(inputs)).float().cpu().flatten(1) for inputs in batches]
+            parts = [self.coder.encode(self.placed(inputs)).float().cpu().flatten(1) for inputs in batches]
         return torch.cat(parts).numpy()
 
     def placed(self, inputs: Tensor) -> Tensor:
@@ -109,10 +114,10 @@ class Reconstructor:
         if resize and side != wanted:
             inputs = F.interpolate(inputs, wanted, mode="bilinear", antialias=True)
         with reading(self.model):
-            outputs = self.model(self.placed(inputs)).float().cpu()
+            outputs = self.coder(self.placed(inputs)).float().cpu()
         if resize and side != wanted:
             outputs = F.interpolate(outputs, side, mode="bilinear")
-        return restored(self.model, outputs, pictures, mask)
+        return restored(self.coder, outputs, pictures, mask)
 
     def batches(self, table: Any, rows: ReconstructionRows, *, seed: int = 1) -> PictureRepairs | CountedDocuments:
         """The rows of a table as this model reads them; texts with none of its words are left out."""
@@ -128,7 +133,7 @@ class Reconstructor:
         total = words = 0.0
         with reading(self.model):
             for batch in batches.judged():
-                loss, count = summed_loss(self.model, self.model(self.placed(batch.inputs)).float().cpu(), batch)
+                loss, count = summed_loss(self.coder, self.coder(self.placed(batch.inputs)).float().cpu(), batch)
                 total, words = total + float(loss), words + float(count)
         facts = {"documents": len(batches), "words": int(words)}
         return Report([cost("loss", total / words), perplexity(total / words)], facts=facts)
@@ -137,10 +142,10 @@ class Reconstructor:
         sums, pixels, count = defaultdict[str, float](float), 1, 0
         with reading(self.model):
             for _, pictures, worse, mask in batches.judged():
-                outputs = self.model(self.placed(inputs_of(self.config, worse, mask))).float().cpu()
+                outputs = self.coder(self.placed(inputs_of(self.config, worse, mask))).float().cpu()
                 batch = ReconstructionBatch(worse, targets_of(self.config, pictures), mask)
-                sums["loss"] += float(summed_loss(self.model, outputs, batch)[0])
-                result = restored(self.model, outputs, worse, mask)
+                sums["loss"] += float(summed_loss(self.coder, outputs, batch)[0])
+                result = restored(self.coder, outputs, worse, mask)
                 for name, values in self._likeness(pictures, worse, result):
                     sums[name] += float(values.double().sum())
                 pixels, count = pictures[0].numel(), count + len(pictures)
@@ -171,12 +176,17 @@ class Reconstructor:
             yield "colourfulness_true", colourfulness(pictures)
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder in our own layout; the words of documents stand in config.json."""
+        """Write a folder in our own layout, of a model of latents in that of diffusers; words stand in config.json."""
         save_model(folder, self.model, preprocessor=self._preprocessor, system="reconstruction")
 
 
 def open_reconstruction(loaded: Loaded) -> Reconstructor:
     """The system of a loaded checkpoint."""
     model: Any = loaded.model
-    assert isinstance(model, Autoencoder)  # the registry names this opener for such models only
-    return Reconstructor(model, loaded.preprocessor, family=loaded.family)
+    assert isinstance(model, Autoencoder | VAE | TinyVAE)  # the registry names this opener for such models only
+    preprocessor = loaded.preprocessor
+    if preprocessor is None and not isinstance(model, Autoencoder):  # as others write such folders
+        size = loaded.config.get("sample_size")
+        side, channels = size if isinstance(size, int) and size > 0 else SIDE, model.config.channels
+        preprocessor = Preprocessor(side, side, side, crop=True, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return Reconstructor(model, preprocessor, family=loaded.family)

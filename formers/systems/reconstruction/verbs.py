@@ -136,7 +136,7 @@ def restore(model: Reconstructor, name: str, image: Image, options: Restore) -> 
     import torch
 
     from formers.images.colour import is_grey
-    from formers.systems.reconstruction.looks import as_bytes
+    from formers.systems.picture_looks import as_bytes
 
     mode = "L" if len(model.preprocessor.mean) == 1 else "RGB"
     read = partial(torch.as_tensor, dtype=torch.float32)

@@ -12,7 +12,8 @@ from formers.systems.labelling import scores
 from tests.systems.images import toy
 
 SIZES = {"vit": toy.VIT, "mean": toy.VIT | {"class_token": False, "stem": 2}, "resnet": toy.RESNET,
-         "bottleneck": toy.RESNET | {"bottleneck": True, "small_stem": False}}  # fmt: skip
+         "bottleneck": toy.RESNET | {"bottleneck": True, "small_stem": False},
+         "maximum": toy.RESNET | {"halving": "maximum"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", SIZES)

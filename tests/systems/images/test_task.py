@@ -196,6 +196,7 @@ def test_a_broken_picture_is_said_and_counted(tmp_path, monkeypatch):
         ({"patch": 6, "stem": 2, "height": 24}, r"model.patch \(6\) must be a multiple of 4"),
         ({"dim": 10, "heads": 3}, r"model.dim \(10\) must be a multiple of model.heads \(3\)"),
         ({"kind": "resnet", "widths": (8,)}, r"model.widths \(1\) and model.depths \(3\)"),
+        ({"kind": "resnet", "halving": "maximum", "height": 7}, r"7 x 7\) must be at least 8, which 3 stages halve"),
     ],
 )
 def test_sizes_that_do_not_go_together(sizes, message):
