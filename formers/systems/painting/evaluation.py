@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError
 from formers.fields import Between, Natural, Part
 from formers.systems.looks import Picture, of_what, quoted
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.painting.many import USUAL_WAY, SamplerOptions, paint_prompts
 from formers.systems.system import NOWHERE, Event, Origin, Progress, ResultTable, Typed, cost, share
 
@@ -44,7 +44,7 @@ class EvaluatePainter:
     """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
     way: Annotated[SamplerOptions, Part()] = USUAL_WAY
     """How to go from noise to a picture."""
-    measure: Annotated[Measure, Part()] = PLAIN
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
     """What every encoder's `evaluate` has."""
 
 

@@ -9,14 +9,14 @@ from PIL import Image
 from formers.data.builtin.shapes import FORMS
 from formers.errors import ConfigError, DataError
 from formers.systems.looks import Picture
-from formers.systems.measure import Measure
+from formers.systems.measure import MeasureMedia
 from formers.systems.painting.evaluation import EvaluatePainter, StepsLook, evaluate, steps
 from formers.systems.painting.many import SamplerOptions
 from formers.systems.system import Origin, Progress, Report, ResultTable, record
 from tests.systems.painting.tiny_painter import judge, painter
 
 ORIGIN = Origin("runs/toy")
-MEASURE = Measure(origin=ORIGIN, count=6)
+MEASURE = MeasureMedia(origin=ORIGIN, count=6)
 WAY = SamplerOptions(steps=2)
 
 
