@@ -270,7 +270,8 @@ def add(model: nn.Module, parts: Mapping[str, LowRank], share: float = 1.0) -> d
     for place, part in parts.items():
         weight = model.get_parameter(f"{place}.weight")
         before[place] = weight.data  # kept and not copied: what lies in a file costs no memory
-        weight.data = torch.empty_like(weight).copy_(weight.float() + share * part.to(weight.device).delta().float())
+        delta = part.to(weight.device).delta().float()
+        weight.data = torch.add(weight.float(), delta, alpha=share).to(weight.dtype)
     return before
 
 

@@ -396,7 +396,6 @@ def check_text(table: Table, column: str) -> Table:
     except UnicodeEncodeError:
         half = [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]
         for row in half:
-            what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
-            refuse(fault(table.where(row), what))
+            refuse(fault(table.where(row), f"column {quoted(column)} holds half a character (a surrogate); remove it"))
         table = table.select(sorted({*range(len(table))} - {*half}))
     return some(table)

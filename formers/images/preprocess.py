@@ -197,9 +197,11 @@ class Preprocessor:
         sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
         if not self.crop and (height, width) != (self.height, self.width):
             expected = f"its model takes {self.width} x {self.height}"
-            raise DataError(f"a picture has {sides} pixels{how}, {expected}; crop or resize it")
+            name = image.info.get("name", "a picture")
+            raise DataError(f"{name} has {sides} pixels{how}, {expected}; crop or resize it")
         if height * width > MOST_RESIZED and (height, width) != (image.height, image.width):
-            what = f"a picture of {image.width} x {image.height} pixels is too long for its model"
+            name = image.info.get("name", "a picture")
+            what = f"{name}, of {image.width} x {image.height} pixels, is too long for its model"
             how = f"which takes the middle of {sides}, expected at most {MOST_RESIZED:,} pixels"
             raise DataError(f"{what}, {how}; crop it")
         image = image if image.size == (width, height) else image.resize((width, height), self.resample)

@@ -24,7 +24,7 @@ from formers.models.vae import VAE, TinyVAE
 from formers.notes import note
 from formers.pretrained.family import CLASS
 from formers.pretrained.files import CONFIG, write_folder
-from formers.pretrained.load import load_model, network_files, tokenizer_files
+from formers.pretrained.load import TOKENIZER_CONFIG, load_model, network_files, tokenizer_files
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 
@@ -164,7 +164,8 @@ def save_diffusers(folder: str | Path, parts: DiffusionParts, *, fp16: bool = Fa
     if parts.tokenizer is not None:
         written = {**tokenizer_files(parts.tokenizer, parts.text or parts.unet)}
         files |= {f"tokenizer/{file}": content for file, content in written.items()}
-        index["tokenizer"] = ["transformers", "CLIPTokenizer"]
+        settings = json.loads(written[TOKENIZER_CONFIG])
+        index["tokenizer"] = ["transformers", settings.get("tokenizer_class", "PreTrainedTokenizerFast")]
     return write_folder(folder, {**files, INDEX: as_json(index)})
 
 

@@ -24,14 +24,12 @@ HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever it
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What every encoder's `evaluate` has, whatever its system."""
+    """What every `evaluate` by rows has, whatever its system."""
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
     count: Natural | None = None
     """Only N rows of what is measured with: the first, or of a plain text some of all over it."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure with."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -47,7 +45,9 @@ class MeasureRows:
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Rows to measure with (default for a run: its test data)."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure encoders of texts with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +63,25 @@ class MeasureColumns:
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the label, or of the answers."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure encoders of texts with."""
 
 
 def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
-    """The verb `evaluate` of an encoder, whose options have a `measure`: as it is, or the report of the suite."""
+    """The verb `evaluate` of an encoder of texts, whose options have `suites`: as it is, or the report of a suite."""
 
     @wraps(evaluate)
     def run(opened: Any, options: Any) -> Iterator[Event]:
-        measure: Measure = options.measure
-        if measure.suites.suite is None:
+        suites: SuiteOptions = options.suites
+        if suites.suite is None:
             yield from evaluate(opened, options)
             return
         data = vars(options).get("data", "")
-        measure.suites.check_data(data)
+        suites.check_data(data)
         from formers.systems.suites.report import suite_report
 
-        yield from suite_report(opened, measure.suites, measure.origin.name, data)
+        yield from suite_report(opened, suites, options.measure.origin.name, data)
 
     return run
 

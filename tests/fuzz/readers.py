@@ -30,6 +30,7 @@ from formers.recipe import load_recipe, origin_of
 from formers.registry import load, locate, system, system_of, verbs, verbs_of
 from formers.systems.chat.session import read_messages
 from formers.systems.conversing import encoder_of, read_template
+from formers.systems.painting.options import Painting
 from formers.systems.preferences.task import read_arrays
 from formers.systems.suites.sets import read_labelled, read_scored
 from formers.systems.system import Origin, resolve
@@ -189,6 +190,15 @@ def read_array(_: Path, file: Path) -> None:
     assert all(isinstance(array, np.ndarray) for array in read_arrays(file).values())
 
 
+def read_painter(folder: Path, file: Path) -> None:
+    """The folder, or the same in one file; with the LoRA and the learned word."""
+    painter = load(folder / ("model" if folder / "model" in file.parents else "one.safetensors"))
+    added = {"lora": (str(folder / "lora.safetensors"),), "inversion": (str(folder / "cat.safetensors"),)}
+    list(painter.paint(Painting(prompt="a <cat>", steps=1, size="4x4", **added)))
+    with tempfile.TemporaryDirectory() as place:
+        painter.save(Path(place) / "saved")
+
+
 def read_index(folder: Path, _: Path) -> None:
     index = VectorIndex.load(folder)
     index.search(np.eye(8, dtype=np.float32), 3, model=index.model)
@@ -245,6 +255,9 @@ READERS: dict[str, Reader] = {
     "request": Reader(("texts",), ("request-*.json",), read_requests, 3),
     "picture": Reader(("pictures",), ("*",), read_picture, 6),
     "preprocessor": Reader(("preprocessors",), ("*/*.json",), read_preprocessor, 4),
+    "painter": Reader(("painting",), ("model/*.json", "model/*/*.json", "tokenizer/*"), read_painter, 4),
+    "painter's weights": Reader(("painting",), ("model/*/*.safetensors", "one.safetensors"), read_painter, 2),
+    "painter's additions": Reader(("painting",), ("lora.safetensors", "cat.safetensors"), read_painter, 3),
     "vectors": Reader(("vectors",), ("index.json", "vectors-0.f32"), read_index, 2),
     "arrays": Reader(("arrays",), ("arrays.npz",), read_array),
 }

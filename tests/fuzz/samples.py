@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from formers.adapters.bitfit import learn_biases
 from formers.adapters.lora import add_lora
+from formers.blocks.stack import StackConfig
 from formers.files import as_json
 from formers.models.causal import CausalLM
+from formers.models.clip import TextTower, TextTowerConfig
 from formers.models.encoder import Encoder
 from formers.models.heads import (
     HeadConfig,
@@ -29,12 +32,18 @@ from formers.models.heads import (
 )
 from formers.models.sentence import Dense, Normalise, SentenceHead
 from formers.models.transformer import Transformer
+from formers.models.unet import UNet, UNetConfig
+from formers.models.vae import VAE, VAEConfig
+from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
+from formers.pretrained.layouts.latent_diffusion import ORIGINAL_UNET, ORIGINAL_VAE, TEXT
 from formers.pretrained.load import load_model, save_model
+from formers.pretrained.mapping import to_theirs
 from formers.pretrained.peft.adapters import save_adapter
 from formers.pretrained.sentence_folder import SentenceSettings
 from formers.systems.embedding.system import SentenceEncoder
 from formers.systems.sizes import CausalSizes, EncoderSizes, TransformerSizes
-from formers.text.open import train_bpe
+from formers.text.clip_tokenizer import END, byte_letters
+from formers.text.open import load_tokenizer, train_bpe
 from formers.text.training import train_byte_bpe, train_word_pieces
 
 WORDS = "I ate an apple you eat the pear we see a house green small tree reads book walks dog cat under table".split()
@@ -496,3 +505,34 @@ def preprocessors(folder: Path) -> None:
     ):  # fmt: skip
         (folder / name).mkdir()
         (folder / name / file).write_text(json.dumps(content))
+
+
+@sample
+def painting(folder: Path) -> None:
+    """A folder of diffusers, the same in one file, a LoRA and a learned word for it."""
+    letters = byte_letters()
+    pieces = [*letters, *(letter + END for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "tokenizer/vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    (folder / "tokenizer/merges.txt").write_text("#version: 0.2\n")
+    tokenizer = load_tokenizer(folder / "tokenizer", {"model_type": "clip_text_model"})
+    stack = StackConfig(dim=8, layers=1, heads=1, hidden=8, activation="gelu_quick")
+    parts = DiffusionParts(
+        unet=UNet(UNetConfig(widths=(32,), depth=1, attention=(True,), heads=(8,), memory_dim=8, size=4)),
+        vae=VAE(VAEConfig(widths=(32,), depth=1)),
+        text=TextTower(TextTowerConfig(stack=stack, vocab=len(pieces), length=12, projection=0)),
+        tokenizer=tokenizer,
+    )
+    save_diffusers(folder / "model", parts)
+    tables = {"model.diffusion_model.": (parts.unet, ORIGINAL_UNET), "first_stage_model.": (parts.vae, ORIGINAL_VAE),
+              "cond_stage_model.transformer.": (parts.text, TEXT)}  # fmt: skip
+    tensors = {
+        prefix + name: tensor.contiguous()
+        for prefix, (model, kind) in tables.items()
+        for name, tensor in to_theirs(model.state_dict(), kind.table(model.config)).items()  # type: ignore[union-attr]
+    }
+    save_file(tensors, folder / "one.safetensors")
+    settings = {"unet.lora_alpha": 1, "unet.alpha_pattern": {"conv_in": 2}}
+    lora = {"unet.conv_in.lora_A.weight": torch.ones(1, 4, 3, 3), "unet.conv_in.lora_B.weight": torch.ones(32, 1, 1, 1)}
+    save_file(lora, folder / "lora.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
+    save_file({"<cat>": torch.ones(2, 8)}, folder / "cat.safetensors")

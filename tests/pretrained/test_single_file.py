@@ -1,6 +1,7 @@
 """Stable Diffusion in one file: what the reference's own converters make of the same names, and what is refused."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,20 @@ from safetensors.torch import save_file
 
 import formers
 from formers.errors import CheckpointError
-from formers.models.vae import VAE
+from formers.models.clip import TEXTS, TextTower, TextTowerConfig
+from formers.models.unet import UNet as UNetModel
+from formers.models.unet import UNetConfig
+from formers.models.vae import VAE, VAEConfig
 from formers.pretrained.diffusers_folder import load_diffusers
-from formers.pretrained.layouts.latent_diffusion import OPEN_CLIP_TEXT, ORIGINAL_UNET, ORIGINAL_VAE, TEXT
+from formers.pretrained.layouts.latent_diffusion import (
+    OPEN_CLIP_TEXT,
+    ORIGINAL_UNET,
+    ORIGINAL_VAE,
+    TEXT,
+    about_text,
+    about_unet,
+    about_vae,
+)
 from formers.pretrained.mapping import to_theirs
 from formers.pretrained.single_file import TEXT_1, TEXT_2, UNET, load_single_file
 from formers.pretrained.single_file import VAE as CODER
@@ -143,3 +155,22 @@ def test_what_is_refused(case, tmp_path, monkeypatch):
     save_file(tensors, tmp_path / "alone.safetensors")
     with pytest.raises(CheckpointError, match=r"holds no tokenizer: put CLIP's vocab.json and merges.txt into"):
         load_single_file(tmp_path / "alone.safetensors")
+
+
+@pytest.mark.parametrize(
+    "unet", [UNetConfig(), UNetConfig(heads=(5, 10, 20, 20), memory_dim=1024, linear=True), UNetConfig(channels=9)]
+)
+def test_published_sizes(unet):
+    """What is said of the networks of 1.5, 2.1 and inpainting, from the shapes of their tensors alone."""
+    second = unet.linear
+    stack, kind = TEXTS["huge" if second else "large"][0], OPEN_CLIP_TEXT if second else TEXT
+    text = TextTowerConfig(stack=replace(stack, layers=23) if second else stack, projection=0)
+    with torch.device("meta"):
+        models = [(UNetModel(unet), ORIGINAL_UNET), (VAE(VAEConfig()), ORIGINAL_VAE), (TextTower(text), kind)]
+        files = [to_theirs(model.state_dict(), kind.table(model.config)) for model, kind in models]
+    raws = [about_unet(files[0], ""), about_vae(files[1], ""), about_text(files[2], "", open_clip=second)]
+    for (model, kind), raw, tensors in zip(models, raws, files, strict=True):
+        assert kind.config.to_ours(raw, tensors, what="") == model.config
+    names = [f"{end}.weight" for end in ("input_blocks.10.0.in_layers.2", "output_blocks.2.1.conv", "out.2",
+             "output_blocks.8.2.conv", "output_blocks.11.1.transformer_blocks.0.attn2.to_k")]  # fmt: skip
+    assert len(files[0]) == 686 and len(files[1]) == 248 and files[0].keys() >= set(names)

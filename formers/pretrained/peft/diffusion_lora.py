@@ -5,7 +5,7 @@
     unet.mid_block.attentions.0. ... .attn1.processor.to_q_lora.down.weight · .up.weight   the same, older
 
 What is particular:
-  * Kohya's names have no points: they are looked up among those of the model.
+  * Kohya's names have no points: they are looked up among those of the model, of diffusers' and of the authors' files.
   * What is added is up times down times alpha / rank; without an alpha it is up times down.
   * Convolutions are adapted too: down has their size, up size 1.
 """
@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from formers.adapters.lora import LowRank
 from formers.errors import CheckpointError, shown
 from formers.files import Content, expanded, parse_json
+from formers.models.unet import UNet
 from formers.pretrained.families import family_of_class
 from formers.pretrained.files import as_safetensors, read_metadata, read_safetensors, refuse_pickle
 from formers.pretrained.keys import Positive
+from formers.pretrained.layouts.latent_diffusion import unet_rows
 from formers.pretrained.mapping import BROKEN, EXTRA, MISSING, Faults, Rule, as_rules, fill, finite, rules_of, shape_of
 from formers.pretrained.peft.lora import WHOLE, joined_parts
 from formers.pretrained.peft.patterns import per_module
@@ -136,20 +138,21 @@ def place_of(stem: str) -> tuple[str, str]:
 
 def names_of(part: str, model: nn.Module) -> Iterator[tuple[str, list[str]]]:
     """Every name that files have for a matrix of theirs, and those of ours that it is."""
-    rules = table_of(part, model)
-    for name, weight in model.named_parameters():
-        hits = rules_of(name, rules)
-        if name.endswith(".weight") and weight.ndim > 1 and len(hits) == 1 and hits[0][0].op in WHOLE:
-            rule, _, match = hits[0]
-            theirs, *ours = (
-                fill(each, match.groupdict()).removesuffix(".weight") for each in (rule.theirs[0], *rule.targets)
-            )
-            for alias in {theirs, theirs.removeprefix("text_model."), theirs.replace(".", "_")}:
-                yield alias, ours
+    for rules in (table_of(part, model), *([as_rules(unet_rows(model.config))] if isinstance(model, UNet) else [])):
+        for name, weight in model.named_parameters():
+            hits = rules_of(name, rules)
+            if name.endswith(".weight") and weight.ndim > 1 and len(hits) == 1 and hits[0][0].op in WHOLE:
+                rule, _, match = hits[0]
+                theirs, *ours = (
+                    fill(each, match.groupdict()).removesuffix(".weight") for each in (rule.theirs[0], *rule.targets)
+                )
+                for alias in {theirs, theirs.removeprefix("text_model."), theirs.replace(".", "_")}:
+                    yield alias, ours
 
 
 def table_of(part: str, model: nn.Module) -> list[Rule]:
-    return as_rules(family_of_class(FAMILIES[part], type(model)).table(model.config))  # type: ignore[arg-type]
+    config: Any = model.config
+    return as_rules(family_of_class(FAMILIES[part], type(model)).table(config))
 
 
 def written_alphas(path: Path, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:

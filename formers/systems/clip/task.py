@@ -5,8 +5,8 @@ pictures, captions -> CLIP -> unit vectors of all processes -> each finds its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -154,22 +154,9 @@ class ClipTask:
         with self.interpolated():
             self.clip.save(folder)
 
-    @contextmanager
-    @torch.no_grad()
-    def interpolated(self) -> Iterator[None]:
-        """Inside, the weights are between those of the start and those learned (Wortsman et al. 2022)."""
-        if self.start is None:
-            yield
-            return
-        state = {name: weight for name, weight in self.model.state_dict().items() if weight.is_floating_point()}
-        learned = {name: weight.clone() for name, weight in state.items()}
-        for name, weight in state.items():
-            weight.copy_(torch.lerp(self.start[name].to(weight.device), weight, self.config.interpolate))
-        try:
-            yield
-        finally:
-            for name, weight in state.items():
-                weight.copy_(learned[name])
+    def interpolated(self) -> AbstractContextManager[None]:
+        """Inside, the weights are those that are evaluated and saved."""
+        return nullcontext() if self.start is None else self.clip.between(self.start, self.config.interpolate)
 
     def set_recompute(self) -> None:
         self.model.text.stack.recompute = True

@@ -91,7 +91,7 @@ class EvaluatePictures:
     train: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Rows that --probe learns from (default for a run: its training data)."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
 
     def __post_init__(self) -> None:
         if self.train and not self.probe:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError, nearest
 from formers.fields import Between, Natural, Part
 from formers.systems.looks import Picture, of_what, quoted
-from formers.systems.painting.many import USUAL, SamplerOptions, moments, paint_prompts
+from formers.systems.painting.many import USUAL_WAY, SamplerOptions, moments, paint_prompts
 from formers.systems.system import NOWHERE, Event, Origin, Progress, Typed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class StripLook:
     """The model."""
     text: Prompt = ""
     """What is painted, in words."""
-    way: Annotated[SamplerOptions, Part()] = USUAL
+    way: Annotated[SamplerOptions, Part()] = USUAL_WAY
     """How to go from noise to a picture."""
     every: Natural | None = None
     """Show every N-th step (default: so that ten are shown)."""
@@ -61,7 +61,7 @@ class WordLook:
     """What is painted, in words."""
     word: Annotated[tuple[str, ...], Typed("WORD")] = ()
     """A word of it (default: all, at most eight)."""
-    way: Annotated[SamplerOptions, Part()] = USUAL
+    way: Annotated[SamplerOptions, Part()] = USUAL_WAY
     """How to go from noise to a picture."""
 
 

@@ -144,7 +144,7 @@ class EvaluateSounds:
     fit: bool = False
     """Read a short sound as long as it is, not padded to the model's own length: faster, with other numbers."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
 
 
 def evaluate(model: SoundModel, options: EvaluateSounds) -> Iterator[Event]:

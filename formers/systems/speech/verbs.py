@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.fields import Between, Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured
 from formers.systems.sound_files import Sounds, SoundSource
@@ -131,10 +131,7 @@ def align(model: Recogniser, options: Align) -> Iterator[Event]:
 
     def work(source: SoundSource) -> Iterator[Event]:
         sound = source.whole(model.extractor.rate)
-        try:
-            words = model.align(sound.samples, options.text)
-        except DataError as error:
-            raise DataError(f"{source.name}: {error}") from None
+        words = model.align(sound.samples, options.text)
         segments = []
         for line in lines:
             spoken, words = words[: len(line)], words[len(line) :]
@@ -159,7 +156,7 @@ class EvaluateClips:
     search: Annotated[FrameSearch, Part()] = SEARCH
     """How texts are searched for."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
 
     def __post_init__(self) -> None:
         check(self)

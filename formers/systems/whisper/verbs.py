@@ -71,7 +71,7 @@ class EvaluateSpeech:
     batch: Natural = 8
     """Windows that are decoded together."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    """What every `evaluate` by rows has."""
 
     def __post_init__(self) -> None:
         check(self)

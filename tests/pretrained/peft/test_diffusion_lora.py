@@ -144,6 +144,17 @@ def test_an_alpha_beside_the_tensors(folder, tmp_path):
     torch.testing.assert_close(second.delta(), whole / 2)
 
 
+def test_names_of_the_authors(folder, tmp_path):
+    """Some files in kohya's form count the blocks through all levels."""
+    unet, whole = load_diffusers(folder).unet, torch.ones(2, 8, 3, 3)
+    key = "lora_unet_input_blocks_1_0_in_layers_2"
+    save_file(
+        {f"{key}.lora_down.weight": whole, f"{key}.lora_up.weight": torch.ones(8, 2, 1, 1)}, tmp_path / "a.safetensors"
+    )
+    (name,) = read_diffusion_lora(tmp_path / "a.safetensors", {"unet": unet})["unet"]
+    assert name == "down.0.residuals.0.convolution_in"
+
+
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [

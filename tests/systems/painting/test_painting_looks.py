@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.systems.painting.tiny_painter import SIDE, painter
 
 from formers.blocks.attention import recording
 from formers.errors import ConfigError
@@ -15,6 +14,7 @@ from formers.systems.painting import looks
 from formers.systems.painting.evaluation import StepsLook, steps
 from formers.systems.painting.many import SamplerOptions, moments, paint_prompts
 from formers.systems.system import Origin, Progress
+from tests.systems.painting.tiny_painter import SIDE, painter
 
 ORIGIN, WAY = Origin("runs/toy"), SamplerOptions(steps=4, guidance=2)
 
