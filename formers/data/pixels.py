@@ -11,7 +11,6 @@ from torch import Tensor
 
 from formers.data.decoded import DecodedRows
 from formers.data.pictures import PictureTable
-from formers.errors import DataError
 from formers.images.preprocess import Preprocessor
 
 KEPT_MOST = 2**31  # bytes of pixels in memory
@@ -33,11 +32,7 @@ class Pixels:
         return len(self.table)
 
     def _decoded(self, row: int) -> Tensor:
-        image = self.table.image(row)
-        try:
-            return self.preprocessor.pixels(image)
-        except DataError as error:
-            raise DataError(f"{self.table.named(row)}: {error}") from None
+        return self.preprocessor.pixels(self.table.image(row))
 
     def read(self, rows: Sequence[int] | NDArray[np.int64], *, some: bool = True) -> tuple[NDArray[np.int64], Tensor]:
         """The rows that can be read, in order, and their pixels, (rows, channels, height, width), uint8.

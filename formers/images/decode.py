@@ -44,8 +44,8 @@ def decode(content: bytes | Path, name: str, *, least: tuple[int, int] | None = 
     first frame of several, 16 and 32 bits a pixel as 8.
 
     least: (height, width) that is enough: a JPEG at least twice as large is read at a half, a quarter or an eighth,
-    several times as fast, with slightly other pixels. Raises DataError, one line with `name`: no picture, cut off,
-    without pixels, or with too many.
+    several times as fast, with slightly other pixels. Its `info` has the name. Raises DataError, one line with `name`:
+    no picture, cut off, without pixels, or with too many.
     """
     if isinstance(content, Path):
         try:
@@ -73,7 +73,9 @@ def decode(content: bytes | Path, name: str, *, least: tuple[int, int] | None = 
         picture.load()
         turned = UPRIGHT.get(orientation(picture) or 1)
         picture = in_colours(picture)
-        return picture if turned is None else picture.transpose(turned)
+        picture = picture if turned is None else picture.transpose(turned)
+        picture.info = {"name": name}  # whoever refuses it says so
+        return picture
     except BROKEN as fault:
         raise DataError(f"{name} is cut off or damaged ({shown(str(fault))[1:-1]}); get it again") from fault
 

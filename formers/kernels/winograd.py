@@ -76,7 +76,7 @@ def result_line(x: Floats, step: int, out: Floats, far: int) -> None:
 
 @loop()
 def turn_weights(weight: Floats, first: int, start: int, nine: Floats, lines: Floats, out: Floats) -> None:
-    """out (POINTS, WIDE, WIDE), flat: of input channels from `start`, filters from `first`; weight (filters, 3, 3, c)."""
+    """out (POINTS, WIDE, WIDE), flat: channels from `start`, filters from `first`; weight (filters, 3, 3, channels)."""
     for few in range(0, WIDE, 8):  # so many columns of the weights lie in one line of the cache
         for f in range(WIDE):
             for k in range(9):

@@ -13,8 +13,8 @@ from typing import Any
 
 from formers.errors import ConfigError, nearest
 from formers.fields import Field, build, check, fields_of
-from formers.systems.kinds import KINDS
-from formers.systems.system import FILLED, Event, Origin, System, Typed, Verb, resolve
+from formers.systems.kinds import KINDS, typed_of
+from formers.systems.system import FILLED, Event, Origin, System, Verb, resolve
 
 END = object()
 
@@ -37,6 +37,8 @@ class Served:
         for name, known in open_fields(settings).items():
             if known.kind in KINDS and name in values:
                 values[name] = known.kind.of_request(values[name], f"POST /{verb.name} {name}")
+            elif typed_of(known).inline and not str(values.get(name) or "data:").startswith("data:"):
+                values[name] = f"data:,{values[name]}"  # whatever it is, it names no file
         if closed := [name for name in values if name in fields_of(settings) and name not in open_fields(settings)]:
             raise ConfigError(f"POST /{verb.name}: {closed[0]} names a file of the server; send the text itself")
         if "origin" in fields_of(settings):
@@ -80,8 +82,8 @@ def open_fields(settings: type) -> dict[str, Field]:
     """The fields that a request may give: all but those that name files, and the model's origin."""
 
     def is_open(known: Field) -> bool:
-        file = any(isinstance(extra, Typed) and extra.file for extra in known.extras)
-        return known.kind not in (*FILLED, Path) and not file
+        typed = typed_of(known)
+        return known.kind not in (*FILLED, Path) and (typed.inline or not typed.file)
 
     return {name: known for name, known in fields_of(settings).items() if is_open(known)}
 
@@ -144,6 +146,8 @@ def schema_of(settings: type) -> dict[str, Any]:
         elif kind is tuple:
             inner = next(iter(getattr(known.kind, "__args__", ())), str)
             shape = {"type": "array", "items": {"type": names[inner]} if inner in names else {}}
+        if typed_of(known).inline:
+            shape["contentEncoding"] = "base64"
         if known.words:
             shape["enum"] = list(known.words)
         if known.default is dataclasses.MISSING:

@@ -10,6 +10,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Report, Typed, resolve
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever its system is judged by."
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureMedia:
+    """What every `evaluate` of pictures and sounds has, whatever its system."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    count: Natural | None = None
+    """Only N rows of what is measured with: the first."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,24 @@ class Measure:
         check(self)
 
 
-PLAIN = Measure()
+ALL_MEDIA, PLAIN = MeasureMedia(), Measure()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """Judging a model by its vectors, whatever labels it knows."""
+
+    probe: bool = False
+    """Judge the vectors instead: a logistic regression and the nearest rows of --train, by whatever labels."""
+    train: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows that --probe learns from (default for a run: its training data)."""
+
+    def __post_init__(self) -> None:
+        if self.train and not self.probe:
+            raise ConfigError("--train is for --probe, which learns from it")
+
+
+NO_PROBE = ProbeOptions()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ def encoded(encoder: PictureEncoder, pictures: Mapping[str, Image.Image]) -> Ite
         yield EncodedBatch(list(pictures), encoder.encode_pictures(list(pictures.values())))
     except DataError as fault:
         if len(pictures) == 1:
-            yield EncodedBatch(faults={key: f"{key}: {fault}" for key in pictures})
+            yield EncodedBatch(faults=dict.fromkeys(pictures, str(fault)))
         else:
             for key, picture in pictures.items():
                 yield from encoded(encoder, {key: picture})

@@ -72,12 +72,28 @@ class Pictures:
                 left = True
                 yield group
         if not left:
-            raise DataError(f"none of the {len(self):,} picture(s) can be used")
+            raise self.none_left()
 
-    def worked(self, work: Callable[[list[tuple[str, Image]]], Iterable[T]]) -> Iterator[T]:
-        """What `work` gives for each group."""
+    def none_left(self) -> DataError:
+        return DataError(f"none of the {len(self):,} picture(s) can be used")
+
+    def worked(self, work: Callable[[list[tuple[str, Image]]], Iterable[T]], *, alone: bool = False) -> Iterator[T]:
+        """What `work` gives for each group (alone: each picture), without the pictures that it raises DataError for
+        where such are left out (`bad_rows`). Raises DataError for the first else, and where none is left."""
+        left = False
         for group in self:
-            yield from work(group)
+            parts = [[picture] for picture in group] if alone else [group]
+            while parts:
+                part = parts.pop(0)
+                try:
+                    yield from list(work(part))
+                    left = True
+                except DataError as error:
+                    if len(part) == 1:
+                        refuse(error)
+                    parts += [[picture] for picture in part if len(part) > 1]
+        if not left:
+            raise self.none_left()
 
 
 def are_pictures(inputs: CommandInputs) -> bool:

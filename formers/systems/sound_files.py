@@ -87,6 +87,6 @@ class Sounds:
                 yield from work(SoundSource(name, self.content(row)))
                 left = True
             except DataError as error:
-                refuse(error)
+                refuse(error if name in str(error) else DataError(f"{name}: {error}"))
         if not left:
             raise DataError(f"none of the {len(self):,} sound(s) can be used")

@@ -142,6 +142,8 @@ class Typed:
     """Of texts: the option with which each is two texts, a tab between them."""
     file: bool = False
     """It names a file or data source, which a server does not take from a request."""
+    inline: bool = False
+    """Such a file may be a data: URL; a request gives its bytes in base64."""
     plain: bool = False
     """Such a file is plain text, no table."""
     source: bool = False

@@ -103,7 +103,7 @@ def train_clip(texts: Iterable[str], vocab: int) -> RuleTokenizer:
     rules = rules_of(vocabulary(merges := merges[: vocab - least]), merges, CLIP["unk_token"])
     rules.add_special_tokens([CLIP["bos_token"], CLIP["eos_token"]])
     put_ends(rules, CLIP)
-    return RuleTokenizer(rules, CLIP)
+    return RuleTokenizer(rules, {"tokenizer_class": "CLIPTokenizer", **CLIP})
 
 
 def read_original(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ class Optimizer(Protocol):
     """What changes the weights, in groups whose `lr` is set before each step."""
 
     param_groups: list[dict[str, Any]]
-    state: MutableMapping[Any, dict[str, Any]]
+    state: defaultdict[Tensor, Any]
     """Of each weight."""
 
     def step(self) -> Any: ...
@@ -36,6 +37,14 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     if not weights:
         raise TrainingError("no weight of this model learns (requires_grad is False everywhere): nothing to train")
     return weights
+
+
+def set_learning(model: nn.Module) -> None:
+    """Training mode; but a batch norm whose weights are frozen is frozen whole, with the statistics that it has."""
+    model.train()
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not any(w.requires_grad for w in part.parameters()):
+            part.eval()
 
 
 def buffers(model: nn.Module) -> dict[str, Tensor]:
@@ -122,7 +131,7 @@ def adamw(
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The one that a run asks for, over what learns. Raises TrainingError where it is not for such a model."""
-    decays = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
+    decays: dict[str, Any] = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
     if config.optimizer == "adamw":
         return adamw(model, betas=config.betas, epsilon=config.epsilon, **decays)
     matrices = {name for name in decayed(model) if LAYER.match(name)}

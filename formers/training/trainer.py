@@ -23,7 +23,7 @@ from formers.training.config import TrainConfig
 from formers.training.distributed import Replicas, World, company, join
 from formers.training.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped, Stopped
 from formers.training.interrupt import Interrupt
-from formers.training.optimizer import Average, make_optimizer, trainable
+from formers.training.optimizer import Average, make_optimizer, set_learning, trainable
 from formers.training.order import Cursor
 from formers.training.precision import Precision, decide, undisturbed
 from formers.training.prefetch import Prefetch
@@ -177,7 +177,7 @@ class Training:
     def prepare(self) -> Precision:
         """Everything that has to be settled before the first step, on the model as it will be trained."""
         task, config, world = self.task, self.config, self.world
-        task.model.train()
+        set_learning(task.model)
         if config.recompute:
             task.set_recompute()
         precision = self.decide_precision()
@@ -293,7 +293,7 @@ class Training:
             try:
                 yield
             finally:
-                self.task.model.train()
+                set_learning(self.task.model)
 
     def evaluate(self) -> Evaluated:
         start = time.perf_counter()

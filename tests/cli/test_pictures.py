@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,20 @@ def test_what_is_no_picture(place):
     assert "--windows does not go with a images model" in fails("classify", model, bad, "--windows")
 
 
+def test_what_the_model_refuses_is_named_and_left_out_alone(place):
+    """Its preprocessor leaves pictures in their size, of which it takes one."""
+    model, own, good = toy.model(), place / "own", place / "good.png"
+    model._preprocessor = replace(model.preprocessor, resize=None, crop=False)
+    model.save(own)
+    toy.picture("red", 0, (16, 16)).save(good)
+    bad = place / "photos" / "red" / "000.png"
+    for verb in ("classify", "encode"):
+        assert f"{bad} has 20 x 16 pixels, its model takes 16 x 16" in fails(verb, own, good, bad)
+        done = call(verb, own, good, bad, good, "--skip-bad", "--json")
+        assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2)
+        assert f"left out: 1 row(s) that cannot be used; the first: {bad} has 20 x 16" in done.stderr
+
+
 def test_vectors_go_to_a_file(place):
     out = place / "v.npy"
     works("encode", place / "model", place / "photos", "--normalise", "--out", out)
@@ -77,6 +92,9 @@ def test_evaluate_and_probe(place):
     assert report["linear_probe"] == 1.0 and report["nearest"] == 1.0 and report["training_pictures"] == 60
     assert "--probe learns from labelled pictures" in fails(
         "evaluate", place / "model", "--data", place / "photos", "--probe"
+    )
+    assert "--suite does not go with a images model" in fails(
+        "evaluate", place / "model", "--suite", "sts", "--data-folder", place
     )
     assert "--train is for --probe" in fails("evaluate", place / "model", "--data", "x", "--train", "y")
 

@@ -135,7 +135,7 @@ def test_a_picture_that_the_model_refuses_is_left_out(folder, models):
     draw(folder / "right.png", "red", (8, 8))
     done = call("search", folder, "red", *MODEL)
     assert done.exit_code == 0 and done.stdout.endswith("right.png\n") and done.stdout.count("\n") == 1
-    assert "left out: 5 picture(s)" in done.stderr and "a.png: a picture has 12 x 8 pixels" in done.stderr
+    assert "left out: 5 picture(s)" in done.stderr and "a.png has 12 x 8 pixels" in done.stderr
 
 
 def test_a_model_of_pictures_from_its_folder(folder, tmp_path, monkeypatch):

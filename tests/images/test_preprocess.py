@@ -252,7 +252,7 @@ def test_a_picture_of_another_size_where_none_is_resized(tmp_path):
     assert load_preprocessor(tmp_path, {"image_size": 28}) == replace(read, mean=(0.0,) * 3)
     with pytest.raises(DataError, match="when its shorter side is 20, its model takes 20 x 20"):
         Preprocessor(20, 20, 20).batch([picture(20, 20), picture(30, 40)])
-    with pytest.raises(DataError, match="a picture of 9000 x 1 pixels is too long for its model"):
+    with pytest.raises(DataError, match="a picture, of 9000 x 1 pixels, is too long for its model"):
         Preprocessor(224, 224, 224, crop=True)(picture(1, 9000))
 
 

@@ -60,6 +60,16 @@ def test_a_source_is_read_in_pieces_too(folder):
     assert abs(len(pieces) - round(8_000 * (source.seconds() - 0.1))) <= 1
 
 
+def test_a_fault_of_work_names_its_sound(folder):
+    def refused(source):
+        raise DataError("too short for this model" if source.name == "b.wav" else f"{source.name} is cut off")
+
+    for name, message in (("b.wav", "b.wav: too short for this model"), ("inner/a.WAV", "inner/a.WAV is cut off")):
+        with pytest.raises(DataError) as caught:
+            list(Sounds.of_files([name]).worked(refused))
+        assert str(caught.value) == message
+
+
 def test_requests():
     encoded = base64.b64encode(WAV).decode()
     sounds = Sounds.of_request([encoded, f"data:audio/wav;base64,{encoded}"], "sounds")

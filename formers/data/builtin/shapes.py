@@ -200,7 +200,7 @@ def pairs(split: str, count: int, seed: int = 0) -> list[Row]:
 
 def every(split: str, count: int, seed: int = 0) -> list[Row]:
     """The same with no combination held out: what a judge of painted pictures learns from."""
-    return rows(split, count, seed, most=3, side=64, all_kinds=True)
+    return rows(split, count, seed, most=2, side=64, all_kinds=True)
 
 
 def rows(split: str, count: int, seed: int, most: int, side: int, *, all_kinds: bool = False) -> list[Row]:

@@ -7,7 +7,8 @@ texts -> reader -> tower          /
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,27 @@ class ClipModel:
         return self.probabilities(self.encode_pictures(images), classes)
 
     # ---- judged
+
+    @contextmanager
+    @torch.no_grad()
+    def between(self, start: Mapping[str, Tensor], share: float) -> Iterator[None]:
+        """Inside, the weights are so much its own, the rest those of a start (WiSE-FT, Wortsman et al. 2022).
+
+        Raises ConfigError for the weights of another model.
+        """
+        state = {name: weight for name, weight in self.model.state_dict().items() if weight.is_floating_point()}
+        strange = [name for name, weight in state.items() if name not in start or start[name].shape != weight.shape]
+        if strange:
+            what = f"{len(strange):,} of the {len(state):,} weights of the start have another name or shape"
+            raise ConfigError(f"{what}, the first is {strange[0]}; give the model that this one was trained from")
+        own = {name: weight.clone() for name, weight in state.items()}
+        for name, weight in state.items():
+            weight.copy_(torch.lerp(start[name].to(weight), weight, share))
+        try:
+            yield
+        finally:
+            for name, weight in state.items():
+                weight.copy_(own[name])
 
     def contrast(self, u: Tensor, v: Tensor, same: Tensor, own: slice = ALL) -> Losses:
         """The loss of each picture with its caption among those of a batch; what is known to be alike is no negative.

@@ -5,8 +5,8 @@ pictures, captions -> CLIP -> unit vectors of all processes -> each finds its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +33,7 @@ from formers.systems.clip.system import TEMPLATE, ClipModel, text_reader
 from formers.systems.memory import new_model
 from formers.systems.picture_bodies import begun_body, new_preprocessor
 from formers.systems.system import Report
+from formers.text.clip_tokenizer import train_clip
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
 from formers.training.contrastive import chunked
@@ -154,22 +155,9 @@ class ClipTask:
         with self.interpolated():
             self.clip.save(folder)
 
-    @contextmanager
-    @torch.no_grad()
-    def interpolated(self) -> Iterator[None]:
-        """Inside, the weights are between those of the start and those learned (Wortsman et al. 2022)."""
-        if self.start is None:
-            yield
-            return
-        state = {name: weight for name, weight in self.model.state_dict().items() if weight.is_floating_point()}
-        learned = {name: weight.clone() for name, weight in state.items()}
-        for name, weight in state.items():
-            weight.copy_(torch.lerp(self.start[name].to(weight.device), weight, self.config.interpolate))
-        try:
-            yield
-        finally:
-            for name, weight in state.items():
-                weight.copy_(learned[name])
+    def interpolated(self) -> AbstractContextManager[None]:
+        """Inside, the weights are those that are evaluated and saved."""
+        return nullcontext() if self.start is None else self.clip.between(self.start, self.config.interpolate)
 
     def set_recompute(self) -> None:
         self.model.text.stack.recompute = True
@@ -194,8 +182,9 @@ def prepare(beginning: Beginning) -> Prepared:
             raise ConfigError(f"{beginning.start} has no tokenizer files; put tokenizer.json beside its config.json")
     else:
         captions = table.table.columns[rows.text]
+        learn = train_clip if rows.tokenizer == "clip" else train_word_pieces
         tokenizer = beginning.tokenizer(
-            lambda: train_word_pieces(captions, rows.vocab), files="tokenizer.json or vocab.txt"
+            lambda: learn(captions, rows.vocab), words=("", "clip"), files="tokenizer.json or vocab.txt"
         )
     model, preprocessor, words = begun(
         beginning.sizes, loaded, tokenizer, config, lambda side: new_preprocessor(side, table, rows.pictures)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError
+from formers.errors import ConfigError, shown
 from formers.fields import Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.files import expanded
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.pictures import Pictures
-from formers.systems.system import Event, Remark, Typed
+from formers.systems.system import Event, Progress, Remark, Report, ResultTable, Typed
 from formers.systems.vectors.encoded import EncodedInputs, EncodeEither, encoded_pictures
 
 if TYPE_CHECKING:
@@ -131,8 +133,28 @@ class EvaluateTowers:
     """Column of the label, or of the answers."""
     words: Annotated[WordLabels, Part()] = NO_LABELS
     """The labels to choose from (default: those of the run, else those of the column)."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    start: Annotated[str, Typed("FOLDER", file=True)] = ""
+    """Model that this one was trained from (of a run a checkpoint): what is between is measured too (WiSE-FT)."""
+    weights: Annotated[str, Typed("A,B")] = ""
+    """How much this model's weights count beside those of --start (default: 0,0.25,0.5,0.75,1)."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
+
+    def __post_init__(self) -> None:
+        if self.weights and not self.start:
+            raise ConfigError("--weights go between --start and the model: give --start FOLDER")
+        _ = self.shares
+
+    @property
+    def shares(self) -> list[float]:
+        """The weights as numbers. Raises ConfigError."""
+        try:
+            shares = [float(text) for text in (self.weights or "0,0.25,0.5,0.75,1").split(",")]
+        except ValueError:
+            shares = []
+        if not shares or not all(0 <= share <= 1 for share in shares):
+            raise ConfigError(f"--weights {shown(self.weights)}: expected numbers from 0 to 1, such as 0,0.5,1")
+        return shares
 
 
 def evaluate(clip: ClipModel, options: EvaluateTowers) -> Iterator[Event]:
@@ -157,8 +179,27 @@ def evaluate(clip: ClipModel, options: EvaluateTowers) -> Iterator[Event]:
         expected = kind.answers(table.table, rows.label)
     batches = CaptionBatches(table, clip.preprocessor, rows, clip.reader)
     templates = words.templates(task.templates if task is not None else ())
-    report = clip.evaluate(batches, labels, expected, templates)
+    measure = partial(clip.evaluate, batches, labels, expected, templates)
+    report = (yield from swept(clip, options, measure)) if options.start else measure()
     if broken := len(batches.pixels.refused):
         yield Remark(f"{broken:,} picture(s) left out")
     remarks = {"floor": f"a loss of {report.facts['floor']:.3f} is that of guessing"}
     yield measured(report, "clip", origin, table, begin, unit="pictures", remarks=remarks)
+
+
+def swept(clip: ClipModel, options: EvaluateTowers, measure: Callable[[], Report]) -> Generator[Event, None, Report]:
+    """The report on the model, with a table of the scores of all weights between the start and it."""
+    from formers.pretrained.load import load_model
+
+    start, shares = load_model(expanded(options.start)).model.state_dict(), options.shares
+    reports: dict[float, Report] = {}
+    for place, share in enumerate(shares, 1):
+        with clip.between(start, share):
+            reports[share] = measure()
+        yield Progress(place, len(shares), "measuring between both")
+    report = reports[1] if 1 in reports else measure()
+    columns = ["weight", *(score.name for score in report.scores)]
+    rows = [[f"{share:g}", *(score.text for score in one.scores)] for share, one in reports.items()]
+    table = ResultTable(f"weights between {options.start} (0) and this model (1)", columns, rows, columns)
+    between = {f"{share:g}": one.values() for share, one in reports.items()}
+    return replace(report, tables=[*report.tables, table], facts={**report.facts, "between": between})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from formers.errors import ConfigError
 from formers.fields import Between, Natural, Part
 from formers.systems.looks import Picture, of_what, quoted
 from formers.systems.measure import PLAIN, Measure, measured
-from formers.systems.painting.many import USUAL, SamplerOptions, paint_prompts
+from formers.systems.painting.many import USUAL_WAY, SamplerOptions, paint_prompts
 from formers.systems.system import NOWHERE, Event, Origin, Progress, ResultTable, Typed, cost, share
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class EvaluatePainter:
     """A run or folder of a classifier of pictures, which says whether what is painted shows its caption."""
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
-    way: Annotated[SamplerOptions, Part()] = USUAL
+    way: Annotated[SamplerOptions, Part()] = USUAL_WAY
     """How to go from noise to a picture."""
     measure: Annotated[Measure, Part()] = PLAIN
     """What every encoder's `evaluate` has."""
@@ -58,7 +58,7 @@ class StepsLook:
     """What is painted, in words; with --judge not needed."""
     step: Annotated[tuple[int, ...], Typed("N")] = (4, 10, 20, 50)
     """A number of steps."""
-    sampler: Annotated[tuple[str, ...], Typed("SAMPLER")] = ("ddim", "euler", "dpm++")
+    samplers: Annotated[tuple[str, ...], Typed("SAMPLER")] = ("ddim", "euler", "dpm++")
     """How to go from noise to picture."""
     guidance: Annotated[float, Between(0)] = 7.5
     """How closely to follow the prompt."""
@@ -69,11 +69,17 @@ class StepsLook:
     judge: Annotated[str, Typed("CLASSIFIER", file=True)] = ""
     """A classifier that says of many captions whether their pictures show them: a table and a curve."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Rows whose captions are painted for it (default for a run: its test data)."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Rows whose captions are painted for it."""
+    captions: Annotated[str, Typed(metavar="COLUMN")] = "caption"
+    """Column of these captions."""
+    labels: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
     count: Natural = 100
     """So many of these rows."""
+
+    def __post_init__(self) -> None:
+        if self.judge and not self.data:
+            raise ConfigError("--judge says of many captions whether their pictures show them: give --data SOURCE too")
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,9 @@ class Claims:
 
 
 def claims_of(
-    judge: Judge, origin: Origin, rows: PaintingRows, data: str, count: int | None, label: str
+    judge: Judge, origin: Origin, rows: PaintingRows, data: str, label: str, count: int
 ) -> tuple[Claims, PictureTable]:
-    """Captions of the rows to judge with, and these rows. label: column of what a picture must have; "" the caption's.
+    """Captions of the rows to judge with, and these rows. label: column of what a judge is to see ("": the caption).
 
     Raises ConfigError for rows without captions, DataError for labels that the judge does not know.
     """
@@ -133,49 +139,64 @@ def claims_of(
     return Claims(judge, rows.captions(table), judge.claims(table.table, label)), table
 
 
+def rows_of(painter: Painter, origin: Origin) -> PaintingRows:
+    """How the rows of a run are read, else usual ones of such a model."""
+    from formers.systems.painting.data import PaintingRows
+
+    parts = painter.parts
+    channels = parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
+    usual = PaintingRows(text="caption" if parts.text else "", grey=channels == 1)
+    rows: PaintingRows = origin.section("rows", "painting") or usual
+    return rows
+
+
 def evaluate(painter: Painter, options: EvaluatePainter) -> Iterator[Event]:
     """The loss on the rows; with a judge also what it sees in painted pictures of their captions."""
-    from formers.metrics.frechet import frechet_distance
-    from formers.systems.begin import judged_rows
-    from formers.systems.painting.data import PaintingRows
-    from formers.systems.painting.judge import ALL, Verdict, open_judge
+    from formers.systems.begin import judged_on
+    from formers.systems.painting.data import PaintingBatches
+    from formers.systems.painting.judge import open_judge
+    from formers.systems.painting.task import USUAL, PaintingConfig, PaintingTask
+    from formers.systems.reading import reading
 
-    begin, origin = time.perf_counter(), options.measure.origin
-    usual = origin.section("rows", "painting") or PaintingRows()
-    options = replace(options, image=options.image or usual.image, text=options.text or usual.text)
-    if not options.judge:
-        rows, table = judged_rows(options, "painting", PaintingRows, image="image", text="text")
-        yield measured(
-            painter.evaluate(painter.batches(table, rows)), "painting", origin, table, begin, unit="pictures"
+    begin, origin, claims = time.perf_counter(), options.measure.origin, None
+    usual, count = rows_of(painter, origin), options.measure.count
+    rows = replace(usual, image=options.image or usual.image, text=options.text or usual.text)
+    table: Any
+    if options.judge:
+        claims, table = claims_of(
+            open_judge(options.judge), origin, rows, options.data, options.label, count or PROMPTS
         )
-        return
-    rows = replace(usual, image=options.image, text=options.text)
-    judge, count = open_judge(options.judge), options.measure.count or PROMPTS
-    claims, pictures = claims_of(judge, origin, rows, options.data, count, options.label)
-    batches = painter.batches(pictures, rows)
-    report = painter.evaluate(batches)
-    verdict, tiles = yield from claims.judged(painter, options.way, "painting")
-    real = Verdict(judge, claims.labels)
-    real.see((some + 1) / 2 for _, some in batches.order.plain())
-    scores = [
-        share("agreement", verdict.shares[ALL]),
-        cost("frechet", frechet_distance(verdict.features, real.features), ""),
-    ]
+    else:
+        flags = {rows.image: "--image COLUMN", rows.text: "--text COLUMN"}
+        table = judged_on(origin, "painting", rows, options.data, count, flags)
+    batches = PaintingBatches(table, painter, rows, painter.side or USUAL, empty=0)
+    with reading(painter.model):
+        report = PaintingTask(painter, batches, PaintingConfig(), learn_text=False).evaluate()
+    more: dict[str, Any] = {}
+    if claims is not None:
+        pictures = ((some + 1) / 2 for _, some in batches.order.plain())
+        report, more = yield from judged(painter, options.way, report, claims, pictures)
+    yield measured(report, "painting", origin, table, begin, unit="pictures", **more)
+
+
+def judged(
+    painter: Painter, way: SamplerOptions, report: Report, claims: Claims, pictures: Iterator[Any]
+) -> Generator[Event, None, tuple[Report, dict[str, Any]]]:
+    """The report with what a judge sees in painted and in real pictures of captions, and a sheet of the former."""
+    from formers.metrics.frechet import frechet_distance
+    from formers.systems.painting.judge import ALL, Verdict
+
+    verdict, tiles = yield from claims.judged(painter, way, "painting")
+    real, name = Verdict(claims.judge, claims.labels), claims.judge.name
+    real.see(pictures)
+    shares, distance = verdict.shares, frechet_distance(verdict.features, real.features)
+    scores = [*report.scores, share("agreement", shares[ALL]), cost("frechet", distance, "")]
     columns = ["what", "painted", "real pictures"]
-    cells = [(kind, f"{part:.1%}", f"{real.shares[kind]:.1%}") for kind, part in verdict.shares.items()]
-    seen = ResultTable(f"right, as {judge.name} sees it", columns, cells, columns[1:])
-    way = options.way
-    facts = {
-        "judge": judge.name,
-        "steps": way.steps,
-        "guidance": way.guidance,
-        "sampler": way.sampler,
-        "seed": way.seed,
-    }
-    facts |= {"painted": verdict.shares, "real": real.shares}
-    report = replace(report, scores=[*report.scores, *scores], facts={**report.facts, **facts}, tables=[seen])
+    cells = [(kind, f"{part:.1%}", f"{real.shares[kind]:.1%}") for kind, part in shares.items()]
+    table = ResultTable(f"right, as {name} sees it", columns, cells, columns[1:])
+    facts = {**report.facts, "judge": name, **asdict(way), "painted": shares, "real": real.shares}
     files = dict.fromkeys((".png", ".svg", ".pdf"), partial(write_sheet, tiles, claims.prompts, verdict.right[ALL]))
-    yield measured(report, "painting", origin, pictures, begin, unit="pictures", files=files)
+    return replace(report, scores=scores, facts=facts, tables=[table]), {"files": files}
 
 
 def write_sheet(tiles: Sequence[Any], prompts: Sequence[str], right: Sequence[bool], path: Path) -> None:
@@ -193,7 +214,7 @@ def write_sheet(tiles: Sequence[Any], prompts: Sequence[str], right: Sequence[bo
 def steps(painter: Painter, options: StepsLook) -> Iterator[Event]:
     """The prompt painted by each sampler in each number of steps; with a judge how many captions are shown right."""
     way = SamplerOptions(guidance=options.guidance, seed=options.seed)
-    lines = {name: (painter, replace(way, sampler=name)) for name in options.sampler}
+    lines = {name: (painter, replace(way, sampler=name)) for name in options.samplers}
     if options.distilled:
         lines["lcm, distilled"] = open_distilled(options.distilled), replace(way, sampler="lcm", guidance=1.0)
     if not options.judge:
@@ -235,12 +256,11 @@ def steps_sheet(lines: Lines, options: StepsLook) -> Iterator[Event]:
 def steps_curve(lines: Lines, options: StepsLook) -> Iterator[Event]:
     """Share of the captions that a judge sees in their pictures, of each sampler over the number of steps."""
     from formers.pictures.lines import draw_lines
-    from formers.systems.painting.data import PaintingRows
     from formers.systems.painting.judge import ALL, open_judge
 
-    rows = options.origin.section("rows", "painting") or PaintingRows()
     judge = open_judge(options.judge)
-    claims, table = claims_of(judge, options.origin, rows, options.data, options.count, options.label)
+    rows = replace(rows_of(next(iter(lines.values()))[0], options.origin), text=options.captions)
+    claims, table = claims_of(judge, options.origin, rows, options.data, options.labels, options.count)
     count, shares = len(claims.prompts), dict[str, list[float]]()
     total = count * len(lines) * len(options.step)
     for name, (painter, way) in lines.items():

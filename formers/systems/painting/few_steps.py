@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,11 @@ from formers.diffusion.spacing import Sampling
 from formers.errors import ConfigError
 from formers.fields import Between, Natural
 from formers.models.unet import UNet
+from formers.systems.begin import Beginning
+from formers.systems.painting.data import PaintingBatch
 from formers.systems.painting.system import Painter
 from formers.systems.system import Report, cost
 from formers.training.task import Loss
-
-if TYPE_CHECKING:
-    from formers.systems.painting.data import PaintingBatch
-    from formers.systems.painting.task import PaintingTask
 
 HUBER = 1e-3  # where the loss turns from a square into a line
 SCALING = Sampling.timestep_scaling
@@ -48,6 +46,15 @@ class Distillation:
     """Steps of the grid of times that the student learns at; it can be asked for at most so many."""
     target_average: Annotated[float, Between(0, below=1)] = 0.95
     """How much of itself the target keeps at each step."""
+
+    @property
+    def line(self) -> str:
+        """Of the report."""
+        teacher = f"{self.teacher_steps} steps with a guidance of {self.teacher_guidance:g}"
+        return f"learns to paint in few steps (lcm) what it paints in {teacher}"
+
+
+NOT_DISTILLED = Distillation()
 
 
 class Student(nn.Module):
@@ -80,14 +87,16 @@ class Student(nn.Module):
 class FewStepsTask:
     """What the trainer sees: how far the student's answers at two neighbouring times are apart."""
 
-    def __init__(self, painting: PaintingTask, config: Distillation) -> None:
-        """painting: the task of its parts, which reads its batches and paints its samples."""
+    def __init__(self, painting: Any, config: Distillation) -> None:
+        """painting: the `PaintingTask` of the same painter, which reads batches, paints samples and saves."""
         self.painting, self.config, self.painter = painting, config, painting.painter
         self.schedule = self.painter.scheduler.schedule
         self.teacher = deepcopy(self.painter.parts.unet).requires_grad_(False).eval()
         self.model = Student(self.painter.parts.unet)
         self.stride = self.schedule.times // config.teacher_steps
         self.sample, self.save, self.set_recompute = painting.sample, painting.save, painting.set_recompute
+        self.lora_files, tokens = painting.lora_files, painting.validation.tokens
+        self.nothing = None if tokens is None else painting.memory(tokens[-1:].to(self.painter.device))
 
     def loss(self, batch: PaintingBatch) -> Loss:
         """Pseudo-Huber, the mean over the numbers of a picture, summed over pictures."""
@@ -103,7 +112,7 @@ class FewStepsTask:
         return Report([cost("loss", float(errors.double().mean()), "")], facts={"pictures": len(errors)})
 
     def errors(self, batch: PaintingBatch) -> Tensor:
-        """(rows,)"""
+        """(rows,): of each picture at the place of the grid that its time lies at."""
         clean, noise, memory = self.painting.read(batch)
         place = batch.times.to(clean.device) * self.config.teacher_steps // self.schedule.times
         start = (place + 1) * self.stride - 1
@@ -118,9 +127,8 @@ class FewStepsTask:
     def nearer(self, latents: Tensor, start: Tensor, end: Tensor, memory: Tensor | None) -> Tensor:
         """Where a step of DDIM brings latents, as the guided teacher says."""
         answer = self.teacher(latents, start, memory).float()
-        if memory is not None and self.config.teacher_guidance > 1:
-            nothing = self.painting.nothing().expand(len(latents), -1, -1)
-            away = self.teacher(latents, start, nothing).float()
+        if self.nothing is not None and self.config.teacher_guidance > 1:
+            away = self.teacher(latents, start, self.nothing.expand(len(latents), -1, -1)).float()
             answer = away + self.config.teacher_guidance * (answer - away)
         return self.schedule.noised(*self.schedule.read_at(answer, latents, start), end)
 
@@ -131,9 +139,13 @@ class FewStepsTask:
         return out * self.schedule.read_at(prediction.float(), latents, times)[0] + skip * latents
 
 
-def for_few_steps(painter: Painter, config: Distillation) -> Painter:
-    """The same painter with lcm as its own sampler. Raises ConfigError for a grid that its times do not allow."""
-    times = painter.scheduler.schedule.times
+def for_few_steps(beginning: Beginning, painter: Painter) -> Painter:
+    """The same painter with lcm as its own sampler. Raises ConfigError for a recipe that does not distil."""
+    config, times = beginning.task.distillation, painter.scheduler.schedule.times
+    if beginning.start is None:
+        raise ConfigError("task.few_steps distils a painter that is there: name it, --set model.start=RUN")
+    if beginning.task.learn_text or beginning.sections["adapter"].kind != "none":
+        raise ConfigError("task.few_steps teaches the whole UNet and nothing else: leave out learn_text and adapters")
     if config.teacher_steps > times:
         raise ConfigError(f"task.teacher_steps ({config.teacher_steps:,}) must be at most {times:,}, the trained times")
     given = {**painter.scheduler.given, "original_inference_steps": config.teacher_steps}

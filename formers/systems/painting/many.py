@@ -35,21 +35,22 @@ class SamplerOptions:
     """Of the noise of the first picture; the next ones have the seeds behind it."""
 
 
-USUAL = SamplerOptions()
+USUAL_WAY = SamplerOptions()
 
 
 def moments(
-    painter: Painter, prompts: Sequence[str], options: SamplerOptions, seeds: Sequence[int] = ()
+    painter: Painter, prompts: Sequence[str], options: SamplerOptions, seeds: Sequence[int] = (), *, side: int = 0
 ) -> Iterator[Moment]:
-    """All pictures after each step, in the size that the model was trained on. seeds: in place of those of `options`.
+    """All pictures after each step.
 
-    Raises ConfigError for a model that does not say its size, and for what its sampler cannot.
+    seeds: in place of those of `options`; side: rows and columns of the latents (0: those that the model was trained
+    on). Raises ConfigError for a model that does not say these, and for what its sampler cannot.
     """
-    if painter.side is None:
+    side = side or painter.parts.unet.config.size or 0
+    if not side:
         raise ConfigError("this model does not say which size it was trained on (sample_size in unet/config.json)")
     plan = painter.scheduler.plan(options.steps, sampler=options.sampler or None)
     own = generators(seeds or range(options.seed, options.seed + len(prompts)))
-    side = painter.side // painter.factor
     noise = draw(own, (painter.parts.unet.config.out_channels, side, side), painter.device)
     with reading(painter.model):
         text, negative = painter.prompted(prompts)
@@ -58,13 +59,13 @@ def moments(
 
 
 def paint_prompts(
-    painter: Painter, prompts: Sequence[str], options: SamplerOptions, seeds: Sequence[int] = ()
+    painter: Painter, prompts: Sequence[str], options: SamplerOptions, seeds: Sequence[int] = (), *, side: int = 0
 ) -> Iterator[Tensor]:
-    """Finished pictures (some, channels, height, width) in 0 to 1, in order, some prompts at a time."""
+    """Finished pictures (some, channels, height, width) in 0 to 1, in order, some prompts at a time; see `moments`."""
     seeds = seeds or range(options.seed, options.seed + len(prompts))
     for start in range(0, len(prompts), TOGETHER):
         rows = slice(start, start + TOGETHER)
         latents = torch.empty(0)
-        for moment in moments(painter, prompts[rows], options, seeds[rows]):
+        for moment in moments(painter, prompts[rows], options, seeds[rows], side=side):
             latents = moment.latents
         yield painter.pictures(latents).cpu()

@@ -17,7 +17,7 @@ from torch import Tensor
 from formers.adapters.lora import LowRank, adapters
 from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
-from formers.fields import Between, Count, Natural, check
+from formers.fields import Between, Count, Natural, Part, check
 from formers.files import Content
 from formers.models.clip import CLIP, TextTower
 from formers.models.diffusion import LatentDiffusion
@@ -28,12 +28,13 @@ from formers.pretrained.peft.diffusion_lora import diffusion_lora_files
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
 from formers.systems.painting.data import PaintingBatch, PaintingBatches
-from formers.systems.painting.options import Painting
-from formers.systems.painting.paint import Painted, paint
+from formers.systems.painting.few_steps import NOT_DISTILLED, Distillation, FewStepsTask, for_few_steps
+from formers.systems.painting.many import SamplerOptions, paint_prompts
 from formers.systems.painting.system import Painter, open_painter
-from formers.systems.reading import reading
+from formers.systems.picture_looks import as_bytes
 from formers.systems.system import Report, cost
 from formers.text.clip_tokenizer import train_clip
+from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
@@ -59,6 +60,8 @@ class PaintingConfig:
     """How strongly they follow their prompts."""
     sheet: Count = 8
     """How many of them, one of each prompt in turn."""
+    distillation: Annotated[Distillation, Part()] = NOT_DISTILLED
+    """How a painter of many steps becomes one of few."""
 
     def __post_init__(self) -> None:
         check(self, "task")
@@ -79,15 +82,18 @@ class PaintingTask:
         self.model = LatentDiffusion(parts.unet, None, parts.text if learn_text else None)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def errors(self, batch: PaintingBatch) -> tuple[Tensor, Tensor]:
-        """(rows,): the mean squared error of each picture, and its weight."""
+    def read(self, batch: PaintingBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The clean latents of a batch, its noise, and what the UNet reads of its captions."""
         painter, device = self.painter, self.painter.device
-        pictures, times = batch.pictures.to(device), batch.times.to(device)
+        pictures = batch.pictures.to(device)
         if self.validation.order.once is None:
             pictures = painter.moments(pictures)
-        clean = painter.drawn(pictures, batch.drawn.to(device))
-        noise = batch.noise.to(device)
         memory = None if batch.tokens is None else self.memory(batch.tokens.to(device))
+        return painter.drawn(pictures, batch.drawn.to(device)), batch.noise.to(device), memory
+
+    def errors(self, batch: PaintingBatch) -> tuple[Tensor, Tensor]:
+        """(rows,): the mean squared error of each picture, and its weight."""
+        (clean, noise, memory), times = self.read(batch), batch.times.to(self.painter.device)
         answer = self.model.unet(self.schedule.noised(clean, noise, times), times, memory).float()
         errors = (answer - self.schedule.target(clean, noise, times)).square().flatten(1).mean(1)
         gamma = self.config.min_snr
@@ -124,16 +130,13 @@ class PaintingTask:
         prompts = [captions[number % len(captions)] for number in range(self.config.sheet)]
         if not prompts:
             return []
-        side = self.validation.shape[1] * self.painter.factor
-        usual = Painting(prompt="", steps=self.config.steps, guidance=self.config.guidance, size=f"{side}x{side}")
-        pixels = []
-        with reading(self.painter.model):
-            for seed, prompt in enumerate(prompts):
-                for event in paint(self.painter, replace(usual, prompt=prompt, seed=seed)):
-                    if isinstance(event, Painted):
-                        pixels.append(event.pixels)
-        draw_sheet(pixels, prompts).savefig(content := io.BytesIO(), format="png")
+        draw_sheet([*as_bytes(self.painted(prompts))], prompts).savefig(content := io.BytesIO(), format="png")
         return [(" | ".join(dict.fromkeys(prompts)), content.getvalue())]
+
+    def painted(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts, channels, height, width) in 0 to 1: pictures of prompts, seeds 0, 1, ..."""
+        options = SamplerOptions(steps=self.config.steps, guidance=self.config.guidance, seed=0)
+        return torch.cat([*paint_prompts(self.painter, prompts, options, side=self.validation.shape[-1])])
 
     def save(self, folder: Path) -> None:
         self.painter.save(folder)
@@ -165,13 +168,18 @@ def prepare(beginning: Beginning) -> Prepared:
     else:
         painter, learn_text, words = new_painter(beginning, lambda: rows.captions(table))
         side = sizes.side
+    if config.distillation.few_steps:
+        painter = for_few_steps(beginning, painter)
+        words.append(config.distillation.line)
     check_pictures(painter, side, rows.grey, bool(rows.text))
     batches, validation = (
         PaintingBatches(part, painter, rows, side, empty=config.empty, seed=source.seed) for part in (table, held_out)
     )
-    task = PaintingTask(painter, validation, config, learn_text=learn_text)
+    task: Any = PaintingTask(painter, validation, config, learn_text=learn_text)
     if painter.parts.vae is not None:
         words.append(keep_latents(painter, batches, validation, beginning.sections["train"]))
+    if config.distillation.few_steps:
+        task = FewStepsTask(task, config.distillation)
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
@@ -234,15 +242,20 @@ def read_tower(beginning: Beginning) -> tuple[TextTower, Tokenizer]:
     """The tower of texts of [parts], without the map onto vectors of a CLIP, and its tokenizer."""
     loaded = load_model(beginning.parts["text"])
     whole: Any = loaded.model.text if isinstance(loaded.model, CLIP) else loaded.model
-    if loaded.tokenizer is None:
+    beside = loaded.folder.parent / "tokenizer"  # of the text_encoder of a folder of diffusers
+    tokenizer = loaded.tokenizer or (load_tokenizer(beside, loaded.config) if beside.is_dir() else None)
+    if tokenizer is None:
         raise ConfigError(f"parts.text: {loaded.folder} has no tokenizer files; put tokenizer.json there")
+    if tokenizer.bos is None or tokenizer.eos is None:
+        what = f"parts.text: the tokenizer of {loaded.folder} marks no beginning and end of a text"
+        raise ConfigError(f"{what}, as that of a painter has to; train the tower with rows.tokenizer clip")
     if not beginning.rows.text:
         raise ConfigError(
             "parts.text reads captions, but rows.text is empty: name their column, or leave out parts.text"
         )
     tower = TextTower(replace(whole.config, projection=0))
     tower.load_state_dict({key: value for key, value in whole.state_dict().items() if not key.startswith("project.")})
-    return tower, loaded.tokenizer
+    return tower, tokenizer
 
 
 def check_pictures(painter: Painter, side: int, grey: bool, captioned: bool) -> None:

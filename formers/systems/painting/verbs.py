@@ -18,7 +18,7 @@ from formers.systems.system import Event, Progress
 
 if TYPE_CHECKING:
     from formers.systems.painting.paint import Painted
-    from formers.systems.painting.preview import Preview
+    from formers.systems.painting.preview import LivePreview
     from formers.systems.painting.system import Painter
 
 SHARP = 150  # pixels of a picture from which on a sheet has twice as many
@@ -50,12 +50,13 @@ class PaintedPicture:
 
 def paint(model: Painter, options: Painting) -> Iterator[Event]:
     """Each picture as it is finished, or one sheet of all; what is finished stays, whatever comes after."""
-    from formers.systems.painting.preview import Preview
+    from formers.systems.painting.preview import LivePreview
 
     painting = requested(options)
-    if not painting.prompt and "prompt" not in options.given.names and not options.again and model.parts.text:
+    asked = options.again or "prompt" in options.given.names or (options.grid and "prompt" in options.grid_axes())
+    if not painting.prompt and not asked and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
-    preview = Preview(model, options.preview) if options.preview else None
+    preview = LivePreview(model.hastened(painting.fast), options.preview) if options.preview else None
     try:
         yield from (sheet if painting.grid else pictures)(model, painting, preview)
     finally:
@@ -77,7 +78,7 @@ def requested(options: Painting) -> Painting:
     return painting_of(options.again, {**changes, "axes": axes, "origin": options.origin})
 
 
-def pictures(model: Painter, painting: Painting, preview: Preview | None) -> Iterator[Event]:
+def pictures(model: Painter, painting: Painting, preview: LivePreview | None) -> Iterator[Event]:
     """The pictures of a painting with their progress."""
     from formers.systems.painting.paint import Painted
 
@@ -92,7 +93,7 @@ def pictures(model: Painter, painting: Painting, preview: Preview | None) -> Ite
         yield Progress(event.step, event.steps, "painting")
 
 
-def sheet(model: Painter, painting: Painting, preview: Preview | None) -> Iterator[Event]:
+def sheet(model: Painter, painting: Painting, preview: LivePreview | None) -> Iterator[Event]:
     """All combinations of a grid as one sheet; of an interrupted one those that are finished."""
     from formers.systems.painting.additions import with_loras
     from formers.systems.painting.paint import Painted, plans_of, settled

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from formers.data.medium import PICTURES
 from formers.errors import ConfigError, DataError
 from formers.fields import Part, check
 from formers.files import expanded, replace_file
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
+from formers.systems.media import unwrapped
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Typed
 from formers.systems.vectors.encoded import EncodedInputs, EncodeEither, encoded_pictures
@@ -35,7 +37,7 @@ class Restore:
     """Pictures: files, folders with all below them, patterns; - is one on standard input."""
     task: Literal["", "reconstruct", "denoise", "inpaint", "colour"] = ""
     """What to do; a model does what it was trained for and nothing else (default: that)."""
-    mask: Annotated[str, Typed("PICTURE", file=True)] = ""
+    mask: Annotated[str, Typed("PICTURE", file=True, inline=True)] = ""
     """A picture that is white where something is to be filled in (inpaint); of several pictures a folder with one of
     the same name for each, or one for all."""
     resize: bool = False
@@ -82,25 +84,29 @@ def reconstruct(model: Reconstructor, options: Restore) -> Iterator[Event]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     names, done = written_names(options.pictures.names), 0
-    for group in options.pictures:
-        for name, image in group:
-            pixels, remark = restore(model, name, image, options)
-            done += 1
-            if remark:
-                yield Remark(remark)
-            if options.sheet and len(shown) < SHEET:
-                shown.append((name, image, pixels))
-            content = io.BytesIO()
-            fromarray(pixels).save(content, "PNG")
-            encoded = base64.b64encode(content.getvalue()).decode("ascii")
-            target = None if folder is None else folder / names[name]
-            result = RestoredPicture(name, encoded, None if target is None else str(target))
-            if target is not None:
-                result.write(target)
-            if len(options.pictures) > 1:
-                yield Progress(done, len(options.pictures), "restoring")
-            if not options.sheet:
-                yield result if folder is None else RestoredPicture(name, encoded, str(target), endings=())
+
+    def work(group: Sequence[tuple[str, Image]]) -> Iterator[Event]:
+        nonlocal done
+        ((name, image),) = group
+        pixels, remark = restore(model, name, image, options)
+        done += 1
+        if remark:
+            yield Remark(remark)
+        if options.sheet and len(shown) < SHEET:
+            shown.append((name, image, pixels))
+        content = io.BytesIO()
+        fromarray(pixels).save(content, "PNG")
+        encoded = base64.b64encode(content.getvalue()).decode("ascii")
+        target = None if folder is None else folder / names[name]
+        result = RestoredPicture(name, encoded, None if target is None else str(target))
+        if target is not None:
+            result.write(target)
+        if len(options.pictures) > 1:
+            yield Progress(done, len(options.pictures), "restoring")
+        if not options.sheet:
+            yield result if folder is None else RestoredPicture(name, encoded, str(target), endings=())
+
+    yield from options.pictures.worked(work, alone=True)
     if options.sheet:
         yield Picture("before and after", partial(sheet_of, shown), endings=(".png", ".pdf"))
 
@@ -137,17 +143,24 @@ def restore(model: Reconstructor, name: str, image: Image, options: Restore) -> 
     picture = read(np.array(image.convert(mode))).reshape(1, image.height, image.width, -1).permute(0, 3, 1, 2) / 255
     mask, remark = None, ""
     if options.mask:
-        from formers.images.decode import decode
-
-        place = expanded(options.mask)
-        place = next(place.glob(f"{Path(name).stem}.*"), place / Path(name).name) if place.is_dir() else place
-        mask = read(np.array(decode(place, str(place)).convert("L")))[None, None] >= 128
+        mask = read(np.array(mask_of(options.mask, name).convert("L")))[None, None] >= 128
     if model.config.task == "colour" and not is_grey(picture).all():
         remark = f"{name} has colours, which are ignored: only its lightness is read"
     try:
         return as_bytes(model.reconstruct(picture, mask, resize=options.resize))[0], remark
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def mask_of(mask: str, name: str) -> Image:
+    """The picture that says where the holes of another are: a file, one of its name in a folder, a data: URL."""
+    from formers.images.decode import decode
+
+    if mask.startswith("data:"):
+        return decode(unwrapped(PICTURES, mask, "mask"), "mask")
+    place = expanded(mask)
+    place = next(place.glob(f"{Path(name).stem}.*"), place / Path(name).name) if place.is_dir() else place
+    return decode(place, str(place))
 
 
 def written_names(names: Sequence[str]) -> dict[str, str]:
@@ -205,8 +218,8 @@ class EvaluateReconstruction:
     """Column of the picture."""
     text: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the text."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: Reconstructor, options: EvaluateReconstruction) -> Iterator[Event]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError, DataError
+from formers.errors import ConfigError
 from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Progress, Typed
 from formers.systems.transcripts import FORM, Segment, Transcript, TranscriptForm, delivered, heard, seconds_of
@@ -131,10 +131,7 @@ def align(model: Recogniser, options: Align) -> Iterator[Event]:
 
     def work(source: SoundSource) -> Iterator[Event]:
         sound = source.whole(model.extractor.rate)
-        try:
-            words = model.align(sound.samples, options.text)
-        except DataError as error:
-            raise DataError(f"{source.name}: {error}") from None
+        words = model.align(sound.samples, options.text)
         segments = []
         for line in lines:
             spoken, words = words[: len(line)], words[len(line) :]
@@ -158,8 +155,8 @@ class EvaluateClips:
     """Column of the transcript."""
     search: Annotated[FrameSearch, Part()] = SEARCH
     """How texts are searched for."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every encoder's `evaluate` has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -89,19 +89,17 @@ class EncodedInputs:
 
 
 def encoded_pictures(pictures: Pictures, encode: Callable[[Sequence[Image]], Any]) -> Iterator[Event]:
-    """The vector of every picture, a group at a time; encode: (pictures, dim) of a group.
-
-    Raises ConfigError where no picture is left.
-    """
+    """The vector of every picture, a group at a time; encode: (pictures, dim) of a group."""
     import numpy as np
 
-    begin, names, parts = time.perf_counter(), [], []
-    for group in pictures:
-        names += [name for name, _ in group]
+    begin, names, parts = time.perf_counter(), list[str](), list[Any]()
+
+    def work(group: Sequence[tuple[str, Image]]) -> Iterator[Event]:
         parts.append(encode([image for _, image in group]))
+        names.extend(name for name, _ in group)
         yield Progress(len(names), len(pictures), "encoding")
-    if not parts:
-        raise ConfigError("no picture is left to make a vector of")
+
+    yield from pictures.worked(work)
     seconds = time.perf_counter() - begin
     yield Remark(f"{len(names):,} picture(s) in {seconds:.1f} s ({len(names) / max(seconds, 1e-9):,.1f} pictures/s)")
     yield EncodedInputs(names, np.concatenate(parts), "picture")

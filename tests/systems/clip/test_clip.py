@@ -136,6 +136,40 @@ def test_a_locked_tower_stays_and_weights_are_interpolated(trained, clip, tmp_pa
     assert moved > 5
 
 
+def test_weights_between_the_start_and_the_model_are_measured(trained, clip, tmp_path):
+    run, path, _ = trained
+    clip.save(tmp_path / "start")
+    other = formers.load(tmp_path / "start")
+    for weight in other.model.parameters():
+        weight.data += 0.3 * torch.randn_like(weight)
+    other.save(tmp_path / "other")
+    rows = ["--data", str(path), "--label", "shape", "--json"]
+
+    def evaluated(model, *more):
+        shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / model), *rows, *more])
+        assert shown.exit_code == 0, shown.output
+        return json.loads(shown.stdout)
+
+    report = evaluated("other", "--start", str(tmp_path / "start"), "--weights", "0,0.5,1")
+    assert list(report["between"]) == ["0", "0.5", "1"]
+    for share, alone in (("0", evaluated("start")), ("1", evaluated("other"))):
+        for name, value in report["between"][share].items():
+            assert value == pytest.approx(alone[name], abs=1e-5), name
+            assert share == "0" or report[name] == value
+    assert report["between"]["0"]["loss"] < report["between"]["0.5"]["loss"] < report["between"]["1"]["loss"]
+    for more, message in (
+        (["--weights", "0,2", "--start", "x"], "expected numbers from 0 to 1, such as 0,0.5,1"),
+        (["--weights", "0,1"], "--weights go between --start and the model"),
+    ):
+        shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / "other"), *rows, *more])
+        assert shown.exit_code == 2 and message in shown.stderr
+    with (
+        pytest.raises(ConfigError, match="of the start have another name or shape, the first is "),
+        other.between({}, 1),
+    ):
+        pass
+
+
 def test_a_body_of_pictures_gets_words(trained, tmp_path):
     from tests.systems.images import toy as pictures
 

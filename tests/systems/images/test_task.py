@@ -107,6 +107,18 @@ def test_fine_tuning_at_another_size(photos, tmp_path):
     assert torch.equal(patch, old.model.body.patches.project.weight)  # frozen
 
 
+def test_frozen_blocks_keep_the_statistics_of_their_norms(photos, tmp_path):
+    old = toy.model(toy.RESNET, ("cat", "dog"))
+    old.save(tmp_path / "old")
+    train(photos, tmp_path / "run", "resnet", f"model.start={tmp_path / 'old'}", "task.freeze=2")
+    body = formers.load(tmp_path / "run", system="images").model.body.state_dict()
+    before = old.model.body.state_dict()
+    frozen = {name for name in before if name.startswith(("stem", "stages.0", "stages.1.0"))}
+    assert any(name.endswith("running_mean") for name in frozen)
+    changed = {name for name, weight in before.items() if not torch.equal(weight, body[name])}
+    assert not changed & frozen and any(name.endswith("running_var") for name in changed)
+
+
 @pytest.mark.parametrize("form", SMALL)
 def test_what_a_frozen_body_gives_is_computed_once(photos, tmp_path, form, monkeypatch):
     """The same is learned as where it is computed in each step, and to the same bits after a stop."""

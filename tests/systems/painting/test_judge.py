@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.systems.painting.tiny_painter import SIDE, judge
 
 from formers.data.sources import Table, read_table
 from formers.errors import ConfigError, DataError
 from formers.systems.painting.judge import Verdict, open_judge
+from tests.systems.painting.tiny_painter import SIDE, judge
 
 LABELS = ("colour: red", "colour: blue", "form: ring", "count: 1")
 

@@ -2,14 +2,18 @@
 
 import json
 import math
+from base64 import b64encode
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from starlette.testclient import TestClient
 
 import formers
+from formers import registry
+from formers.data.bad_rows import leaving_out
 from formers.data.pictures import read_pictures
 from formers.data.sources import Table
 from formers.data.words import WordCounts, commonest, words_of
@@ -17,6 +21,8 @@ from formers.errors import ConfigError, DataError, TextsError
 from formers.fields import build
 from formers.images.corrupt import Corruption
 from formers.models.autoencoder import Autoencoder, AutoencoderConfig
+from formers.server.app import make_app
+from formers.server.models import Models, Served
 from formers.systems.inputs import CommandInputs
 from formers.systems.picture_batches import PictureRows
 from formers.systems.pictures import Pictures
@@ -241,10 +247,33 @@ def test_a_picture_of_another_size(tmp_path):
     picture(25, 20).save(tmp_path / "in.png")
     with pytest.raises(DataError, match=r"in.png: a picture of 25 x 20 pixels, but this model reads 10 x 12; --resize"):
         restore(system(), tmp_path / "in.png")
+    picture().save(tmp_path / "good.png")
+    with leaving_out([]) as faults:
+        events = restore(system(), tmp_path / "in.png", tmp_path / "good.png", into=str(tmp_path / "out"))
+    assert [event.done for event in events if isinstance(event, Progress)] == [1] and len(faults) == 1
     (result,) = restore(system(), tmp_path / "in.png", resize=True)
     result.write(tmp_path / "out.png")
     assert opened(tmp_path / "out.png").size == (25, 20)
     (_,) = restore(system("denoise", kind="convolutional", code="map"), tmp_path / "in.png")
+
+
+def test_a_request_brings_its_mask(tmp_path):
+    """As bytes: it names no file of the server."""
+    picture().save(tmp_path / "in.png")
+    mask = Image.new("L", (10, 12))
+    mask.paste(255, (2, 2, 5, 5))
+    mask.save(tmp_path / "mask.png")
+    owner, declared = system("inpaint"), registry.system("reconstruction")
+    served = Served("toy", declared, owner, registry.verbs_of(declared), Origin("toy"))
+    client = TestClient(make_app(Models({"toy": served})), base_url="http://127.0.0.1")
+    encoded = {name: b64encode((tmp_path / f"{name}.png").read_bytes()).decode() for name in ("in", "mask")}
+    (expected,) = restore(owner, tmp_path / "in.png", mask=str(tmp_path / "mask.png"))
+    for text in (encoded["mask"], f"data:image/png;base64,{encoded['mask']}"):
+        answer = client.post("/reconstruct", json={"pictures": encoded["in"], "mask": text})
+        assert answer.json()["results"][0]["png"] == expected.png
+    for text, message in ((str(tmp_path / "mask.png"), "picture in base64"), (b64encode(b"x").decode(), "no picture")):
+        answer = client.post("/reconstruct", json={"pictures": encoded["in"], "mask": text})
+        assert answer.status_code == 400 and message in answer.json()["error"]
 
 
 def test_masks(tmp_path):
