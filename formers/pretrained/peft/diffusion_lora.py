@@ -144,7 +144,8 @@ def names_of(part: str, model: nn.Module) -> Iterator[tuple[str, list[str]]]:
             if name.endswith(".weight") and weight.ndim > 1 and len(hits) == 1 and hits[0][0].op in WHOLE:
                 rule, _, match = hits[0]
                 theirs, *ours = (
-                    fill(each, match.groupdict()).removesuffix(".weight") for each in (rule.theirs[0], *rule.targets)
+                    fill(pattern, match.groupdict()).removesuffix(".weight")
+                    for pattern in (rule.theirs[0], *rule.targets)
                 )
                 for alias in {theirs, theirs.removeprefix("text_model."), theirs.replace(".", "_")}:
                     yield alias, ours

@@ -142,3 +142,7 @@ def test_files_of_words(painter, tmp_path):
 def test_a_scale_behind_the_name():
     assert file_and_scale("a.safetensors") == ("a.safetensors", 1.0)
     assert file_and_scale("b:c.safetensors:-.5") == ("b:c.safetensors", -0.5)
+    assert file_and_scale("b:c/d.safetensors") == ("b:c/d.safetensors", 1.0)
+    for scale in ("much", "nan", ""):
+        with pytest.raises(ConfigError, match=rf"the scale is '{scale}', expected a number, as in a.safetensors:0.8"):
+            Painting(lora=(f"a.safetensors:{scale}",))
