@@ -57,9 +57,9 @@ def parts_of(recipe: Recipe, above: tuple[Path, ...] = ()) -> list[RecipePart]:
     parts = list(named(recipe))
     for part in parts:
         if part.recipe is None:
-            from formers.pretrained.load import model_class
+            from formers.pretrained.source import source_class
 
-            part.check(model_class(part.place(Path())).__name__)
+            part.check(source_class(part.place(Path())).__name__)
             continue
         if file_of(part.source) in above:
             raise ConfigError(f"parts.{part.name} of {recipe.name} is {part.source}, which has it as a part itself; "

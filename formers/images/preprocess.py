@@ -46,13 +46,7 @@ USUAL = {
     "siglip_vision_model": "Siglip", "formers-vision": "ViT", "formers-clip": "CLIP",
     "formers-autoencoder": "ViT",
 }  # fmt: skip
-OF_PICTURES = {
-    "image_size",
-    "num_channels",
-    "vision_config",
-    "pretrained_cfg",
-    "_class_name",
-}  # keys of a model's config
+OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg", "_class_name"}  # of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
 SCALE = 1 / 255
 MOST_RESIZED = 2**25  # pixels of a picture before its middle is cropped, 134 MB in each thread
@@ -194,13 +188,12 @@ class Preprocessor:
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
+        name = image.info.get("name", "a picture")
         sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
         if not self.crop and (height, width) != (self.height, self.width):
             expected = f"its model takes {self.width} x {self.height}"
-            name = image.info.get("name", "a picture")
             raise DataError(f"{name} has {sides} pixels{how}, {expected}; crop or resize it")
         if height * width > MOST_RESIZED and (height, width) != (image.height, image.width):
-            name = image.info.get("name", "a picture")
             what = f"{name}, of {image.width} x {image.height} pixels, is too long for its model"
             how = f"which takes the middle of {sides}, expected at most {MOST_RESIZED:,} pixels"
             raise DataError(f"{what}, {how}; crop it")

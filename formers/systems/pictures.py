@@ -30,6 +30,7 @@ class Pictures:
     def __init__(self, names: Sequence[str], image: Callable[[int], Image]) -> None:
         """image: the picture of a number from 0, RGB and upright, which raises DataError for what is none."""
         self.names, self.image = names, image
+        self.requested = False  # a request takes what comes of each; a command line needs a place for it
 
     @classmethod
     def of_named(cls, contents: NamedContents) -> Pictures:
@@ -50,7 +51,9 @@ class Pictures:
     @classmethod
     def of_request(cls, value: Any, where: str) -> Pictures:
         """A picture in base64, or a list of them."""
-        return cls.of_named(of_request(PICTURES, value, where))
+        pictures = cls.of_named(of_request(PICTURES, value, where))
+        pictures.requested = True
+        return pictures
 
     def __len__(self) -> int:
         return len(self.names)

@@ -144,7 +144,8 @@ def names_of(part: str, model: nn.Module) -> Iterator[tuple[str, list[str]]]:
             if name.endswith(".weight") and weight.ndim > 1 and len(hits) == 1 and hits[0][0].op in WHOLE:
                 rule, _, match = hits[0]
                 theirs, *ours = (
-                    fill(each, match.groupdict()).removesuffix(".weight") for each in (rule.theirs[0], *rule.targets)
+                    fill(pattern, match.groupdict()).removesuffix(".weight")
+                    for pattern in (rule.theirs[0], *rule.targets)
                 )
                 for alias in {theirs, theirs.removeprefix("text_model."), theirs.replace(".", "_")}:
                     yield alias, ours
@@ -157,7 +158,8 @@ def table_of(part: str, model: nn.Module) -> list[Rule]:
 
 def written_alphas(path: Path, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """The alphas that diffusers writes beside the tensors, of each part and module."""
-    what, alphas = f"{path}, {METADATA}", {}
+    what = f"{path}, {METADATA}"
+    alphas: dict[tuple[str, str], float] = {}
     settings = parse_json(read_metadata(path).get(METADATA) or "{}", MetadataShape, what)
     for part in FAMILIES:
         if (alpha := settings.get(f"{part}.lora_alpha")) is not None:

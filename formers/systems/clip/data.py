@@ -36,9 +36,10 @@ class CaptionedPictures:
     pictures: Annotated[PictureRows, Part()] = PLAIN_ROWS
     """How pictures are read."""
     tokenizer: str = ""
-    """Folder of a tokenizer for new towers (empty: word pieces are trained)."""
+    """Folder of a tokenizer for new towers (empty: word pieces are trained; clip: pairs of bytes, as CLIP has them, for
+    a tower that painters read with)."""
     vocab: Natural = 4000
-    """Most word pieces of a tokenizer that is trained."""
+    """Most word pieces or pairs of a tokenizer that is trained."""
 
     def __post_init__(self) -> None:
         check(self, "rows")

@@ -33,6 +33,7 @@ from formers.systems.clip.system import TEMPLATE, ClipModel, text_reader
 from formers.systems.memory import new_model
 from formers.systems.picture_bodies import begun_body, new_preprocessor
 from formers.systems.system import Report
+from formers.text.clip_tokenizer import train_clip
 from formers.text.tokenizer import Tokenizer
 from formers.text.training import train_word_pieces
 from formers.training.contrastive import chunked
@@ -181,8 +182,9 @@ def prepare(beginning: Beginning) -> Prepared:
             raise ConfigError(f"{beginning.start} has no tokenizer files; put tokenizer.json beside its config.json")
     else:
         captions = table.table.columns[rows.text]
+        learn = train_clip if rows.tokenizer == "clip" else train_word_pieces
         tokenizer = beginning.tokenizer(
-            lambda: train_word_pieces(captions, rows.vocab), files="tokenizer.json or vocab.txt"
+            lambda: learn(captions, rows.vocab), words=("", "clip"), files="tokenizer.json or vocab.txt"
         )
     model, preprocessor, words = begun(
         beginning.sizes, loaded, tokenizer, config, lambda side: new_preprocessor(side, table, rows.pictures)

@@ -19,7 +19,7 @@ AXES = (
     *("negative", "prompt"),
 )
 MOST_CELLS = 400
-SCALED = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+))")
+SCALED = re.compile(r"(.+\.\w+):([^/\\]*)")
 STRENGTH, ANEW, AGAIN = 0.6, 1.0, 0.3  # of a picture to begin with, of a part of one, of one that was made larger
 
 
@@ -28,7 +28,7 @@ class Painting:
     """What to paint."""
 
     prompt: Annotated[str, Typed("PROMPT", positional=True)] = ""
-    """What to paint, in words; (word:1.3) weighs more, [word] less."""
+    """What to paint, in words; (word:1.3) weighs more, (word:0.7) less."""
     axes: Annotated[tuple[str, ...], Typed("AXIS=A,B", positional=True)] = ()
     """More axes of --grid."""
     negative: str = ""
@@ -71,8 +71,10 @@ class Painting:
     grid: Annotated[tuple[str, ...], Typed("AXIS=A,B ...")] = ()
     """Paint every combination as one sheet with labels: --grid guidance=1,5,9 sampler=ddim,lcm; the first axis goes
     from left to right."""
+    fast: Annotated[str, Typed("FOLDER", file=True)] = ""
+    """Decode by the tiny autoencoder of this folder (AutoencoderTiny): 20 times as fast, a little less fine."""
     preview: Annotated[str, Typed("FILE", file=True)] = ""
-    """Write here after each step what the picture is going to be, roughly."""
+    """Write here after each step what the picture is going to be, roughly; with --fast decoded."""
     again: Annotated[str, Typed("FILE.png", file=True)] = ""
     """Paint this file of ours again, byte for byte; options given beside it win."""
     given: Given = NOTHING
@@ -86,6 +88,7 @@ class Painting:
             raise ConfigError("upscale (3) must be 1, 2 or 4")
         if self.size:
             self.sides  # noqa: B018 -- refuses what is no size
+        list(map(file_and_scale, self.lora))  # refuses what is no scale
         if self.axes and not self.grid:
             raise ConfigError(f"got {shown(self.axes[0])} after the prompt; put the whole prompt into quotes")
         if self.again:
@@ -139,9 +142,16 @@ class Painting:
 
 
 def file_and_scale(text: str) -> tuple[str, float]:
-    """FILE or FILE:SCALE, which is 1 where it is left out."""
-    match = SCALED.fullmatch(text)
-    return (match[1], float(match[2])) if match else (text, 1.0)
+    """FILE or FILE:SCALE, which is 1 where it is left out. Raises ConfigError for a scale that is none."""
+    if (match := SCALED.fullmatch(text)) is None:
+        return text, 1.0
+    try:
+        scale = float(match[2])
+    except ValueError:
+        scale = math.nan
+    if not math.isfinite(scale):
+        raise ConfigError(f"lora {text}: the scale is {shown(match[2])}, expected a number, as in {match[1]}:0.8")
+    return match[1], scale
 
 
 def _value(name: str, text: str) -> Any:

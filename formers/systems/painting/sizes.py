@@ -104,5 +104,5 @@ class PainterSizes:
             prediction_type=PREDICTIONS[self.prediction],  # type: ignore[arg-type]
             rescale_betas_zero_snr=self.zero_snr,
         )
-        given = {"clip_sample": pixels, "timestep_spacing": "trailing", "set_alpha_to_one": True, "steps_offset": 0}
+        given = {"clip_sample": pixels, "timestep_spacing": "trailing", "set_alpha_to_one": True, "steps_offset": 1}
         return Scheduler(schedule, "ddim", given)

@@ -34,6 +34,7 @@ from formers.systems.painting.system import Painter, open_painter
 from formers.systems.picture_looks import as_bytes
 from formers.systems.system import Report, cost
 from formers.text.clip_tokenizer import train_clip
+from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
 
@@ -241,15 +242,20 @@ def read_tower(beginning: Beginning) -> tuple[TextTower, Tokenizer]:
     """The tower of texts of [parts], without the map onto vectors of a CLIP, and its tokenizer."""
     loaded = load_model(beginning.parts["text"])
     whole: Any = loaded.model.text if isinstance(loaded.model, CLIP) else loaded.model
-    if loaded.tokenizer is None:
+    beside = loaded.folder.parent / "tokenizer"  # of the text_encoder of a folder of diffusers
+    tokenizer = loaded.tokenizer or (load_tokenizer(beside, loaded.config) if beside.is_dir() else None)
+    if tokenizer is None:
         raise ConfigError(f"parts.text: {loaded.folder} has no tokenizer files; put tokenizer.json there")
+    if tokenizer.bos is None or tokenizer.eos is None:
+        what = f"parts.text: the tokenizer of {loaded.folder} marks no beginning and end of a text"
+        raise ConfigError(f"{what}, as that of a painter has to; train the tower with rows.tokenizer clip")
     if not beginning.rows.text:
         raise ConfigError(
             "parts.text reads captions, but rows.text is empty: name their column, or leave out parts.text"
         )
     tower = TextTower(replace(whole.config, projection=0))
     tower.load_state_dict({key: value for key, value in whole.state_dict().items() if not key.startswith("project.")})
-    return tower, loaded.tokenizer
+    return tower, tokenizer
 
 
 def check_pictures(painter: Painter, side: int, grey: bool, captioned: bool) -> None:

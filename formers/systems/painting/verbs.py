@@ -7,7 +7,7 @@ import io
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def paint(model: Painter, options: Painting) -> Iterator[Event]:
     asked = options.again or "prompt" in options.given.names or (options.grid and "prompt" in options.grid_axes())
     if not painting.prompt and not asked and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
-    preview = LivePreview(model, options.preview) if options.preview else None
+    preview = LivePreview(model.hastened(painting.fast), options.preview) if options.preview else None
     try:
         yield from (sheet if painting.grid else pictures)(model, painting, preview)
     finally:
@@ -95,22 +95,24 @@ def pictures(model: Painter, painting: Painting, preview: LivePreview | None) ->
 
 def sheet(model: Painter, painting: Painting, preview: LivePreview | None) -> Iterator[Event]:
     """All combinations of a grid as one sheet; of an interrupted one those that are finished."""
+    from formers.systems.painting.additions import with_loras
     from formers.systems.painting.paint import Painted, plans_of, settled
 
-    cells = list(painting.cells())
+    cells = [(label, replace(cell, lora=())) for label, cell in painting.cells()]  # merged once for all of them
     counts = [sum(len(plan.legs) for plan in plans_of(model, settled(model, cell))) for _, cell in cells]
     tiles: list[tuple[str, Painted]] = []
     begin, done, total = time.perf_counter(), 0, sum(counts)
     try:
-        for (label, cell), count in zip(cells, counts, strict=True):
-            for event in model.paint(cell):
-                if isinstance(event, Painted):
-                    tiles.append((label, event))
-                    continue
-                if preview is not None:
-                    preview.follow(event)
-                yield Progress(done + event.step, total, "painting")
-            done += count
+        with with_loras(model.parts, painting.lora):
+            for (label, cell), count in zip(cells, counts, strict=True):
+                for event in model.paint(cell):
+                    if isinstance(event, Painted):
+                        tiles.append((label, event))
+                        continue
+                    if preview is not None:
+                        preview.follow(event)
+                    yield Progress(done + event.step, total, "painting")
+                done += count
     except (KeyboardInterrupt, FormersError):
         if tiles:
             yield drawn(painting, tiles, time.perf_counter() - begin)

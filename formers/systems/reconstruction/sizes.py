@@ -94,7 +94,7 @@ class AutoencoderSizes:
             else:
                 if len({*widths}) != 1:
                     raise ValueError(f"sizes: the levels of a tiny one are equally wide, got {widths}")
-                depths = (1, *(max(self.depth, 1),) * (len(widths) - 1))
+                depths = (min(self.depth, 1), *(self.depth,) * (len(widths) - 1))
                 config = TinyVAEConfig(width=widths[0], encoder_depths=depths, decoder_depths=depths[::-1], **ends)
         except ValueError as fault:
             raise ConfigError(f"[model]: {fault}") from None

@@ -66,6 +66,8 @@ def test_a_lora_changes_this_painting_alone(painter, lora):
     assert not torch.allclose(plain, with_it, atol=0.01) and not torch.allclose(half, with_it, atol=0.01)
     torch.testing.assert_close(latents(painter, lora=(f"{lora}:0.25",) * 2), half, atol=1e-4, rtol=1e-4)
     assert torch.equal(latents(painter), plain)
+    *_, sheet = paint(painter, Painting(prompt="red", grid=("guidance=1,3",), lora=(str(lora),), **HOW))
+    assert str(lora) in Image.open(sheet.write(lora.parent / "sheet.png")).text["formers"]
     unfinished = painter.paint(Painting(prompt="red", lora=(str(lora),), **HOW))
     next(unfinished)
     unfinished.close()
@@ -140,3 +142,7 @@ def test_files_of_words(painter, tmp_path):
 def test_a_scale_behind_the_name():
     assert file_and_scale("a.safetensors") == ("a.safetensors", 1.0)
     assert file_and_scale("b:c.safetensors:-.5") == ("b:c.safetensors", -0.5)
+    assert file_and_scale("b:c/d.safetensors") == ("b:c/d.safetensors", 1.0)
+    for scale in ("much", "nan", ""):
+        with pytest.raises(ConfigError, match=rf"the scale is '{scale}', expected a number, as in a.safetensors:0.8"):
+            Painting(lora=(f"a.safetensors:{scale}",))

@@ -271,6 +271,8 @@ def test_a_request_brings_its_mask(tmp_path):
     for text in (encoded["mask"], f"data:image/png;base64,{encoded['mask']}"):
         answer = client.post("/reconstruct", json={"pictures": encoded["in"], "mask": text})
         assert answer.json()["results"][0]["png"] == expected.png
+    answer = client.post("/reconstruct", json={"pictures": [encoded["in"]] * 2, "mask": encoded["mask"]})
+    assert [result["png"] for result in answer.json()["results"]] == [expected.png] * 2
     for text, message in ((str(tmp_path / "mask.png"), "picture in base64"), (b64encode(b"x").decode(), "no picture")):
         answer = client.post("/reconstruct", json={"pictures": encoded["in"], "mask": text})
         assert answer.status_code == 400 and message in answer.json()["error"]
