@@ -23,9 +23,11 @@ from formers.files import expanded
 from formers.images.decode import decode
 from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts
+from formers.systems.memory import machine_memory
 from formers.systems.painting.additions import learned_words, with_loras
 from formers.systems.painting.options import ANEW, Painting
 
+MAPS = 4  # of the decoder's widest level in the size of a picture, which it holds at once: measured
 USUAL = 512  # pixels, of a model that does not say what it was trained on
 
 
@@ -87,6 +89,8 @@ def paint(painter: LatentPainter, painting: Painting) -> Iterator[Moment | Paint
     One after the other: so a picture has the same bytes whatever its number, and what is finished can be kept.
     Raises ConfigError for what this model cannot, DataError for pictures and masks that do not fit.
     """
+    if painting.again or painting.grid:
+        raise ConfigError("this is several paintings: png.painting_of gives that of a file, Painting.cells a grid's")
     painting = settled(painter, painting)
     plans = plans_of(painter, painting)
     original, done = open_original(painter, painting), 0
@@ -132,6 +136,7 @@ def settled(painter: LatentPainter, painting: Painting) -> Painting:
         if painting.mask:
             raise ConfigError(f"{got}; cut {painting.image} and its mask to such a size")
         raise ConfigError(f"{got}: try --size {near}{resize}")
+    check_memory(painter, painting, width * height * painting.upscale**2)
     sampler: Any = painting.sampler or painter.scheduler.sampler or ""  # one of the words
     strength = painting.amount if painting.image or painting.upscale > 1 else None
     return replace(painting, size=f"{width}x{height}", sampler=sampler, strength=strength)
@@ -258,6 +263,18 @@ def soft(mask: Tensor, blur: int) -> Tensor:
     for _ in range(blur):
         inner.append(-F.max_pool2d(-inner[-1], 3, 1, 1))
     return torch.stack(inner).mean(0)
+
+
+def check_memory(painter: LatentPainter, painting: Painting, pixels: int) -> None:
+    """Refuse what has no room for certain: a system that promises memory ends who uses it, without a word."""
+    vae, there = painter.parts.vae, machine_memory()
+    if not isinstance(vae, VAE) or painter.device.type != "cpu" or there is None:
+        return
+    need = MAPS * pixels * max(vae.config.widths[:2]) * painter.parts.unet.convolution_in.weight.element_size()
+    if need > there:
+        lower = "--upscale or --size" if painting.upscale > 1 else "--size"
+        got = f"out of memory: {pixels:,} pixels take {need / 2**30:,.0f} GB to decode, but this machine has"
+        raise DataError(f"{got} {there / 2**30:,.0f} GB; lower {lower}")
 
 
 @contextmanager

@@ -207,6 +207,7 @@ def test_pixels_and_no_words(place):
     ([], "there is no prompt: say what to paint"),
     ([PROMPT, "and", "more"], "got 'and' after the prompt; put the whole prompt into quotes"),
     ([PROMPT, "--size", "60x64"], "size (60x64) must be divisible by 8, the pixels of a latent: try --size 64x64"),
+    ([PROMPT, "--size", "800000x800000"], "GB to decode, but this machine has"),
     ([PROMPT, "--size", "big"], "size ('big') must be two numbers such as 512x512"),
     ([PROMPT, "--size", "0x8"], "must be two numbers"),
     ([PROMPT, "--image", "in.png", "--strength", "1.5"], "strength (1.5) must be in (0, 1]"),
