@@ -144,6 +144,7 @@ def of_media(rows: MediaTable, judged: MediaTable | None, split: str, examples: 
     from formers.data.medium import SOUNDS
     from formers.data.picture_report import picture_lines
     from formers.data.sound_report import sound_lines
+    from formers.decoding.ctc import frames_needed
 
     said = {column: named(rows, column) for column in rows.table.columns if column != rows.column}
     classes = {column: tally for column, values in said.items() if (tally := classes_of(values))}
@@ -163,7 +164,7 @@ def of_media(rows: MediaTable, judged: MediaTable | None, split: str, examples: 
     label = next(iter(classes), "")
     if rows.medium is SOUNDS:
         text = next((column for column, values in texts.items() if all(isinstance(one, str) for one in values)), "")
-        report = sound_lines(rows, judged, label=label, text=text)
+        report = sound_lines(rows, judged, label=label, text=text, frames_needed=frames_needed)
     else:
         report = picture_lines(rows, judged, label=label)
     lines = [f"examples: {len(rows):,}", *report, *lengths(replace(rows.table, columns=texts))[1:]]

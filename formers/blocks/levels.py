@@ -36,8 +36,8 @@ class PreactivatedConvolutions(nn.Module):
         x = convolved(self.convolution_in, silu(self.norm_in(x)))
         if self.time is not None:
             assert time is not None
-            x = x + self.time(time)[..., None, None]
-        return kept + convolved(self.convolution_out, silu(self.norm_out(x)))
+            x = x.add_(self.time(time)[..., None, None])  # no gradient needs what a convolution gives
+        return convolved(self.convolution_out, silu(self.norm_out(x))).add_(kept)
 
 
 class Downsample(nn.Module):
@@ -77,7 +77,7 @@ class ResidualAttention(nn.Module):
         self.attention = Attention(width, 1)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        return x + as_picture(self.attention(as_vectors(self.norm(x))), x)
+        return as_picture(self.attention(as_vectors(self.norm(x))), x).add_(x)
 
 
 class Level(nn.Module):

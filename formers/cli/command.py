@@ -153,13 +153,14 @@ def wrong_system(model: str, system: System, declared: Declared) -> ConfigError:
 def union(declared: Declared) -> dict[str, Field]:
     """The fields of all options by name; what only some systems have says so."""
     fields: dict[str, Field] = {}
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, dict[str, None]] = {}
     for owner, verb in declared:
         for name, field in fields_of(resolve(verb.options)).items():
             fields.setdefault(name, field)
-            owners.setdefault(name, []).append(owner.name)
+            owners.setdefault(name, {})[owner.name] = None
+    systems = {owner.name for owner, _ in declared}
     for name, field in fields.items():
-        if len(owners[name]) < len(declared) and len(owners[name]) <= 3:
+        if len(owners[name]) < len(systems) and len(owners[name]) <= 3:
             fields[name] = dataclasses.replace(field, help=_with(field.help, f" ({', '.join(owners[name])})"))
     return kinds.as_one({name: field for name, field in fields.items() if field.kind not in FILLED})
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -42,11 +41,12 @@ def sound_lines(
     *,
     label: str = "",
     text: str = "",
+    frames_needed: Callable[[Sequence[str]], int] = len,
     frames_per_second: float = 25.0,
 ) -> list[str]:
     """A report on the sounds to learn from, beside those to be judged with. label, text: their columns, if any.
 
-    frames_per_second: of a model that writes sounds down without a decoder, which needs a frame for each character.
+    frames_needed, frames_per_second: of a model that writes sounds down without a decoder, of characters.
     Of large sets a part is looked at, spread over all of it, and the lines say so.
     """
     rows = spread(len(train), LOOKED_AT)
@@ -66,7 +66,7 @@ def sound_lines(
     broken = [one.fault for one in heard if one.fault]
     lines.append(f"unreadable: {f'{len(broken):,}, the first: {broken[0]}' if broken else 'none'}{part}")
     if text:
-        lines += text_lines(train, rows, heard, text, frames_per_second)
+        lines += text_lines(train, rows, heard, text, frames_needed, frames_per_second)
     return [*lines, *media_lines(train, held_out, label)]
 
 
@@ -132,7 +132,12 @@ def clock(seconds: float) -> str:
 
 
 def text_lines(
-    table: SoundTable, rows: Sequence[int], heard: Sequence[HeardSound], text: str, frames_per_second: float
+    table: SoundTable,
+    rows: Sequence[int],
+    heard: Sequence[HeardSound],
+    text: str,
+    frames_needed: Callable[[Sequence[str]], int],
+    frames_per_second: float,
 ) -> Iterator[str]:
     """Lines on the characters of the texts, how fast they are spoken, and the sounds that are too short for theirs."""
     texts = table.table.columns[text]
@@ -146,19 +151,16 @@ def text_lines(
         return
     speeds = [len(texts[row]) / one.seconds for row, one in good]
     yield f"characters a second: {min(speeds):.1f} to {max(speeds):.1f}, median {np.median(speeds):.1f}"
-    short = [(row, one) for row, one in good if frames_needed(texts[row]) > one.seconds * frames_per_second]
+    needed = [frames_needed(list(texts[row])) for row, _ in good]
+    wanting = zip(good, needed, strict=True)
+    short = [(*each, count) for each, count in wanting if count > each[1].seconds * frames_per_second]
     what = f"too short for their text at {frames_per_second:g} frames a second"
     if not short:
         yield f"{what}: none"
         return
-    row, one = short[0]
-    had = f"{one.seconds:.2f} s, {int(one.seconds * frames_per_second)} frames, {frames_needed(texts[row])} needed"
+    row, one, count = short[0]
+    had = f"{one.seconds:.2f} s, {int(one.seconds * frames_per_second)} frames, {count} needed"
     yield f"{what}: {len(short):,}, the first: {table.named(row)} ({had})"
-
-
-def frames_needed(text: str) -> int:
-    """How many frames CTC needs at least for a text: one for each character, and one between two that are the same."""
-    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def shown(char: str) -> str:

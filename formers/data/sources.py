@@ -37,6 +37,7 @@ class Builtin:
 
 
 SHAPES = ("image", "label", "shape", "caption", "objects", "contents", "claims")
+SCENES = {"shapes": "shapes", "captioned-shapes": "captioned", "shape-pairs": "pairs", "every-shape": "every"}
 BUILTIN = {
     "phrasebook": Builtin("formers.data.builtin.phrasebook:pairs", ("en", "de"), 10_000),
     "prose": Builtin("formers.data.builtin.prose:rows", ("text",), None),
@@ -47,10 +48,7 @@ BUILTIN = {
     "quiz": Builtin("formers.data.builtin.quiz:conversations", ("messages",), 5_000),
     "quiz-preferences": Builtin("formers.data.builtin.quiz:preferences", ("messages", "chosen", "rejected"), 5_000),
     "quiz-choices": Builtin("formers.data.builtin.quiz:choices", ("question", "choices", "answer"), 5_000),
-    "shapes": Builtin("formers.data.builtin.shapes:shapes", SHAPES, 5_000),
-    "captioned-shapes": Builtin("formers.data.builtin.shapes:captioned", SHAPES, 5_000),
-    "shape-pairs": Builtin("formers.data.builtin.shapes:pairs", SHAPES, 5_000),
-    "every-shape": Builtin("formers.data.builtin.shapes:every", SHAPES, 5_000),
+    **{name: Builtin(f"formers.data.builtin.shapes:{rows}", SHAPES, 5_000) for name, rows in SCENES.items()},
     "dialtones": Builtin("formers.data.builtin.dialtones:single", ("audio", "label"), 4_000),
     "dialled": Builtin("formers.data.builtin.dialtones:strings", ("audio", "text"), 4_000),
     "opinions": Builtin("formers.data.builtin.opinions:opinions", ("text", "label"), 5_000),

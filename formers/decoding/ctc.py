@@ -113,8 +113,8 @@ def _ctc(log_probs: Tensor, tokens: Sequence[int], blank: int) -> Tensor:
     return F.ctc_loss(log_probs[:, None], targets, torch.tensor([len(log_probs)]), lengths, blank, reduction="sum")
 
 
-def frames_needed(tokens: Sequence[int] | NDArray[np.int32]) -> int:
-    """The fewest frames that can say these tokens: one each, and a blank between equal neighbours."""
+def frames_needed(tokens: Sequence[int] | Sequence[str] | NDArray[np.int32]) -> int:
+    """The fewest frames that can say these tokens, or characters: one each, and a blank between equal neighbours."""
     row = np.asarray(tokens)
     return len(row) + int((row[1:] == row[:-1]).sum())
 

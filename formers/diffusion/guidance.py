@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -64,6 +65,13 @@ def guided(
         return torch.cat([some(latents[rows], time, rows) for rows in parts])
 
     return denoise
+
+
+def guidance_waves(scale: float, dim: int) -> Tensor:
+    """(1, dim): sines, then cosines, of 1000 * (scale - 1), for networks that learned guidance (Meng et al. 2023)."""
+    half = dim // 2
+    angles = 1000 * (scale - 1) * torch.exp(torch.arange(half) * (-math.log(10000) / max(half - 1, 1)))
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()]), (0, dim % 2))[None]
 
 
 def _deviating(steered: Tensor, wanted: Tensor, share: float) -> Tensor:

@@ -46,7 +46,7 @@ USUAL = {
     "siglip_vision_model": "Siglip", "formers-vision": "ViT", "formers-clip": "CLIP",
     "formers-autoencoder": "ViT",
 }  # fmt: skip
-OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg", "_class_name"}  # keys of its config
+OF_PICTURES = {"image_size", "num_channels", "vision_config", "pretrained_cfg", "_class_name"}  # of a model's config
 ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
 SCALE = 1 / 255
 MOST_RESIZED = 2**25  # pixels of a picture before its middle is cropped, 134 MB in each thread
@@ -188,8 +188,8 @@ class Preprocessor:
         if isinstance(self.resize, int):
             short = min(height, width)
             height, width = int(self.resize * height / short), int(self.resize * width / short)
-        sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
         name = image.info.get("name", "a picture")
+        sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
         if not self.crop and (height, width) != (self.height, self.width):
             expected = f"its model takes {self.width} x {self.height}"
             raise DataError(f"{name} has {sides} pixels{how}, {expected}; crop or resize it")

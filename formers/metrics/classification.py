@@ -6,6 +6,8 @@ labels they are 0/1 tables (examples, labels). Shares lie between 0 and 1, and a
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -75,6 +77,27 @@ def top(scores: ArrayLike, expected: ArrayLike, count: int) -> float:
     own = table[np.arange(len(table)), true][:, None]
     before = (table > own).sum(1) + ((table == own) & (np.arange(table.shape[1]) < true[:, None])).sum(1)
     return float((before < count).mean()) if len(table) else 0.0
+
+
+def d_prime(scores: ArrayLike, expected: ArrayLike) -> float:
+    """How far apart two normal distributions of deviation 1 lie that give the mean area under the ROC curve, over the
+    labels that some example has and some lacks (Hershey et al. 2017); (examples, labels) scores and 0 or 1.
+
+    0 is chance; an area is at most that of half a pair in the wrong order, so that no score is infinite.
+    """
+    table, true = np.asarray(scores, np.float64), np.asarray(expected).astype(bool)
+    areas, most = [], 0.5
+    for column, positive in zip(table.T, true.T, strict=True):
+        if positive.all() or not positive.any():
+            continue
+        places = np.unique(column, return_inverse=True)[1]
+        ties = np.bincount(places)
+        ranks = (np.cumsum(ties) - (ties - 1) / 2)[places]  # of equal scores their mean
+        have, pairs = positive.sum(), positive.sum() * (~positive).sum()
+        areas.append((ranks[positive].sum() - have * (have + 1) / 2) / pairs)
+        most = max(most, 1 - 0.5 / pairs)
+    area = float(np.clip(np.mean(areas), 1 - most, most)) if areas else 0.5
+    return math.sqrt(2) * NormalDist().inv_cdf(area)
 
 
 def average_precision(scores: ArrayLike, expected: ArrayLike) -> float:

@@ -163,7 +163,7 @@ class SpatialTransformer(nn.Module):
         self, x: Float[Tensor, "batch channels height width"], memory: Float[Tensor, "texts keys dim"] | None = None
     ) -> Float[Tensor, "batch channels height width"]:
         vectors = self.block(self.project_in(as_vectors(self.norm(x))), memory=memory)
-        return x + as_picture(self.project_out(vectors), x)
+        return as_picture(self.project_out(vectors), x).add_(x)
 
 
 def time_waves(time: Float[Tensor, "times"] | Int[Tensor, "times"], dim: int) -> Float[Tensor, "times dim"]:

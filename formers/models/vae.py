@@ -189,8 +189,10 @@ class TinyVAE(nn.Module):
         self, latents: Float[Tensor, "batch latents rows columns"]
     ) -> Float[Tensor, "batch channels height width"]:
         """Pictures about from -1 to 1; latents far from 0 are held within 3 of it."""
-        bounded = 3 * torch.tanh(latents.contiguous(memory_format=torch.channels_last) / 3)
-        return self.decoder(bounded) * 2 - 1
+        x = 3 * torch.tanh(latents.contiguous(memory_format=torch.channels_last) / 3)
+        for layer in self.decoder:
+            x = convolved(layer, x)
+        return x * 2 - 1
 
 
 class TinyConvolutions(nn.Module):
@@ -199,13 +201,13 @@ class TinyConvolutions(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         first, second, third = (nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
-        self.layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
+        self.layers = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True), third)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         kept = x
         for layer in self.layers:
             x = convolved(layer, x)
-        return torch.relu_(x + kept)
+        return torch.relu_(x.add_(kept))
 
 
 def initialise(module: nn.Module) -> None:

@@ -21,11 +21,18 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def draw_overlays(
-    picture: Floats, maps: Floats, names: Sequence[str], title: str, unit: str, *, most: float | None = None
+    picture: Floats,
+    maps: Floats,
+    names: Sequence[str],
+    title: str,
+    unit: str,
+    *,
+    most: float | None = None,
+    first: str = "what the model reads",
 ) -> Figure:
     """picture (height, width, 3), 0 to 1; maps (count, rows, columns) of at least 0, on one scale; a name for each.
 
-    The first panel is the picture itself; below each map it is grey. most: the end of the scale; without it colours
+    The first panel, so named, is the picture itself; below each map it is grey. most: the end of the scale; without it colours
     follow the square root, and the strongest places, one in two hundred, are alike: few would leave the rest dark.
     """
     from matplotlib.cm import ScalarMappable
@@ -44,7 +51,7 @@ def draw_overlays(
     norm = PowerNorm(power, 0, highest)
     for axes in panels.flat:
         axes.set_axis_off()
-    for axes, name in zip(panels.flat, ["what the model reads", *names], strict=False):
+    for axes, name in zip(panels.flat, [first, *names], strict=False):
         axes.set_title(visible(name), fontsize=10, pad=3, parse_math=False)
     panels.flat[0].imshow(picture)
     look: dict[str, Any] = {"cmap": HEAT, "norm": norm, "alpha": COVER, "interpolation": "bilinear"}

@@ -24,6 +24,7 @@ MOST_SAMPLES = 2**28  # of a sound that is read whole: 1.5 hours at 48 kHz, 4.6 
 BLOCK = 2**18  # frames that are decoded at a time
 LOUDEST = 16.0  # numbers beyond it are no sound in -1..1 but integers written as fractions
 RATES = (1_000, 768_000)  # samples a second
+MP3_FRAMES = 2 * 1152  # samples of two frames, which an encoder may count beside those of the sound
 STREAMED = 0x7FFFF000  # sizes from here on stand for "not known yet" in a WAV file that was written to a pipe
 FORMATS = "WAV, FLAC, OGG, MP3, AIFF"
 # What only PyAV reads, by the bytes that such files have at a place.
@@ -135,6 +136,7 @@ def opened(content: bytes | Path, name: str, start: float = 0.0) -> Iterator[Sou
         file.seek(0)
         if not head:
             raise DataError(f"{name} is empty (0 bytes), expected a sound")
+        counted = _counts_frames(file)
         if kind := next((kind for at, mark, kind in OF_MEDIA if head[at : at + len(mark)] == mark), ""):
             yield _of_media(file, name, kind, start, stack)
             return
@@ -147,7 +149,8 @@ def opened(content: bytes | Path, name: str, start: float = 0.0) -> Iterator[Sou
             sound.seek(min(sound.frames, round(start * sound.samplerate)))
         except soundfile.LibsndfileError as fault:
             raise DataError(_damaged(name, fault)) from fault
-        blocks = _checked(_blocks(sound, name, soundfile.LibsndfileError), sound.samplerate, name, start)
+        blocks = _blocks(sound, name, soundfile.LibsndfileError, sound.frames if counted else 0)
+        blocks = _checked(blocks, sound.samplerate, name, start)
         yield SoundFile(sound.samplerate, sound.channels, sound.frames / sound.samplerate, sound.format, blocks)
 
 
@@ -189,12 +192,26 @@ def _check_header(sound: Any, name: str) -> None:
         raise DataError(f"{name} is cut off: {int(cut[2]):,} of {int(cut[1]):,} bytes of sound are there; get it again")
 
 
-def _blocks(sound: Any, name: str, damaged: type[Exception]) -> Iterator[Samples]:
+def _counts_frames(file: Any) -> bool:
+    """Whether an MP3 file's first frame says how many there are; else libsndfile guesses, by its size."""
+    tag = file.read(10)
+    size = sum(byte << 7 * (3 - place) for place, byte in enumerate(tag[6:10]))  # seven bits of each
+    file.seek(10 + size if tag[:3] == b"ID3" else 0)
+    frame = file.read(200)
+    file.seek(0)
+    return frame[:1] == b"\xff" and (b"Xing" in frame or b"Info" in frame)
+
+
+def _blocks(sound: Any, name: str, damaged: type[Exception], frames: int) -> Iterator[Samples]:
+    """frames: so many there are to be; 0: that is not known, or the header is checked."""
     try:
         while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
             yield _mixed(block)
     except damaged as fault:
         raise DataError(_damaged(name, fault)) from fault
+    if sound.tell() < frames - MP3_FRAMES:
+        there, whole = (count / sound.samplerate for count in (sound.tell(), frames))
+        raise DataError(f"{name} is cut off: {there:.2f} of {whole:.2f} seconds are there; get it again")
 
 
 def _mixed(block: NDArray[np.float32]) -> Samples:

@@ -48,14 +48,17 @@ class AdaptedTask:
 def adapted(prepared: Prepared, config: AdapterConfig, *, place: Path, base: str, seed: int) -> Prepared:
     """A prepared task with its model frozen but for what `config` says; place: where the model was read; base: what
     names it."""
-    task, save = prepared.task, partial(save_lora, prepared.lora_files, base)
+    task, files = prepared.task, prepared.lora_files
+    save: Callable[[Path], object]
     whole: Sequence[str] = ()
-    if prepared.lora_files is None:
+    if files is None:
         family = layout(task.model, family_of(place)).model_type
         encoder = isinstance(task.model, HEADS)
         whole = head_parts(task.model, same=type(task.model) is model_class(place)) if encoder else ()
         save = partial(save_peft, task.model, prepared.beside, base=base, kind=config.kind, family=family)
-    elif config.kind != "lora":
+    elif config.kind == "lora":
+        save = partial(save_lora, files, base)
+    else:
         raise ConfigError(f'adapter.kind "{config.kind}" has no form of file for this model; set it to "lora"')
     line = adapt(task.model, config, seed, whole=whole)
     return replace(prepared, task=AdaptedTask(task, save), report=[*prepared.report, line])

@@ -4,8 +4,9 @@ and how good labels are."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,14 +16,41 @@ from torch import Tensor
 
 from formers.data.labels import Labels
 from formers.errors import ConfigError, shortened
+from formers.fields import Between, check
 from formers.metrics.calibration import calibration_error
-from formers.metrics.classification import accuracy, average_precision, confusion, f1, top
+from formers.metrics.classification import accuracy, average_precision, confusion, d_prime, f1, top
 from formers.systems.ranked_labels import THRESHOLD
 from formers.systems.system import Report, ResultTable, Score, cost, share
 
 SHOWN = 12  # classes whose share is shown
 UNEVEN = 4  # so many times as often as another is a label that outweighs it
 TABLE_MOST = 30  # classes whose confusions fit on a screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelLearning:
+    """How labels are learned, whatever has them."""
+
+    kind: Literal["auto", "one", "several"] = "auto"
+    """one (of the labels), several (any number of them), auto: what the labels look like."""
+    label_smoothing: Annotated[float, Between(0, below=1)] = 0.0
+    """Share of the probability that is spread over all labels (one of the labels only)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """none; balanced: a label counts for more the rarer it is, all labels together for the same."""
+
+    def __post_init__(self) -> None:
+        check(self, "task")
+
+    def weights(self, labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How much each label counts; None: all the same."""
+        return None if self.class_weights == "none" else balanced_weights(labels, rows)
+
+    def lines(self, labels: Labels, rows: NDArray[Any]) -> list[str]:
+        """Of the report: how often each label occurs, and what to do where that is uneven."""
+        return [shares(labels, rows), *(uneven(labels, rows) if self.class_weights == "none" else [])]
+
+
+LABELS = LabelLearning()
 
 
 def summed_loss(
@@ -97,6 +125,16 @@ def balanced_weights(labels: Labels, rows: NDArray[Any]) -> NDArray[np.float64]:
     return len(rows) / (len(labels.names) * np.maximum(counts, 1))
 
 
+def row_weights(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """By how much each row is likelier to be drawn, so that labels come equally often: 1 over the rows with its label,
+    the sum for several (Gong et al. 2021), the least for none. rows: class numbers, or (rows, labels) of 0 and 1.
+    """
+    if rows.ndim == 1:
+        return 1 / np.bincount(rows)[rows]
+    weights = (rows / np.maximum(rows.sum(0), 1)).sum(1)
+    return np.where(weights > 0, weights, weights[weights > 0].min(initial=1.0))
+
+
 def label_report(
     kind: str, labels: Sequence[str], probabilities: Tensor, expected: NDArray[np.int64], facts: Mapping[str, Any]
 ) -> Report:
@@ -129,12 +167,13 @@ def confusion_files(report: Report, labels: Sequence[str], title: str) -> dict[s
 
 def scores(kind: str, probabilities: NDArray[np.float32], expected: NDArray[np.int64]) -> list[Score]:
     """Of classes: top-1, top-5 where there are more, macro F1, calibration; of several labels: all right, mean average
-    precision, micro and macro F1."""
+    precision, d', micro and macro F1."""
     if kind == "several":
         predicted = (probabilities >= THRESHOLD).astype(np.int64)
         return [
             share("accuracy", accuracy(predicted, expected)),
             share("mean_average_precision", average_precision(probabilities, expected)),
+            Score("d_prime", d_prime(probabilities, expected)),
             share("f1_micro", f1(predicted, expected, average="micro")),
             share("f1_macro", f1(predicted, expected)),
         ]

@@ -10,6 +10,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import NOWHERE, Event, Origin, Report, Typed, resolve
@@ -23,19 +24,51 @@ HELP = "Measure a model: BLEU of translations, perplexity, accuracy, whatever it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What every `evaluate` by rows has, whatever its system."""
+class MeasureMedia:
+    """What every `evaluate` of pictures and sounds has, whatever its system."""
 
     origin: Origin = NOWHERE
     """The model's own recipe."""
     count: Natural | None = None
-    """Only N rows of what is measured with: the first, or of a plain text some of all over it."""
+    """Only N rows of what is measured with: the first."""
 
     def __post_init__(self) -> None:
         check(self)
 
 
-PLAIN = Measure()
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What every encoder's `evaluate` has, whatever its system."""
+
+    origin: Origin = NOWHERE
+    """The model's own recipe."""
+    count: Natural | None = None
+    """Only N rows of what is measured with: the first, or of a plain text some of all over it."""
+    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
+    """Sets that papers measure with."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+ALL_MEDIA, PLAIN = MeasureMedia(), Measure()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """Judging a model by its vectors, whatever labels it knows."""
+
+    probe: bool = False
+    """Judge the vectors instead: a logistic regression and the nearest rows of --train, by whatever labels."""
+    train: Annotated[str, Typed("SOURCE", file=True)] = ""
+    """Rows that --probe learns from (default for a run: its training data)."""
+
+    def __post_init__(self) -> None:
+        if self.train and not self.probe:
+            raise ConfigError("--train is for --probe, which learns from it")
+
+
+NO_PROBE = ProbeOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +78,7 @@ class MeasureRows:
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
     """Rows to measure with (default for a run: its test data)."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure encoders of texts with."""
+    """What every encoder's `evaluate` has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,25 +94,23 @@ class MeasureColumns:
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the label, or of the answers."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure encoders of texts with."""
+    """What every encoder's `evaluate` has."""
 
 
 def or_suite(evaluate: Callable[[Any, Any], Iterator[Event]]) -> Callable[[Any, Any], Iterator[Event]]:
-    """The verb `evaluate` of an encoder of texts, whose options have `suites`: as it is, or the report of a suite."""
+    """The verb `evaluate` of an encoder, whose options have a `measure`: as it is, or the report of the suite."""
 
     @wraps(evaluate)
     def run(opened: Any, options: Any) -> Iterator[Event]:
-        suites: SuiteOptions = options.suites
-        if suites.suite is None:
+        measure: Measure = options.measure
+        if measure.suites.suite is None:
             yield from evaluate(opened, options)
             return
         data = vars(options).get("data", "")
-        suites.check_data(data)
+        measure.suites.check_data(data)
         from formers.systems.suites.report import suite_report
 
-        yield from suite_report(opened, suites, options.measure.origin.name, data)
+        yield from suite_report(opened, measure.suites, measure.origin.name, data)
 
     return run
 

@@ -62,9 +62,18 @@ class PictureOrder:
     A system's class keeps its own `collate`, which asks for `changed`, and takes these over, as with `Buckets`.
     """
 
-    def __init__(self, table: PictureTable, preprocessor: Preprocessor, config: PictureRows, *, seed: int) -> None:
+    def __init__(
+        self,
+        table: PictureTable,
+        preprocessor: Preprocessor,
+        config: PictureRows,
+        *,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        """weights: see `Shuffled`."""
         self.table, self.config, self.seed = table, config, seed
-        order = Shuffled(table, config.batch, seed)
+        order = Shuffled(table, config.batch, seed, weights)
         self.epoch, self.describe = order.epoch, order.describe
         self.pixels = Pixels(table, preprocessor, unreadable=config.unreadable)
         self.once: Callable[[Iterable[Tensor]], Tensor] | None = None

@@ -93,6 +93,9 @@ def test_evaluate_and_probe(place):
     assert "--probe learns from labelled pictures" in fails(
         "evaluate", place / "model", "--data", place / "photos", "--probe"
     )
+    assert "--suite does not go with a images model" in fails(
+        "evaluate", place / "model", "--suite", "sts", "--data-folder", place
+    )
     assert "--train is for --probe" in fails("evaluate", place / "model", "--data", "x", "--train", "y")
 
 

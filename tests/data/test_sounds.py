@@ -11,6 +11,7 @@ from formers.data.builtin.dialtones import HIGH, KEYS, LOW, dialled
 from formers.data.sound_report import sound_lines
 from formers.data.sounds import by_fold, read_sounds
 from formers.data.waves import Waves
+from formers.decoding.ctc import frames_needed
 from formers.errors import DataError, PackageError
 
 
@@ -143,7 +144,7 @@ def test_report(clips):
     (clips / "clips" / "one" / "1.flac").write_bytes(b"no sound")
     (clips / "clips" / "two" / "0.wav").write_bytes((clips / "clips" / "one" / "0.wav").read_bytes())
     table = read_sounds(clips / "clips.csv", columns=["label", "text"])
-    report = "\n".join(sound_lines(table, table.select([4]), label="label", text="text"))
+    report = "\n".join(sound_lines(table, table.select([4]), label="label", text="text", frames_needed=frames_needed))
     for part in (
         "sounds: 0.05 to 1.29 s, median 0.25",
         "8,000 Hz 60.0%, 16,000 Hz 40.0%; mono 80.0%, 2 channels 20.0%; ",

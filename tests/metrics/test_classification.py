@@ -1,9 +1,11 @@
 """Accuracy, F1, Matthews and confusions: by hand, and equal to scikit-learn where it is installed."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from formers.metrics.classification import accuracy, confusion, f1, matthews
+from formers.metrics.classification import accuracy, confusion, d_prime, f1, matthews
 
 
 def test_by_hand():
@@ -58,3 +60,18 @@ def test_lengths_that_differ_are_a_fault():
         accuracy([1], [1, 0])
     with pytest.raises(ValueError, match="one label"):
         confusion([[1, 0]], [[1, 0]])
+
+
+def test_d_prime_is_that_of_the_mean_area():
+    theirs = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    random = np.random.default_rng(0)
+    true = random.integers(0, 2, (400, 3))
+    normal = random.standard_normal((400, 3)) + true  # one deviation apart
+    assert d_prime(normal, true) == pytest.approx(1, abs=0.15)
+    scores = np.round(normal, 1)  # some are equal
+    area = theirs.roc_auc_score(true, scores, average="macro")
+    assert d_prime(scores, true) == pytest.approx(np.sqrt(2) * NormalDist().inv_cdf(area))
+    unseen = np.concatenate([true, np.zeros((400, 1), int)], 1)
+    assert d_prime(np.concatenate([scores, scores[:, :1]], 1), unseen) == d_prime(scores, true)
+    assert d_prime(np.zeros((4, 1)), [[0], [1], [0], [1]]) == 0
+    assert 2 < d_prime(true, true) < 10 and d_prime(-true, true) == -d_prime(true, true)

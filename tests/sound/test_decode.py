@@ -74,6 +74,16 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch):
         decode(written(tone()), "clip")
 
 
+@pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\2\1" + bytes(257)])
+def test_an_mp3_that_is_cut_off_is_said_to_be(tag):
+    whole = tag + written(tone(3.0), kind="MP3")
+    assert len(decode(whole, "clip").samples) == 48_000
+    with pytest.raises(DataError, match=r"clip is cut off: 1\.\d\d of 3\.00 seconds are there; get it again"):
+        decode(whole[: len(whole) // 2], "clip")
+    with pytest.raises(DataError, match=r"clip is cut off: 2\.\d\d of 3\.00 seconds"):
+        list(stream(whole[: -len(whole) // 5], "clip", 16_000, start=1.0))
+
+
 def changed(content: bytes, at: int, value: bytes) -> bytes:
     return content[:at] + value + content[at + len(value) :]
 

@@ -123,7 +123,7 @@ def about_unet(tensors: Tensors, where: str) -> dict[str, Any]:
     numbers = [int(name.split(".")[1]) for name in tensors if name.endswith(".0.op.weight")]
     blocks = {name.split(".")[1] for name in tensors if name.startswith("input_blocks.")}
     depth = min(numbers, default=len(blocks)) - 1
-    starts = []
+    starts: list[str] = []
     while f"input_blocks.{1 + len(starts) * (depth + 1)}.0.in_layers.2.weight" in tensors:
         starts.append(f"input_blocks.{1 + len(starts) * (depth + 1)}")
     widths = [side(tensors, f"{start}.0.in_layers.2.weight", 0, where) for start in starts]

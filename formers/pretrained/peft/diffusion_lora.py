@@ -157,7 +157,8 @@ def table_of(part: str, model: nn.Module) -> list[Rule]:
 
 def written_alphas(path: Path, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """The alphas that diffusers writes beside the tensors, of each part and module."""
-    what, alphas = f"{path}, {METADATA}", {}
+    what = f"{path}, {METADATA}"
+    alphas: dict[tuple[str, str], float] = {}
     settings = parse_json(read_metadata(path).get(METADATA) or "{}", MetadataShape, what)
     for part in FAMILIES:
         if (alpha := settings.get(f"{part}.lora_alpha")) is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from formers.errors import ConfigError, shown
 from formers.fields import Natural, Part, check
 from formers.files import expanded
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Report, ResultTable, Typed
 from formers.systems.vectors.encoded import EncodedInputs, EncodeEither, encoded_pictures
@@ -134,11 +134,11 @@ class EvaluateTowers:
     words: Annotated[WordLabels, Part()] = NO_LABELS
     """The labels to choose from (default: those of the run, else those of the column)."""
     start: Annotated[str, Typed("FOLDER", file=True)] = ""
-    """The model that this one was trained from: what is between both is measured too (WiSE-FT)."""
+    """Model that this one was trained from (of a run a checkpoint): what is between is measured too (WiSE-FT)."""
     weights: Annotated[str, Typed("A,B")] = ""
     """How much this model's weights count beside those of --start (default: 0,0.25,0.5,0.75,1)."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
     def __post_init__(self) -> None:
         if self.weights and not self.start:

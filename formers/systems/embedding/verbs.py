@@ -11,7 +11,6 @@ from formers.errors import ConfigError, on_a_line
 from formers.fields import Between, Count, Natural, Part, check
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
 from formers.systems.similarity_verb import Compare, compared
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import Event, Progress, Remark, Typed
 from formers.systems.texts import Texts
 from formers.systems.vectors.encoded import EncodedInputs
@@ -221,9 +220,7 @@ class EvaluateVectors:
     score: Annotated[str, Typed("COLUMN")] = ""
     """Column of the score (scored pairs)."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure encoders of texts with."""
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite

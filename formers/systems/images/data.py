@@ -18,6 +18,7 @@ from formers.errors import ConfigError
 from formers.fields import Part
 from formers.images.augment import mixed
 from formers.images.preprocess import Preprocessor
+from formers.systems.labelling import row_weights
 from formers.systems.picture_batches import PLAIN_ROWS, PictureOrder, PictureRows
 
 MIXING = 1  # beside (seed, epoch, row) of a batch's first picture
@@ -33,6 +34,8 @@ class LabelledPictures:
     """Column of the label: a name, the number of a class, or a list of them (several); of folders their name."""
     separator: str = ""
     """What stands between the labels of one field, such as ";" in a CSV file: a picture has several labels then."""
+    balanced: bool = False
+    """Rows are drawn so that labels come equally often: rare ones again and again, common ones not in every epoch."""
     pictures: Annotated[PictureRows, Part()] = PLAIN_ROWS
     """How pictures are read."""
 
@@ -69,11 +72,12 @@ class PictureBatches:
         cutmix: float = 0.0,
     ) -> None:
         """mixup, cutmix: how strongly pictures of a batch are mixed (Zhang et al. 2018; Yun et al. 2019)."""
-        order = PictureOrder(table, preprocessor, config.pictures, seed=seed)
+        self.labels = labels.answers(table.table, config.label, config.separator)
+        weights = row_weights(self.labels) if config.balanced else None
+        order = PictureOrder(table, preprocessor, config.pictures, seed=seed, weights=weights)
         self.epoch, self.describe, self.plain = order.epoch, order.describe, order.plain
         self.table, self.config, self.kind, self.seed = table, config.pictures, labels, seed
         self.order, self.pixels = order, order.pixels
-        self.labels = labels.answers(table.table, config.label, config.separator)
         self.mixup, self.cutmix = mixup, cutmix
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from formers.data.labels import Labels, learn_labels
 from formers.data.picture_report import picture_lines
 from formers.errors import ConfigError
-from formers.fields import Between, Count, check
+from formers.fields import Between, Count, Part, check
 from formers.models.clip import width_of
 from formers.models.picture_classifier import PictureClassifier, PictureHeadConfig
 from formers.models.resnet import ResNet
@@ -26,7 +26,7 @@ from formers.pretrained.loaded import Loaded
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.images.data import PictureBatch, PictureBatches
 from formers.systems.images.system import PictureModel
-from formers.systems.labelling import balanced_weights, shares, summed_loss, uneven
+from formers.systems.labelling import LABELS, LabelLearning, summed_loss
 from formers.systems.picture_bodies import begun_body, freeze, new_preprocessor, used
 from formers.training.task import Loss
 
@@ -37,16 +37,12 @@ SAMPLES = 3  # pictures of the validation data that are shown
 class ImagesConfig:
     """What is learned of a picture, and how."""
 
-    kind: Literal["auto", "one", "several"] = "auto"
-    """one (of the labels), several (any number of them), auto: what the labels look like."""
-    label_smoothing: Annotated[float, Between(0, below=1)] = 0.0
-    """Share of the probability that is spread over all labels (one of the labels only)."""
+    labels: Annotated[LabelLearning, Part()] = LABELS
+    """How labels are learned."""
     mixup: Annotated[float, Between(0)] = 0.0
     """Pictures are mixed with others of their batch, in shares from Beta(mixup, mixup), such as 0.2 (0: not)."""
     cutmix: Annotated[float, Between(0)] = 0.0
     """A rectangle of another picture is put in, of an area from Beta(cutmix, cutmix), such as 1 (0: not)."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """none; balanced: a label counts for more the rarer it is, all labels together for the same."""
     freeze: Count = 0
     """How many of the lowest blocks do not learn, and what is below them (0: all learn; all: the head alone learns)."""
     samples: tuple[str, ...] = ()
@@ -88,7 +84,7 @@ class ImagesTask:
             self.model.label(read).float(),
             batch.labels.to(self.pictures.device),
             weights=self.weights,
-            smoothing=self.config.label_smoothing,
+            smoothing=self.config.labels.label_smoothing,
         )
         return Loss(total, count, {"pictures": len(read)})
 
@@ -119,7 +115,7 @@ def prepare(beginning: Beginning) -> Prepared:
     table, held_out = beginning.tables()
     loaded = None if beginning.start is None else beginning.loaded()
     learned = loaded.model.config.labels if loaded and isinstance(loaded.model, PictureClassifier) else ()
-    labels = learn_labels(table.table, rows.label, config.kind, known=learned, separator=rows.separator)
+    labels = learn_labels(table.table, rows.label, config.labels.kind, known=learned, separator=rows.separator)
     if labels.kind == "number":
         what = f'the column "{rows.label}" holds numbers with fractions, expected labels'
         raise ConfigError(f"{what}; choose another with --set rows.label=COLUMN")
@@ -132,7 +128,7 @@ def prepare(beginning: Beginning) -> Prepared:
         table, preprocessor, rows, labels, seed=source.seed, mixup=config.mixup, cutmix=config.cutmix
     )
     validation = PictureBatches(held_out, preprocessor, rows, labels, seed=source.seed)
-    weights = None if config.class_weights == "none" else balanced_weights(labels, batches.labels)
+    weights = config.labels.weights(labels, batches.labels)
     pictures, train = PictureModel(on_device(model), preprocessor), beginning.sections["train"]
     adapters = beginning.sections["adapter"].kind != "none"  # which learn in the body
     if whole := not adapters and not any(weight.requires_grad for weight in body.parameters()):
@@ -147,8 +143,7 @@ def prepare(beginning: Beginning) -> Prepared:
         f"training data: {table.described}",
         f"examples: {len(table):,}",
         *picture_lines(table, held_out, label=rows.label, separator=rows.separator),
-        shares(labels, batches.labels),
-        *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
+        *config.labels.lines(labels, batches.labels),
         f"validation: {held_out.name}, {len(held_out):,} examples",
         size,
         head,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, NO_PROBE, MeasureMedia, ProbeOptions, measured
 from formers.systems.pictures import Pictures
-from formers.systems.system import Event, Progress, Typed
+from formers.systems.system import Event, Typed
 from formers.systems.vectors.encoded import encoded_pictures
 
 if TYPE_CHECKING:
@@ -86,16 +85,10 @@ class EvaluatePictures:
     """Column of the label, or of the answers."""
     flip: bool = False
     """Average with what the mirrored picture gives."""
-    probe: bool = False
-    """Judge the vectors instead: a logistic regression and the nearest pictures of --train, by whatever labels."""
-    train: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Rows that --probe learns from (default for a run: its training data)."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-
-    def __post_init__(self) -> None:
-        if self.train and not self.probe:
-            raise ConfigError("--train is for --probe, which learns from it")
+    probing: Annotated[ProbeOptions, Part()] = NO_PROBE
+    """Vectors, judged by labels."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
@@ -108,8 +101,16 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
     rows, judged = judged_rows(options, "images", LabelledPictures, image="image", label="label")
     table: Any = judged
     begin, origin = time.perf_counter(), options.measure.origin
-    if options.probe:
-        report, labels = yield from probed(model, options, rows, table, origin.section("data", "images"))
+    if options.probing.probe:
+        from formers.systems.vectors.probe import probed
+
+        def vectors(part: Any, kind: Labels) -> Iterator[tuple[Sequence[int], Vectors]]:
+            for numbers, pictures in PictureBatches(part, model.preprocessor, rows, kind).plain():
+                (output,) = model.outputs([pictures], model.vectors)
+                yield numbers.tolist(), output.numpy()
+
+        source = origin.section("data", "images")
+        report, labels = yield from probed(options.probing.train, source, rows, table, vectors, "picture")
     else:
         labels = model.labels
         kind = Labels(model.kind, labels)
@@ -121,33 +122,3 @@ def evaluate(model: PictureModel, options: EvaluatePictures) -> Iterator[Event]:
     if broken := report.facts.get("unreadable"):
         more["remarks"] = {"unreadable": f"{broken:,} picture(s) left out"}
     yield measured(report, "images", origin, table, begin, unit="pictures", **more)
-
-
-def probed(
-    model: PictureModel, options: EvaluatePictures, rows: Any, table: Any, source: Any
-) -> Generator[Event, None, tuple[Any, tuple[str, ...]]]:
-    """The report on the model's vectors of a table, and the labels; the training rows are those of --train."""
-    import numpy as np
-
-    from formers.data.labels import learn_labels
-    from formers.data.source import Source
-    from formers.systems.images.data import PictureBatches
-    from formers.systems.vectors.probe import probe
-
-    name = options.train or (source.train if source is not None else "")
-    if not name:
-        raise ConfigError("--probe learns from labelled pictures: give --train SOURCE")
-    learning = replace(source or Source(), train=name)
-    train = learning.read("train", **rows.reading(learning))
-    labels = learn_labels(train.table, rows.label, "one")
-    vectors: list[tuple[Vectors, Any]] = []
-    for part, what in ((train, "training pictures"), (table, "test pictures")):
-        part = part.usable(lambda row: labels.answers(row, rows.label, rows.separator))
-        batches = PictureBatches(part, model.preprocessor, rows, labels)
-        parts, places = [], []
-        for numbers, pictures in batches.plain():
-            parts += [output.numpy() for output in model.outputs([pictures], model.vectors)]
-            places += numbers.tolist()
-            yield Progress(len(places), len(part), f"encoding {what}")
-        vectors.append((np.concatenate(parts), batches.labels[places]))
-    return probe(vectors[0], vectors[1], labels.names), labels.names

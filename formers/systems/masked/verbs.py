@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from formers.errors import DataError, TextsError, on_a_line, shortened
 from formers.fields import Natural, Part
 from formers.systems.measure import PLAIN, Measure, or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import Event, ResultTable, Typed
 from formers.systems.texts import Texts
 
@@ -102,9 +101,7 @@ class EvaluateMasked:
     text: Annotated[str, Typed("FILE", file=True, plain=True)] = ""
     """A text to read (default: a run's test data, else builtin:prose)."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure encoders of texts with."""
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite

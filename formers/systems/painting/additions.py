@@ -23,7 +23,7 @@ def with_loras(parts: DiffusionParts, files: Sequence[str]) -> Iterator[None]:
     Raises CheckpointError for a file that does not fit, ConfigError for a model in int8.
     """
     models = {name: model for name, model in parts.models() if name in FAMILIES}
-    if files and any(type(weight) is Weight for model in models.values() for weight in model.parameters()):
+    if files and any(isinstance(weight, Weight) for model in models.values() for weight in model.parameters()):
         raise ConfigError("a LoRA cannot be added to a model in int8; open it as fp32 or bf16")
     before = []
     try:

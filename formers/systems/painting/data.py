@@ -92,7 +92,10 @@ class PaintingBatches:
         rows = side // painter.factor
         self.shape = painter.parts.unet.config.out_channels, rows, rows
         self.captions = config.captions(table)
-        self.lengths, self.tokens = read_captions(painter, self.captions) if self.captions else (None, None)
+        self.lengths: NDArray[np.int64] | None = None
+        self.tokens: Tensor | None = None
+        if self.captions:
+            self.lengths, self.tokens = read_captions(painter, self.captions)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -58,7 +58,7 @@ class StepsLook:
     """What is painted, in words; with --judge not needed."""
     step: Annotated[tuple[int, ...], Typed("N")] = (4, 10, 20, 50)
     """A number of steps."""
-    sampler: Annotated[tuple[str, ...], Typed("SAMPLER")] = ("ddim", "euler", "dpm++")
+    samplers: Annotated[tuple[str, ...], Typed("SAMPLER")] = ("ddim", "euler", "dpm++")
     """How to go from noise to picture."""
     guidance: Annotated[float, Between(0)] = 7.5
     """How closely to follow the prompt."""
@@ -69,11 +69,17 @@ class StepsLook:
     judge: Annotated[str, Typed("CLASSIFIER", file=True)] = ""
     """A classifier that says of many captions whether their pictures show them: a table and a curve."""
     data: Annotated[str, Typed("SOURCE", file=True)] = ""
-    """Rows whose captions are painted for it (default for a run: its test data)."""
-    label: Annotated[str, Typed(metavar="COLUMN")] = ""
+    """Rows whose captions are painted for it."""
+    captions: Annotated[str, Typed(metavar="COLUMN")] = "caption"
+    """Column of these captions."""
+    labels: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the labels that a picture of the caption must have (default: the caption is the label)."""
     count: Natural = 100
     """So many of these rows."""
+
+    def __post_init__(self) -> None:
+        if self.judge and not self.data:
+            raise ConfigError("--judge says of many captions whether their pictures show them: give --data SOURCE too")
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,9 @@ class Claims:
 
 
 def claims_of(
-    judge: Judge, origin: Origin, rows: PaintingRows, asked: EvaluatePainter | StepsLook, count: int
+    judge: Judge, origin: Origin, rows: PaintingRows, data: str, label: str, count: int
 ) -> tuple[Claims, PictureTable]:
-    """Captions of the rows to judge with, and these rows.
+    """Captions of the rows to judge with, and these rows. label: column of what a judge is to see ("": the caption).
 
     Raises ConfigError for rows without captions, DataError for labels that the judge does not know.
     """
@@ -127,9 +133,9 @@ def claims_of(
 
     if not rows.text:
         raise ConfigError("rows without captions say nothing to paint, so nothing can be judged; name a column: --text")
-    label = asked.label or rows.text
+    label = label or rows.text
     flags = {rows.image: "--image COLUMN", rows.text: "--text COLUMN", label: "--label COLUMN"}
-    table: Any = judged_on(origin, "painting", ClaimedRows(rows, label), asked.data, count, flags)
+    table: Any = judged_on(origin, "painting", ClaimedRows(rows, label), data, count, flags)
     return Claims(judge, rows.captions(table), judge.claims(table.table, label)), table
 
 
@@ -157,7 +163,9 @@ def evaluate(painter: Painter, options: EvaluatePainter) -> Iterator[Event]:
     rows = replace(usual, image=options.image or usual.image, text=options.text or usual.text)
     table: Any
     if options.judge:
-        claims, table = claims_of(open_judge(options.judge), origin, rows, options, count or PROMPTS)
+        claims, table = claims_of(
+            open_judge(options.judge), origin, rows, options.data, options.label, count or PROMPTS
+        )
     else:
         flags = {rows.image: "--image COLUMN", rows.text: "--text COLUMN"}
         table = judged_on(origin, "painting", rows, options.data, count, flags)
@@ -206,7 +214,7 @@ def write_sheet(tiles: Sequence[Any], prompts: Sequence[str], right: Sequence[bo
 def steps(painter: Painter, options: StepsLook) -> Iterator[Event]:
     """The prompt painted by each sampler in each number of steps; with a judge how many captions are shown right."""
     way = SamplerOptions(guidance=options.guidance, seed=options.seed)
-    lines = {name: (painter, replace(way, sampler=name)) for name in options.sampler}
+    lines = {name: (painter, replace(way, sampler=name)) for name in options.samplers}
     if options.distilled:
         lines["lcm, distilled"] = open_distilled(options.distilled), replace(way, sampler="lcm", guidance=1.0)
     if not options.judge:
@@ -251,8 +259,8 @@ def steps_curve(lines: Lines, options: StepsLook) -> Iterator[Event]:
     from formers.systems.painting.judge import ALL, open_judge
 
     judge = open_judge(options.judge)
-    rows = rows_of(next(iter(lines.values()))[0], options.origin)
-    claims, table = claims_of(judge, options.origin, rows, options, options.count)
+    rows = replace(rows_of(next(iter(lines.values()))[0], options.origin), text=options.captions)
+    claims, table = claims_of(judge, options.origin, rows, options.data, options.labels, options.count)
     count, shares = len(claims.prompts), dict[str, list[float]]()
     total = count * len(lines) * len(options.step)
     for name, (painter, way) in lines.items():

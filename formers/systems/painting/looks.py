@@ -32,7 +32,7 @@ class NoiseLook:
     picture: Annotated[str, Typed("PICTURE", positional=True, file=True)] = ""
     """The picture that is hidden."""
     amounts: Annotated[int, Between(2, 20)] = SHOWN
-    """How many amounts of noise are shown, evenly over the times of the training."""
+    """How many amounts of noise are shown, from none to all."""
     seed: Annotated[int, Between(0, 2**53)] = 1
     """Of the noise."""
 
@@ -87,6 +87,8 @@ class GuidanceLook:
 
 def noise(painter: Painter, options: NoiseLook) -> Iterator[Event]:
     """The picture as the model knows it, in ever more noise, and what share of each is noise."""
+    import torch
+
     from formers.diffusion.denoise import draw, generators
     from formers.pictures.sheet import draw_sheet
     from formers.systems.picture_looks import as_bytes, of_picture, short
@@ -95,7 +97,9 @@ def noise(painter: Painter, options: NoiseLook) -> Iterator[Event]:
     schedule = painter.scheduler.schedule
     latents = painter.latents(pictures_of(painter, options.picture))
     added = draw(generators([options.seed]), latents.shape[1:], latents.device)
-    points = [schedule.point(i * (schedule.times - 1) // (options.amounts - 1)) for i in range(options.amounts)]
+    bars = schedule.alpha_bars
+    amounts = torch.linspace(float(bars[0]), float(bars[-1]), options.amounts)
+    points = [schedule.point(int((bars - amount).abs().argmin())) for amount in amounts]
     titles = [f"time {point.time}: {point.noise**2:.1%} noise" for point in points]
     tiles = [tile for at in points for tile in as_bytes(painter.pictures(at.signal * latents + at.noise * added).cpu())]
     what = "" if painter.parts.vae is None else " (its latents, decoded)"
@@ -136,7 +140,7 @@ def strip(painter: Painter, options: StripLook) -> Iterator[Event]:
             shown.append((moment.latents, moment.clean))
             titles.append(f"step {moment.step} of {moment.steps}")
     tiles = [as_bytes(painter.pictures(part).cpu())[0] for row in zip(*shown, strict=True) for part in row]
-    words = [*titles, *["what it takes to be there"] * len(titles)]
+    words = [*titles, *["the picture it expects"] * len(titles)]
     title = f"how {quoted(options.text)} appears"
     yield Picture("strip", lambda: draw_sheet(tiles, words, title, columns=len(titles)))
 
@@ -149,6 +153,8 @@ def of_prompt(painter: Painter, name: str, options: Any) -> None:
 
 def attention(painter: Painter, options: WordLook) -> Iterator[Event]:
     """How much each place of the picture looks at each word: the mean over steps, layers and heads."""
+    import numpy as np
+
     from formers.blocks.attention import recording
     from formers.pictures.overlay import draw_overlays
     from formers.systems.picture_looks import as_bytes
@@ -174,14 +180,9 @@ def attention(painter: Painter, options: WordLook) -> Iterator[Event]:
     picture = as_bytes(painter.pictures(moment.latents).cpu())[0]
     shown = (picture if picture.ndim == 3 else picture[..., None].repeat(3, -1)).astype("float32") / 255
     title, names = f"where the words of {quoted(options.text)} act", [word for word, _ in words]
-    unit, heat = "% of the attention to the text", 100 * as_array(joined)
-    yield Picture("attention", lambda: draw_overlays(shown, heat, names, title, unit))
-
-
-def as_array(rows: Sequence[Any]) -> Any:
-    import numpy as np
-
-    return np.stack(rows)
+    heat = np.stack([grid / grid.mean() for grid in joined])
+    most, unit = float(np.quantile(heat, 0.995)), "attention to the word, of its mean over the picture"
+    yield Picture("attention", lambda: draw_overlays(shown, heat, names, title, unit, most=most, first="the picture"))
 
 
 def words_of(painter: Painter, prompt: str, asked: Sequence[str]) -> list[tuple[str, list[int]]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from formers.diffusion.denoise import Held, Moment, denoised, draw, generators
-from formers.diffusion.guidance import guided
+from formers.diffusion.guidance import guidance_waves, guided
 from formers.diffusion.scheduler import Plan, Scheduler
 from formers.errors import ConfigError, DataError
 from formers.files import expanded
@@ -51,7 +52,7 @@ class LatentPainter(Protocol):
         chunks: bool = False,
         learned: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]: ...
-    def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor: ...
+    def predict(self, latents: Tensor, times: Tensor, text: Tensor, *, guidance: Tensor | None = None) -> Tensor: ...
 
 
 class Painted(NamedTuple):
@@ -112,6 +113,8 @@ def settled(painter: LatentPainter, painting: Painting) -> Painting:
     unet = painter.parts.unet.config
     if unet.channels not in (unet.out_channels, 2 * unet.out_channels + 1):
         raise ConfigError(f"this model's unet reads {unet.channels} channels, which is neither painting nor inpainting")
+    if unet.classes:
+        raise ConfigError(f"this model's unet reads one of {unet.classes} classes, which cannot be painted of words")
     if unet.channels > unet.out_channels and not painting.mask:
         raise ConfigError("this model fills holes: give --image PICTURE and --mask PICTURE, white where they are")
     width, height = painting.sides if painting.size else (painter.side or USUAL,) * 2
@@ -129,9 +132,8 @@ def settled(painter: LatentPainter, painting: Painting) -> Painting:
         if painting.mask:
             raise ConfigError(f"{got}; cut {painting.image} and its mask to such a size")
         raise ConfigError(f"{got}: try --size {near}{resize}")
-    sampler = painting.sampler or painter.scheduler.sampler or ""
-    starts = painting.image or painting.upscale > 1
-    strength = painting.amount if starts else None
+    sampler: Any = painting.sampler or painter.scheduler.sampler or ""  # one of the words
+    strength = painting.amount if painting.image or painting.upscale > 1 else None
     return replace(painting, size=f"{width}x{height}", sampler=sampler, strength=strength)
 
 
@@ -182,9 +184,10 @@ def denoise(
                 beside = torch.cat([mask, painter.latents(seen, own)], 1)
             elif isinstance(painter.parts.vae, VAE):
                 draw(own, noise.shape[1:])  # as much as the reference draws for what it does not use
-    network = guided(
-        painter.predict, text.prompt, text.negative, scale=painting.guidance, rescale=painting.rescale, beside=beside
-    )
+    predict, scale = painter.predict, painting.guidance
+    if unet.guidance_dim:
+        predict, scale = partial(predict, guidance=guidance_waves(scale, unet.guidance_dim)), 1.0
+    network = guided(predict, text.prompt, text.negative, scale=scale, rescale=painting.rescale, beside=beside)
     yield from denoised(network, plan, latents, own, held=held)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from PIL import Image
 
-import formers
 from formers.errors import DataError
 from formers.fields import build
 from formers.files import expanded, parse_json
@@ -68,7 +67,6 @@ def parameters(painting: Painting) -> str:
         rows["Mask blur"] = painting.blur
     if painting.upscale > 1:
         rows |= {"Hires upscale": painting.upscale, "Hires upscaler": "Lanczos"}
-    rows["Version"] = f"formers {formers.__version__}"
     negative = f"\nNegative prompt: {painting.negative}" if painting.negative else ""
     line = ", ".join(f"{name}: {quoted(value)}" for name, value in rows.items() if value != "")
     loras = "".join(f" <lora:{Path(file).stem}:{scale:g}>" for file, scale in map(file_and_scale, painting.lora))

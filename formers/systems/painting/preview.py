@@ -1,4 +1,4 @@
-"""What a picture is going to be, without a decoder: latents to colours by one small matrix."""
+"""What a picture is going to be, by a tiny decoder, or without one: latents to colours by one small matrix."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from formers.diffusion.denoise import Moment
 from formers.errors import ConfigError
 from formers.files import expanded, replaced_file, try_file
+from formers.models.vae import TinyVAE
 from formers.systems.painting.paint import LatentPainter, channels_of, picture_of
 
 PICTURES, SIDE, COLOURS = 8, 8, 3  # latents of a side; colours of a side, between which there are smooth ways
@@ -44,7 +45,7 @@ def rough(matrix: Tensor, latents: Tensor, factor: int) -> Image.Image:
     return colours.resize((factor * colours.width, factor * colours.height), Image.Resampling.BICUBIC)
 
 
-class Preview:
+class LivePreview:
     """A file that follows the painting."""
 
     def __init__(self, painter: LatentPainter, name: str) -> None:
@@ -53,7 +54,7 @@ class Preview:
         if self.path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise ConfigError(f"--preview {name}: expected a name that ends in .png or .jpg")
         try_file(self.path)
-        self.matrix = fit(painter)
+        self.matrix = None if isinstance(painter.parts.vae, TinyVAE) else fit(painter)
         self.last: Moment | None = None
         self.written = 0.0
 
@@ -67,7 +68,10 @@ class Preview:
         """Write the last moment, if there is one that is not written; gives the file."""
         if self.last is None:
             return None
+        painter, clean = self.painter, self.last.clean[:1]
+        decoded = self.matrix is None
+        image = picture_of(painter.pictures(clean)) if decoded else rough(self.matrix, clean, painter.factor)
         with replaced_file(self.path) as beside:
-            rough(self.matrix, self.last.clean, self.painter.factor).save(beside)
+            image.save(beside)
         self.last, self.written = None, time.monotonic()
         return self.path

@@ -82,7 +82,7 @@ class PromptReader:
         self.numbers: dict[
             str, list[int]
         ] = {}  # of a learned word in small letters: the numbers behind the tower's own
-        rows = []
+        rows: list[Tensor] = []
         for word, vectors in (learned or {}).items():
             if vectors.shape[-1] != width:
                 what = f"the learned word {shown(word)} has vectors of {vectors.shape[-1]} numbers"

@@ -6,6 +6,7 @@ prompts -> tokens -> TextTower -> UNet, step by step -> latents -> VAE -> pictur
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from formers.diffusion.denoise import Moment, draw
 from formers.diffusion.scheduler import Scheduler
 from formers.errors import CheckpointError, ConfigError
 from formers.models.diffusion import LatentDiffusion
-from formers.models.vae import VAE
-from formers.pretrained.diffusers_folder import DiffusionParts, save_diffusers
+from formers.models.vae import VAE, TinyVAE
+from formers.pretrained.diffusers_folder import DiffusionParts, check_parts, save_diffusers
+from formers.pretrained.load import load_model
 from formers.pretrained.loaded import Loaded
 from formers.systems.painting.options import Painting
 from formers.systems.painting.paint import Painted, paint
 from formers.systems.painting.prompts import PromptReader, prompted
+from formers.systems.reading import reading
 from formers.text.reader import Reader
 
 
@@ -131,14 +134,30 @@ class Painter:
         reader = PromptReader(text, self.reader.tokenizer, learned)
         return prompted(reader, prompts, negatives or [""] * len(prompts), chunks=chunks)
 
-    def predict(self, latents: Tensor, times: Tensor, text: Tensor) -> Tensor:
-        """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`."""
+    def predict(self, latents: Tensor, times: Tensor, text: Tensor, *, guidance: Tensor | None = None) -> Tensor:
+        """The UNet as guidance calls it: latents (rows, channels, height, width), times (rows,), text of `prompted`.
+
+        guidance: (1, guidance_dim) of `guidance_waves`, which a UNet reads that learned guidance itself.
+        """
         memory = None if self.parts.unet.config.memory_dim is None else text.to(self.dtype)
-        return self.parts.unet(latents.to(self.dtype), times, memory)
+        waves = None if guidance is None else guidance.to(self.device, self.dtype)
+        with reading(self.parts.unet):
+            return self.parts.unet(latents.to(self.dtype), times, memory, guidance=waves)
 
     def paint(self, painting: Painting) -> Iterator[Moment | Painted]:
         """What happens on the way to pictures, and the pictures: see `painting.paint.paint`."""
-        return paint(self, painting)
+        return paint(self.hastened(painting.fast), painting)
+
+    def hastened(self, folder: str) -> Painter:
+        """The same with the tiny autoencoder of a folder, or of "" this one. Raises CheckpointError for another."""
+        if not folder:
+            return self
+        vae = load_model(folder, dtype=self.dtype, device=self.device).model
+        if not isinstance(vae, TinyVAE):
+            raise CheckpointError(f"{folder} is a {type(vae).__name__}, expected a TinyVAE (AutoencoderTiny)")
+        parts = replace(self.parts, vae=vae.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        check_parts(parts, f"this model with {folder}")
+        return Painter(parts)
 
     def save(self, folder: str | Path, *, fp16: bool = False) -> None:
         """Write a folder that opens in diffusers too, where that has a word for all parts."""

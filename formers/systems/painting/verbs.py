@@ -7,7 +7,7 @@ import io
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from formers.systems.system import Event, Progress
 
 if TYPE_CHECKING:
     from formers.systems.painting.paint import Painted
-    from formers.systems.painting.preview import Preview
+    from formers.systems.painting.preview import LivePreview
     from formers.systems.painting.system import Painter
 
 SHARP = 150  # pixels of a picture from which on a sheet has twice as many
@@ -50,12 +50,13 @@ class PaintedPicture:
 
 def paint(model: Painter, options: Painting) -> Iterator[Event]:
     """Each picture as it is finished, or one sheet of all; what is finished stays, whatever comes after."""
-    from formers.systems.painting.preview import Preview
+    from formers.systems.painting.preview import LivePreview
 
     painting = requested(options)
-    if not painting.prompt and "prompt" not in options.given.names and not options.again and model.parts.text:
+    asked = options.again or "prompt" in options.given.names or (options.grid and "prompt" in options.grid_axes())
+    if not painting.prompt and not asked and model.parts.text:
         raise ConfigError('there is no prompt: say what to paint, such as "a red circle above a blue square"')
-    preview = Preview(model, options.preview) if options.preview else None
+    preview = LivePreview(model.hastened(painting.fast), options.preview) if options.preview else None
     try:
         yield from (sheet if painting.grid else pictures)(model, painting, preview)
     finally:
@@ -77,7 +78,7 @@ def requested(options: Painting) -> Painting:
     return painting_of(options.again, {**changes, "axes": axes, "origin": options.origin})
 
 
-def pictures(model: Painter, painting: Painting, preview: Preview | None) -> Iterator[Event]:
+def pictures(model: Painter, painting: Painting, preview: LivePreview | None) -> Iterator[Event]:
     """The pictures of a painting with their progress."""
     from formers.systems.painting.paint import Painted
 
@@ -92,24 +93,26 @@ def pictures(model: Painter, painting: Painting, preview: Preview | None) -> Ite
         yield Progress(event.step, event.steps, "painting")
 
 
-def sheet(model: Painter, painting: Painting, preview: Preview | None) -> Iterator[Event]:
+def sheet(model: Painter, painting: Painting, preview: LivePreview | None) -> Iterator[Event]:
     """All combinations of a grid as one sheet; of an interrupted one those that are finished."""
+    from formers.systems.painting.additions import with_loras
     from formers.systems.painting.paint import Painted, plans_of, settled
 
-    cells = list(painting.cells())
+    cells = [(label, replace(cell, lora=())) for label, cell in painting.cells()]  # merged once for all of them
     counts = [sum(len(plan.legs) for plan in plans_of(model, settled(model, cell))) for _, cell in cells]
     tiles: list[tuple[str, Painted]] = []
     begin, done, total = time.perf_counter(), 0, sum(counts)
     try:
-        for (label, cell), count in zip(cells, counts, strict=True):
-            for event in model.paint(cell):
-                if isinstance(event, Painted):
-                    tiles.append((label, event))
-                    continue
-                if preview is not None:
-                    preview.follow(event)
-                yield Progress(done + event.step, total, "painting")
-            done += count
+        with with_loras(model.parts, painting.lora):
+            for (label, cell), count in zip(cells, counts, strict=True):
+                for event in model.paint(cell):
+                    if isinstance(event, Painted):
+                        tiles.append((label, event))
+                        continue
+                    if preview is not None:
+                        preview.follow(event)
+                    yield Progress(done + event.step, total, "painting")
+                done += count
     except (KeyboardInterrupt, FormersError):
         if tiles:
             yield drawn(painting, tiles, time.perf_counter() - begin)

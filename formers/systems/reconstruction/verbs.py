@@ -15,7 +15,7 @@ from formers.data.medium import PICTURES
 from formers.errors import ConfigError, DataError
 from formers.fields import Part, check
 from formers.files import expanded, replace_file
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.media import unwrapped
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Typed
@@ -153,10 +153,7 @@ def restore(model: Reconstructor, name: str, image: Image, options: Restore) -> 
 
 
 def mask_of(mask: str, name: str) -> Image:
-    """The picture that says where the holes of a picture are: a file, that of the same name in a folder, a data: URL.
-
-    Raises DataError.
-    """
+    """The picture that says where the holes of another are: a file, one of its name in a folder, a data: URL."""
     from formers.images.decode import decode
 
     if mask.startswith("data:"):
@@ -221,8 +218,8 @@ class EvaluateReconstruction:
     """Column of the picture."""
     text: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the text."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: Reconstructor, options: EvaluateReconstruction) -> Iterator[Event]:

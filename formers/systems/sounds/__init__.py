@@ -32,7 +32,10 @@ SYSTEM = System(
         "f1": "macro F1",
         "calibration_error": "how far confidence is from accuracy, in 15 bins",
         "mean_average_precision": "mean over the labels of the area under precision against recall",
+        "d_prime": "how far labels stand out, in deviations: 0 is chance, AudioSet's best are near 3",
         "f1_micro": "F1 over all labels of all sounds",
         "f1_macro": "mean F1 of the labels",
+        "linear_probe": "accuracy of a logistic regression on the model's vectors",
+        "nearest": "accuracy of the 20 nearest training sounds by their vectors",
     },
 )

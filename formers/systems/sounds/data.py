@@ -20,6 +20,7 @@ from formers.fields import Count, Natural, Part, check
 from formers.sound.augment import SoundAugmentation, mixed_waves
 from formers.sound.decode import Samples
 from formers.sound.features import FeatureExtractor
+from formers.systems.labelling import row_weights
 from formers.systems.shuffled import Shuffled, epoch_of
 
 PLACE, MIXING = 3, 4  # beside (seed, epoch, row): where a sound lies in what the model reads; of a batch's first sound
@@ -41,6 +42,8 @@ class LabelledSounds:
     """Column of official folds (ESC-50: fold); rows of `fold` are watched and judged with, the others learned from."""
     fold: str = "1"
     """The fold that is not learned from."""
+    balanced: bool = False
+    """Rows are drawn so that labels come equally often: rare ones again and again, common ones not in every epoch."""
     batch: Natural = 64
     """Sounds of a batch."""
     unreadable: Count = 0
@@ -87,11 +90,11 @@ class SoundBatches:
         mixup: float = 0.0,
     ) -> None:
         """mixup: how strongly sounds of a batch are mixed, see `mixed_waves`."""
-        order = Shuffled(table, config.batch, seed)
+        self.labels = labels.answers(table.table, config.label, config.separator)
+        order = Shuffled(table, config.batch, seed, row_weights(self.labels) if config.balanced else None)
         self.epoch, self.describe = order.epoch, order.describe
         self.table, self.extractor, self.config, self.kind, self.seed = table, extractor, config, labels, seed
         self.waves = Waves(table, extractor.rate, unreadable=config.unreadable)
-        self.labels = labels.answers(table.table, config.label, config.separator)
         self.mixup = mixup
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from formers.data.labels import learn_labels
 from formers.data.sound_report import sound_lines
 from formers.errors import ConfigError
-from formers.fields import Between, check
+from formers.fields import Between, Part, check
 from formers.models.spectrogram import SpectrogramConfig, SpectrogramTransformer
 from formers.sound.features import usual_extractor
 from formers.systems.begin import Beginning, Prepared, on_device
-from formers.systems.labelling import balanced_weights, shares, summed_loss, uneven
+from formers.systems.labelling import LABELS, LabelLearning, summed_loss
 from formers.systems.sound_bodies import begun_body
 from formers.systems.sounds.data import SoundBatch, SoundBatches
 from formers.systems.sounds.system import SoundModel
@@ -34,14 +34,10 @@ MEASURED = 2000  # sounds from which mean and deviation are taken
 class SoundsConfig:
     """What is learned of a sound, and how."""
 
-    kind: Literal["auto", "one", "several"] = "auto"
-    """one (of the labels), several (any number of them), auto: what the labels look like."""
-    label_smoothing: Annotated[float, Between(0, below=1)] = 0.0
-    """Share of the probability that is spread over all labels (one of the labels only)."""
+    labels: Annotated[LabelLearning, Part()] = LABELS
+    """How labels are learned."""
     mixup: Annotated[float, Between(0)] = 0.0
     """Sounds are added to others of their batch, in shares from Beta(mixup, mixup), such as 10 (0: not)."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """none; balanced: a label counts for more the rarer it is, all labels together for the same."""
 
     def __post_init__(self) -> None:
         check(self, "task")
@@ -66,7 +62,7 @@ class SoundsTask:
             self.model(batch.features.to(self.sounds.device)).float(),
             batch.labels.to(self.sounds.device),
             weights=self.weights,
-            smoothing=self.config.label_smoothing,
+            smoothing=self.config.labels.label_smoothing,
         )
         return Loss(total, count, {"sounds": len(batch.features)})
 
@@ -92,7 +88,7 @@ def prepare(beginning: Beginning) -> Prepared:
     old = loaded.model if loaded is not None and isinstance(loaded.model, SpectrogramTransformer) else None
     body, size = begun_body(beginning.sizes, loaded)
     known = () if old is None else old.config.labels
-    labels = learn_labels(table.table, rows.label, config.kind, known=known, separator=rows.separator)
+    labels = learn_labels(table.table, rows.label, config.labels.kind, known=known, separator=rows.separator)
     if labels.kind == "number":
         what = f'the column "{rows.label}" holds numbers with fractions, expected labels'
         raise ConfigError(f"{what}; choose another with --set rows.label=COLUMN")
@@ -109,14 +105,13 @@ def prepare(beginning: Beginning) -> Prepared:
     model.body, head = body, f"a new head of {len(labels.names)} label(s)"
     if old is not None and (old.config.labels, old.config.kind) == (labels.names, labels.kind):
         model.norm, model.out, head = old.norm, old.out, f"the checkpoint's head of {len(labels.names)} label(s) kept"
-    weights = None if config.class_weights == "none" else balanced_weights(labels, batches.labels)
+    weights = config.labels.weights(labels, batches.labels)
     task = SoundsTask(SoundModel(on_device(model), extractor), validation, config, weights)
     lines = [
         f"training data: {table.described}",
         f"examples: {len(table):,}",
         *sound_lines(table, held_out, label=rows.label),
-        shares(labels, batches.labels),
-        *(uneven(labels, batches.labels) if config.class_weights == "none" else []),
+        *config.labels.lines(labels, batches.labels),
         f"validation: {held_out.name}, {len(held_out):,} examples",
         size,
         head,

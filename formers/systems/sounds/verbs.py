@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, NO_PROBE, MeasureMedia, ProbeOptions, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Progress, Remark, ResultTable, Typed
 from formers.systems.vectors.encoded import EncodedInputs
@@ -72,23 +73,35 @@ class Timeline:
 
 def classify(model: SoundModel, options: ClassifySounds) -> Iterator[Event]:
     """Each sound's likeliest labels, or those of each of its seconds."""
+    from formers.data.sound_report import SILENT
+
     alone, rate = len(options.sounds) == 1, model.extractor.rate
 
     def work(source: SoundSource) -> Iterator[Event]:
+        peak = 0.0
+
+        def pieces() -> Iterator[Any]:
+            nonlocal peak
+            for piece in source.pieces(rate):
+                peak = max(peak, float(abs(piece).max(initial=0)))
+                yield piece
+
         if options.timeline:
-            yield timeline_of(model, source, options.top)
-            return
-        (row,) = model.classify([source.pieces(rate)], fit=options.fit)
-        yield model.likeliest(source.name, row, options.top, alone=alone)
+            result: Event = timeline_of(model, source, pieces(), options.top)
+        else:
+            (row,) = model.classify([pieces()], fit=options.fit)
+            result = model.likeliest(source.name, row, options.top, alone=alone)
+        if peak < SILENT:
+            yield Remark(f"{source.name} is silent (nothing above -60 dB), so its labels mean nothing")
+        yield result
 
     yield from options.sounds.worked(work)
 
 
-def timeline_of(model: SoundModel, source: SoundSource, top: int) -> Timeline:
+def timeline_of(model: SoundModel, source: SoundSource, pieces: Iterator[Any], top: int) -> Timeline:
     from formers.systems.sound_looks import seen
 
-    rate = model.extractor.rate
-    rows = model.timeline(source.pieces(rate))
+    rows = model.timeline(pieces)
     order = sorted(range(rows.shape[1]), key=lambda label: (-float(rows[:, label].max()), label))[:top]
     shares = [[float(row[label]) for label in order] for row in rows]
     return Timeline(source.name, [model.labels[i] for i in order], shares, lambda: seen(model, source))
@@ -143,8 +156,10 @@ class EvaluateSounds:
     """Column of the label, or of the answers."""
     fit: bool = False
     """Read a short sound as long as it is, not padded to the model's own length: faster, with other numbers."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    probing: Annotated[ProbeOptions, Part()] = NO_PROBE
+    """Vectors, judged by labels."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
 
 def evaluate(model: SoundModel, options: EvaluateSounds) -> Iterator[Event]:
@@ -153,13 +168,26 @@ def evaluate(model: SoundModel, options: EvaluateSounds) -> Iterator[Event]:
     from formers.systems.begin import judged_rows
     from formers.systems.labelling import confusion_files
     from formers.systems.sounds.data import LabelledSounds, SoundBatches
+    from formers.systems.sounds.system import AT_ONCE
 
     rows, judged = judged_rows(options, "sounds", LabelledSounds, audio="audio", label="label")
-    begin, kind = time.perf_counter(), Labels(model.kind, model.labels)
     table: Any = judged
-    table = table.usable(lambda row: kind.answers(row, rows.label, rows.separator))
-    report = model.evaluate(SoundBatches(table, model.extractor, rows, kind), fit=options.fit)
-    more: dict[str, Any] = {"files": confusion_files(report, model.labels, table.name)}
-    if broken := report.facts["unreadable"]:
+    begin, origin = time.perf_counter(), options.measure.origin
+    if options.probing.probe:
+        from formers.systems.vectors.probe import probed
+
+        def vectors(part: Any, kind: Labels) -> Iterator[tuple[Sequence[int], Vectors]]:
+            plain = SoundBatches(part, model.extractor, rows, kind).plain()
+            while some := list(islice(plain, AT_ONCE)):
+                yield [row for row, _ in some], model.encode([[samples] for _, samples in some], fit=options.fit)
+
+        source = origin.section("data", "sounds")
+        report, labels = yield from probed(options.probing.train, source, rows, table, vectors, "sound")
+    else:
+        kind, labels = Labels(model.kind, model.labels), model.labels
+        table = table.usable(lambda row: kind.answers(row, rows.label, rows.separator))
+        report = model.evaluate(SoundBatches(table, model.extractor, rows, kind), fit=options.fit)
+    more: dict[str, Any] = {"files": confusion_files(report, labels, table.name)}
+    if broken := report.facts.get("unreadable"):
         more["remarks"] = {"unreadable": f"{broken:,} sound(s) left out"}
-    yield measured(report, "sounds", options.measure.origin, table, begin, unit="sounds", **more)
+    yield measured(report, "sounds", origin, table, begin, unit="sounds", **more)

@@ -147,7 +147,13 @@ def prepare(beginning: Beginning) -> Prepared:
     lines = [
         f"training data: {table.described}",
         f"examples: {len(batches):,}",
-        *sound_lines(table, held_out, text="" if rows.join else rows.text, frames_per_second=1 / speech.second),
+        *sound_lines(
+            table,
+            held_out,
+            text="" if rows.join else rows.text,
+            frames_needed=frames_needed,
+            frames_per_second=1 / speech.second,
+        ),
         *batches.lines(),
         f"validation: {held_out.name}, {len(validation):,} examples",
         words,

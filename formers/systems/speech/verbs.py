@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Between, Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Progress, Typed
 from formers.systems.transcripts import FORM, Segment, Transcript, TranscriptForm, delivered, heard, seconds_of
@@ -155,8 +155,8 @@ class EvaluateClips:
     """Column of the transcript."""
     search: Annotated[FrameSearch, Part()] = SEARCH
     """How texts are searched for."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
     def __post_init__(self) -> None:
         check(self)

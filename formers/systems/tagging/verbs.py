@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 from formers.fields import Count, Part
 from formers.files import replace_file
 from formers.systems.measure import PLAIN, Measure, measured, or_suite
-from formers.systems.suites.options import NO_SUITE, SuiteOptions
 from formers.systems.system import Event, Typed
 from formers.systems.texts import Texts
 
@@ -111,9 +110,7 @@ class EvaluateTagger:
     label: Annotated[str, Typed(metavar="COLUMN")] = ""
     """Column of the tags."""
     measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
-    suites: Annotated[SuiteOptions, Part()] = NO_SUITE
-    """Sets that papers measure encoders of texts with."""
+    """What every encoder's `evaluate` has."""
 
 
 @or_suite

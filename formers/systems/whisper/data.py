@@ -18,6 +18,7 @@ from formers.errors import ConfigError, DataError
 from formers.fields import Count, Natural, check
 from formers.metrics.speech import basic, english
 from formers.sound.features import FeatureExtractor
+from formers.systems.shuffled import Shuffled, epoch_of
 from formers.text.speech_tokens import SpeechTokens
 
 
@@ -90,7 +91,9 @@ class SpeechBatches:
 
         Raises DataError for transcripts that have no room.
         """
-        self.table, self.config, self.seed = table, config, seed
+        order = Shuffled(table, config.batch, seed)
+        self.epoch, self.describe = order.epoch, order.describe
+        self.table, self.config = table, config
         self.tokens, self.extractor = tokens, extractor
         self.language = language or config.language
         self.opening = self.tokens.opening(self.language, config.task, timestamps=False)
@@ -114,17 +117,9 @@ class SpeechBatches:
     def __len__(self) -> int:
         return len(self.table)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The rows of every batch, shuffled anew for every epoch."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self))
-        return [order[i : i + self.config.batch] for i in range(0, len(order), self.config.batch)]
-
-    def describe(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        return ", ".join(self.table.where(int(row)) for row in rows[:3]) + (" ..." if len(rows) > 3 else "")
-
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
         """Those of these rows that can be read, and their spectrograms (rows, bands, frames)."""
-        numbers, waves = self.waves.read(rows)
+        numbers, waves = self.waves.read(epoch_of(rows)[1])
         return numbers, self.extractor(waves).values.transpose(1, 2)
 
     def collate(self, rows: Sequence[int] | NDArray[np.int64]) -> SpeechBatch:

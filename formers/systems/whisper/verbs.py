@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
-from formers.systems.measure import PLAIN, Measure, measured
+from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.sound_files import Sounds, SoundSource
 from formers.systems.system import Event, Remark, Typed
 from formers.systems.transcripts import FORM, TranscriptForm, delivered, heard
@@ -70,8 +70,8 @@ class EvaluateSpeech:
     """Of the recordings (default: en, or what the run says)."""
     batch: Natural = 8
     """Windows that are decoded together."""
-    measure: Annotated[Measure, Part()] = PLAIN
-    """What every `evaluate` by rows has."""
+    measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
+    """What every `evaluate` of pictures and sounds has."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -66,6 +66,8 @@ def test_a_lora_changes_this_painting_alone(painter, lora):
     assert not torch.allclose(plain, with_it, atol=0.01) and not torch.allclose(half, with_it, atol=0.01)
     torch.testing.assert_close(latents(painter, lora=(f"{lora}:0.25",) * 2), half, atol=1e-4, rtol=1e-4)
     assert torch.equal(latents(painter), plain)
+    *_, sheet = paint(painter, Painting(prompt="red", grid=("guidance=1,3",), lora=(str(lora),), **HOW))
+    assert str(lora) in Image.open(sheet.write(lora.parent / "sheet.png")).text["formers"]
     unfinished = painter.paint(Painting(prompt="red", lora=(str(lora),), **HOW))
     next(unfinished)
     unfinished.close()

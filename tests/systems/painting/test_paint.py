@@ -123,7 +123,7 @@ def test_the_picture_painted_over_must_be_the_same(model, place):
     assert "in.png is not the image any more" in fails("paint", model, "--again", "out.png")
     works("paint", model, "--again", "out.png", "--image", "in.png")
     (place / "in.png").unlink()
-    assert "painted over in.png, which is not there" in fails("paint", model, "--again", "out.png")
+    assert "painted with in.png, which is not there" in fails("paint", model, "--again", "out.png")
 
 
 def test_the_web_interface_reads_it():
@@ -134,8 +134,7 @@ def test_the_web_interface_reads_it():
     assert prompt == ["a cat: (red:1.3), big", "in the sun", "Negative prompt: grey,", "blurry"]
     values = dict(re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last))
     assert json.loads(values.pop("Model")) == "a, b"
-    assert values == {"Steps": "50", "Sampler": "Euler a", "CFG scale": "6.5", "Seed": "9", "Size": "512x768",
-                      "Version": f"formers {formers.__version__}"}  # fmt: skip
+    assert values == {"Steps": "50", "Sampler": "Euler a", "CFG scale": "6.5", "Seed": "9", "Size": "512x768"}
 
 
 @pytest.mark.parametrize("blur", [0, 3])

@@ -17,8 +17,10 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning", "ignore::FutureWarning")
 
 PROMPT, NEGATIVE = "a red circle above a blue square", "green"
-SAMPLERS = {"ddim": "DDIMScheduler", "pndm": "PNDMScheduler", "euler": "EulerDiscreteScheduler",
-            "euler-a": "EulerAncestralDiscreteScheduler", "dpm++": "DPMSolverMultistepScheduler"}  # fmt: skip
+SAMPLERS = {
+    "ddim": "DDIMScheduler", "pndm": "PNDMScheduler", "euler": "EulerDiscreteScheduler", "lcm": "LCMScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler", "dpm++": "DPMSolverMultistepScheduler",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ def theirs(kind, model, sampler, seed, **options):
     pipeline = kind.from_pretrained(model)
     pipeline.scheduler = getattr(diffusers, SAMPLERS[sampler]).from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    options |= {"prompt": PROMPT, "negative_prompt": NEGATIVE, "num_inference_steps": 6, "guidance_scale": 5.0}
+    options |= {"prompt": PROMPT, "num_inference_steps": 6, "guidance_scale": 5.0}
+    if kind is not diffusers.LatentConsistencyModelPipeline:
+        options["negative_prompt"] = NEGATIVE
     latents = pipeline(**options, generator=[torch.Generator().manual_seed(seed)], output_type="latent").images
     pictures = pipeline(**options, generator=[torch.Generator().manual_seed(seed)], output_type="pil").images
     return latents, np.asarray(pictures[0])
@@ -97,3 +101,10 @@ def test_a_hole_in_a_picture(request, kind, files, sampler, strength):
     compare(ours, reference, hole)
     assert np.array_equal(ours[1][0][~hole], np.asarray(image)[~hole])
     assert not np.array_equal(reference[1][~hole], np.asarray(image)[~hole])  # which is why pixels are put back
+
+
+def test_a_unet_that_learned_guidance(tmp_path):
+    """As the published latent consistency models: it reads how strong guidance is, and no negative prompt."""
+    model = tiny_folder.write(tmp_path, guidance_dim=7, scheduler="LCMScheduler")
+    reference = theirs(diffusers.LatentConsistencyModelPipeline, model, "lcm", 3, height=48, width=64)
+    compare(painted(model, seed=3, steps=6, guidance=5.0, size="64x48"), reference)

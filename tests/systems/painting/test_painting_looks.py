@@ -78,10 +78,10 @@ def test_only_the_layers_that_are_asked_for_are_recorded(model):
 def test_guidance_and_steps_are_sheets(model, tmp_path):
     options = looks.GuidanceLook(origin=ORIGIN, text="red", scale=(1, 3), pictures=2, steps=2)
     assert pictures(looks.guidance(model, options), tmp_path).keys() == {"guidance"}
-    options = StepsLook(origin=ORIGIN, text="red", step=(1, 2), sampler=("ddim", "euler"))
+    options = StepsLook(origin=ORIGIN, text="red", step=(1, 2), samplers=("ddim", "euler"))
     assert pictures(steps(model, options), tmp_path).keys() == {"steps"}
     with pytest.raises(ConfigError, match='"eulr" is not known; did you mean "euler"'):
-        list(steps(model, StepsLook(origin=ORIGIN, text="red", sampler=("eulr",))))
+        list(steps(model, StepsLook(origin=ORIGIN, text="red", samplers=("eulr",))))
 
 
 def test_a_painter_without_words(tmp_path):

@@ -19,7 +19,14 @@ def randomise(model: torch.nn.Module, spread: float = 0.1) -> torch.nn.Module:
     return model.eval()
 
 
-def write(folder: Path, *, inpainting: bool = False, scheduler: str = "PNDMScheduler", **settings) -> Path:
+def write(
+    folder: Path,
+    *,
+    inpainting: bool = False,
+    guidance_dim: int | None = None,
+    scheduler: str = "PNDMScheduler",
+    **settings,
+) -> Path:
     """A folder of pictures of 64 pixels; the UNet of `inpainting` reads nine channels."""
     import diffusers
     import transformers
@@ -41,6 +48,7 @@ def write(folder: Path, *, inpainting: bool = False, scheduler: str = "PNDMSched
         block_out_channels=(8, 16), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), layers_per_block=1,
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=DIM, attention_head_dim=2,
         norm_num_groups=4, sample_size=8, in_channels=9 if inpainting else 4,
+        time_cond_proj_dim=guidance_dim,
     )  # fmt: skip
     vae = diffusers.AutoencoderKL(
         block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import wave
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from formers.models.vit import ViTConfig
 from formers.pretrained.load import save_model
 from formers.sound.augment import SoundAugmentation, mixed_waves
 from formers.sound.features import usual_extractor
+from formers.systems.labelling import row_weights
+from formers.systems.shuffled import EPOCH
 from formers.systems.sound_sizes import SoundSizes
 from formers.systems.sounds.data import LabelledSounds, SoundBatches
 from formers.systems.sounds.system import SoundModel
@@ -112,6 +115,44 @@ def test_batches_are_a_pure_function_of_their_rows(tmp_path):
     assert not torch.equal(first.features, one.collate([row + (1 << 32) for row in batch]).features)
     mixing = SoundBatches(table, extractor, rows, Labels("one", NAMES), mixup=10.0)
     assert torch.allclose(mixing.collate(batch).labels.sum(1), torch.ones(4))
+
+
+def test_rare_labels_are_drawn_as_often_as_common_ones(tmp_path):
+    for label, count in (("high", 2), ("low", 30)):
+        for number in range(count):
+            write(tmp_path / label / f"{number}.wav", tone(label, number, 0.1))
+    table, kind = read_sounds(tmp_path, columns=["label"]), Labels("one", NAMES)
+    batches = SoundBatches(table, model().extractor, LabelledSounds(batch=8, balanced=True), kind)
+    drawn = [batches.labels[rows % EPOCH] for epoch in range(1, 30) for rows in batches.epoch(epoch)]
+    assert [len(rows) for rows in batches.epoch(1)] == [8] * 4
+    assert np.concatenate(drawn).mean() == pytest.approx(0.5, abs=0.08)
+    first, again = batches.epoch(3), batches.epoch(3)
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    marks = [rows[0] // EPOCH for epoch in (1, 2) for rows in batches.epoch(epoch)]
+    assert len(set(marks)) == len(marks)  # a row that comes again is changed in another way
+    several = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
+    assert row_weights(several) == pytest.approx([1 / 3, 1 / 3, 4 / 3, 1 / 3])
+
+
+def test_a_silent_sound_is_said_to_be(tmp_path):
+    model().save(tmp_path / "model")
+    write(tmp_path / "silent.wav", np.zeros(8000, np.float32))
+    write(tmp_path / "tone.wav", tone("low", 0))
+    for more in ((), ("--timeline",)):
+        done = run("classify", tmp_path / "model", tmp_path / "silent.wav", tmp_path / "tone.wav", "--json", *more)
+        assert done.exit_code == 0 and len(done.stdout.splitlines()) == 2
+        assert f"{tmp_path / 'silent.wav'} is silent" in done.stderr and "tone.wav is silent" not in done.stderr
+
+
+def test_vectors_are_judged_by_labels(tmp_path):
+    pytest.importorskip("sklearn")
+    model().save(tmp_path / "model")
+    data = ["--data", folder(tmp_path / "test", 3), "--probe"]
+    done = run("evaluate", tmp_path / "model", *data, "--train", folder(tmp_path / "train", 12), "--json")
+    report = json.loads(done.stdout)
+    assert report["linear_probe"] == 1.0 and report["nearest"] > 0.5 and report["training_sounds"] == 24
+    done = run("evaluate", tmp_path / "model", *data)
+    assert done.exit_code == 2 and "--probe learns from labelled sounds: give --train SOURCE" in done.stderr
 
 
 def test_mixed_waves_keep_their_shares():

@@ -10,6 +10,7 @@ from formers.data.sounds import read_sounds
 from formers.errors import DataError
 from formers.models.whisper import Whisper
 from formers.pretrained.load import load_model
+from formers.systems.shuffled import EPOCH
 from formers.systems.whisper.data import SpeechBatches, SpeechRows
 from formers.systems.whisper.sizes import WhisperSizes
 from formers.systems.whisper.system import open_whisper
@@ -69,7 +70,7 @@ def test_the_loss_is_of_what_is_to_be_said(table):
 
 def test_the_order_is_a_function_of_seed_and_epoch(table):
     _, batches = new_task(table)
-    assert sorted(row for rows in batches.epoch(3) for row in rows) == [0, 1, 2, 3]
+    assert sorted(row % EPOCH for rows in batches.epoch(3) for row in rows) == [0, 1, 2, 3]
     assert [*map(list, batches.epoch(3))] == [*map(list, batches.epoch(3))]
 
 
