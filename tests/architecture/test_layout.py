@@ -100,7 +100,6 @@ RICH = {
     "language": (979, "packed rows and streams, three looks of its own"),
     "clip": (950, "two towers in use and in training: locks, weights between two models, labels by words, recalls"),
     "whisper": (1450, "long recordings by seeking and in batches, trials, prompts, times of words, training"),
-    "images": (760, "vectors and probes of bodies alone, one label and several, mixing, checkpoints at any size"),
     "sounds": (695, "any length and each second, labels, official folds, mixing, vectors judged, starts from pictures"),
     "reconstruction": (
         1660,
