@@ -1,13 +1,14 @@
 """Speed of Stable Diffusion 1.5 on a CPU against what a user would pick instead: same weights and inputs, fp32.
 
-    python benchmarks/diffusion.py [--repeats 3] [--only unet-32,unet-64,vae,tiny,picture,train,openvino-32]
+    python benchmarks/diffusion.py [--repeats 5] [--only unet-32,unet-64,vae,tiny,picture,train,openvino-32,openvino-64]
 
 Weights are random, of the published sizes. unet-32, unet-64: a pass over latents of 32 x 32 and 64 x 64 with guidance
 (two rows), against diffusers; openvino-32, openvino-64: the same against OpenVINO in fp32, where it is installed; vae,
 tiny: decoding 64 x 64 latents to 512 x 512 pixels, against diffusers; picture: the seconds of one of 512 x 512 by 4
-steps of LCM without guidance, ours alone, with either decoder, from a folder that diffusers has written, one pass of whose UNet is compared; train: a step of a small UNet (64, 128 channels; 16 latents of 16 x 16) against diffusers in
-a plain loop. Outputs are compared before anything is timed. Beside the medians stand those of processor time, which
-alone say something on a busy machine, and at the end the most memory that the process has had.
+steps of LCM without guidance, ours alone, with either decoder, from a whole folder that diffusers has written: its
+parts have the published sizes, and a pass of its UNet is compared; train: a step of a small UNet (64 and 128 channels,
+16 latents of 16 x 16) against diffusers in a plain loop. Outputs are compared before anything is timed. Ratios are of
+processor time, which alone says something on a busy machine; last comes the most memory that the process has had.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def events(recipe: Recipe, run: Run, fresh: bool, part: RecipePart | None = None
         recipe, staged = world.from_main(lambda: begin(recipe, run, fresh, stack))
         parts = parts_of(recipe)
         if staged is not None and any(each.recipe for each in parts):  # whose runs go on where they were killed
-            world.from_main(lambda: begin_anew(run, staged, stack))
+            world.from_main(partial(begin_anew, run, staged, stack))
             staged = None
         if not (yield from steps(parts, run, world)):
             return

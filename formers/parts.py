@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from formers.errors import ConfigError
 from formers.fields import fields_of, values_of
@@ -73,11 +73,13 @@ def parts_of(recipe: Recipe, above: tuple[Path, ...] = ()) -> list[RecipePart]:
 
 
 def named(recipe: Recipe) -> Iterator[RecipePart]:
-    section = recipe.sections.get("parts")
+    section: Any = recipe.sections.get("parts")
     for name, source in {} if section is None else values_of(section).items():
         if not source:
             continue
-        classes = next(extra.names for extra in fields_of(type(section))[name].extras if isinstance(extra, ModelClass))
+        classes = next(
+            extra.names for extra in fields_of(section.__class__)[name].extras if isinstance(extra, ModelClass)
+        )
         trained = is_recipe(source) or (source.partition("/")[0] in NAMES and not os.path.exists(expanded(source)))
         data = values_of(recipe.sections["data"])
         yield RecipePart(name, source, classes, load_recipe(source, data=data) if trained else None)

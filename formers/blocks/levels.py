@@ -32,12 +32,12 @@ class PreactivatedConvolutions(nn.Module):
         self, x: Float[Tensor, "batch channels height width"], time: Float[Tensor, "#batch time_dim"] | None = None
     ) -> Float[Tensor, "batch filters height width"]:
         """time: with its activation behind it, which is the same at every level."""
-        kept = x if self.shortcut is None else self.shortcut(x)
-        x = convolved(self.convolution_in, silu(self.norm_in(x)))
+        kept, x = x, convolved(self.convolution_in, silu(self.norm_in(x)))
         if self.time is not None:
             assert time is not None
             x = x.add_(self.time(time)[..., None, None])  # no gradient needs what a convolution gives
-        return convolved(self.convolution_out, silu(self.norm_out(x))).add_(kept)
+        x = convolved(self.convolution_out, silu(self.norm_out(x)))
+        return x.add_(kept if self.shortcut is None else self.shortcut(kept))
 
 
 class Downsample(nn.Module):

@@ -190,6 +190,7 @@ class Preprocessor:
             height, width = int(self.resize * height / short), int(self.resize * width / short)
         name = image.info.get("name", "a picture")
         sides, how = f"{width} x {height}", "" if self.resize is None else f" when its shorter side is {self.resize}"
+        name = image.info.get("name", "a picture")
         if not self.crop and (height, width) != (self.height, self.width):
             expected = f"its model takes {self.width} x {self.height}"
             raise DataError(f"{name} has {sides} pixels{how}, {expected}; crop or resize it")

@@ -106,16 +106,17 @@ def put(module: nn.Module, weight: Tensor) -> None:
 
 
 @contextmanager
-def packed(model: nn.Module) -> Iterator[None]:
+def packed(model: nn.Module, most: int = PACKED_MOST) -> Iterator[None]:
     """Inside, the matrices of an fp32 model on the CPU are multiplied from packs, which are kept for the next time.
 
-    For inference only. Anything else is left as it is: other devices and types, autocast, very large models.
+    most: bytes of matrices; of a model with more none is packed. For inference only. Anything else is left as it is:
+    other devices and types, autocast, very large models.
     """
     plain = {id(weight): weight for _, weight in matrices(model) if type(weight) is not Weight}
     ready = torch.backends.mkldnn.is_available() and not torch.is_grad_enabled()
     ready = ready and not torch.is_autocast_enabled("cpu")  # whose products are of other types
     fits = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in plain.values())
-    if not (ready and fits) or sum(weight.nbytes for weight in plain.values()) > PACKED_MOST:
+    if not (ready and fits) or sum(weight.nbytes for weight in plain.values()) > most:
         yield
         return
     places = [(module, weight) for module, weight in matrices(model) if id(weight) in plain]

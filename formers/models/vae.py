@@ -221,7 +221,7 @@ def initialise(module: nn.Module) -> None:
     if isinstance(module, PreactivatedConvolutions):
         module.convolution_out.weight.data.mul_(SMALL)
     if isinstance(module, TinyConvolutions):
-        module.layers[-1].weight.data.mul_(SMALL)
+        module.layers[-1].get_parameter("weight").data.mul_(SMALL)
 
 
 def check_widths(widths: tuple[int, ...], groups: int) -> None:

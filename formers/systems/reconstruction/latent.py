@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from formers.models.autoencoder import Autoencoder, AutoencoderConfig
-from formers.models.vae import VAE, TinyVAE
+from formers.models.vae import VAE, TinyVAE, VAEConfig
 
 SIDE = 512  # pixels of a picture where the folder of a model does not say
 
@@ -23,7 +23,7 @@ class LatentCoder:
     def __init__(self, model: VAE | TinyVAE, side: tuple[int, int]) -> None:
         """side: height and width of the pictures that it learns from."""
         self.model, c = model, model.config
-        widths = c.widths if isinstance(model, VAE) else (model.config.width,) * len(model.config.encoder_depths)
+        widths = c.widths if isinstance(c, VAEConfig) else (c.width,) * len(c.encoder_depths)
         self.config = AutoencoderConfig(
             inputs=(c.channels, *side),
             sizes=(*widths[:-1], c.latent_channels),

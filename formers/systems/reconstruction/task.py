@@ -109,7 +109,7 @@ class ReconstructionTask:
             _, pictures = next(self.validation.order.plain())
             deviation = float(coder.drawn(self.system.placed(pictures))[0].std())
             scale = float(f"{1 / deviation:.5g}") if deviation > 0 else 1.0  # without any latent there is none
-            self.model.config = replace(self.model.config, scale=scale)
+            coder.model.config = replace(coder.model.config, scale=scale)
         self.system.save(folder)
 
     def sample(self) -> Sequence[tuple[str, str | bytes]]:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import formers
 from formers.data.pictures import read_pictures
 from formers.diffusion.samplers import boundary
 from formers.diffusion.schedule import Schedule
@@ -14,6 +16,7 @@ from formers.errors import ConfigError
 from formers.systems.painting.data import PaintingBatches, PaintingRows
 from formers.systems.painting.few_steps import Distillation, FewStepsTask, for_few_steps
 from formers.systems.painting.task import PaintingConfig, PaintingTask
+from tests.systems.painting.test_painting_learning import SMALL
 from tests.systems.painting.tiny_painter import SIDE, painter
 
 
@@ -99,8 +102,6 @@ def test_it_learns_and_leaves_its_teacher_alone(task):
 
 
 def test_its_painter_samples_with_lcm_wherever_it_is_opened(task, tmp_path):
-    import formers
-
     task.save(tmp_path / "model")
     again = formers.load(tmp_path / "model")
     assert again.scheduler.sampler == "lcm" and again.scheduler.plan(4).sampling.original_inference_steps == 50
@@ -119,3 +120,18 @@ def test_its_painter_samples_with_lcm_wherever_it_is_opened(task, tmp_path):
 def test_what_cannot_be_distilled_is_said(how, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         for_few_steps(beginning(**how), painter(tmp_path, vae=False))
+
+
+def test_the_recipe_distils_a_run_and_goes_on_with_the_same_target(tmp_path):
+    painting, distilled = tmp_path / "painting", tmp_path / "distilled"
+    list(formers.train("painting", SMALL, run=painting))
+    data = [change for change in SMALL if change.startswith(("data", "rows.batch", "train", "task.sheet"))]
+    changes = [*data, f"model.start={painting}", "data.train=builtin:shapes"]
+    list(formers.train("painting/few-steps", [*changes, "train.steps=2"], run=distilled))
+    list(formers.train("painting/few-steps", [*changes, "train.steps=4"], run=distilled))
+    whole = tmp_path / "whole"
+    list(formers.train("painting/few-steps", [*changes, "train.steps=4"], run=whole))
+    one, other = (load_file(run / "checkpoints/000004/training.safetensors") for run in (distilled, whole))
+    assert any(name.startswith("buffer.average_") for name in one) and one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert formers.load(distilled).scheduler.sampler == "lcm"
