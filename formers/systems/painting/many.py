@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
-
-from formers.diffusion.denoise import Moment, denoised, draw, generators
-from formers.diffusion.guidance import guided
 from formers.errors import ConfigError
 from formers.fields import Between, Natural
-from formers.systems.reading import reading
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from formers.diffusion.denoise import Moment
     from formers.systems.painting.system import Painter
 
 TOGETHER = 50  # pictures that are painted at once
@@ -46,6 +43,10 @@ def moments(
     seeds: in place of those of `options`; side: rows and columns of the latents (0: those that the model was trained
     on). Raises ConfigError for a model that does not say these, and for what its sampler cannot.
     """
+    from formers.diffusion.denoise import denoised, draw, generators
+    from formers.diffusion.guidance import guided
+    from formers.systems.reading import reading
+
     side = side or painter.parts.unet.config.size or 0
     if not side:
         raise ConfigError("this model does not say which size it was trained on (sample_size in unet/config.json)")
@@ -62,6 +63,8 @@ def paint_prompts(
     painter: Painter, prompts: Sequence[str], options: SamplerOptions, seeds: Sequence[int] = (), *, side: int = 0
 ) -> Iterator[Tensor]:
     """Finished pictures (some, channels, height, width) in 0 to 1, in order, some prompts at a time; see `moments`."""
+    import torch
+
     seeds = seeds or range(options.seed, options.seed + len(prompts))
     for start in range(0, len(prompts), TOGETHER):
         rows = slice(start, start + TOGETHER)

@@ -68,9 +68,8 @@ class LivePreview:
         """Write the last moment, if there is one that is not written; gives the file."""
         if self.last is None:
             return None
-        painter, clean = self.painter, self.last.clean[:1]
-        decoded = self.matrix is None
-        image = picture_of(painter.pictures(clean)) if decoded else rough(self.matrix, clean, painter.factor)
+        painter, matrix, clean = self.painter, self.matrix, self.last.clean[:1]
+        image = picture_of(painter.pictures(clean)) if matrix is None else rough(matrix, clean, painter.factor)
         with replaced_file(self.path) as beside:
             image.save(beside)
         self.last, self.written = None, time.monotonic()
