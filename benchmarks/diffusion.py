@@ -107,7 +107,7 @@ def same(what: str, mine: Tensor, theirs: Tensor) -> None:
 
 def ours_of(reference: Any, kind: str) -> Any:
     """Our model with the weights of a reference, as our loader of folders arranges them."""
-    config = {"_class_name": kind, **reference.config}
+    config = {"_class_name": kind, **json.loads(reference.to_json_string())}
     model = family(kind, ()).build(config, reference.state_dict()).model
     return model.to(memory_format=torch.channels_last)
 
