@@ -392,8 +392,7 @@ def check_text(table: Table, column: str) -> Table:
     try:
         "".join(values := table.columns[column]).encode()
     except UnicodeEncodeError:
-        half = [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]
-        for row in half:
+        for row in (half := [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]):
             refuse(fault(table.where(row), f"column {quoted(column)} holds half a character (a surrogate); remove it"))
         table = table.select(sorted({*range(len(table))} - {*half}))
     return some(table)

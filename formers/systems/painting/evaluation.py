@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from formers.systems.painting.data import PaintingRows
     from formers.systems.painting.judge import Judge, Verdict
     from formers.systems.painting.system import Painter
+    from formers.systems.system import Report
 
 SHEET = 24  # painted pictures of a sheet
 PROMPTS = 500  # that are judged, where nobody says how many
@@ -195,7 +196,9 @@ def judged(
     cells = [(kind, f"{part:.1%}", f"{real.shares[kind]:.1%}") for kind, part in shares.items()]
     table = ResultTable(f"right, as {name} sees it", columns, cells, columns[1:])
     facts = {**report.facts, "judge": name, **asdict(way), "painted": shares, "real": real.shares}
-    files = dict.fromkeys((".png", ".svg", ".pdf"), partial(write_sheet, tiles, claims.prompts, verdict.right[ALL]))
+    files = dict.fromkeys(
+        (".png", ".svg", ".pdf"), partial(write_sheet, tiles, claims.prompts, verdict.right[ALL].tolist())
+    )
     return replace(report, scores=scores, facts=facts, tables=[table]), {"files": files}
 
 

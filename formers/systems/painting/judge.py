@@ -66,8 +66,9 @@ class Judge:
         """
         kinds = np.array([kind_of(name) for name in self.labels.names])
         missing = claims & ~found
-        shares = {kind: ~missing[:, kinds == kind].any(1) for kind in dict.fromkeys(kinds.tolist())}
-        return shares if ALL in shares else {**shares, ALL: ~missing.any(1)}
+        names = dict.fromkeys([*kinds.tolist(), ALL])
+        wrong = {kind: np.any(missing if kind == ALL else missing[:, kinds == kind], axis=1) for kind in names}
+        return {kind: np.logical_not(rows) for kind, rows in wrong.items()}
 
 
 def kind_of(label: str) -> str:

@@ -119,8 +119,8 @@ def pictures_of(painter: Painter, name: str) -> Tensor:
     vae, unet = painter.parts.vae, painter.parts.unet.config
     channels = unet.out_channels if vae is None else vae.config.channels
     image = decode(expanded(name), name).convert("L" if channels == 1 else "RGB")
-    factor = painter.factor
-    size = (painter.side,) * 2 if painter.side else tuple(max(factor, x // factor * factor) for x in image.size)
+    whole = [max(1, length // painter.factor) * painter.factor for length in image.size]
+    size = (painter.side or whole[0], painter.side or whole[1])
     image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels)
     return pixels.permute(0, 3, 1, 2) / 255
