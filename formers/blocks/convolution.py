@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from formers.blocks.dropout import DropPath
 from formers.blocks.feed_forward import ACTIVATIONS
+from formers.kernels.convolution import convolved
 from formers.kernels.weight import ACTIVATED
+
+
+def through(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """layers(x), for reading by faster convolutions where there are such: see `kernels.convolution`."""
+    for layer in layers:
+        x = convolved(layer, x)
+    return x
 
 
 class FixedConvolution:

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from formers.blocks.convolution import through
 from formers.blocks.levels import Downsample, Level, PreactivatedConvolutions, ResidualAttention, Upsample, silu
-from formers.kernels.convolution import convolved
 
 EPS = 1e-6
 SMALL = 0.1  # of what a residual branch gives at first
@@ -190,9 +190,7 @@ class TinyVAE(nn.Module):
     ) -> Float[Tensor, "batch channels height width"]:
         """Pictures about from -1 to 1; latents far from 0 are held within 3 of it."""
         x = 3 * torch.tanh(latents.contiguous(memory_format=torch.channels_last) / 3)
-        for layer in self.decoder:
-            x = convolved(layer, x)
-        return x * 2 - 1
+        return through(self.decoder, x) * 2 - 1
 
 
 class TinyConvolutions(nn.Module):
@@ -204,10 +202,7 @@ class TinyConvolutions(nn.Module):
         self.layers = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True), third)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        kept = x
-        for layer in self.layers:
-            x = convolved(layer, x)
-        return torch.relu_(x.add_(kept))
+        return torch.relu_(through(self.layers, x).add_(x))
 
 
 def initialise(module: nn.Module) -> None:

@@ -32,8 +32,9 @@ def draw_overlays(
 ) -> Figure:
     """picture (height, width, 3), 0 to 1; maps (count, rows, columns) of at least 0, on one scale; a name for each.
 
-    The first panel, so named, is the picture itself; below each map it is grey. most: the end of the scale; without it colours
-    follow the square root, and the strongest places, one in two hundred, are alike: few would leave the rest dark.
+    The first panel, so named, is the picture itself; below each map it is grey. most: the end of the scale; without it
+    colours follow the square root, and the strongest one place in two hundred is all alike: few would leave the rest
+    dark.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm

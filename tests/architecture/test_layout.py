@@ -109,7 +109,7 @@ RICH = {
     "speech": (1240, "joined and masked recordings, CTC and a decoder, hours in windows, search, why a run is stuck"),
     "painting": (
         2700,
-        "ways to paint (words, pictures, holes, sizes, grids), prompts, additions, learning, distilling, judging, looks",
+        "ways to paint (words, pictures, holes, sizes), prompts, additions, learning, distilling, judging, looks",
     ),
     "embedding": (1585, "five objectives on five kinds of rows, vectors by several processes, five verbs, a map"),
 }
