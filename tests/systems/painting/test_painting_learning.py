@@ -173,7 +173,8 @@ def test_a_tower_of_clip_is_read_as_it_is(tmp_path):
     clip = ["model.kind=resnet", "model.height=8", "model.widths=[4]", "model.depths=[1]", "model.text_dim=8",
             "model.text_layers=1", "model.text_heads=2", "model.text_hidden=8", "model.projection=4", "data.count=8",
             "data.held_out=8", "rows.batch=8", "rows.label=", "rows.vocab=530", "rows.tokenizer=clip",
-            "train.steps=2", "train.warmup=0", "train.evaluate_every=0", "train.sample_every=0", "train.precision=fp32"]  # fmt: skip
+            "train.steps=2", "train.warmup=0", "train.evaluate_every=0", "train.sample_every=0",
+            "train.precision=fp32"]  # fmt: skip
     list(formers.train("clip", clip, run=tmp_path / "clip"))
     place = formers.registry.locate(tmp_path / "clip")
     task = prepared(tmp_path, parts={"text": place}).task
