@@ -72,7 +72,7 @@ class Painting:
     """Paint every combination as one sheet with labels: --grid guidance=1,5,9 sampler=ddim,lcm; the first axis goes
     from left to right."""
     fast: Annotated[str, Typed("FOLDER", file=True)] = ""
-    """Decode by the tiny autoencoder of this folder (AutoencoderTiny): 20 times as fast, a little less fine."""
+    """Decode by the tiny autoencoder of this folder (AutoencoderTiny): in much less time, a little less fine."""
     preview: Annotated[str, Typed("FILE", file=True)] = ""
     """Write here after each step what the picture is going to be, roughly; with --fast decoded."""
     again: Annotated[str, Typed("FILE.png", file=True)] = ""
