@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ class LatentDiffusion(nn.Module):
     def __init__(self, unet: UNet, vae: VAE | TinyVAE | None = None, text: TextTower | None = None) -> None:
         super().__init__()
         self.unet, self.vae, self.text = unet, vae, text
+        # as convolutions are computed fastest, above all on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
         self,

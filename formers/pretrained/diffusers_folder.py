@@ -91,7 +91,6 @@ def load_diffusers(
     for name, kinds in MODELS.items():
         if name in present:
             models[name] = load_model(folder / name, dtype=dtype, device=device).model
-            models[name].to(memory_format=torch.channels_last)  # as convolutions are computed on a CPU
             if not isinstance(models[name], kinds):
                 got, expected = type(models[name]).__name__, " or ".join(kind.__name__ for kind in kinds)
                 raise CheckpointError(f"{folder / name} is a {got}, expected a {expected}")

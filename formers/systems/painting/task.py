@@ -80,7 +80,6 @@ class PaintingTask:
             if frozen is not None:
                 frozen.requires_grad_(False).eval()
         self.model = LatentDiffusion(parts.unet, None, parts.text if learn_text else None)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def read(self, batch: PaintingBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         """The clean latents of a batch, its noise, and what the UNet reads of its captions."""
