@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from formers.errors import CheckpointError, ConfigError, nearest
@@ -98,7 +99,9 @@ def sections(declared: System) -> dict[str, type]:
     return {name: resolve(place) for name, place in places.items() if place}
 
 
-def prepare(name: str, filled: dict[str, Any], folder: Path, parts: Mapping[str, Path]) -> Prepared:
+def prepare(
+    name: str, filled: dict[str, Any], folder: Path, parts: Mapping[str, Path] = MappingProxyType({})
+) -> Prepared:
     """Task, batches and report of a system's recipe, for the run in `folder`; parts: the models of [parts]."""
     import torch
 

@@ -158,7 +158,8 @@ def save_diffusers(folder: str | Path, parts: DiffusionParts, *, fp16: bool = Fa
     index |= {"requires_safety_checker": False, **{name: [None, None] for name in (*KNOWN, *UNREAD)}}
     index["scheduler"] = ["diffusers", parts.scheduler[CLASS]]
     for name, model in parts.models():
-        reads = parts.tokenizer if model is parts.text else None
+        # its ids go into the config of a tower that knows its end; old ones have an id there that nobody reads
+        reads = parts.tokenizer if isinstance(model, TextTower) and model.config.end is not None else None
         written = network_files(model, reads, fp16=fp16)
         files |= {f"{name}/{file}": content for file, content in written.items()}
         index[name] = entry_of(written[CONFIG])

@@ -13,10 +13,18 @@ TINY = {
     "model.dim=16", "model.heads=2", "model.hidden=32", "data.count=60", "train.precision=fp32",
 }  # fmt: skip
 
+LEFT_OUT = {
+    "images/shapes-judge": "a hundred labels, which sixty pictures do not have",
+    "painting/few-steps": "distils a run",
+    "reconstruction/distilled": "distils the model of its [parts]",
+}
+
 
 def recipes():
     """The offline recipe of every system that learns from nothing."""
     for name in names():
+        if name in LEFT_OUT:
+            continue
         recipe = load_recipe(name)
         sections = recipe.sections
         new = not sections["model"].start and sections["adapter"].kind == "none"

@@ -10,7 +10,7 @@ from formers.errors import CheckpointError
 from formers.models.vae import TinyVAE, TinyVAEConfig
 from formers.pretrained.load import save_model
 from formers.systems.painting.options import Painting
-from formers.systems.painting.preview import Preview
+from formers.systems.painting.preview import LivePreview
 from tests.systems.painting.tiny_painter import painter, randomised
 
 
@@ -25,7 +25,7 @@ def test_a_tiny_autoencoder_decodes(tmp_path):
     assert np.abs(fast - wanted[0].permute(1, 2, 0).detach().numpy() * 255).max() <= 0.51
     assert (fast != slow).any()
     assert again.fast == name
-    Preview(own.hastened(name), str(tmp_path / "p.png")).follow(moments[-1])
+    LivePreview(own.hastened(name), str(tmp_path / "p.png")).follow(moments[-1])
     assert np.asarray(Image.open(tmp_path / "p.png")).shape == fast.shape
 
 
