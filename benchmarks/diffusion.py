@@ -240,8 +240,9 @@ def picture(repeats: int) -> list[dict]:
                 list(painter.paint(Painting(prompt="x", steps=4, guidance=1, sampler="lcm", size="512x512")))
                 wall.append(time.perf_counter() - start[0]), cpu.append(time.process_time() - start[1])
             what = f"512 x 512, LCM 4 steps, {decoder_name}"
+            median, busy = statistics.median(wall), statistics.median(cpu)
             print(
-                f"{what}: {statistics.median(cpu):.1f} processor seconds, {peak():.2f} GB (before {before:.2f})",
+                f"{what}: {median:.1f} s, {busy:.1f} of the processor, {peak():.2f} GB (before {before:.2f})",
                 flush=True,
             )
             results.append(
