@@ -279,8 +279,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
     if os.path.isdir(path / "checkpoints"):  # methods of Path raise for a name that is too long
         from formers.training.run import Run
 
-        run = Run(path)
-        folder = run.best() or run.latest()
+        folder = Run(path).usable()
         if folder is None:
             raise CheckpointError(f"{path}: this run has no checkpoint yet; train it first, or wait for the first save")
         return folder

@@ -392,7 +392,9 @@ def check_text(table: Table, column: str) -> Table:
     try:
         "".join(values := table.columns[column]).encode()
     except UnicodeEncodeError:
-        for row in (half := [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]):
-            refuse(fault(table.where(row), f"column {quoted(column)} holds half a character (a surrogate); remove it"))
+        half = [row for row, value in enumerate(values) if re.search("[\ud800-\udfff]", value)]
+        for row in half:
+            what = f"column {quoted(column)} holds half a character (a lone surrogate); remove it"
+            refuse(fault(table.where(row), what))
         table = table.select(sorted({*range(len(table))} - {*half}))
     return some(table)

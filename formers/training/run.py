@@ -119,6 +119,10 @@ class Run:
         folder = checkpoint.path_of(self.checkpoints, best["step"]) if best else None
         return folder if folder is not None and folder.is_dir() else None
 
+    def usable(self) -> Path | None:
+        """The best checkpoint, else the last."""
+        return self.best() or self.latest()
+
     def decisions(self) -> Decisions:
         """What an earlier start of this run decided (the precision), so that a later one does the same."""
         if not self.environment.exists():

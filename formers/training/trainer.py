@@ -361,7 +361,7 @@ class Training:
         return f"no better {self.config.monitor}{best} in {state.stale} evaluations: raise train.patience"
 
     def finished(self, already: bool = False) -> Finished:
-        state, folder = self.state, self.run.best() or self.run.latest()
+        state, folder = self.state, self.run.usable()
         message = ""
         if already:
             complete = f"this run is finished at step {state.step}: raise train.steps to go on"

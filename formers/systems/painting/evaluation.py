@@ -143,10 +143,9 @@ def claims_of(
 def rows_of(painter: Painter, origin: Origin) -> PaintingRows:
     """How the rows of a run are read, else usual ones of such a model."""
     from formers.systems.painting.data import PaintingRows
+    from formers.systems.painting.paint import channels_of
 
-    parts = painter.parts
-    channels = parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
-    usual = PaintingRows(text="caption" if parts.text else "", grey=channels == 1)
+    usual = PaintingRows(text="caption" if painter.parts.text else "", grey=channels_of(painter) == 1)
     rows: PaintingRows = origin.section("rows", "painting") or usual
     return rows
 
@@ -156,7 +155,8 @@ def evaluate(painter: Painter, options: EvaluatePainter) -> Iterator[Event]:
     from formers.systems.begin import judged_on
     from formers.systems.painting.data import PaintingBatches
     from formers.systems.painting.judge import open_judge
-    from formers.systems.painting.task import USUAL, PaintingConfig, PaintingTask
+    from formers.systems.painting.paint import USUAL
+    from formers.systems.painting.task import PaintingConfig, PaintingTask
     from formers.systems.reading import reading
 
     begin, origin, claims = time.perf_counter(), options.measure.origin, None

@@ -78,9 +78,9 @@ def kind_of(label: str) -> str:
 
 
 def place_of(name: str) -> Path:
-    """The model folder of a run (its best checkpoint), or the folder itself."""
+    """The model folder of a run, as `Run.usable` says, or the folder itself."""
     place = expanded(name)
-    return Run(place).best() or place if (place / "checkpoints").is_dir() else place
+    return Run(place).usable() or place if (place / "checkpoints").is_dir() else place
 
 
 def open_judge(name: str) -> Judge:

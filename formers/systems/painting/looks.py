@@ -109,21 +109,14 @@ def noise(painter: Painter, options: NoiseLook) -> Iterator[Event]:
 
 def pictures_of(painter: Painter, name: str) -> Tensor:
     """(1, channels, height, width) in 0 to 1 of a file, in the size that the model was trained on."""
-    import numpy as np
-    import torch
     from PIL import Image, ImageOps
 
-    from formers.files import expanded
-    from formers.images.decode import decode
+    from formers.systems.painting.paint import as_original, coloured, opened
 
-    vae, unet = painter.parts.vae, painter.parts.unet.config
-    channels = unet.out_channels if vae is None else vae.config.channels
-    image = decode(expanded(name), name).convert("L" if channels == 1 else "RGB")
+    image = coloured(painter, opened(name))
     whole = [max(1, length // painter.factor) * painter.factor for length in image.size]
     size = (painter.side or whole[0], painter.side or whole[1])
-    image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels)
-    return pixels.permute(0, 3, 1, 2) / 255
+    return as_original(painter, ImageOps.fit(image, size, Image.Resampling.LANCZOS)).pixels
 
 
 def strip(painter: Painter, options: StripLook) -> Iterator[Event]:

@@ -223,10 +223,14 @@ def open_original(painter: LatentPainter, painting: Painting) -> Original | None
     return as_original(painter, image, mask)
 
 
+def coloured(painter: LatentPainter, image: Image.Image) -> Image.Image:
+    """Grey where the model paints so."""
+    return image.convert("L" if channels_of(painter) == 1 else "RGB")
+
+
 def as_original(painter: LatentPainter, image: Image.Image, mask: Tensor | None = None) -> Original:
-    channels = channels_of(painter)
-    image = image.convert("L" if channels == 1 else "RGB")
-    pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels)
+    image = coloured(painter, image)
+    pixels = torch.from_numpy(np.array(image)).float().reshape(1, image.height, image.width, channels_of(painter))
     return Original(image, pixels.permute(0, 3, 1, 2) / 255, mask)
 
 

@@ -30,6 +30,7 @@ from formers.systems.memory import new_model
 from formers.systems.painting.data import PaintingBatch, PaintingBatches
 from formers.systems.painting.few_steps import NOT_DISTILLED, Distillation, FewStepsTask, for_few_steps
 from formers.systems.painting.many import SamplerOptions, paint_prompts
+from formers.systems.painting.paint import USUAL, channels_of
 from formers.systems.painting.system import Painter, open_painter
 from formers.systems.picture_looks import as_bytes
 from formers.systems.system import Report, cost
@@ -37,8 +38,6 @@ from formers.text.clip_tokenizer import train_clip
 from formers.text.open import load_tokenizer
 from formers.text.tokenizer import Tokenizer
 from formers.training.task import Loss
-
-USUAL = 512  # pixels of a side, of a checkpoint that does not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +264,7 @@ def check_pictures(painter: Painter, side: int, grey: bool, captioned: bool) -> 
         raise ConfigError(
             f"model.height ({side}) must be a multiple of {factor}, the pixels of a latent, such as {near}"
         )
-    channels = parts.unet.config.out_channels if parts.vae is None else parts.vae.config.channels
+    channels = channels_of(painter)
     if channels != (1 if grey else 3):
         word = "grey" if channels == 1 else "coloured"
         raise ConfigError(f"these networks paint {word} pictures: set rows.grey={str(channels == 1).lower()}")

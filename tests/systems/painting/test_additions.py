@@ -10,28 +10,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import formers
 from formers.errors import CheckpointError, ConfigError, DataError
 from formers.systems.painting.options import Painting, file_and_scale
 from formers.systems.painting.paint import Painted
 from formers.systems.painting.png import painting_of
 from formers.systems.painting.verbs import paint
-from tests.systems.painting import tiny_folder
 
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning", "ignore::FutureWarning")
 HOW = {"steps": 2, "size": "64x48", "guidance": 3.0, "seed": 4, "sampler": "ddim"}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_folder.write(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def painter(model):
-    return formers.load(model, system="painting")
 
 
 @pytest.fixture

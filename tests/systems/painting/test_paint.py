@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-import formers
 from formers.diffusion.samplers import SAMPLERS
 from formers.diffusion.scheduler import SPACINGS
 from formers.errors import DataError
@@ -36,16 +35,6 @@ from tests.systems.painting import tiny_folder
 pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning", "ignore::FutureWarning")
 PROMPT = "a red circle"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_folder.write(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def painter(model):
-    return formers.load(model, system="painting")
 
 
 @pytest.fixture
