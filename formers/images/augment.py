@@ -24,6 +24,7 @@ WIDER = math.log(4 / 3)  # a random part is at most so much wider or higher than
 ERASED, OBLONG = (0.02, 0.33), math.log(1 / 0.3)  # the share of the area that is erased, and how oblong it is
 # Where the random numbers of each change stand in a picture's row of them: none depends on which others there are.
 FLIP, SHIFT, PART, COLOUR, ERASE, CHANGES = 0, 1, 3, 7, 10, 15
+NOISE = 1  # seed of those that are noise, a row of their own
 # How far a picture is turned, sheared and moved at full strength, and what the others come to.
 TURN, SHEAR, MOVE, ENHANCE, BITS = math.radians(30), 0.3, 0.3, 0.9, 4
 
@@ -48,6 +49,8 @@ class Augmentation:
     """How strong those are."""
     erase: Share = 0.0
     """Share of the pictures in which a rectangle is made grey (random erasing, Zhong et al. 2020)."""
+    noise: Share = 0.0
+    """Deviation at most, as a share of white, of the random numbers that are added to pixels, such as 0.05."""
 
     def __post_init__(self) -> None:
         check(self, "rows")
@@ -73,7 +76,7 @@ class Augmentation:
                 rows = np.flatnonzero(kind == number)
                 if len(rows) and name in OF_COLOURS:
                     pixels[rows] = as_bytes(OF_COLOURS[name](pixels[rows].float(), amount[rows]))
-        return self._erased(pixels, dice)
+        return self._noisy(self._erased(pixels, dice), seeds)
 
     def _moved(self, pixels: Tensor, dice: Numbers) -> Tensor:
         """Moved by whole pixels and mirrored: a gather, whatever is moved how far."""
@@ -129,6 +132,14 @@ class Augmentation:
             within.append((pixel >= begin) & (pixel < begin + length))
         inside = torch.from_numpy((within[0][:, :, None] & within[1][:, None, :] & drawn[:, :, None])[:, None])
         return pixels.masked_fill_(inside, int(GREY))
+
+    def _noisy(self, pixels: Tensor, seeds: Sequence[tuple[int, ...]]) -> Tensor:
+        """With normal noise, of each picture between none and as much as there may be."""
+        if not self.noise:
+            return pixels
+        dice = torch.from_numpy(uniform([(*seed, NOISE) for seed in seeds], 1 + pixels[0].numel()))
+        normal = torch.special.ndtri(dice[:, 1:].clamp(1e-12, 1 - 1e-12)).mul_(255 * self.noise * dice[:, :1])
+        return as_bytes(normal.view(pixels.shape).add_(pixels))
 
 
 PLAIN = Augmentation()

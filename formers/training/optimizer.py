@@ -66,6 +66,8 @@ def decayed(model: nn.Module) -> set[str]:
 
 
 LAYER = re.compile(r"^(.*?)\b(?:blocks\.(\d+)|stages\.(\d+)\.(\d+))\.")  # of a stack, of a residual network
+# What stands in a layer, neither first nor last: of these two, and of the networks of latents and noise
+INNER = re.compile(r"\b(?:blocks\.\d+|stages\.\d+\.\d+|(?:residuals|attentions|layers)\.\d+|resample)\.")
 
 
 def depths(model: nn.Module) -> dict[str, int]:
@@ -134,7 +136,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     decays: dict[str, Any] = {"weight_decay": config.weight_decay, "layer_decay": config.layer_decay}
     if config.optimizer == "adamw":
         return adamw(model, betas=config.betas, epsilon=config.epsilon, **decays)
-    matrices = {name for name in decayed(model) if LAYER.match(name)}
+    matrices = {name for name in decayed(model) if INNER.search(name)}
     if not matrices:
         got = f"this {type(model).__name__} has none that learn"
         raise TrainingError(f"train.optimizer muon is for the matrices of layers, {got}; set it to adamw")

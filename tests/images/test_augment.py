@@ -11,7 +11,7 @@ from formers.errors import ConfigError
 from formers.images import augment
 from formers.images.augment import GREY, KINDS, OF_COLOURS, OF_PLACES, PLAIN, Augmentation, mixed, uniform
 
-EVERYTHING = Augmentation(flip=0.5, shift=3, area=0.4, colour=0.4, changes=3, strength=0.7, erase=0.5)
+EVERYTHING = Augmentation(flip=0.5, shift=3, area=0.4, colour=0.4, changes=3, strength=0.7, erase=0.5, noise=0.1)
 SINGLE = {
     "flip": Augmentation(flip=0.5),
     "shift": Augmentation(shift=4),
@@ -20,6 +20,7 @@ SINGLE = {
     "colour": Augmentation(colour=0.5),
     "changes": Augmentation(changes=2),
     "erase": Augmentation(erase=0.5),
+    "noise": Augmentation(noise=0.1),
     "everything": EVERYTHING,
 }
 
@@ -90,6 +91,16 @@ def test_a_rectangle_is_erased():
     assert 0.4 < (share > 0).float().mean() < 0.6 and share.max() < 0.36
     for mask in erased[share > 0][:20]:
         assert torch.equal(mask, mask.any(0)[None] & mask.any(1)[:, None])
+
+
+def test_noise_is_normal_and_of_no_picture_more_than_is_said():
+    batch = torch.full((200, 3, 32, 32), 128, dtype=torch.uint8)
+    added = Augmentation(noise=0.1)(batch, seeds(200)).double() - 128
+    deviations = added.flatten(1).std(1) / 255
+    assert deviations.max() < 0.105 and deviations.min() < 0.01 and 0.045 < deviations.mean() < 0.055
+    assert added.mean().abs() < 0.1
+    single = (added / added.flatten(1).std(1).view(-1, 1, 1, 1))[deviations > 0.05]
+    assert abs((single.abs() < 1).double().mean() - 0.683) < 0.02  # within one deviation
 
 
 def photograph(size=(480, 400)):

@@ -22,10 +22,10 @@ TOGETHER = 50  # pictures that are painted at once
 class SamplerOptions:
     """How to go from noise to a picture."""
 
-    steps: Natural = 50
-    """Steps from noise to picture."""
-    guidance: Annotated[float, Between(0)] = 7.5
-    """How closely to follow the prompt; at 1 or less not at all beyond reading it."""
+    steps: Natural | None = None
+    """Steps from noise to picture (default: 50, of lcm 4)."""
+    guidance: Annotated[float, Between(0)] | None = None
+    """How closely to follow the prompt (default: 7.5, of lcm 1); at 1 or less not at all beyond reading it."""
     sampler: str = ""
     """How to go from noise to picture, such as ddim, dpm++ or lcm (default: the model's own)."""
     seed: Annotated[int, Between(0, 2**53)] = 1
@@ -45,17 +45,20 @@ def moments(
     """
     from formers.diffusion.denoise import denoised, draw, generators
     from formers.diffusion.guidance import guided
+    from formers.systems.painting.options import pace
     from formers.systems.reading import reading
 
     side = side or painter.parts.unet.config.size or 0
     if not side:
         raise ConfigError("this model does not say which size it was trained on (sample_size in unet/config.json)")
-    plan = painter.scheduler.plan(options.steps, sampler=options.sampler or None)
+    sampler = options.sampler or painter.scheduler.sampler or ""
+    steps, guidance = pace(sampler, options.steps, options.guidance)
+    plan = painter.scheduler.plan(steps, sampler=options.sampler or None)
     own = generators(seeds or range(options.seed, options.seed + len(prompts)))
     noise = draw(own, (painter.parts.unet.config.out_channels, side, side), painter.device)
     with reading(painter.model):
         text, negative = painter.prompted(prompts)
-        network = guided(painter.predict, text, negative if text.numel() else None, scale=options.guidance)
+        network = guided(painter.predict, text, negative if text.numel() else None, scale=guidance)
         yield from denoised(network, plan, plan.start(noise), own)
 
 

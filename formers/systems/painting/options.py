@@ -20,6 +20,7 @@ AXES = (
 )
 MOST_CELLS = 400
 SCALED = re.compile(r"(.+\.\w+):([^/\\]*)")
+MANY, FEW = (50, 7.5), (4, 1.0)  # steps and guidance
 STRENGTH, ANEW, AGAIN = 0.6, 1.0, 0.3  # of a picture to begin with, of a part of one, of one that was made larger
 
 
@@ -39,10 +40,11 @@ class Painting:
     """Add this LoRA file, of kohya's form or of diffusers'; several are added up."""
     inversion: Annotated[tuple[str, ...], Typed("FILE", file=True)] = ()
     """Let prompts have the word of this textual inversion file."""
-    steps: Natural = 50
-    """Steps from noise to picture: more are finer and take longer; lcm needs 4 to 8."""
-    guidance: Annotated[float, Between(0)] = 7.5
-    """How closely to follow the prompt; at 1 or less not at all beyond reading it, in half of the time."""
+    steps: Natural | None = None
+    """Steps from noise to picture, the more the finer (default: 50, of lcm 4)."""
+    guidance: Annotated[float, Between(0)] | None = None
+    """How closely to follow the prompt (default: 7.5, of lcm 1); at 1 or less not at all beyond reading it, in half of
+    the time."""
     sampler: Literal["", "ddpm", "ddim", "pndm", "euler", "euler-a", "heun", "dpm++", "unipc", "lcm"] = ""
     """How to go from noise to picture (default: the model's own)."""
     spacing: Literal["", "leading", "linspace", "trailing", "karras", "exponential"] = ""
@@ -111,6 +113,11 @@ class Painting:
         return int(match[1]), int(match[2] or match[1])
 
     @property
+    def pace(self) -> tuple[int, float]:
+        """Steps and guidance, or the usual ones of the sampler."""
+        return pace(self.sampler, self.steps, self.guidance)
+
+    @property
     def amount(self) -> float:
         """The strength, or the usual one."""
         usual = AGAIN if self.upscale > 1 else ANEW if self.mask else STRENGTH
@@ -139,6 +146,12 @@ class Painting:
         if (cells := math.prod(map(len, axes.values()))) > MOST_CELLS:
             raise ConfigError(f"grid: {cells:,} pictures, expected at most {MOST_CELLS}; give fewer values")
         return axes
+
+
+def pace(sampler: str, steps: int | None, guidance: float | None) -> tuple[int, float]:
+    """Steps and guidance, the usual ones of a sampler where they are None: lcm has learned to need few and none."""
+    usual = FEW if sampler == "lcm" else MANY
+    return steps or usual[0], usual[1] if guidance is None else guidance
 
 
 def file_and_scale(text: str) -> tuple[str, float]:

@@ -25,7 +25,7 @@ from formers.models.vae import VAE
 from formers.pretrained.diffusers_folder import DiffusionParts
 from formers.systems.memory import machine_memory
 from formers.systems.painting.additions import learned_words, with_loras
-from formers.systems.painting.options import ANEW, Painting
+from formers.systems.painting.options import ANEW, MANY, Painting
 
 MAPS = 4  # of the decoder's widest level in the size of a picture, which it holds at once: measured
 USUAL = 512  # pixels, of a model that does not say what it was trained on
@@ -139,7 +139,11 @@ def settled(painter: LatentPainter, painting: Painting) -> Painting:
     check_memory(painter, painting, width * height * painting.upscale**2)
     sampler: Any = painting.sampler or painter.scheduler.sampler or ""  # one of the words
     strength = painting.amount if painting.image or painting.upscale > 1 else None
-    return replace(painting, size=f"{width}x{height}", sampler=sampler, strength=strength)
+    painting = replace(painting, size=f"{width}x{height}", sampler=sampler, strength=strength)
+    steps, guidance = painting.pace
+    if unet.guidance_dim and painting.guidance is None:  # which it reads, and takes no time
+        guidance = MANY[1]
+    return replace(painting, steps=steps, guidance=guidance)
 
 
 def plans_of(painter: LatentPainter, painting: Painting) -> list[Plan]:
@@ -147,7 +151,7 @@ def plans_of(painter: LatentPainter, painting: Painting) -> list[Plan]:
     strengths = [painting.amount] if painting.image else [1.0, painting.amount] if painting.upscale > 1 else [1.0]
     how = {"sampler": painting.sampler or None, "spacing": painting.spacing or None}
     return [
-        painter.scheduler.plan(painting.steps, eta=painting.eta, strength=strength, **how) for strength in strengths
+        painter.scheduler.plan(painting.pace[0], eta=painting.eta, strength=strength, **how) for strength in strengths
     ]
 
 
@@ -189,7 +193,7 @@ def denoise(
                 beside = torch.cat([mask, painter.latents(seen, own)], 1)
             elif isinstance(painter.parts.vae, VAE):
                 draw(own, noise.shape[1:])  # as much as the reference draws for what it does not use
-    predict, scale = painter.predict, painting.guidance
+    predict, scale = painter.predict, painting.pace[1]
     if unet.guidance_dim:
         predict, scale = partial(predict, guidance=guidance_waves(scale, unet.guidance_dim)), 1.0
     network = guided(predict, text.prompt, text.negative, scale=scale, rescale=painting.rescale, beside=beside)

@@ -54,10 +54,11 @@ def digest(name: str) -> str:
 
 def parameters(painting: Painting) -> str:
     """The settings as AUTOMATIC1111's web interface writes them below a picture, and reads them again."""
-    rows: dict[str, Any] = {"Steps": painting.steps, "Sampler": SAMPLERS.get(painting.sampler, painting.sampler)}
+    steps, guidance = painting.pace
+    rows: dict[str, Any] = {"Steps": steps, "Sampler": SAMPLERS.get(painting.sampler, painting.sampler)}
     if painting.spacing in CURVES:
         rows["Schedule type"] = painting.spacing.capitalize()
-    rows |= {"CFG scale": f"{painting.guidance:g}", "Seed": painting.seed, "Size": painting.size}
+    rows |= {"CFG scale": f"{guidance:g}", "Seed": painting.seed, "Size": painting.size}
     rows["Model"] = model_of(painting)
     if painting.strength is not None:
         rows["Denoising strength"] = f"{painting.strength:g}"
