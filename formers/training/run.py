@@ -18,7 +18,16 @@ from typing import Any, TypedDict
 import torch
 
 from formers.errors import TrainingError
-from formers.files import TEMPORARY, parse_json, read_json, remove_folder, remove_leftovers, replace_file, resolved
+from formers.files import (
+    TEMPORARY,
+    expanded,
+    parse_json,
+    read_json,
+    remove_folder,
+    remove_leftovers,
+    replace_file,
+    resolved,
+)
 from formers.training import checkpoint
 from formers.training.events import Event, Recorded, to_json
 from formers.training.lock import LOCK, hold
@@ -190,6 +199,12 @@ class Run:
         except OSError as error:
             reason = error.strerror or error
             raise TrainingError(f"cannot write into the run folder {self.folder}: {reason}") from error
+
+
+def model_folder(name: str | Path) -> Path:
+    """The model folder of a run, as `Run.usable` says, or the folder itself."""
+    place = expanded(name)
+    return Run(place).usable() or place if (place / "checkpoints").is_dir() else place
 
 
 def environment(seed: int) -> dict[str, Any]:

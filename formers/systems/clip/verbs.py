@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from formers.errors import ConfigError, shown
 from formers.fields import Natural, Part, check
-from formers.files import expanded
 from formers.systems.measure import ALL_MEDIA, MeasureMedia, measured
 from formers.systems.pictures import Pictures
 from formers.systems.system import Event, Progress, Remark, Report, ResultTable, Typed
@@ -133,8 +132,8 @@ class EvaluateTowers:
     """Column of the label, or of the answers."""
     words: Annotated[WordLabels, Part()] = NO_LABELS
     """The labels to choose from (default: those of the run, else those of the column)."""
-    start: Annotated[str, Typed("FOLDER", file=True)] = ""
-    """Model that this one was trained from (of a run a checkpoint): what is between is measured too (WiSE-FT)."""
+    start: Annotated[str, Typed("MODEL", file=True)] = ""
+    """Run or folder of the model that this one was trained from: what is between is measured too (WiSE-FT)."""
     weights: Annotated[str, Typed("A,B")] = ""
     """How much this model's weights count beside those of --start (default: 0,0.25,0.5,0.75,1)."""
     measure: Annotated[MeasureMedia, Part()] = ALL_MEDIA
@@ -142,7 +141,7 @@ class EvaluateTowers:
 
     def __post_init__(self) -> None:
         if self.weights and not self.start:
-            raise ConfigError("--weights go between --start and the model: give --start FOLDER")
+            raise ConfigError("--weights go between --start and the model: give --start MODEL")
         _ = self.shares
 
     @property
@@ -190,8 +189,9 @@ def evaluate(clip: ClipModel, options: EvaluateTowers) -> Iterator[Event]:
 def swept(clip: ClipModel, options: EvaluateTowers, measure: Callable[[], Report]) -> Generator[Event, None, Report]:
     """The report on the model, with a table of the scores of all weights between the start and it."""
     from formers.pretrained.load import load_model
+    from formers.training.run import model_folder
 
-    start, shares = load_model(expanded(options.start)).model.state_dict(), options.shares
+    start, shares = load_model(model_folder(options.start)).model.state_dict(), options.shares
     reports: dict[float, Report] = {}
     for place, share in enumerate(shares, 1):
         with clip.between(start, share):

@@ -234,10 +234,10 @@ Lines = Mapping[str, "tuple[Painter, SamplerOptions]"]
 def open_distilled(name: str) -> Painter:
     """The painter in a folder or a run."""
     from formers.pretrained.source import load_source
-    from formers.systems.painting.judge import place_of
     from formers.systems.painting.system import open_painter
+    from formers.training.run import model_folder
 
-    return open_painter(load_source(place_of(name)))
+    return open_painter(load_source(model_folder(name)))
 
 
 def steps_sheet(lines: Lines, options: StepsLook) -> Iterator[Event]:

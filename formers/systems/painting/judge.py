@@ -13,7 +13,6 @@ from torch import Tensor
 from formers.data.labels import Labels
 from formers.data.sources import Table
 from formers.errors import ConfigError
-from formers.files import expanded
 from formers.images.preprocess import Preprocessor
 from formers.models.picture_classifier import PictureClassifier
 from formers.pretrained.load import load_model
@@ -21,7 +20,7 @@ from formers.systems.picture_bodies import used
 from formers.systems.picture_looks import as_bytes
 from formers.systems.ranked_labels import THRESHOLD
 from formers.systems.reading import read_by
-from formers.training.run import Run
+from formers.training.run import model_folder
 
 ALL = "all"
 """Of a picture where every kind of label is right."""
@@ -77,15 +76,9 @@ def kind_of(label: str) -> str:
     return kind if colon else ALL
 
 
-def place_of(name: str) -> Path:
-    """The model folder of a run, as `Run.usable` says, or the folder itself."""
-    place = expanded(name)
-    return Run(place).usable() or place if (place / "checkpoints").is_dir() else place
-
-
 def open_judge(name: str) -> Judge:
     """The classifier of a run or a folder. Raises CheckpointError, and ConfigError for a model that gives no labels."""
-    loaded = load_model(place_of(name))
+    loaded = load_model(model_folder(name))
     if not isinstance(loaded.model, PictureClassifier):
         kind = type(loaded.model).__name__
         what = f"{name} is a {kind}, which gives pictures no labels"

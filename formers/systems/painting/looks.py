@@ -180,20 +180,26 @@ def attention(painter: Painter, options: WordLook) -> Iterator[Event]:
 
 def words_of(painter: Painter, prompt: str, asked: Sequence[str]) -> list[tuple[str, list[int]]]:
     """Words of a prompt with the places of their tokens. Raises ConfigError for a word that is not there, or is cut."""
-    encoding = painter.reader.read([prompt])[0]
-    spans = [(match.group(), match.span()) for match in re.finditer(r"\w+", prompt)]
-    known = {word.lower() for word, _ in spans}
+    from formers.systems.painting.prompts import weighted
+
+    reader = painter.reader
+    found: list[tuple[str, list[int]]] = []
+    place, end = 1, reader.length - 1  # behind the beginning of the text
+    for piece in weighted(prompt):
+        offsets = [(a, b) for a, b in reader.read([piece.text])[0].offsets if b > a]
+        for match in re.finditer(r"\w+", piece.text):
+            start, stop = match.span()
+            places = [place + i for i, (a, b) in enumerate(offsets) if a < stop and b > start]
+            found.append((match.group(), [at for at in places if at < end]))
+        place += len(offsets)
+    known = {word.lower() for word, _ in found}
     for word in asked:
         if word.lower() not in known:
             raise ConfigError(f'--word {word}: is not in "{prompt}"{nearest(word, known)}')
     wanted = {word.lower() for word in asked} or known
-    words = []
-    for word, (start, end) in spans:
-        places = [i for i, (a, b) in enumerate(encoding.offsets) if a < end and b > start]
-        if word.lower() in wanted and places:
-            words.append((word, places))
+    words = [(word, places) for word, places in found if word.lower() in wanted and places]
     if not words:
-        raise ConfigError(f"none of these words is among the {painter.reader.length} tokens that are read")
+        raise ConfigError(f"none of these words is among the {reader.length} tokens that are read")
     return words if asked else words[:WORDS]
 
 

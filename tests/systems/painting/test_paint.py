@@ -106,6 +106,13 @@ def test_what_is_given_beside_it_wins(model, place):
     assert json.loads(Image.open("c.png").text["formers"])["grid"] == ["guidance=1,4", "seed=1,2,3"]
 
 
+@pytest.mark.parametrize(("options", "usual"), [([], (50, 7.5)), (["--sampler", "lcm"], (4, 1.0))])
+def test_a_sampler_has_its_own_usual_steps_and_guidance(model, place, options, usual):
+    works("paint", model, PROMPT, *options)
+    own = json.loads(Image.open("out.png").text["formers"])
+    assert (own["steps"], own["guidance"]) == usual
+
+
 def test_the_picture_painted_over_must_be_the_same(model, place):
     works("paint", model, PROMPT, "--steps", "3", "--image", "in.png")
     Image.new("RGB", (64, 64), "red").save("in.png")

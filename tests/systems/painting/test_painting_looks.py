@@ -56,6 +56,7 @@ def test_a_strip_shows_every_nth_step_and_always_the_last(model, tmp_path, monke
 def test_words_have_their_tokens_and_maps_are_the_mean_of_all(model, tmp_path):
     assert looks.words_of(model, "red ab, Red!", []) == [("red", [1]), ("ab", [2, 3]), ("Red", [5])]
     assert looks.words_of(model, "red ab", ["AB"]) == [("ab", [2, 3])]
+    assert looks.words_of(model, "(red:1.3) [ab]", []) == [("red", [1]), ("ab", [2, 3])]
     with pytest.raises(ConfigError, match='--word abc: is not in "red ab"'):
         looks.words_of(model, "red ab", ["abc"])
     events = list(looks.attention(model, looks.WordLook(origin=ORIGIN, text="red ab", way=WAY)))
