@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
@@ -37,10 +38,12 @@ OWNED = """
 """.split()
 
 # The numbers that weights are read in; whole ones are positions and masks.
-TYPES = {
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+CODES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
+    **{"U8": torch.uint8, "BOOL": torch.bool},
 }
+TYPES = frozenset(CODES.values())
 # what an unpickler stumbles into, depending on the byte where a file is broken
 BROKEN_PICKLE = (
     pickle.UnpicklingError,
@@ -102,9 +105,9 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
     Raises CheckpointError for a missing, truncated or corrupted file.
     """
     if (path := whole_file(folder)) is not None:  # whole, whatever shards an older save has left beside it
-        return read_safetensors(path)
+        return read_part(path)
     if (index := index_file(folder)) is not None:
-        return read_shards(folder, index.name, read_safetensors)
+        return read_shards(folder, index.name, read_part)
     whole, expected = (OPEN_CLIP[-1], OPEN_CLIP[0]) if is_open_clip(folder) else (BIN, WEIGHTS)
     pickled = whole if (folder / whole).exists() or not (folder / BIN_INDEX).exists() else BIN_INDEX
     if not (folder / pickled).exists():
@@ -113,6 +116,11 @@ def read_weights(folder: Path, *, allow_bin: bool = False) -> dict[str, Tensor]:
         what = f"{folder} has {pickled} only, a pickle, which can run code"
         raise CheckpointError(f"{what}; convert it with: formers export {folder} OUT --allow-bin")
     return read_shards(folder, BIN_INDEX, read_bin) if pickled == BIN_INDEX else read_bin(folder / whole)
+
+
+def read_part(path: Path) -> dict[str, Tensor]:
+    """One file of weights; those of diffusion are convolutions, which all take another order in memory."""
+    return read_safetensors(path, mapped=not path.name.startswith(DIFFUSION.partition(".")[0]))
 
 
 def weight_names(folder: Path) -> Iterator[str]:
@@ -150,10 +158,30 @@ def read_shards(folder: Path, index: str, read: Callable[[Path], dict[str, Tenso
     return tensors
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file. Raises CheckpointError naming the file, its size and what to do."""
+def read_safetensors(path: Path, *, mapped: bool = True) -> dict[str, Tensor]:
+    """The tensors of one file, which stay parts of it until they are used.
+
+    mapped=False: each is read into memory of its own, which is free again as soon as it is replaced by another form of
+    it; of a mapped file all stays in memory. Raises CheckpointError naming the file, its size and what to do.
+    """
     with safetensors_faults(path):
-        return readable(path, load_file(path))
+        return readable(path, load_file(path) if mapped else copied(path))
+
+
+def copied(path: Path) -> dict[str, Tensor]:
+    names = safetensors_names(path)  # which checks the header
+    tensors = {}
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+        if any(header[name]["dtype"] not in CODES for name in names):
+            return load_file(path)
+        for name in names:
+            tensors[name] = torch.empty(header[name]["shape"], dtype=CODES[header[name]["dtype"]])
+            file.seek(start + header[name]["data_offsets"][0])
+            place: Any = tensors[name].reshape(-1).view(torch.uint8).numpy()
+            file.readinto(place)
+    return tensors
 
 
 def safetensors_names(path: Path) -> list[str]:

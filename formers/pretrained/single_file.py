@@ -65,7 +65,7 @@ def load_single_file(
     path = expanded(path)
     refuse_pickle(path)
     refuse_others(path)
-    tensors = read_safetensors(path)
+    tensors = read_safetensors(path, mapped=False)
     if any(name.startswith(AVERAGE) for name in tensors):
         note(f"{path} also holds averaged weights ({AVERAGE[:-1]}), which are not read, as elsewhere")
 

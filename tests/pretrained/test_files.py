@@ -88,8 +88,25 @@ def test_damaged_weights_name_file_size_and_cure(folder, damage):
     with pytest.raises(CheckpointError) as told:
         read_weights(folder)
     message = str(told.value)
+    with pytest.raises(CheckpointError) as same:
+        files.read_safetensors(path, mapped=False)
+    assert str(same.value) == message
     assert str(path) in message and f"({path.stat().st_size:,} bytes)" in message
     assert "delete it and get it again" in message and "\n" not in message
+
+
+def test_tensors_read_into_memory_of_their_own_are_those_of_the_mapped_file(tmp_path):
+    tensors = {str(kind): torch.arange(-3, 9).view(3, 4).to(kind) for kind in files.TYPES}
+    tensors |= {"none": torch.empty(0, 3), "one": torch.tensor(1.5)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    mapped, own = (files.read_safetensors(tmp_path / "a.safetensors", mapped=mapped) for mapped in (True, False))
+    assert own.keys() == mapped.keys() == tensors.keys()
+    for name, tensor in own.items():
+        assert tensor.dtype == tensors[name].dtype and torch.equal(tensor, tensors[name])
+        assert torch.equal(mapped[name], tensor) and tensor.untyped_storage().nbytes() == tensor.nbytes
+    save_file({"a": torch.zeros(4).to(torch.float8_e4m3fn)}, tmp_path / "b.safetensors")
+    with pytest.raises(CheckpointError, match="float8_e4m3fn"):
+        files.read_safetensors(tmp_path / "b.safetensors", mapped=False)
 
 
 def test_a_git_lfs_pointer(folder):
