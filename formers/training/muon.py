@@ -55,11 +55,18 @@ class Muon:
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """(matrices, rows, columns) with the same singular vectors, and singular values of 0.7 to 1.2 but for the least."""
+    """(matrices, rows, columns) with the same singular vectors, and singular values of 0.7 to 1.2 but for the least.
+
+    The polynomials are those of x x^T alone, so the longer side of x is multiplied but twice.
+    """
     a, b, c = COEFFICIENTS
     wide = x.shape[1] <= x.shape[2]
     x = (x if wide else x.mT) / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    square = x @ x.mT
+    one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    whole = one
     for _ in range(TIMES):
-        square = x @ x.mT
-        x = a * x + torch.baddbmm(square, square, square, beta=b, alpha=c) @ x
+        step = a * one + torch.baddbmm(square, square, square, beta=b, alpha=c)
+        whole, square = step @ whole, step @ square @ step
+    x = whole @ x
     return x if wide else x.mT
