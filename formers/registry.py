@@ -198,13 +198,12 @@ def load(
     offline: bool | None = None,
     ignore_keys: Sequence[str] = (),
 ) -> Any:
-    """The system of a run, a folder in the Hugging Face layout, a .gguf file, or a hub id `owner/name[@revision]`.
+    """The system of a run, a folder in the Hugging Face layout, a .gguf or .safetensors file, or a hub id.
 
-    system: what it must be, which also tells a type checker what comes. dtype: "fp32" (default), "bf16", "fp16"; or
-    "int8" (CPU only, for use and not for training), "int8:64" with a scale for every 64 columns instead of one per row.
-    allow_bin: also read pytorch_model.bin (weights only, no code). ignore_keys: keys of config.json to take for absent,
-    which are not computed here and are known to change nothing.
-    Raises CheckpointError: no such source, damaged files, unknown keys or weights; ConfigError: another system's model.
+    source: of a hub `owner/name[@revision]`. system: what it must be, which also tells a type checker what comes. dtype:
+    "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale for
+    every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
+    ignore_keys: keys of config.json to take for absent, which are not computed here and are known to change nothing.
     """
     from formers.pretrained.load import DTYPES
     from formers.pretrained.source import load_source
@@ -299,7 +298,7 @@ def locate(source: str | Path, *, allow_bin: bool = False, offline: bool | None 
         return fetch_gguf(str(source), offline=offline)
     if is_id(str(source)):
         return fetch(str(source), offline=offline, allow_bin=allow_bin)
-    raise CheckpointError(f"{source}: there is no such run, folder or .gguf file, and it is not a hub id (owner/name)")
+    raise CheckpointError(f"{source}: there is no such run, folder or file, and it is not a hub id (owner/name)")
 
 
 def _only_gguf(folder: Path) -> Path:

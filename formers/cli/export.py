@@ -19,7 +19,7 @@ class ExportOptions:
     """What to write, and where."""
 
     model: Annotated[str, Typed("MODEL", positional=True)]
-    """A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."""
+    """A run, a model folder, a .gguf or .safetensors file, or a hub id (owner/name[@revision])."""
     target: Annotated[Path, Typed("TARGET", positional=True)]
     """Where to write: a folder that is empty or not there yet, or a file FILE.onnx (encoders of texts and pictures)."""
     overwrite: bool = False

@@ -11,7 +11,7 @@ from formers.errors import ConfigError
 from formers.fields import Field
 from formers.systems.system import System, Typed
 
-MODEL_HELP = "A run, a model folder, a .gguf file, or a hub id (owner/name[@revision])."
+MODEL_HELP = "A run, a model folder, a .gguf or .safetensors file, or a hub id (owner/name[@revision])."
 MODEL = Field("model", str, dataclasses.MISSING, MODEL_HELP, False, (Typed("MODEL", positional=True),))
 LEFT_OUT = "Leave out rows of a file or standard input that cannot be used, and count them."
 SKIP_BAD = Field("skip_bad", bool, False, LEFT_OUT, False, ())

@@ -18,7 +18,7 @@ class ServeOptions:
     """What to serve, and where."""
 
     models: Annotated[tuple[str, ...], Typed("MODEL", positional=True)]
-    """Runs, model folders, .gguf files or hub ids."""
+    """Runs, model folders, .gguf or .safetensors files, or hub ids."""
     host: Annotated[str, Typed("NAME")] = "127.0.0.1"
     """Where to listen."""
     port: Annotated[int, Between(0, 65535)] = 8000
