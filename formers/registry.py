@@ -200,9 +200,9 @@ def load(
 ) -> Any:
     """The system of a run, a folder in the Hugging Face layout, a .gguf or .safetensors file, or a hub id.
 
-    source: of a hub `owner/name[@revision]`. system: what it must be, which also tells a type checker what comes. dtype:
-    "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale for
-    every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
+    source: of a hub `owner/name[@revision]`. system: what it must be, which also tells a type checker what comes.
+    dtype: "fp32" (default), "bf16", "fp16"; or "int8" (CPU only, for use and not for training), "int8:64" with a scale
+    for every 64 columns instead of one per row. allow_bin: also read pytorch_model.bin (weights only, no code).
     ignore_keys: keys of config.json to take for absent, which are not computed here and are known to change nothing.
     """
     from formers.pretrained.load import DTYPES
