@@ -9,13 +9,18 @@ import statistics
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from formers.errors import ConfigError
 from formers.phrases import duration
 from formers.recipe import Recipe, recipe_of
 from formers.registry import load, system
 from formers.systems.system import Event, Progress, Remark, ResultTable, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FAR_APART = 8  # numbers of which the greatest is so many times the least stand by their ratios
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,10 @@ def compare_variants(
             runs.append((yield from trained(recipe, folder, f"[{step}/{len(plans) * seeds}] {variant}")))
         results.append((variant, runs))
     title = f"{name}: best evaluation of each run, {seeds} seed(s); runs in {place}"
+    if (figure := curves(name, results)) is not None:
+        from formers.pictures.figure import save
+
+        yield Remark(f"picture: {save(figure, place / 'compare.png')}")
     yield Comparison(name, [summary(*each) for each in results], table(title, results))
 
 
@@ -179,6 +188,30 @@ def summary(variant: Variant, runs: Sequence[Trained]) -> dict[str, Any]:
         "seconds": statistic([run.seconds for run in runs]),
         "runs": [vars(run) for run in runs],
     }
+
+
+def curves(name: str, results: Sequence[tuple[Variant, Sequence[Trained]]]) -> Figure | None:
+    """What each run is judged by, over the last field of numbers, a line for each combination of the other fields.
+
+    None where no field has several numbers.
+    """
+    number = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?")
+    columns = {field: list(dict.fromkeys(v.values[field] for v, _ in results)) for field in results[0][0].values}
+    across = [f for f, values in columns.items() if len(values) > 1 and all(map(number.fullmatch, values))]
+    score = results[0][0].recipes[0].sections["train"].monitor
+    if not across or not all(score in run.scores for _, runs in results for run in runs):
+        return None
+    from formers.pictures.lines import draw_lines
+
+    lines: dict[str, dict[float, float]] = {}
+    for variant, runs in results:
+        others = " ".join(f"{f.partition('.')[2]} {v}" for f, v in variant.values.items() if f != across[-1]) or name
+        place = float(variant.values[across[-1]])
+        lines.setdefault(others, {})[place] = statistics.fmean(run.scores[score] for run in runs)
+    places = sorted(map(float, columns[across[-1]]))
+    drawn = {label: [points[place] for place in places] for label, points in lines.items()}
+    doubling = places[0] > 0 and places[-1] >= FAR_APART * places[0]
+    return draw_lines(places, {score: drawn}, name, across[-1], doubling=doubling)
 
 
 def table(title: str, results: Sequence[tuple[Variant, Sequence[Trained]]]) -> ResultTable:

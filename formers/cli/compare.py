@@ -39,7 +39,8 @@ class CompareOptions:
 def run(options: CompareOptions) -> None:
     """Train a recipe in several variants, or once, beside simpler methods, and print all scores.
 
-    The scores of variants are those of the best evaluation of each run on its validation data.
+    The scores of variants are those of the best evaluation of each run on its validation data; over a field of numbers
+    they are drawn too, as compare.png beside the runs.
 
     Without --over, autoencoders are held against PCA, LSA or a filter on the same test data, and pictures are drawn.
     Where the recipe's run is there already, it is taken as it was begun.

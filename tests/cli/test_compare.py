@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from formers.comparison import slug, spread, values_of
+from formers.comparison import Trained, curves, slug, spread, values_of, variants
 from tests.cli.conftest import call, fails, works
 
 SMALL = ["data.count=40", "data.held_out=10", "rows.vocab=120", "model.dim=8", "model.hidden=16", "model.heads=2",
@@ -36,9 +36,27 @@ def test_variants_and_seeds(tmp_path):
     before = [path.stat().st_mtime_ns for path in logs]
     shown = works(*given, *SETS)  # nothing is trained again
     assert [path.stat().st_mtime_ns for path in logs] == before
+    assert not (tmp_path / "all" / "compare.png").exists()
     assert "±" in shown and "mean" in shown and "accuracy" in shown
     longer = json.loads(call(*given, *SETS, "--json", "--set", "train.steps=3").stdout)  # goes on
     assert longer["variants"][0]["runs"][0]["seconds"] > found["variants"][0]["runs"][0]["seconds"]
+
+
+@pytest.mark.parametrize(("counts", "scale"), [(["400", "20", "40"], "log"), (["20", "40"], "linear")])
+def test_scores_over_numbers_are_drawn(counts, scale):
+    plans = variants("classification", [("data.count", counts), ("task.pooling", ["first", "mean"])], SMALL[1:], 1)
+    worth = {"first": 0.5, "mean": 0.75}
+    results = [
+        (plan, [Trained(1, {"accuracy": worth[plan.values["task.pooling"]] / int(plan.values["data.count"])}, 1.0, "")])
+        for plan in plans
+    ]
+    (axes,) = curves("classification", results).axes
+    assert axes.get_xlabel() == "data.count" and axes.get_ylabel() == "accuracy" and axes.get_xscale() == scale
+    lines = {line.get_label(): dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in axes.lines}
+    places = sorted(map(float, counts))
+    assert lines == {f"pooling {name}": {x: most / x for x in places} for name, most in worth.items()}
+    words = [(plan, runs) for plan, runs in results if plan.values["data.count"] == "20"]
+    assert curves("classification", words) is None
 
 
 def test_faults():
