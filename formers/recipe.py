@@ -204,9 +204,8 @@ def build(raw: Mapping[str, Any], overrides: Sequence[str], *, name: str, where:
             raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, kinds)}")
     refuse_old(given.get("data", {}), kinds, where)
     changed = dict(_parse(overrides, kinds))
-    other_data = given.get("data", {}).get("train") != changed.get(
-        ("data", "train"), given.get("data", {}).get("train")
-    )
+    own_data = given.get("data", {}).get("train")
+    other_data = own_data and own_data != changed.get(("data", "train"), own_data)
     if other_data and isinstance(given.get("task"), dict):
         given["task"].pop("samples", None)  # which are of the recipe's own data: others show what they have
     for (section, name_), value in changed.items():

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from formers.errors import ConfigError, FormersError
-from formers.recipe import load_recipe, origin_of
+from formers.recipe import load_recipe, origin_of, recipe_of
 from formers.registry import load
 
 
@@ -58,3 +58,11 @@ def test_a_source_that_cannot_be_a_path(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FormersError):
         load(source, offline=True)
+
+
+def test_prompts_of_a_recipe_go_with_its_data():
+    other = ["data.train=other.parquet"]
+    assert recipe_of("painting/digits", other).sections["task"].samples[:2] == ("0", "1")  # it comes without data
+    assert recipe_of("painting/shapes", []).sections["task"].samples
+    assert recipe_of("painting/shapes", other).sections["task"].samples == ()
+    assert recipe_of("painting/shapes", [*other, 'task.samples=["a"]']).sections["task"].samples == ("a",)
