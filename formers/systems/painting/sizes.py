@@ -94,8 +94,12 @@ class PainterSizes:
         )  # fmt: skip
         return TextTowerConfig(stack=stack, vocab=vocab, length=self.length, end=end, projection=0)
 
-    def scheduler(self, *, pixels: bool) -> Scheduler:
-        """How a new UNet is trained, and painted with by DDIM; pixels have bounds, latents have none."""
+    def scheduler(self) -> Scheduler:
+        """How a new UNet is trained, and painted with by DDIM.
+
+        Nothing is clipped on the way, pixels neither: the noise that DDIM goes on with would not fit what is left, and
+        with guidance other pictures come out than were asked for.
+        """
         start, end = BETAS[self.schedule]
         schedule = Schedule(
             beta_start=start,
@@ -104,5 +108,5 @@ class PainterSizes:
             prediction_type=PREDICTIONS[self.prediction],  # type: ignore[arg-type]
             rescale_betas_zero_snr=self.zero_snr,
         )
-        given = {"clip_sample": pixels, "timestep_spacing": "trailing", "set_alpha_to_one": True, "steps_offset": 1}
+        given = {"clip_sample": False, "timestep_spacing": "trailing", "set_alpha_to_one": True, "steps_offset": 1}
         return Scheduler(schedule, "ddim", given)

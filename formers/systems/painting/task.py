@@ -221,7 +221,7 @@ def new_painter(beginning: Beginning, captions: Callable[[], list[str]]) -> tupl
     channels = vae.config.latent_channels if vae is not None else 1 if rows.grey else 3
     rest = sizes.side if vae is None else sizes.side // vae.config.factor
     config = sizes.unet(channels, rest, None if text is None else text.config.stack.dim)
-    scheduler = sizes.scheduler(pixels=vae is None).raw()
+    scheduler = sizes.scheduler().raw()
     parts = DiffusionParts(unet=new_model(UNet, config), vae=vae, text=text, tokenizer=tokenizer, scheduler=scheduler)
     painter = Painter(parts)
     on_device(painter.model)

@@ -75,6 +75,9 @@ def test_a_run_opens_and_paints(run):
     painter = formers.load(run, system="painting")
     assert painter.side == 8 and painter.factor == 1
     assert painter.scheduler.schedule.prediction_type == "v_prediction"
+    assert (
+        painter.scheduler.raw()["clip_sample"] is False
+    )  # with which DDIM and guidance painted other digits than asked
     assert painter.scheduler.schedule.rescale_betas_zero_snr
     *_, last = painter.paint(formers.systems.painting.options.Painting(prompt="a red circle", steps=2))
     assert last.pixels.shape == (8, 8, 3)
