@@ -13,6 +13,7 @@ import torch
 
 from tests.torchvision_operators import declare
 
+FAR = 1e-4  # of the largest output
 OPERATORS = declare()  # before transformers or timm, which could not be imported beside a torchvision of another build
 
 
@@ -28,6 +29,14 @@ def asked(what: str | None, parts: Sequence[str]) -> argparse.Namespace:
             raise SystemExit(f"--only: there is no {part}; there are {', '.join(parts)}")
     torch.manual_seed(0)
     return options
+
+
+def same(what: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Ends the benchmark where two outputs are not the same: there is nothing to compare then."""
+    far = ((mine - theirs).abs().max() / theirs.abs().max()).item()
+    print(f"{what}: outputs differ by {far:.1e} of the largest", flush=True)
+    if far > FAR:
+        raise SystemExit(f"{what}: outputs are not the same")
 
 
 def compare(what: str, amount: float, mine: Callable[[], object], other: Callable[[], object], repeats: int) -> dict:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _turns import asked, compare, show
+from _turns import asked, compare, same, show
 from torch import Tensor
 
 from formers.decoding.search import complete
@@ -45,7 +45,6 @@ TINY = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4}
 TINY |= {"encoder_attention_heads": 6, "decoder_attention_heads": 6, "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536}
 WRITTEN, SECONDS = 100, 30
 CLIP, FRAMES = 10, 1024  # seconds of a clip, which AST and the reference's features fill up
-FAR = 1e-4
 PROMPT = [50258, 50259, 50359, 50363]
 
 
@@ -183,13 +182,6 @@ def ours_of(reference: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         reference.save_pretrained(folder)
         return load_model(folder).model
-
-
-def same(what: str, mine: Tensor, theirs: Tensor) -> None:
-    far = ((mine - theirs).abs().max() / theirs.abs().max()).item()
-    print(f"{what}: outputs differ by {far:.1e} of the largest")
-    if far > FAR:
-        raise SystemExit(f"{what}: outputs are not the same")
 
 
 def long(repeats: int) -> dict | None:

@@ -64,9 +64,10 @@ def orthogonal(x: Tensor) -> Tensor:
     x = (x if wide else x.mT) / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     square = x @ x.mT
     one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    whole = one
-    for _ in range(TIMES):
+    whole = step = a * one + torch.baddbmm(square, square, square, beta=b, alpha=c)
+    for _ in range(TIMES - 1):
+        square = step @ square @ step
         step = a * one + torch.baddbmm(square, square, square, beta=b, alpha=c)
-        whole, square = step @ whole, step @ square @ step
+        whole = step @ whole
     x = whole @ x
     return x if wide else x.mT
