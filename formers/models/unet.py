@@ -8,6 +8,7 @@ Papers: Ronneberger et al. 2015; Ho et al. 2020; Rombach et al. 2022. What is pa
   * An upper level has one block more than a lower one, and the one that reads the finest latents attends as well.
   * Stable Diffusion 1.x has 8 heads at each level, 2.x heads of 64 numbers.
   * Inpainting reads nine channels: latents, the mask, latents of the picture that is kept.
+  * A text may be pooled into one vector too, which is added to the time and so reaches every convolution (IF).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from formers.blocks.attention import Attention
 from formers.blocks.block import Block, StackConfig
 from formers.blocks.levels import Downsample, Level, PreactivatedConvolutions, Upsample, as_picture, as_vectors, silu
 from formers.models.vae import check_widths
@@ -46,6 +48,8 @@ class UNetConfig:
     """How many classes of pictures there are a learned vector for, which is added to the time."""
     guidance_dim: int = 0
     """Width of the numbers that say how strong guidance is (LCM); 0: it reads none."""
+    pooled_heads: int = 0
+    """Heads of the attention that makes one vector of a text, which is added to the time; 0: none is made."""
     size: int | None = None
     """Rows and columns of the latents that it was trained on, where that is known; others are read too."""
     linear: bool = False
@@ -59,6 +63,9 @@ class UNetConfig:
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise ValueError(f"widths ({width}) must be multiples of heads ({heads})")
+        if self.pooled_heads and (self.memory_dim or 1) % self.pooled_heads:
+            what = f"memory_dim ({self.memory_dim}), the width of a text's vectors"
+            raise ValueError(f"{what}, must be a multiple of pooled_heads ({self.pooled_heads})")
 
     @property
     def time_dim(self) -> int:
@@ -73,6 +80,7 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(first, c.time_dim), nn.SiLU(), nn.Linear(c.time_dim, c.time_dim))
         self.classes = nn.Embedding(c.classes, c.time_dim) if c.classes else None
         self.guidance = nn.Linear(c.guidance_dim, first, bias=False) if c.guidance_dim else None
+        self.pooled = PooledText(c.memory_dim, c.pooled_heads, c.time_dim) if c.memory_dim and c.pooled_heads else None
         self.convolution_in = nn.Conv2d(c.channels, first, 3, padding=1)
         kept = [first]  # channels of all that is put beside the way up
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -126,7 +134,7 @@ class UNet(nn.Module):
                 raise ValueError(f"this model reads {'' if read else 'no '}{name}")
         if memory is not None and memory.shape[-1] != c.memory_dim:
             raise ValueError(f"memory has vectors of {memory.shape[-1]} numbers, expected {c.memory_dim}")
-        shared = silu(self.embed(noisy, time, classes, guidance))
+        shared = silu(self.embed(noisy, time, memory, classes, guidance))
         x = self.convolution_in(noisy.contiguous(memory_format=torch.channels_last))
         kept = [x]
         for level in self.down:
@@ -137,15 +145,37 @@ class UNet(nn.Module):
         return self.convolution_out(silu(self.norm_out(x)))
 
     def embed(
-        self, noisy: Tensor, time: Tensor | int | float, classes: Tensor | None, guidance: Tensor | None
+        self,
+        noisy: Tensor,
+        time: Tensor | int | float,
+        memory: Tensor | None,
+        classes: Tensor | None,
+        guidance: Tensor | None,
     ) -> Float[Tensor, "#batch time_dim"]:
-        """What every residual block adds: of the time, the class, and the strength of guidance."""
+        """What every residual block adds: of the time, the text, the class, and the strength of guidance."""
         time = torch.as_tensor(time, device=noisy.device).reshape(-1)
         waves = time_waves(time, self.config.widths[0]).to(noisy.dtype)
         if self.guidance is not None and guidance is not None:
             waves = waves + self.guidance(guidance)
         vector = self.time(waves)
+        if self.pooled is not None:
+            vector = vector + self.pooled(memory)
         return vector if self.classes is None else vector + self.classes(classes)
+
+
+class PooledText(nn.Module):
+    """A text as one vector: what a query from the mean of its vectors finds among them and itself (DeepFloyd's IF)."""
+
+    def __init__(self, dim: int, heads: int, width: int) -> None:
+        super().__init__()
+        self.norm, self.norm_out = nn.LayerNorm(dim), nn.LayerNorm(width)
+        self.query = nn.Parameter(torch.randn(dim) / dim**0.5)
+        self.attention = Attention(dim, heads, out_dim=width)
+
+    def forward(self, memory: Float[Tensor, "texts keys dim"]) -> Float[Tensor, "texts width"]:
+        x = self.norm(memory)
+        query = x.mean(1, keepdim=True) + self.query
+        return self.norm_out(self.attention(query, torch.cat([query, x], 1))[:, 0])
 
 
 class SpatialTransformer(nn.Module):

@@ -138,9 +138,9 @@ _KEYS = (
     (
         Size,
         words("""
-            conv_in_kernel conv_out_kernel encoder_hid_dim in_channels latent_channels norm_num_groups num_class_embeds
-            out_channels projection_class_embeddings_input_dim time_cond_proj_dim time_embedding_dim
-            upsampling_scaling_factor
+            addition_embed_type_num_heads conv_in_kernel conv_out_kernel encoder_hid_dim in_channels latent_channels
+            norm_num_groups num_class_embeds out_channels projection_class_embeddings_input_dim time_cond_proj_dim
+            time_embedding_dim upsampling_scaling_factor
         """),
     ),
     (Count, words("downsample_padding freq_shift")),

@@ -39,6 +39,7 @@ UNETS = {
     "2.x": CROSS | {"attention_head_dim": (1, 2, 3), "use_linear_projection": True, "upcast_attention": True},
     "inpainting": CROSS | {"in_channels": 9, "layers_per_block": 1},
     "classes": CROSS | {"num_class_embeds": 5, "sample_size": 12},
+    "pooled": CROSS | {"addition_embed_type": "text", "addition_embed_type_num_heads": 5},
     "consistency": CROSS | {"time_cond_proj_dim": 6},
 }
 CODERS = {

@@ -16,7 +16,7 @@ from formers.models.unet import UNet, UNetConfig
 from formers.models.vae import VAE, TinyVAE, TinyVAEConfig, VAEConfig
 from formers.pretrained.config_map import ConfigMap, Raw, pairs, words
 from formers.pretrained.family import Family
-from formers.pretrained.mapping import CONVOLUTION, SAME, Row, Rows, tied
+from formers.pretrained.mapping import CONVOLUTION, ROW, SAME, Row, Rows, tied
 
 RESIDUAL = pairs("""
     norm1=norm_in conv1=convolution_in time_emb_proj=time norm2=norm_out conv2=convolution_out conv_shortcut=shortcut
@@ -26,6 +26,9 @@ BLOCK = pairs("""
     attn1.to_q=attention.q attn1.to_k=attention.k attn1.to_v=attention.v attn1.to_out.0=attention.o
     attn2.to_q=cross_attention.q attn2.to_k=cross_attention.k attn2.to_v=cross_attention.v
     attn2.to_out.0=cross_attention.o ff.net.0.proj=feed_forward.[up,gate]
+""")
+POOLED = pairs("""
+    norm1=norm pool.q_proj=attention.q pool.k_proj=attention.k pool.v_proj=attention.v proj=attention.o norm2=norm_out
 """)
 ENDS = pairs("conv_in=convolution_in conv_norm_out=norm_out conv_out=convolution_out")
 
@@ -61,6 +64,8 @@ def unet_rows(config: UNetConfig) -> Rows:
         ("time_embedding.linear_2.{p}", "time.2.{p}"),
         ("time_embedding.cond_proj.weight", "guidance.weight"),
         ("class_embedding.weight", "classes.weight"),
+        *((f"add_embedding.{theirs}.{{p}}", f"pooled.{ours}.{{p}}") for theirs, ours in POOLED.items()),
+        ("add_embedding.pool.positional_embedding", "pooled.query", ROW),
     ]
 
 
@@ -82,11 +87,15 @@ def about_unet(raw: Raw, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         raise ValueError(
             f"transformer_layers_per_block = {raw['transformer_layers_per_block']}, but 1 is computed here"
         )
+    pooled = raw.get("addition_embed_type")
+    if pooled not in (None, "text"):
+        raise ValueError(f"addition_embed_type = {pooled!r:.80}, but none or text is computed here")
     return {
         "attention": down,
         "heads": [heads] * len(down) if isinstance(heads, int) else heads,
         "classes": raw.get("num_class_embeds") or 0,
         "guidance_dim": raw.get("time_cond_proj_dim") or 0,
+        "pooled_heads": raw["addition_embed_type_num_heads"] if pooled else 0,
         "size": size if isinstance(size, int) else None,
     }
 
@@ -105,6 +114,8 @@ def written_unet(config: UNetConfig) -> dict[str, Any]:
         "attention_head_dim": config.heads[0] if len({*config.heads}) == 1 else list(config.heads),
         "num_class_embeds": config.classes or None,
         "time_cond_proj_dim": config.guidance_dim or None,
+        "addition_embed_type": "text" if config.pooled_heads else None,
+        **({"addition_embed_type_num_heads": config.pooled_heads} if config.pooled_heads else {}),
         "sample_size": config.size,
     }
 
@@ -129,13 +140,14 @@ UNET = Family(
             "use_linear_projection": False,
             "attention_head_dim": 8,
             "transformer_layers_per_block": 1,
+            "addition_embed_type_num_heads": 64,
             "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
             "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
         },
         checked={
             **dict.fromkeys(
                 words("""
-                    addition_embed_type class_embed_type cross_attention_norm encoder_hid_dim encoder_hid_dim_type
+                    class_embed_type cross_attention_norm encoder_hid_dim encoder_hid_dim_type
                     num_attention_heads projection_class_embeddings_input_dim time_embedding_act_fn
                     time_embedding_dim timestep_post_act
                 """)
@@ -162,11 +174,11 @@ UNET = Family(
             "time_embedding_type": "positional",
         },
         derived=about_unet,
-        reads=("num_class_embeds", "time_cond_proj_dim", "sample_size"),
+        reads=("num_class_embeds", "time_cond_proj_dim", "addition_embed_type", "sample_size"),
         written=written_unet,
         # of training, of what is not there, and of fp16 alone, where scores of attention are reckoned wider
         ignored=words("""
-            addition_embed_type_num_heads addition_time_embed_dim dropout reverse_transformer_layers_per_block
+            addition_time_embed_dim dropout reverse_transformer_layers_per_block
             upcast_attention
         """),
     ),

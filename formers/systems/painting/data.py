@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -65,6 +65,32 @@ class PaintingRows:
         return Preprocessor(side, side, (side, side) if squash else side, crop=not squash, mean=half, std=half)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Which times a painter learns at: how much noise its pictures are hidden in."""
+
+    times: Literal["uniform", "logit-normal"] = "uniform"
+    """How they are drawn: all alike, or those in the middle more often, where what a picture holds is decided (Esser et
+    al. 2024)."""
+    times_shift: float = 0.0
+    """Of logit-normal ones, the mean of their logits: above 0 there is more noise."""
+
+    def __post_init__(self) -> None:
+        check(self, "task")
+        if self.times_shift and self.times != "logit-normal":
+            raise ConfigError("task.times_shift is for task.times logit-normal")
+
+    def draw(self, own: torch.Generator, count: int) -> Tensor:
+        """(1,), from 0 to count - 1."""
+        if self.times == "uniform":
+            return torch.randint(count, (1,), generator=own)
+        drawn = (torch.randn(1, generator=own) + self.times_shift).sigmoid() * count
+        return drawn.long().clamp(max=count - 1)
+
+
+ALL_ALIKE = Times()
+
+
 class PaintingBatch(NamedTuple):
     pictures: Tensor
     """(rows, channels, height, width) from -1 to 1; of a model of latents whose pictures never change their moments."""
@@ -82,13 +108,14 @@ class PaintingBatches:
     """The batches of a table of pictures."""
 
     def __init__(
-        self, table: PictureTable, painter: Painter, config: PaintingRows, side: int, *, empty: float, seed: int = 1
-    ) -> None:
-        """empty: share of the captions that are left out."""
+        self, table: PictureTable, painter: Painter, config: PaintingRows, side: int, *,
+        empty: float, times: Times = ALL_ALIKE, seed: int = 1,
+    ) -> None:  # fmt: skip
+        """empty: share of the captions that are left out; times: how those of the training are drawn."""
         self.table, self.rows, self.config, self.seed, self.empty = table, config, config.pictures, seed, empty
         order = PictureOrder(table, config.preprocessor(side), config.pictures, seed=seed)
         self.epoch, self.describe, self.pixels, self.order = order.epoch, order.describe, order.pixels, order
-        self.times = painter.scheduler.schedule.times
+        self.times, self.drawn = painter.scheduler.schedule.times, times
         rows = side // painter.factor
         self.shape = painter.parts.unet.config.out_channels, rows, rows
         self.captions = config.captions(table)
@@ -104,7 +131,7 @@ class PaintingBatches:
         """These pictures, their noise and their captions: a pure function of seed, epoch and row."""
         epoch, numbers, pictures = self.order.changed(rows)
         own = self.generators(epoch, numbers)
-        times = torch.cat([torch.randint(self.times, (1,), generator=one) for one in own])
+        times = torch.cat([self.drawn.draw(one, self.times) for one in own])
         left_out = torch.cat([torch.rand(1, generator=one) for one in own]) < self.empty
         return self.batch(pictures, numbers, own, times, left_out)
 

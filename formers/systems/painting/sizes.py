@@ -37,6 +37,8 @@ class PainterSizes:
     """Which levels attend, and read the text; the middle always does."""
     heads: Width = 4
     """Attention heads of every level."""
+    pooled: bool = False
+    """The text is also pooled into one vector, which is added to the time and so reaches every convolution."""
     groups: Width = 16
     """Groups of channels in the norms."""
     text_dim: Width = 128
@@ -80,6 +82,7 @@ class PainterSizes:
                 heads=(self.heads,) * len(self.widths),
                 memory_dim=memory_dim,
                 groups=self.groups,
+                pooled_heads=self.text_heads if self.pooled and memory_dim else 0,
                 size=size,
                 linear=True,
             )

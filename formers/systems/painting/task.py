@@ -27,7 +27,7 @@ from formers.pretrained.load import load_model
 from formers.pretrained.peft.diffusion_lora import diffusion_lora_files
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
-from formers.systems.painting.data import PaintingBatch, PaintingBatches
+from formers.systems.painting.data import ALL_ALIKE, PaintingBatch, PaintingBatches, Times
 from formers.systems.painting.few_steps import NOT_DISTILLED, Distillation, FewStepsTask, for_few_steps
 from formers.systems.painting.many import SamplerOptions, paint_prompts
 from formers.systems.painting.paint import USUAL, channels_of
@@ -46,6 +46,8 @@ class PaintingConfig:
 
     empty: Annotated[float, Between(0, 1)] = 0.1
     """Share of the captions that are left out, so that guidance has something to lead away from."""
+    times: Annotated[Times, Part()] = ALL_ALIKE
+    """Which times it learns at."""
     min_snr: Annotated[float, Between(0)] = 0.0
     """Times with little noise count less: their weight is capped as if signal to noise were this, such as 5 (Hang et
     al. 2023; 0: all times count alike)."""
@@ -171,7 +173,8 @@ def prepare(beginning: Beginning) -> Prepared:
         words.append(config.distillation.line)
     check_pictures(painter, side, rows.grey, bool(rows.text))
     batches, validation = (
-        PaintingBatches(part, painter, rows, side, empty=config.empty, seed=source.seed) for part in (table, held_out)
+        PaintingBatches(part, painter, rows, side, empty=config.empty, times=config.times, seed=source.seed)
+        for part in (table, held_out)
     )
     task: Any = PaintingTask(painter, validation, config, learn_text=learn_text)
     if painter.parts.vae is not None:

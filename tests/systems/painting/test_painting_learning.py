@@ -111,12 +111,23 @@ def test_two_halves_make_the_loss_of_the_whole(tmp_path):
 def test_validation_is_comparable(tmp_path):
     """The same noise at the same times, whatever the batch and however times are weighed."""
     losses = set()
-    for more in ([], ["rows.batch=3"], ["task.min_snr=5"], ["task.empty=1"]):
+    for more in ([], ["rows.batch=3"], ["task.min_snr=5"], ["task.times=logit-normal"], ["task.empty=1"]):
         built = prepared(tmp_path, *more)
         losses.add(round(built.task.evaluate().value("loss"), 5))
         times = torch.cat([batch.times for batch in built.task.validation.judged()])
         assert (times.sort().values.diff() > 50).all()  # of 1000, eight pictures
     assert len(losses) == 1
+
+
+def test_times_in_the_middle_are_drawn_more_often(tmp_path):
+    """Two thirds within one deviation of a normal: 1000 / (1 + e) to 1000 e / (1 + e); of uniform ones 46%."""
+    shares = []
+    for more in ([], ["task.times=logit-normal"], ["task.times=logit-normal", "task.times_shift=1"]):
+        batches = prepared(tmp_path, *more).batches
+        times = torch.cat([batches.drawn.draw(one, 1000) for one in batches.generators(0, np.arange(2000))])
+        assert times.min() >= 0 and times.max() < 1000
+        shares.append(((times > 269) & (times < 731)).float().mean().item())
+    assert shares == pytest.approx([0.462, 0.683, 0.477], abs=0.03)
 
 
 def test_min_snr_weighs_times(tmp_path):
@@ -150,11 +161,13 @@ def test_latents_are_painted_and_computed_once(autoencoder, tmp_path):
     torch.testing.assert_close(latents, (mean + (logvar / 2).exp() * batch.drawn) * painter.parts.vae.config.scale)
 
 
-def test_its_parts_are_trained_first_and_diffusers_opens_what_comes_out(tmp_path, autoencoder):
+@pytest.mark.parametrize("pooled", ["false", "true"])
+def test_its_parts_are_trained_first_and_diffusers_opens_what_comes_out(pooled, tmp_path, autoencoder):
     diffusers = pytest.importorskip("diffusers")
     from transformers import CLIPTokenizer
 
-    events = train(tmp_path / "run", f"parts.vae={autoencoder}", "train.sample_every=4", "model.length=77")
+    more = "train.sample_every=4", "model.length=77", f"model.pooled={pooled}"
+    events = train(tmp_path / "run", f"parts.vae={autoencoder}", *more)
     assert any(isinstance(event, Sampled) for event in events)
     folder = formers.registry.locate(tmp_path / "run")
     ours = formers.load(folder)
@@ -283,6 +296,7 @@ def test_a_trained_tokenizer_is_one_of_clip(tmp_path):
         (["model.heads=3"], r"\[model\]: widths \(8\) must be multiples of heads \(3\)"),
         (["model.attention=[true]"], "must be equally many"),
         (["model.text_heads=3"], r"model.text_dim \(8\) must be a multiple of model.text_heads \(3\)"),
+        (["task.times_shift=1"], "task.times_shift is for task.times logit-normal"),
         (["model.start=RUN", "rows.grey=true"], "these networks paint coloured pictures: set rows.grey=false"),
         (["model.start=RUN", "rows.text="], "this model reads captions: name rows.text"),
         (["model.start=RUN", "adapter.kind=bitfit"], 'adapter.kind "bitfit" has no form of file for this model'),
