@@ -201,7 +201,7 @@ class FeatureExtractor:
             return values, length, 0.0
         if self.frames is not None:  # silence behind it, of which only the first frames are computed
             most = self.frames * self.hop
-            wave = pad(wave[:most], (0, min(2 * self.window, max(0, most - len(wave)))))
+            wave = _padded(wave[:most], min(most, len(wave) + 2 * self.window))
         values = self.log_mels(wave)[:-1]
         loudest = float(values.max())
         return self.scaled(values, loudest), length, (max(loudest - 8, QUIETEST) + 4) / 4
@@ -275,12 +275,14 @@ def from_mel(mels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def reflected(wave: Tensor, count: int) -> Tensor:
     """A sound with so many samples before and behind it as it has there, backwards; zeros where it is too short."""
-    short = max(0, count + 1 - len(wave))
-    return pad(pad(wave, (0, short))[None], (count, count), mode="reflect")[0, : len(wave) + 2 * count]
+    filled = _padded(wave, max(len(wave), count + 1))
+    before, behind = filled[1 : count + 1].flip(0), filled[-count - 1 : -1].flip(0)  # padding by reflection is slow
+    return torch.cat([before, filled, behind])[: len(wave) + 2 * count]
 
 
-def _padded(values: Tensor, length: int, value: float) -> Tensor:
-    return pad(values, (*(0, 0) * (values.ndim - 1), 0, length - len(values)), value=value)
+def _padded(values: Tensor, length: int, value: float = 0.0) -> Tensor:
+    missing = length - len(values)
+    return pad(values, (*(0, 0) * (values.ndim - 1), 0, missing), value=value) if missing else values
 
 
 def load_extractor(folder: Path, config: Mapping[str, Any], ignore: Sequence[str] = ()) -> FeatureExtractor | None:
