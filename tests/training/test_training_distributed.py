@@ -53,12 +53,7 @@ def test_two_processes_are_one(tmp_path):
     output = two_processes(training_toy.__file__, str(tmp_path / "two"), options)
     assert output.count("Finished(") == 1 and "processes=2" in output
     run_all(tmp_path / "one", batches=training_toy.ToyBatches(size=3, rows=10), **settings)
-    assert_close(final(tmp_path / "one"), final(tmp_path / "two"))
-    losses = [
-        [line["loss"] for line in Run(tmp_path / name).read_events() if line["event"] == "stepped"]
-        for name in ("one", "two")
-    ]
-    torch.testing.assert_close(*map(torch.tensor, losses), atol=1e-5, rtol=0)
+    assert_learned_alike(tmp_path)
 
 
 @pytest.mark.slow
@@ -106,9 +101,34 @@ def test_pictures_do_not_depend_on_the_number_of_processes(tmp_path, system):
     if lock:
         list(formers.train("clip", changes, run=tmp_path / "start"))
         changes += [f"model.start={tmp_path / 'start'}", "task.lock=text"]
+    assert_the_same(tmp_path, system, changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["task.few_steps=true", "task.teacher_steps=10"]], ids=["captions", "few steps"])
+def test_painters_do_not_depend_on_the_number_of_processes(tmp_path, more):
+    """Noise and times are those of a row, whoever reads it; the odd batch is shared unevenly."""
+    changes = ["model.height=8", "model.widths=[8, 16]", "model.attention=[false, true]", "model.heads=2"]
+    changes += ["model.groups=4", "model.text_dim=8", "model.text_layers=1", "model.text_heads=2", "model.length=16"]
+    changes += ["model.pooled=true", "data.count=30", "data.held_out=10", "rows.batch=13", "rows.vocab=540"]
+    changes += ["train.precision=fp32", "train.steps=4", "train.warmup=1", "train.sample_every=0", "train.log_every=1"]
+    changes += ["train.epsilon=0.01", "task.times=logit-normal"]
+    if more:
+        list(formers.train("painting", changes, run=tmp_path / "start"))
+        changes += [f"model.start={tmp_path / 'start'}", *more]
+    assert_the_same(tmp_path, "painting", changes)
+
+
+def assert_the_same(tmp_path, system, changes):
+    """Train in one process and in two."""
     words = [word for change in changes for word in ("--set", change)]
     two_processes("-m", "--", "formers", "train", system, *words, "--run", str(tmp_path / "two"))
     list(formers.train(system, changes, run=tmp_path / "one"))
+    assert_learned_alike(tmp_path)
+
+
+def assert_learned_alike(tmp_path):
+    """Weights and losses of the runs one and two."""
     assert_close(final(tmp_path / "one"), final(tmp_path / "two"))
     losses = [
         [line["loss"] for line in Run(tmp_path / name).read_events() if line["event"] == "stepped"]

@@ -112,8 +112,12 @@ def run_all(folder, task=None, batches=None, **changes):
 
 
 def final(folder) -> dict[str, torch.Tensor]:
-    tensors = load_file(Run(folder).latest() / "training.safetensors")
-    return tensors | load_file(Run(folder).latest() / "model.safetensors")
+    """All that the latest checkpoint holds, of a model in several folders too."""
+    tensors, checkpoint = {}, Run(folder).latest()
+    for path in checkpoint.rglob("*.safetensors"):
+        place = "" if path.parent == checkpoint else f"{path.parent.name}/"
+        tensors |= {f"{place}{name}": value for name, value in load_file(path).items()}
+    return tensors
 
 
 def main() -> None:
