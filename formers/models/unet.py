@@ -63,7 +63,7 @@ class UNetConfig:
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise ValueError(f"widths ({width}) must be multiples of heads ({heads})")
-        if self.pooled_heads and (self.memory_dim or 1) % self.pooled_heads:
+        if self.pooled_heads and (not self.memory_dim or self.memory_dim % self.pooled_heads):
             what = f"memory_dim ({self.memory_dim}), the width of a text's vectors"
             raise ValueError(f"{what}, must be a multiple of pooled_heads ({self.pooled_heads})")
 

@@ -41,7 +41,7 @@ def test_words_that_a_place_reads_can_be_seen():
 
 def test_training_begins_at_nothing_and_every_weight_learns():
     torch.manual_seed(0)
-    model = UNet(UNetConfig(**SIZES, classes=3))
+    model = UNet(UNetConfig(**SIZES, classes=3, pooled_heads=2))
     inputs = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.randn(2, 5, 6)
     classes = torch.tensor([0, 2])
     assert model(*inputs, classes=classes).std() < 1e-6
@@ -75,6 +75,8 @@ def test_what_is_not_read(change, message):
         ({"widths": (8, 15)}, r"widths \(15\) must be multiples of groups \(4\)"),
         ({"heads": (2, 3)}, r"widths \(16\) must be multiples of heads \(3\)"),
         ({"heads": (2,)}, "must be equally many"),
+        ({"pooled_heads": 4}, r"memory_dim \(6\), .*, must be a multiple of pooled_heads \(4\)"),
+        ({"pooled_heads": 1, "memory_dim": None}, r"memory_dim \(None\), .*, must be a multiple"),
     ],
 )
 def test_sizes_that_do_not_go_together(change, message):
