@@ -162,6 +162,7 @@ def test_published_sizes():
     ("changed", "message"),
     [
         ({"class_embed_type": "timestep"}, "class_embed_type"),
+        ({"addition_embed_type": "text_time"}, "addition_embed_type = .text_time., but none or text is computed"),
         ({"down_block_types": ["AttnDownBlock2D"] * 3}, "down_block_types"),
         ({"transformer_layers_per_block": [1, 2, 10]}, "transformer_layers_per_block"),
         ({"block_out_channels": [9, 16, 24]}, "multiples of groups"),
