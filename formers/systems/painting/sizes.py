@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Annotated, Literal
 
 from formers.blocks.stack import StackConfig
@@ -82,7 +83,7 @@ class PainterSizes:
                 heads=(self.heads,) * len(self.widths),
                 memory_dim=memory_dim,
                 groups=self.groups,
-                pooled_heads=self.text_heads if self.pooled and memory_dim else 0,
+                pooled_heads=gcd(self.text_heads, memory_dim) if self.pooled and memory_dim else 0,
                 size=size,
                 linear=True,
             )
