@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from formers.data.pictures import PictureTable, read_pictures
 from formers.data.source import Source, settings_of
 from formers.diffusion.denoise import draw, generators
+from formers.diffusion.times import ALL_ALIKE, Times
 from formers.errors import ConfigError
 from formers.fields import Natural, Part, check
 from formers.images.augment import uniform
@@ -63,32 +64,6 @@ class PaintingRows:
         """To pictures of so many pixels each way, values from -1 to 1."""
         squash, half = self.pictures.fit == "squash", (0.5,) * (1 if self.grey else 3)
         return Preprocessor(side, side, (side, side) if squash else side, crop=not squash, mean=half, std=half)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """Which times a painter learns at: how much noise its pictures are hidden in."""
-
-    times: Literal["uniform", "logit-normal"] = "uniform"
-    """How they are drawn: all alike, or those in the middle more often, where what a picture holds is decided (Esser et
-    al. 2024)."""
-    times_shift: float = 0.0
-    """Of logit-normal ones, the mean of their logits: above 0 there is more noise."""
-
-    def __post_init__(self) -> None:
-        check(self, "task")
-        if self.times_shift and self.times != "logit-normal":
-            raise ConfigError("task.times_shift is for task.times logit-normal")
-
-    def draw(self, own: torch.Generator, count: int) -> Tensor:
-        """(1,), from 0 to count - 1."""
-        if self.times == "uniform":
-            return torch.randint(count, (1,), generator=own)
-        drawn = (torch.randn(1, generator=own) + self.times_shift).sigmoid() * count
-        return drawn.long().clamp(max=count - 1)
-
-
-ALL_ALIKE = Times()
 
 
 class PaintingBatch(NamedTuple):
@@ -154,17 +129,12 @@ class PaintingBatches:
         return generators([int(number * 2**53) for number in dice])
 
     def batch(
-        self,
-        pictures: Tensor,
-        numbers: NDArray[np.int64],
-        own: Sequence[torch.Generator],
-        times: Tensor,
-        left_out: Tensor,
+        self, pictures: Tensor, rows: NDArray[np.int64], own: list[torch.Generator], times: Tensor, left_out: Tensor
     ) -> PaintingBatch:
         noise, drawn = draw(own, (2, *self.shape)).unbind(1)
         tokens = None
         if self.tokens is not None:
-            tokens = torch.where(left_out[:, None], self.tokens[-1], self.tokens[torch.from_numpy(numbers)])
+            tokens = torch.where(left_out[:, None], self.tokens[-1], self.tokens[torch.from_numpy(rows)])
         return PaintingBatch(pictures, noise, drawn, times, tokens)
 
     def lines(self) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from formers.adapters.lora import LowRank, adapters
 from formers.data.picture_report import picture_lines
+from formers.diffusion.times import ALL_ALIKE, Times
 from formers.errors import ConfigError
 from formers.fields import Between, Count, Natural, Part, check
 from formers.files import Content
@@ -27,7 +28,7 @@ from formers.pretrained.load import load_model
 from formers.pretrained.peft.diffusion_lora import diffusion_lora_files
 from formers.systems.begin import Beginning, Prepared, on_device
 from formers.systems.memory import new_model
-from formers.systems.painting.data import ALL_ALIKE, PaintingBatch, PaintingBatches, Times
+from formers.systems.painting.data import PaintingBatch, PaintingBatches
 from formers.systems.painting.few_steps import NOT_DISTILLED, Distillation, FewStepsTask, for_few_steps
 from formers.systems.painting.many import SamplerOptions, paint_prompts
 from formers.systems.painting.paint import USUAL, channels_of
@@ -103,9 +104,7 @@ class PaintingTask:
         text = self.painter.parts.text
         if text is None:
             return None
-        if self.learn_text:
-            return text.hidden(tokens)
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.learn_text and torch.is_grad_enabled()):
             return text.hidden(tokens)
 
     def loss(self, batch: PaintingBatch) -> Loss:
