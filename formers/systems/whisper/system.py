@@ -166,9 +166,10 @@ class Transcriber:
 
     @torch.no_grad()
     def encode(self, windows: Sequence[Tensor]) -> Tensor:
-        """The memory of windows (1, mels, frames) each."""
+        """The memory of windows (1, mels, frames) each; on a CPU, which one fills, one after the other."""
         parameter = next(self.model.parameters())
-        return self.model.encode(torch.cat([*windows]).to(parameter.device, parameter.dtype))
+        parts = windows if parameter.device.type == "cpu" else [torch.cat([*windows])]
+        return torch.cat([self.model.encode(part.to(parameter.device, parameter.dtype)) for part in parts])
 
     def listen(
         self, sound: Open, options: ListenOptions, *, words: bool = False, timestamps: bool = True
