@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,6 +39,23 @@ def same(what: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
     print(f"{what}: outputs differ by {far:.1e} of the largest", flush=True)
     if far > FAR:
         raise SystemExit(f"{what}: outputs are not the same")
+
+
+def has_onnx_runtime() -> bool:
+    """Whether a graph can be written and run; says so where not."""
+    found = all(importlib.util.find_spec(name) for name in ("onnxruntime", "onnx", "onnxscript"))
+    if not found:
+        print("ONNX Runtime: left out, onnxruntime, onnx and onnxscript are not installed")
+    return found
+
+
+def onnx_session(path: str | Path) -> Any:
+    """A graph in ONNX Runtime, with as many threads as torch has."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
 
 
 def compare(what: str, amount: float, mine: Callable[[], object], other: Callable[[], object], repeats: int) -> dict:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _turns import compare, show
+from _turns import compare, has_onnx_runtime, onnx_session, show
 from sentence_transformers import SentenceTransformer
 from transformers import BertForSequenceClassification
 
@@ -106,10 +106,8 @@ def onnx_runtime(
     folder: str, theirs: SentenceTransformer, texts: list[str], expected: np.ndarray
 ) -> Callable[[], np.ndarray] | None:
     """The same model, exported and quantised by ONNX Runtime (dynamic, per channel), batches of 32 sorted by length."""
-    if any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "onnx", "onnxscript")):
-        print("ONNX Runtime: left out, onnxruntime, onnx and onnxscript are not installed")
+    if not has_onnx_runtime():
         return None
-    import onnxruntime
     from onnxruntime.quantization import quantize_dynamic
 
     class Body(torch.nn.Module):
@@ -137,9 +135,7 @@ def onnx_runtime(
             verbose=False,
         )
         quantize_dynamic(whole, small, per_channel=True)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(small, settings, providers=["CPUExecutionProvider"])
+        session = onnx_session(small)
 
     def run() -> np.ndarray:
         out = np.empty_like(expected)

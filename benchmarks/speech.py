@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _turns import asked, compare, same, show
+from _turns import asked, compare, has_onnx_runtime, onnx_session, same, show
 from torch import Tensor
 
 from formers.decoding.search import complete
@@ -194,11 +194,8 @@ def ours_of(reference: Any) -> Any:
 
 def onnx_runtime(reference: Any, features: Tensor) -> Callable[[], Tensor] | None:
     """A model of transformers on these features, as its own graph."""
-    if any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "onnx", "onnxscript")):
-        print("ONNX Runtime: left out, onnxruntime, onnx and onnxscript are not installed")
+    if not has_onnx_runtime():
         return None
-    import onnxruntime
-
     mask = torch.ones(features.shape[:2], dtype=torch.long)
     names = ["features", "mask"]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -206,9 +203,7 @@ def onnx_runtime(reference: Any, features: Tensor) -> Callable[[], Tensor] | Non
         torch.onnx.export(
             reference, (features, mask), path, input_names=names, dynamo=True, external_data=False, verbose=False
         )
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+        session = onnx_session(path)
     wanted = {one.name for one in session.get_inputs()}
     values = zip(names, (features.numpy(), mask.numpy()), strict=True)
     given = {name: value for name, value in values if name in wanted}

@@ -14,7 +14,6 @@ preprocessing a JPEG: vision_reading.py.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from _turns import asked, compare, same, show
+from _turns import asked, compare, has_onnx_runtime, onnx_session, same, show
 from torch import Tensor, nn
 
 import formers
@@ -115,16 +114,11 @@ def forward(name: str, reference: nn.Module, parts: list[str], part: str, repeat
 
 def onnx_runtime(folder: str, model: nn.Module, pictures: Tensor) -> Callable[[], Tensor] | None:
     """The model as our own export writes it."""
-    if any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "onnx", "onnxscript")):
-        print("ONNX Runtime: left out, onnxruntime, onnx and onnxscript are not installed")
+    if not has_onnx_runtime():
         return None
-    import onnxruntime
-
     path = Path(folder) / "model.onnx"
     write_graph(path, model)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     given = {"pixel_values": pictures.numpy()}
     return lambda: torch.from_numpy(session.run(None, given)[0])
 

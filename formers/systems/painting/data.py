@@ -90,7 +90,7 @@ class PaintingBatches:
         self.table, self.rows, self.config, self.seed, self.empty = table, config, config.pictures, seed, empty
         order = PictureOrder(table, config.preprocessor(side), config.pictures, seed=seed)
         self.epoch, self.describe, self.pixels, self.order = order.epoch, order.describe, order.pixels, order
-        self.times, self.drawn = painter.scheduler.schedule.times, times
+        self.times, self.which = painter.scheduler.schedule.times, times
         rows = side // painter.factor
         self.shape = painter.parts.unet.config.out_channels, rows, rows
         self.captions = config.captions(table)
@@ -106,7 +106,7 @@ class PaintingBatches:
         """These pictures, their noise and their captions: a pure function of seed, epoch and row."""
         epoch, numbers, pictures = self.order.changed(rows)
         own = self.generators(epoch, numbers)
-        times = torch.cat([self.drawn.draw(one, self.times) for one in own])
+        times = torch.cat([self.which.draw(one, self.times) for one in own])
         left_out = torch.cat([torch.rand(1, generator=one) for one in own]) < self.empty
         return self.batch(pictures, numbers, own, times, left_out)
 

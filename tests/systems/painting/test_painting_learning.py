@@ -124,7 +124,7 @@ def test_times_in_the_middle_are_drawn_more_often(tmp_path):
     shares = []
     for more in ([], ["task.times=logit-normal"], ["task.times=logit-normal", "task.times_shift=1"]):
         batches = prepared(tmp_path, *more).batches
-        times = torch.cat([batches.drawn.draw(one, 1000) for one in batches.generators(0, np.arange(2000))])
+        times = torch.cat([batches.which.draw(one, 1000) for one in batches.generators(0, np.arange(2000))])
         assert times.min() >= 0 and times.max() < 1000
         shares.append(((times > 269) & (times < 731)).float().mean().item())
     assert shares == pytest.approx([0.462, 0.683, 0.477], abs=0.03)
